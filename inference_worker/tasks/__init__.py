@@ -1,0 +1,1 @@
+"""What a model does with a text: one module a task, all behind the `Task` protocol."""

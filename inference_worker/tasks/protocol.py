@@ -1,0 +1,64 @@
+"""The protocol between the worker's loop and a loaded model.
+
+A task is one model version loaded and ready. The worker calls `encode` for the next batch while `predict` runs for the
+current one, each in a thread, never two calls of the same method at once. Both may raise: the worker then tries each
+item alone, so that one bad item never fails its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One text to predict, with the request's options (see `shared.options`)."""
+
+    text: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An item as the model reads it.
+
+    Attributes:
+        tokens: length in tokens of its longest row; the batching policy sorts and limits by it.
+        rows: how many rows of a batch it takes (a long text is several chunks).
+        data: whatever `predict` needs; only the task that made it looks inside.
+    """
+
+    tokens: int
+    data: Any
+    rows: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What the model answers.
+
+    Attributes:
+        result: the JSON object that the client gets as `result`.
+        confidence: the score of the answer in 0..1; None where the task has none.
+    """
+
+    result: Mapping[str, Any]
+    confidence: float | None = None
+
+
+class Task(Protocol):
+    """One loaded model version.
+
+    Attributes:
+        sample: an item to warm up with.
+    """
+
+    sample: Item
+
+    def encode(self, items: Sequence[Item]) -> Sequence[Encoded]:
+        """Tokenize; the answer has one `Encoded` per item, in order."""
+
+    def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
+        """Run the model; the answer has one `Output` per encoded item, in order."""

@@ -1,0 +1,51 @@
+"""The errors of the pipeline, one small tree.
+
+    MillstreamError
+    ├── ConfigurationError    a setting or the catalogue is wrong: fix it and start again
+    ├── RetryableError        the same call may succeed later
+    │   └── StoreUnavailable  Redis or Postgres cannot be reached
+    └── PermanentError        the same call will fail again; carries a short reason code
+        └── MalformedMessage  a stream entry that cannot be decoded
+"""
+
+from __future__ import annotations
+
+
+class MillstreamError(Exception):
+    """Base of every error that Millstream raises on purpose."""
+
+
+class ConfigurationError(MillstreamError):
+    """A setting or the model catalogue is wrong; the message says which and what to do."""
+
+
+class RetryableError(MillstreamError):
+    """The same call may succeed later."""
+
+
+class StoreUnavailable(RetryableError):
+    """Redis or Postgres cannot be reached.
+
+    Attributes:
+        store: `redis` or `postgres`.
+    """
+
+    def __init__(self, store: str, detail: str = "") -> None:
+        super().__init__(f"{store} cannot be reached" + (f": {detail}" if detail else ""))
+        self.store = store
+
+
+class PermanentError(MillstreamError):
+    """The same call will fail again.
+
+    Attributes:
+        reason: a short code, also the label of the error metrics.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class MalformedMessage(PermanentError):
+    """A stream entry that this version cannot decode; it belongs in the dead-letter stream."""
