@@ -1,0 +1,50 @@
+"""Every Redis key and channel, made in one place. See docs/ARCHITECTURE.md for what each holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Key names under one prefix.
+
+    Attributes:
+        prefix: before every key, for instance `millstream:`; may hold a `{hash tag}`.
+    """
+
+    prefix: str
+
+    WORKER_GROUP = "workers"
+    PERSISTER_GROUP = "persister"
+
+    def requests(self, model: str, version: str) -> str:
+        """Stream of the requests that wait for, or run in, one model version."""
+        return f"{self.prefix}requests:{model}:{version}"
+
+    @property
+    def results(self) -> str:
+        """Stream of finished predictions that are not in Postgres yet."""
+        return f"{self.prefix}results"
+
+    @property
+    def dead(self) -> str:
+        """Stream of entries given up on."""
+        return f"{self.prefix}dead"
+
+    def prediction(self, prediction_id: str) -> str:
+        """Hash: the state of a prediction until it is in Postgres."""
+        return f"{self.prefix}prediction:{prediction_id}"
+
+    def notify(self, gateway_id: str) -> str:
+        """Pub/sub channel of hints to one gateway process."""
+        return f"{self.prefix}notify:{gateway_id}"
+
+    def worker(self, worker_id: str) -> str:
+        """Hash with a TTL: a worker's heartbeat."""
+        return f"{self.prefix}workers:{worker_id}"
+
+
+def request_stream_name(model: str, version: str) -> str:
+    """The logical name of a request stream, as metrics label it (keys may carry lanes and tags, labels do not)."""
+    return f"requests/{model}/{version}"

@@ -1,0 +1,280 @@
+"""The wire contract: what the entries of the request, result and dead-letter streams look like. Pure.
+
+Fields are flat and readable, so that `redis-cli XRANGE` shows what is going on; only `input`, `options` and `result`
+hold JSON. Decoders ignore fields they do not know, so an addition never raises `schema`; a schema number above ours is
+refused (the entry goes to the dead-letter stream). Examples that must decode for ever: tests/contract/v1/*.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shared.errors import MalformedMessage
+from shared.ids import parse_id
+
+SCHEMA = 1
+FIELD_SEPARATOR = "\x1f"
+ENTRY_SEPARATOR = "\x1e"
+ERROR_MAX_CHARS = 500
+
+Fields = Mapping[bytes, bytes]
+
+
+class Status(StrEnum):
+    """Where a prediction is; `queued` covers waiting and running."""
+
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+FINISHED = frozenset(Status) - {Status.QUEUED}
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionRequest:
+    """A request as a worker reads it. Times are ms since the epoch on Redis's clock."""
+
+    id: UUID
+    model: str
+    version: str
+    text: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 0
+    principal: str = ""
+    submitted_at: int = 0
+    deadline_at: int = 0
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a worker adds to a request to finish it. Durations are ms."""
+
+    status: Status
+    result: Mapping[str, Any] | None = None
+    confidence: float | None = None
+    processing_time_ms: int = 0
+    queue_time_ms: int = 0
+    error: str = ""
+    worker: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionResult:
+    """A finished prediction as the gateway and the persister read it.
+
+    `input` and `options` are None where the message left them out, as hints do.
+    """
+
+    id: UUID
+    model: str
+    version: str
+    outcome: Outcome
+    attempt: int = 0
+    input: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] | None = None
+    principal: str = ""
+    completed_at: int = 0
+
+
+def decode_request(fields: Fields) -> PredictionRequest:
+    """Decode an entry of a request stream.
+
+    Raises:
+        MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
+    """
+    _check_schema(fields)
+    text = _json_object(fields, b"input").get("text")
+    if not isinstance(text, str):
+        raise MalformedMessage("bad_input", "field 'input' has no string 'text'")
+    return PredictionRequest(
+        id=_uuid(fields),
+        model=_text(fields, b"model"),
+        version=_text(fields, b"version"),
+        text=text,
+        options=_json_object(fields, b"options", default=b"{}"),
+        attempt=_integer(fields, b"attempt", b"0"),
+        principal=_text(fields, b"principal", b""),
+        submitted_at=_integer(fields, b"submitted_at"),
+        deadline_at=_integer(fields, b"deadline_at"),
+        traceparent=_text(fields, b"traceparent", b""),
+    )
+
+
+OUTCOME_FIELDS = (
+    "status",
+    "result",
+    "confidence",
+    "processing_time_ms",
+    "queue_time_ms",
+    "error",
+    "worker",
+    "cached",
+)
+
+
+def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
+    """The values of `OUTCOME_FIELDS`, in that order; absent ones are empty."""
+    return (
+        outcome.status.value,
+        orjson.dumps(outcome.result) if outcome.result is not None else b"",
+        "" if outcome.confidence is None else repr(float(outcome.confidence)),
+        str(outcome.processing_time_ms),
+        str(outcome.queue_time_ms),
+        readable(outcome.error),
+        outcome.worker,
+        "1" if outcome.cached else "0",
+    )
+
+
+def decode_result(fields: Fields) -> PredictionResult:
+    """Decode an entry of the result stream.
+
+    Raises:
+        MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
+    """
+    _check_schema(fields)
+    return PredictionResult(
+        id=_uuid(fields),
+        model=_text(fields, b"model"),
+        version=_text(fields, b"version"),
+        outcome=_decode_outcome(fields),
+        attempt=_integer(fields, b"attempt", b"0"),
+        input=_json_object(fields, b"input"),
+        options=_json_object(fields, b"options", default=b"{}"),
+        principal=_text(fields, b"principal", b""),
+        completed_at=_integer(fields, b"completed_at"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A word to a gateway that a prediction is finished; `outcome` is None where it was too long to send along."""
+
+    id: str
+    attempt: int = 0
+    model: str = ""
+    version: str = ""
+    outcome: Outcome | None = None
+
+
+_HINT_FIELDS = tuple(name.encode() for name in ("id", "attempt", "model", "version", *OUTCOME_FIELDS))
+
+
+def decode_hints(payload: bytes) -> list[Hint]:
+    """Decode what the completion script publishes to a gateway's channel.
+
+    A hint that cannot be read is left out: hints carry no promise, the gateway re-reads the states anyway.
+    """
+    hints = []
+    for entry in payload.split(ENTRY_SEPARATOR.encode()):
+        values = entry.split(FIELD_SEPARATOR.encode())
+        try:
+            hints.append(_decode_hint(values))
+        except (MalformedMessage, UnicodeDecodeError):
+            continue
+    return hints
+
+
+def _decode_hint(values: list[bytes]) -> Hint:
+    prediction_id = values[0].decode()
+    if len(values) < len(_HINT_FIELDS):
+        return Hint(prediction_id)
+    fields = dict(zip(_HINT_FIELDS, values, strict=False))
+    return Hint(
+        prediction_id,
+        _integer(fields, b"attempt"),
+        _text(fields, b"model"),
+        _text(fields, b"version"),
+        _decode_outcome(fields),
+    )
+
+
+def readable(error: str) -> str:
+    """An error text that fits a stream field and a hint: one line, without control characters, bounded."""
+    line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])
+    return " ".join(line.split())[:ERROR_MAX_CHARS]
+
+
+def _decode_outcome(fields: Fields) -> Outcome:
+    status = _text(fields, b"status")
+    if status not in FINISHED:
+        raise MalformedMessage("bad_status", f"field 'status' is {status[:40]!r}")
+    return Outcome(
+        status=Status(status),
+        result=_json_object(fields, b"result") if fields.get(b"result") else None,
+        confidence=_number(fields, b"confidence"),
+        processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),
+        queue_time_ms=_integer(fields, b"queue_time_ms", b"0"),
+        error=_text(fields, b"error", b""),
+        worker=_text(fields, b"worker", b""),
+        cached=fields.get(b"cached") == b"1",
+    )
+
+
+def _raw(fields: Fields, name: bytes, default: bytes | None = None) -> bytes:
+    value = fields.get(name, default)
+    if value is None:
+        raise MalformedMessage("missing_field", f"field {name.decode()!r} is missing")
+    return value
+
+
+def _text(fields: Fields, name: bytes, default: bytes | None = None) -> str:
+    try:
+        return _raw(fields, name, default).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not UTF-8") from error
+
+
+def _integer(fields: Fields, name: bytes, default: bytes | None = None) -> int:
+    raw = _raw(fields, name, default)
+    if not (raw.isdigit() and len(raw) <= 18):
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a whole number")
+    return int(raw)
+
+
+def _number(fields: Fields, name: bytes) -> float | None:
+    raw = fields.get(name)
+    if not raw:
+        return None
+    try:
+        value = float(raw)
+    except ValueError as error:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a number") from error
+    if not 0 <= value <= 1:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not between 0 and 1")
+    return value
+
+
+def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> dict[str, Any]:
+    raw = _raw(fields, name, default) or b"{}"
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessage("bad_json", f"field {name.decode()!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise MalformedMessage("bad_json", f"field {name.decode()!r} is not a JSON object")
+    return value
+
+
+def _uuid(fields: Fields) -> UUID:
+    parsed = parse_id(_text(fields, b"id"))
+    if parsed is None:
+        raise MalformedMessage("bad_id", "field 'id' is not a UUID")
+    return parsed
+
+
+def _check_schema(fields: Fields) -> None:
+    schema = _integer(fields, b"schema")
+    if not 1 <= schema <= SCHEMA:
+        raise MalformedMessage("unknown_schema", f"schema {schema} is newer than {SCHEMA}, the newest known here")

@@ -1,0 +1,23 @@
+-- Take over entries whose consumer has not renewed its claim for the visibility timeout.
+-- No lock stands in the way: the claim itself resets the entry's idle time, so two callers never get the same entry.
+--
+-- KEYS  stream
+-- ARGV  group, consumer, visibility timeout in ms, most entries, 1 where suspects come alone
+-- Returns {entry id, fields, deliveries counting this one} for each. An entry that was delivered before may be what
+-- killed its consumer: with 'suspects alone' it comes by itself. Entries that were given back unread (delivery count
+-- restored to 0) come together.
+local stream, group, consumer, timeout = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+local most, alone = tonumber(ARGV[4]), ARGV[5] == '1'
+local claimed = {}
+for _, pending in ipairs(redis.call('XPENDING', stream, group, 'IDLE', timeout, '-', '+', most)) do
+  local entry, deliveries = pending[1], pending[4]
+  if alone and deliveries > 0 and #claimed > 0 then break end
+  local got = redis.call('XCLAIM', stream, group, consumer, timeout, entry)
+  if got[1] then
+    claimed[#claimed + 1] = {entry, got[1][2], deliveries + 1}
+  else
+    redis.call('XACK', stream, group, entry) -- deleted while pending: nothing is left to do
+  end
+  if alone and deliveries > 0 and #claimed > 0 then break end
+end
+return claimed

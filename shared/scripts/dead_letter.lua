@@ -1,0 +1,31 @@
+-- Give an entry of a request stream up: its original fields go to the dead-letter stream, its prediction ends failed.
+--
+-- KEYS  request stream, dead-letter stream, result stream, state hash (of an empty id where the entry has none)
+-- ARGV  group, entry id, reason, error, deliveries, prediction id ('' where unreadable), model, version,
+--       prefix of the notify channels
+-- Returns 1 given up here, 0 the entry was finished before.
+local stream, dead, results, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local group, entry, reason, err, deliveries, id = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local found = redis.call('XRANGE', stream, entry, entry)[1]
+local deleted = redis.call('XDEL', stream, entry)
+redis.call('XACK', stream, group, entry)
+if deleted == 0 then return 0 end
+
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+redis.call('XADD', dead, '*', 'source', stream, 'source_entry', entry, 'reason', reason, 'error', err,
+  'deliveries', deliveries, 'dead_at', now, unpack(found[2]))
+if id == '' then return 1 end
+
+local about = redis.call('HMGET', state, 'waiters', 'attempt')
+local original = {}
+for i = 1, #found[2], 2 do original[found[2][i]] = found[2][i + 1] end
+local input = reason == 'max_deliveries' and original['input'] or '{}'
+local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', about[2] or '0',
+  'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
+  'status', 'failed', 'error', err, 'completed_at', now)
+redis.call('HSET', state, 'status', 'failed', 'result_entry', result_entry)
+for waiter in string.gmatch(about[1] or '', '[^,]+') do
+  redis.call('PUBLISH', ARGV[9] .. waiter, id)
+end
+return 1

@@ -1,0 +1,14 @@
+-- Give entries back that were read but not started: claimable at once, and as if this delivery had not happened.
+--
+-- KEYS  stream
+-- ARGV  group, consumer, idle time in ms that makes an entry claimable, then entry ids
+-- Returns how many were given back.
+local released = 0
+for i = 4, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1]
+  if pending then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'IDLE', ARGV[3], 'RETRYCOUNT', pending[4] - 1, 'JUSTID')
+    released = released + 1
+  end
+end
+return released

@@ -1,0 +1,15 @@
+-- Renew the claim on entries that are still being computed: only those that the caller still owns.
+-- (A bare XCLAIM would steal an entry that another worker has taken over meanwhile.)
+--
+-- KEYS  stream
+-- ARGV  group, consumer, then entry ids
+-- Returns how many claims were renewed.
+local renewed = 0
+for i = 3, #ARGV do
+  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1]
+  if pending then
+    redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, ARGV[i], 'RETRYCOUNT', pending[4], 'JUSTID')
+    renewed = renewed + 1
+  end
+end
+return renewed
