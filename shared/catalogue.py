@@ -18,6 +18,7 @@ from shared.errors import ConfigurationError
 
 BUILT_IN_TASKS = ("text-classification", "summarization", "feature-extraction", "zero-shot-classification")
 HUB_PREFIX = "hf://"
+HERE = Path(".")
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -72,7 +73,9 @@ class Model(_Strict):
             raise ValueError(f"version {min(twice)!r} of model {self.name!r} is listed twice")
         defaults = [version for version in self.versions if version.default]
         if len(defaults) != 1 or not defaults[0].active:
-            raise ValueError(f"model {self.name!r} needs exactly one version with default = true, and it must be active")
+            raise ValueError(
+                f"model {self.name!r} needs exactly one version with default = true, and it must be active"
+            )
         return self
 
     @property
@@ -102,7 +105,7 @@ class Catalogue(_Strict):
     """All models, by name."""
 
     models: tuple[Model, ...] = Field(min_length=1)
-    directory: Path = Path(".")
+    directory: Path = HERE
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -161,7 +164,7 @@ class Catalogue(_Strict):
         return str((self.directory / version.artifact).resolve())
 
 
-def parse_catalogue(text: str, directory: Path = Path(".")) -> Catalogue:
+def parse_catalogue(text: str, directory: Path = HERE) -> Catalogue:
     """Parse the catalogue's TOML text.
 
     Raises:

@@ -1,11 +1,11 @@
 """The errors of the pipeline, one small tree.
 
-    MillstreamError
-    ├── ConfigurationError    a setting or the catalogue is wrong: fix it and start again
-    ├── RetryableError        the same call may succeed later
-    │   └── StoreUnavailable  Redis or Postgres cannot be reached
-    └── PermanentError        the same call will fail again; carries a short reason code
-        └── MalformedMessage  a stream entry that cannot be decoded
+MillstreamError
+├── ConfigurationError    a setting or the catalogue is wrong: fix it and start again
+├── RetryableError        the same call may succeed later
+│   └── StoreUnavailable  Redis or Postgres cannot be reached
+└── PermanentError        the same call will fail again; carries a short reason code
+    └── MalformedMessage  a stream entry that cannot be decoded
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ class PredictOptions(BaseModel):
         examples=[["sport", "politics"]],
     )
     max_length: int | None = Field(
-        None, ge=8, le=512, description="summarization: the longest summary, in words for extractive models and tokens for generative ones"
+        None,
+        ge=8,
+        le=512,
+        description="summarization: the longest summary, in words for extractive models and tokens for generative ones",
     )
 
 

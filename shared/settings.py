@@ -22,7 +22,11 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="the Redis (>= 6.2) or Valkey")
     key_prefix: str = Field(
-        "millstream:", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9:_.{}-]+$", description="before every Redis key"
+        "millstream:",
+        min_length=1,
+        max_length=64,
+        pattern=r"^[A-Za-z0-9:_.{}-]+$",
+        description="before every Redis key",
     )
     model_catalogue: Path = Field(Path("models/models.toml"), description="the model catalogue")
     environment: Literal["local", "staging", "production"] = Field("local", description="named in every log line")

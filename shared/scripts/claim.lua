@@ -3,7 +3,7 @@
 --
 -- KEYS  stream
 -- ARGV  group, consumer, visibility timeout in ms, most entries, 1 where suspects come alone
--- Returns {entry id, fields, deliveries counting this one} for each. An entry that was delivered before may be what
+-- Returns Redis's clock in ms, then {entry id, fields, deliveries counting this one} for each. An entry that was delivered before may be what
 -- killed its consumer: with 'suspects alone' it comes by itself. Entries that were given back unread (delivery count
 -- restored to 0) come together.
 local stream, group, consumer, timeout = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
@@ -20,4 +20,5 @@ for _, pending in ipairs(redis.call('XPENDING', stream, group, 'IDLE', timeout, 
   end
   if alone and deliveries > 0 and #claimed > 0 then break end
 end
-return claimed
+local time = redis.call('TIME')
+return {time[1] * 1000 + math.floor(time[2] / 1000), claimed}

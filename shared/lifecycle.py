@@ -1,0 +1,50 @@
+"""How a worker or persister process lives: named tasks, one stop event, a drain with a deadline.
+
+Signals only set the event. Every task looks at it and comes to its own end; a task that fails, or ends before it was
+asked to, stops the service, since a process with half its loops looks healthy and does nothing. (The gateway's life is
+aiohttp's: `web.run_app` owns its signals.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asyncio.Event, grace_s: float) -> None:
+    """Run tasks until `stop` is set, then give them `grace_s` seconds to end before they are cancelled.
+
+    Raises:
+        Exception: what a task failed with; the others are stopped first.
+    """
+    running: set[asyncio.Task[Any]] = {asyncio.create_task(task, name=name) for name, task in tasks.items()}
+    stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            log.error("a task ended early", extra={"tasks": sorted(each.get_name() for each in running if each.done())})
+        stop.set()
+        _, late = await asyncio.wait(running, timeout=grace_s)
+        for task in late:
+            log.warning("a task did not end in time", extra={"task_name": task.get_name(), "grace_s": grace_s})
+    finally:
+        for task in {*running, stopping}:
+            task.cancel()
+        results = await asyncio.gather(*running, stopping, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result

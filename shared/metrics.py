@@ -1,0 +1,49 @@
+"""Every metric of the pipeline, declared once with its meaning. Labels are bounded: models and versions come from the
+catalogue, streams are logical names (`requests/sentiment-analysis/1.0.0`), an unknown model is `unknown`."""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
+
+_LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+HTTP_REQUESTS = Counter(
+    "millstream_http_requests_total", "HTTP requests answered", ["method", "endpoint", "model", "status"]
+)
+HTTP_DURATION = Histogram(
+    "millstream_http_request_duration_seconds",
+    "Time to answer an HTTP request, waiting included",
+    ["endpoint", "model"],
+    buckets=_LATENCY,
+)
+HTTP_IN_FLIGHT = Gauge("millstream_http_requests_in_flight", "HTTP requests being answered")
+ERRORS = Counter("millstream_errors_total", "Errors, by component and kind", ["component", "kind"])
+CONFIDENCE = Histogram(
+    "millstream_prediction_confidence",
+    "Confidence of successful predictions",
+    ["model", "version"],
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
+)
+PREDICTIONS = Counter("millstream_predictions_total", "Predictions finished", ["model", "version", "status"])
+MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
+WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
+DB_POOL = Gauge("millstream_db_pool_connections", "Postgres connections", ["component", "state"])
+QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries of a stream: waiting and running", ["stream"])
+QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries handed out and not finished", ["stream"])
+QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry of a stream", ["stream"])
+REDIS_MEMORY = Gauge("millstream_redis_memory_bytes", "Redis's memory, used and limit (0: none)", ["kind"])
+QUEUE_WAIT = Histogram(
+    "millstream_queue_wait_seconds", "Time from accept to compute", ["model", "version"], buckets=_LATENCY
+)
+BATCH_SIZE = Histogram("millstream_batch_size", "Requests computed together", ["model", "version"], buckets=_SIZES)
+INFERENCE_DURATION = Histogram(
+    "millstream_inference_duration_seconds", "Time to compute one batch", ["model", "version"], buckets=_LATENCY
+)
+PERSIST_BATCH_SIZE = Histogram("millstream_persist_batch_size", "Rows written together", buckets=_SIZES)
+PERSIST_LAG = Histogram("millstream_persist_lag_seconds", "Time from completion to the committed row", buckets=_LATENCY)
+REDELIVERIES = Counter("millstream_redeliveries_total", "Abandoned entries taken over", ["stream"])
+DEAD_LETTERS = Counter("millstream_dead_letters_total", "Entries given up on", ["stream", "reason"])
+BUILD = Info("millstream_build", "Version of the software")
+
+__all__ = ["REGISTRY"]

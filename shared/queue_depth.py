@@ -1,0 +1,64 @@
+"""How full the streams are. The length of a request stream is its backlog exactly (waiting and running): finished
+entries are deleted and each stream has one group. The group's lag is not used: with deleted entries it goes nil."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.redis_client import redis_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """One stream: entries in it, entries handed out and not finished, and the age of the oldest in seconds."""
+
+    entries: int
+    pending: int
+    oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Redis's memory in bytes; `limit` is 0 where none is set."""
+
+    used: int
+    limit: int
+
+
+async def sample(redis: Redis, streams: Mapping[str, str]) -> tuple[dict[str, Depth], Memory]:
+    """Look at streams and memory in one round trip.
+
+    Args:
+        streams: stream keys with the name of their group ('' for none).
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    with redis_errors():
+        async with redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.info("memory")
+            for stream, group in streams.items():
+                pipe.xlen(stream)
+                pipe.xrange(stream, count=1)
+                pipe.xpending(stream, group or "-")
+            answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                raise answer
+    seconds, microseconds = answers[0]
+    now_ms = seconds * 1000 + microseconds // 1000
+    depths = {}
+    for index, stream in enumerate(streams):
+        length, first, pending = answers[2 + 3 * index : 5 + 3 * index]
+        depths[stream] = Depth(
+            entries=length if isinstance(length, int) else 0,
+            pending=0 if isinstance(pending, ResponseError) else pending["pending"],
+            oldest_age_s=max(0, now_ms - int(first[0][0].split(b"-")[0])) / 1000 if first else 0.0,
+        )
+    memory = answers[1]
+    return depths, Memory(used=memory["used_memory"], limit=memory["maxmemory"])

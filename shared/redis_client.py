@@ -1,0 +1,97 @@
+"""Connecting to Redis, calling the pipeline's Lua scripts, and naming the ways Redis fails.
+
+Retries are left to the callers' own loops, which can be stopped, counted and seen: redis-py's own ten hidden retries
+turn a five-second time-out into a minute of silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff, NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from shared.errors import StoreUnavailable
+from shared.settings import Settings
+
+_AWAY = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
+
+
+def connect(settings: Settings, *, retry_once: bool = False) -> Redis:
+    """A client with a connection pool; it connects when first used.
+
+    Args:
+        retry_once: repeat a failed command once, on a new connection: for idempotent calls whose pooled connection
+            may have been cut since it was last used.
+    """
+    timeout_s = settings.redis_timeout_ms / 1000
+    return Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(ConstantBackoff(0.05), 1) if retry_once else Retry(NoBackoff(), 0),
+        health_check_interval=0,
+    )
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Turn a failed connection, and a server that is loading, full or read-only, into `StoreUnavailable`."""
+    try:
+        yield
+    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+        raise StoreUnavailable("redis", type(error).__name__) from error
+    except ResponseError as error:
+        if is_out_of_memory(error):
+            raise StoreUnavailable("redis", "out of memory") from error
+        if str(error).startswith(_AWAY):
+            raise StoreUnavailable("redis", str(error).split(" ", 1)[0]) from error
+        raise
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Redis refused a command because it is at maxmemory, directly or inside a script."""
+    return "OOM command not allowed" in str(error) or str(error).startswith("OOM ")
+
+
+def is_missing_group(error: Exception) -> bool:
+    """Whether the stream or its consumer group is gone: Redis was flushed or restored from an older copy."""
+    return "NOGROUP" in str(error)
+
+
+class Script:
+    """One Lua script of `shared/scripts`, sent once and then called by its hash."""
+
+    def __init__(self, redis: Redis, name: str) -> None:
+        source = resources.files("shared").joinpath("scripts", f"{name}.lua").read_text(encoding="utf-8")
+        self._script = redis.register_script(source)
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int | float], client: Any = None) -> Any:
+        """Run it, or add it to the pipeline given as `client`.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or refuses to write.
+        """
+        with redis_errors():
+            return await self._script(keys=keys, args=args, client=client)
+
+
+async def ensure_group(redis: Redis, stream: str, group: str) -> None:
+    """Create a consumer group that starts at the first entry, and its stream; harmless where it exists.
+
+    Starting at `0` matters: a group created at `$` would never see what was added before it.
+    """
+    with redis_errors():
+        try:
+            await redis.xgroup_create(stream, group, id="0", mkstream=True)
+        except ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
