@@ -57,10 +57,13 @@ class PredictionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a worker adds to a request to finish it. Durations are ms."""
+    """What a worker adds to a request to finish it. Durations are ms; `result` is the text of a JSON object.
+
+    JSON that only passes through stays text: nobody between the model and the client pays for parsing it.
+    """
 
     status: Status
-    result: Mapping[str, Any] | None = None
+    result: bytes | None = None
     confidence: float | None = None
     processing_time_ms: int = 0
     queue_time_ms: int = 0
@@ -71,18 +74,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PredictionResult:
-    """A finished prediction as the gateway and the persister read it.
-
-    `input` and `options` are None where the message left them out, as hints do.
-    """
+    """A finished prediction as the gateway and the persister read it; `input` and `options` are texts of JSON objects."""
 
     id: UUID
     model: str
     version: str
     outcome: Outcome
     attempt: int = 0
-    input: Mapping[str, Any] | None = None
-    options: Mapping[str, Any] | None = None
+    input: bytes = b"{}"
+    options: bytes = b"{}"
     principal: str = ""
     completed_at: int = 0
 
@@ -127,7 +127,7 @@ def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
     """The values of `OUTCOME_FIELDS`, in that order; absent ones are empty."""
     return (
         outcome.status.value,
-        orjson.dumps(outcome.result) if outcome.result is not None else b"",
+        outcome.result or b"",
         "" if outcome.confidence is None else repr(float(outcome.confidence)),
         str(outcome.processing_time_ms),
         str(outcome.queue_time_ms),
@@ -144,14 +144,16 @@ def decode_result(fields: Fields) -> PredictionResult:
         MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
     """
     _check_schema(fields)
+    for name in (b"input", b"options", b"result"):
+        _json_object(fields, name, default=b"{}")
     return PredictionResult(
         id=_uuid(fields),
         model=_text(fields, b"model"),
         version=_text(fields, b"version"),
         outcome=_decode_outcome(fields),
         attempt=_integer(fields, b"attempt", b"0"),
-        input=_json_object(fields, b"input"),
-        options=_json_object(fields, b"options", default=b"{}"),
+        input=_raw(fields, b"input"),
+        options=fields.get(b"options") or b"{}",
         principal=_text(fields, b"principal", b""),
         completed_at=_integer(fields, b"completed_at"),
     )
@@ -212,7 +214,7 @@ def _decode_outcome(fields: Fields) -> Outcome:
         raise MalformedMessage("bad_status", f"field 'status' is {status[:40]!r}")
     return Outcome(
         status=Status(status),
-        result=_json_object(fields, b"result") if fields.get(b"result") else None,
+        result=fields.get(b"result") or None,
         confidence=_number(fields, b"confidence"),
         processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),
         queue_time_ms=_integer(fields, b"queue_time_ms", b"0"),

@@ -57,6 +57,16 @@ class Settings(BaseSettings):
         return self
 
 
+class DatabaseSettings(Settings):
+    """What the services that use Postgres need to know besides."""
+
+    database_url: SecretStr = Field(
+        SecretStr("postgresql://millstream@127.0.0.1:5432/millstream"), description="the Postgres (15 to 18)"
+    )
+    database_pool_size: int = Field(4, ge=1, le=100, description="most connections of one process")
+    database_timeout_s: float = Field(10, gt=0, le=300, description="longest wait for a connection or a statement")
+
+
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 

@@ -1,0 +1,2 @@
+DROP TABLE model_versions;
+DROP TABLE models;

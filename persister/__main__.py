@@ -1,0 +1,90 @@
+"""The persister: `python -m persister`. Moves finished predictions from the result stream to Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import uuid
+
+import uvloop
+
+from persister.database import Database
+from persister.persister import Persister
+from persister.settings import PersisterSettings
+from shared.backoff import Backoff
+from shared.errors import ConfigurationError, StoreUnavailable
+from shared.keys import Keys
+from shared.lifecycle import run_tasks, stop_on_signals
+from shared.liveness import Liveness
+from shared.logs import configure_logging
+from shared.probes import serve_probes
+from shared.redis_client import connect
+from shared.result_stream import ResultStream
+from shared.settings import load_settings
+
+log = logging.getLogger("persister")
+
+
+async def run(settings: PersisterSettings) -> None:
+    """Connect, persist until told to stop, leave."""
+    stop = stop_on_signals()
+    liveness = Liveness(settings.stall_timeout_s)
+    database = await _connect(settings, stop)
+    if database is None:
+        return
+    redis = connect(settings)
+    consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    stream = ResultStream(redis, Keys(settings.key_prefix), consumer)
+    persister = Persister(settings, stream, database, liveness)
+    log.info("started", extra={"consumer": consumer})
+    try:
+        await run_tasks(
+            {
+                "persist": persister.run(stop),
+                "partitions": persister.keep_partitions(stop),
+                "probes": serve_probes(
+                    settings.persister_metrics_host,
+                    settings.persister_metrics_port,
+                    liveness,
+                    lambda: persister.unavailable,
+                    stop,
+                ),
+            },
+            stop,
+            settings.shutdown_grace_s,
+        )
+    finally:
+        await database.close()
+        await redis.aclose()
+    log.info("stopped")
+
+
+async def _connect(settings: PersisterSettings, stop: asyncio.Event) -> Database | None:
+    """Connect to Postgres, however long it takes; None where the stop comes first."""
+    backoff = Backoff()
+    while not stop.is_set():
+        try:
+            return await Database.connect(settings)
+        except StoreUnavailable as error:
+            log.warning("waiting for Postgres", extra={"detail": str(error)})
+            await backoff.pause(stop)
+    return None
+
+
+def main() -> int:
+    """Run the service; the exit code says whether it ended as asked."""
+    try:
+        settings = load_settings(PersisterSettings)
+    except ConfigurationError as error:
+        print(f"persister: {error}", file=sys.stderr)
+        return 2
+    configure_logging(settings, "persister")
+    uvloop.run(run(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""All SQL of the persister.
+
+A batch is one statement, `INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING`, so that a result that comes twice is
+stored once. A result of a later attempt (a replayed dead letter) may replace a stored row that failed in an earlier
+one: the one change that is ever made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import asyncpg
+
+from persister.partitions import Partition
+from persister.rows import Row
+from persister.settings import PersisterSettings
+from shared.errors import PermanentError, StoreUnavailable
+
+_COLUMNS = (
+    "id, model_version_id, input_data, output_data, confidence, processing_time_ms, created_at, status, error, "
+    "attempt, principal, queue_time_ms, cached, completed_at"
+)
+_VALUES = (
+    "unnest($1::uuid[], $2::int[], $3::jsonb[], $4::jsonb[], $5::float8[], $6::int[], $7::timestamptz[], $8::text[], "
+    "$9::text[], $10::int[], $11::text[], $12::int[], $13::bool[], $14::timestamptz[])"
+)
+_INSERT = f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT DO NOTHING"
+_UPSERT = (
+    f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(
+        f"{column} = excluded.{column}" for column in _COLUMNS.split(", ") if column not in ("id", "created_at")
+    )
+    + " WHERE predictions.status = 'failed' AND predictions.attempt < excluded.attempt"
+)
+_VERSION_IDS = "SELECT m.name, v.version, v.id FROM model_versions v JOIN models m ON m.id = v.model_id"
+_ADD_MODEL = (
+    "INSERT INTO models (name, description, task) VALUES ($1, 'not in the catalogue', 'unknown') "
+    "ON CONFLICT (name) DO NOTHING"
+)
+_ADD_VERSION = (
+    "INSERT INTO model_versions (model_id, version, artifact_path, is_active) "
+    "SELECT id, $2, 'unknown', false FROM models WHERE name = $1 ON CONFLICT (model_id, version) DO NOTHING"
+)
+
+
+class RowRejected(PermanentError):
+    """Postgres will not take a row of this batch, however often it is tried."""
+
+
+class Database:
+    """A pool and what the persister does with it."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self._version_ids: dict[tuple[str, str], int] = {}
+
+    @classmethod
+    async def connect(cls, settings: PersisterSettings) -> Database:
+        """Open the pool.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        with database_errors():
+            return cls(
+                await asyncpg.create_pool(
+                    settings.database_url.get_secret_value(),
+                    min_size=1,
+                    max_size=settings.database_pool_size,
+                    timeout=settings.database_timeout_s,
+                    command_timeout=settings.database_timeout_s,
+                )
+            )
+
+    async def close(self) -> None:
+        """Close the pool, cutting connections that do not end by themselves."""
+        try:
+            async with asyncio.timeout(5):
+                await self.pool.close()
+        except TimeoutError:
+            self.pool.terminate()
+
+    async def insert(self, rows: Sequence[Row]) -> None:
+        """Store a batch; when this returns, it is committed.
+
+        Raises:
+            RowRejected: some row of the batch is refused; nothing of the batch is stored.
+            StoreUnavailable: Postgres cannot be reached, or cannot write now.
+        """
+        await self._ensure_versions({(row.model, row.version) for row in rows})
+        first = [row for row in rows if row.attempt == 0]
+        later = sorted((row for row in rows if row.attempt > 0), key=lambda row: row.attempt)
+        with database_errors():
+            async with self.pool.acquire() as connection, connection.transaction():
+                if first:
+                    await connection.execute(_INSERT, *self._arrays(first))
+                for row in later:
+                    await connection.execute(_UPSERT, *self._arrays([row]))
+
+    async def make_partition(self, partition: Partition) -> None:
+        """Create a month's partition unless it exists.
+
+        Raises:
+            RowRejected: the default partition already holds rows of that month.
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        with database_errors():
+            await self.pool.execute(
+                f"CREATE TABLE IF NOT EXISTS {partition.name} PARTITION OF predictions "
+                f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
+            )
+
+    async def _ensure_versions(self, names: set[tuple[str, str]]) -> None:
+        if names <= self._version_ids.keys():
+            return
+        with database_errors():
+            async with self.pool.acquire() as connection:
+                self._version_ids = await _version_ids(connection)
+                for model, version in sorted(names - self._version_ids.keys()):
+                    await connection.execute(_ADD_MODEL, model)
+                    await connection.execute(_ADD_VERSION, model, version)
+                    self._version_ids = await _version_ids(connection)
+
+    def _arrays(self, rows: Sequence[Row]) -> Iterable[list[object]]:
+        return [
+            [row.id for row in rows],
+            [self._version_ids[row.model, row.version] for row in rows],
+            [row.input_data for row in rows],
+            [row.output_data for row in rows],
+            [row.confidence for row in rows],
+            [row.processing_time_ms for row in rows],
+            [row.created_at for row in rows],
+            [row.status for row in rows],
+            [row.error for row in rows],
+            [row.attempt for row in rows],
+            [row.principal for row in rows],
+            [row.queue_time_ms for row in rows],
+            [row.cached for row in rows],
+            [row.completed_at for row in rows],
+        ]
+
+
+async def _version_ids(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:
+    return {(name, version): number for name, version, number in await connection.fetch(_VERSION_IDS)}
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Tell what may work later (`StoreUnavailable`) from what never will (`RowRejected`)."""
+    try:
+        yield
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as error:
+        raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise StoreUnavailable("postgres", type(error).__name__) from error

@@ -1,0 +1,172 @@
+"""The persister's loop: read results, write them in one statement, and only then forget them.
+
+Order is everything: entries are acknowledged, deleted, and their states dropped after the commit, so a crash at any
+point repeats work (`ON CONFLICT DO NOTHING`) and loses none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from persister.database import Database, RowRejected
+from persister.partitions import partitions_from
+from persister.rows import Row, rejected, row_of
+from persister.settings import PersisterSettings
+from shared.backoff import Backoff, wait_for_stop
+from shared.errors import MalformedMessage, StoreUnavailable
+from shared.liveness import Liveness
+from shared.messages import decode_result
+from shared.metrics import DB_POOL, DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
+from shared.request_stream import Delivery, readable_id
+from shared.result_stream import Persisted, ResultStream
+
+log = logging.getLogger(__name__)
+
+_PARTITION_CHECK_S = 3600
+_RETRY_WHILE_STOPPING_S = 0.2
+
+
+class Persister:
+    """Moves results from Redis to Postgres."""
+
+    def __init__(
+        self, settings: PersisterSettings, stream: ResultStream, database: Database, liveness: Liveness
+    ) -> None:
+        self._settings = settings
+        self._stream = stream
+        self._database = database
+        self._liveness = liveness
+        self._backoff = Backoff()
+        self._next_claim = 0.0
+        self.unavailable: str | None = "starting"
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Persist until `stop` is set and nothing read is left unwritten."""
+        while not stop.is_set():
+            self._liveness.moved("persist")
+            try:
+                await self._stream.join()
+                await self._persist_until_trouble(stop)
+            except StoreUnavailable as error:
+                await self._note(error, stop)
+        await self._leave()
+
+    async def keep_partitions(self, stop: asyncio.Event) -> None:
+        """Make month partitions ahead of time, now and then every hour."""
+        backoff = Backoff(longest_s=60)
+        while not stop.is_set():
+            try:
+                await self.make_partitions(datetime.now(UTC))
+                backoff.succeeded()
+                await wait_for_stop(stop, _PARTITION_CHECK_S)
+            except StoreUnavailable:
+                await backoff.pause(stop)
+
+    async def make_partitions(self, now: datetime) -> None:
+        """Make the partitions of this month and of the months ahead.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        for partition in partitions_from(now, self._settings.partition_months_ahead):
+            try:
+                await self._database.make_partition(partition)
+            except RowRejected as error:
+                # Rows of that month are in the default partition already; they are served from there.
+                ERRORS.labels("persister", "partition").inc()
+                log.error("partition not made", extra={"partition": partition.name, "detail": str(error)})
+
+    async def _persist_until_trouble(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            deliveries = await self._next_batch()
+            self._liveness.moved("persist")
+            if deliveries:
+                await self._persist_whatever_happens(deliveries, stop)
+            self.unavailable = None
+            self._backoff.succeeded()
+
+    async def _persist_whatever_happens(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
+        """Hold on to a batch through outages; giving up would leave it pending until the visibility timeout."""
+        while True:
+            try:
+                return await self._persist(deliveries)
+            except StoreUnavailable as error:
+                await self._note(error, stop)
+                self._liveness.moved("persist")
+                if stop.is_set():
+                    await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
+
+    async def _note(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
+        self.unavailable = str(error)
+        ERRORS.labels("persister", f"{error.store}_unavailable").inc()
+        log.warning("store unavailable", extra={"store": error.store, "detail": str(error)})
+        await self._backoff.pause(stop)
+
+    async def _next_batch(self) -> Sequence[Delivery]:
+        settings = self._settings
+        if time.monotonic() >= self._next_claim:
+            claimed = await self._stream.claim(settings.visibility_timeout_ms, settings.persist_batch_size)
+            if claimed:
+                REDELIVERIES.labels("results").inc(len(claimed))
+                return claimed
+            self._next_claim = time.monotonic() + settings.claim_interval_ms / 1000
+        batch = list(await self._stream.read(settings.persist_batch_size, settings.read_block_ms))
+        if batch and len(batch) < settings.persist_batch_size and settings.persist_max_wait_ms:
+            await asyncio.sleep(settings.persist_max_wait_ms / 1000)
+            batch += await self._stream.read(settings.persist_batch_size - len(batch), 0)
+        return batch
+
+    async def _persist(self, deliveries: Sequence[Delivery]) -> None:
+        rows: list[tuple[Delivery, Row]] = []
+        done: list[Persisted] = []
+        for delivery in deliveries:
+            try:
+                rows.append((delivery, row_of(decode_result(delivery.fields))))
+            except MalformedMessage as error:
+                await self._give_up(delivery, error.reason, str(error))
+                done.append(Persisted(delivery.entry, readable_id(delivery.fields), 0))
+        if rows:
+            await self._store(rows)
+        await self._stream.forget(
+            [*done, *(Persisted(delivery.entry, str(row.id), row.attempt) for delivery, row in rows)]
+        )
+        self._observe([row for _, row in rows])
+
+    async def _store(self, rows: Sequence[tuple[Delivery, Row]]) -> None:
+        """Insert; a row that Postgres rejects is found by halving, and stored as failed without its data."""
+        try:
+            await self._database.insert([row for _, row in rows])
+        except RowRejected as error:
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._store(rows[:middle])
+                await self._store(rows[middle:])
+                return
+            delivery, row = rows[0]
+            await self._give_up(delivery, error.reason, str(error))
+            await self._database.insert([rejected(row, error.reason)])
+
+    async def _give_up(self, delivery: Delivery, reason: str, error: str) -> None:
+        await self._stream.dead_letter(delivery, reason, error)
+        DEAD_LETTERS.labels("results", reason).inc()
+        log.error("result dead-lettered", extra={"entry": delivery.entry, "reason": reason})
+
+    def _observe(self, rows: Sequence[Row]) -> None:
+        now = datetime.now(UTC)
+        PERSIST_BATCH_SIZE.observe(len(rows))
+        for row in rows:
+            PERSIST_LAG.observe(max(0.0, (now - row.completed_at).total_seconds()))
+        pool = self._database.pool
+        DB_POOL.labels("persister", "idle").set(pool.get_idle_size())
+        DB_POOL.labels("persister", "used").set(pool.get_size() - pool.get_idle_size())
+
+    async def _leave(self) -> None:
+        try:
+            await self._stream.leave()
+        except StoreUnavailable:
+            log.warning("left without saying so", extra={"store": "redis"})
+        self._liveness.ended("persist")
