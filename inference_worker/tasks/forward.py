@@ -1,0 +1,66 @@
+"""Running rows through a model in passes that fit memory, and what tasks do with the outcome."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference_worker.tasks.rows import Row, pad, passes
+from inference_worker.tasks.tokens import TextTokenizer
+
+Reduce = Callable[[Any, Tensor], Tensor]
+
+_PLACES = 6  # decimals in an answer: what bfloat16 or float32 can tell apart
+
+
+class Forward:
+    """A model and how to feed it.
+
+    Args:
+        model: takes the tensors of `rows.pad` as keyword arguments.
+        tokenizer: knows the padding and which of the tensors the model takes.
+        token_budget: most padded tokens in one pass.
+        reduce: makes one vector a row, shape (rows, anything), from the model's output and the attention mask.
+    """
+
+    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, reduce: Reduce) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._token_budget = token_budget
+        self._reduce = reduce
+
+    def __call__(self, rows: Sequence[Row]) -> Tensor:
+        """One float32 vector a row, in the order of the rows: shape (rows, anything)."""
+        vectors: list[Tensor | None] = [None] * len(rows)
+        for indices in passes([len(row.ids) for row in rows], self._token_budget):
+            for index, vector in zip(indices, self._pass([rows[index] for index in indices]), strict=True):
+                vectors[index] = vector
+        return torch.stack([vector for vector in vectors if vector is not None])
+
+    def _pass(self, rows: Sequence[Row]) -> Tensor:
+        inputs = pad(rows, self._tokenizer.pad_id)
+        with torch.inference_mode():
+            output = self._model(**{name: inputs[name] for name in self._tokenizer.inputs})
+            return self._reduce(output, inputs["attention_mask"])
+
+
+def average_by_weight(vectors: Tensor, rows: Sequence[Row]) -> Tensor:
+    """The mean of a text's chunk vectors, shape (chunks, size) to (size,), each weighted by its tokens of text."""
+    weights = torch.tensor([float(row.weight) for row in rows])
+    return (weights / weights.sum()) @ vectors
+
+
+def rounded(values: Tensor) -> list[float]:
+    """A vector as plain floats for JSON.
+
+    Raises:
+        ValueError: one of them is not finite, which JSON cannot say and no client could use.
+    """
+    numbers = [round(float(value), _PLACES) for value in values.tolist()]
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError("the model answered with a number that is not finite")
+    return numbers

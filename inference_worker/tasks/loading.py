@@ -1,0 +1,59 @@
+"""From a catalogue entry to a task that is ready to predict.
+
+    task = load_task("text-classification", "models/artifacts/sentiment-svd-r128", "bfloat16")
+
+A task that is not built in is named `package.module:Class`; the class is called with the artifact's location, the dtype
+and the token budget, and makes a `Task`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from inference_worker.tasks.artifacts import Artifact, open_artifact
+from inference_worker.tasks.feature_extraction import FeatureExtraction
+from inference_worker.tasks.protocol import Task
+from inference_worker.tasks.summarization import load_summarization
+from inference_worker.tasks.text_classification import TextClassification
+from inference_worker.tasks.zero_shot import load_zero_shot
+from shared.errors import ConfigurationError
+
+BUILT_IN: dict[str, Callable[[Artifact, int], Task]] = {
+    "text-classification": TextClassification.load,
+    "summarization": load_summarization,
+    "feature-extraction": FeatureExtraction.load,
+    "zero-shot-classification": load_zero_shot,
+}
+
+
+def load_task(task: str, location: str, dtype: str = "float32", token_budget: int = 8192) -> Task:
+    """Load one model version. Takes seconds and blocks: call it in a thread.
+
+    Args:
+        task: one of `BUILT_IN`, or `package.module:Class`.
+        location: the artifact, as `Catalogue.artifact_location` gives it.
+        dtype: `float32` or `bfloat16`.
+        token_budget: most padded tokens in one forward pass; a batch beyond it is computed in several.
+
+    Raises:
+        ConfigurationError: the task is unknown, or the artifact is missing, unsafe or of another kind.
+    """
+    if ":" in task:
+        made: Task = _custom(task)(location, dtype, token_budget)
+        return made
+    if task not in BUILT_IN:
+        raise ConfigurationError(f"task {task!r} is not one of {', '.join(BUILT_IN)}, nor 'package.module:Class'")
+    return BUILT_IN[task](open_artifact(location, dtype), token_budget)
+
+
+def _custom(task: str) -> Callable[[str, str, int], Any]:
+    module, _, name = task.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"cannot import the task {task!r}: {error}") from error
+    if not callable(made) or not all(hasattr(made, method) for method in ("encode", "predict")):
+        raise ConfigurationError(f"{task!r} is not a task class: it needs encode and predict")
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,69 @@
+"""Rows of token ids: padding them to a rectangle, and splitting a batch so that no pass outgrows memory.
+
+Pure functions over lists, apart from `pad`, which makes the tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a batch, special tokens included.
+
+    Attributes:
+        ids: token ids.
+        types: token type ids (0 first text, 1 second text of a pair), as many as `ids`.
+        weight: how many tokens of the client's text it holds, for averaging over chunks.
+    """
+
+    ids: Sequence[int]
+    types: Sequence[int]
+    weight: int
+
+
+def passes(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+    """Group rows of like length into forward passes.
+
+    Args:
+        lengths: tokens in each row.
+        token_budget: most padded tokens (rows x longest row) in a pass; a row longer than that goes alone.
+
+    Yields:
+        The indices of one pass; each index occurs in exactly one of them.
+    """
+    group: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+        if group and (len(group) + 1) * lengths[group[0]] > token_budget:
+            yield group
+            group = []
+        group.append(index)
+    if group:
+        yield group
+
+
+def pad(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right") -> dict[str, Tensor]:
+    """Pad rows to the longest of them.
+
+    Returns:
+        `input_ids`, `attention_mask` and `token_type_ids`, each int64 of shape (rows, longest row).
+    """
+    longest = max(len(row.ids) for row in rows)
+
+    def rectangle(values: Sequence[Sequence[int]], fill: int) -> Tensor:
+        blanks = [[fill] * (longest - len(line)) for line in values]
+        if side == "left":
+            return torch.tensor([[*blank, *line] for blank, line in zip(blanks, values, strict=True)])
+        return torch.tensor([[*line, *blank] for blank, line in zip(blanks, values, strict=True)])
+
+    return {
+        "input_ids": rectangle([row.ids for row in rows], pad_id),
+        "attention_mask": rectangle([[1] * len(row.ids) for row in rows], 0),
+        "token_type_ids": rectangle([row.types for row in rows], 0),
+    }

@@ -1,0 +1,155 @@
+"""Task `zero-shot-classification`: scores for labels that the request brings (`options.labels`).
+
+Two kinds of model can do it. A text encoder compares the text with a sentence about each label: the cosine of their
+embeddings, over a temperature, through a softmax. A classifier trained on natural language inference is asked whether
+the text entails a sentence about each label (Yin, Hay & Roth, EMNLP 2019), at the cost of one row a label. Which one an
+artifact is, its configuration tells.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSequenceClassification
+
+from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.embedding import Embedder
+from inference_worker.tasks.forward import Forward, average_by_weight
+from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.rows import Row
+from inference_worker.tasks.text_classification import label_output
+from inference_worker.tasks.tokens import TextTokenizer
+from shared.errors import ConfigurationError
+
+TEMPERATURE = 0.05  # sentence-transformers trains with cosines times 20: the same scale makes them probabilities
+SIMILARITY_PROMPT = "This text is about {}."
+ENTAILMENT_PROMPT = "This example is {}."
+_SAMPLE = Item("The team won the final after extra time.", {"labels": ["sport", "politics", "cooking"]})
+_REMEMBERED_PROMPTS = 4096  # a service is asked for the same few labels over and over; 4096 vectors are 6 MB
+
+
+def load_zero_shot(artifact: Artifact, token_budget: int) -> SimilarityZeroShot | EntailmentZeroShot:
+    """Load an inference classifier as one, and any other encoder by similarity.
+
+    Raises:
+        ConfigurationError: a classifier that has no label `entailment`.
+    """
+    if artifact.architecture.endswith("ForSequenceClassification"):
+        return EntailmentZeroShot.load(artifact, token_budget)
+    return SimilarityZeroShot(Embedder.load(artifact, token_budget))
+
+
+class SimilarityZeroShot:
+    """Labels by embedding similarity."""
+
+    sample = _SAMPLE
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self._prompts: OrderedDict[str, Tensor] = OrderedDict()  # only `predict` touches it
+
+    def encode(self, items: Sequence[Item]) -> list[Encoded]:
+        """Tokenize texts; `data` is (rows, labels, rows of each label's prompt).
+
+        Raises:
+            ValueError: an item has no labels.
+        """
+        labels = [_labels(item.options) for item in items]
+        prompts = sorted({label for each in labels for label in each})
+        rows = dict(
+            zip(prompts, self._embedder.rows([_prompt(SIMILARITY_PROMPT, each) for each in prompts]), strict=True)
+        )
+        texts = self._embedder.rows([item.text for item in items])
+        return [
+            Encoded(max(len(row.ids) for row in text), (text, {label: rows[label] for label in each}), len(text))
+            for text, each in zip(texts, labels, strict=True)
+        ]
+
+    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+        """Compare; the confidence is the score of the best label."""
+        self._learn({label: rows for each in batch for label, rows in each.data[1].items()})
+        texts = self._embedder.embed([each.data[0] for each in batch])
+        return [self._compare(text, list(each.data[1])) for text, each in zip(texts, batch, strict=True)]
+
+    def _compare(self, text: Tensor, labels: Sequence[str]) -> Output:
+        cosines = torch.stack([self._prompts[label] for label in labels]) @ text
+        return label_output(labels, (cosines / TEMPERATURE).softmax(0))
+
+    def _learn(self, prompts: Mapping[str, Sequence[Row]]) -> None:
+        """Embed the labels not seen lately, and forget the oldest beyond the limit, though none of this batch."""
+        new = [label for label in prompts if label not in self._prompts]
+        if new:
+            self._prompts.update(zip(new, self._embedder.embed([prompts[label] for label in new]), strict=True))
+        for label in prompts:
+            self._prompts.move_to_end(label)
+        while len(self._prompts) > max(_REMEMBERED_PROMPTS, len(prompts)):
+            self._prompts.popitem(last=False)
+
+
+class EntailmentZeroShot:
+    """Labels by natural language inference: the text is the premise, a sentence about the label the hypothesis."""
+
+    sample = _SAMPLE
+
+    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, entailment: int) -> None:
+        self._tokenizer = tokenizer
+        self._forward = Forward(
+            model, tokenizer, token_budget, lambda output, mask: output.logits.float()[:, entailment : entailment + 1]
+        )
+
+    @classmethod
+    def load(cls, artifact: Artifact, token_budget: int) -> EntailmentZeroShot:
+        """Load an inference classifier.
+
+        Raises:
+            ConfigurationError: none of its labels is `entailment`.
+        """
+        labels = {str(name).lower(): index for index, name in artifact.config.id2label.items()}
+        entailment = next((index for name, index in labels.items() if name.startswith("entail")), None)
+        if entailment is None:
+            raise ConfigurationError(
+                f"{artifact.location} is a classifier for {', '.join(labels)}: zero-shot-classification needs one with "
+                "the label 'entailment', or a text encoder; serve this one as text-classification"
+            )
+        tokenizer = TextTokenizer.load(artifact)
+        return cls(load_model(AutoModelForSequenceClassification, artifact), tokenizer, token_budget, int(entailment))
+
+    def encode(self, items: Sequence[Item]) -> list[Encoded]:
+        """Tokenize pairs; `data` is (labels, rows of each label).
+
+        Raises:
+            ValueError: an item has no labels, or one too long for the model.
+        """
+        return [self._encode(item) for item in items]
+
+    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+        """Ask for each label; the confidence is the score of the best one."""
+        logits = self._forward([row for each in batch for rows in each.data[1] for row in rows])
+        parts = logits.split([each.rows for each in batch])
+        return [self._answer(part, *each.data) for part, each in zip(parts, batch, strict=True)]
+
+    def _encode(self, item: Item) -> Encoded:
+        labels = _labels(item.options)
+        [rows] = self._tokenizer.pair_rows([item.text], [_prompt(ENTAILMENT_PROMPT, label) for label in labels])
+        longest = max(len(row.ids) for label in rows for row in label)
+        return Encoded(longest, (labels, rows), sum(map(len, rows)))
+
+    @staticmethod
+    def _answer(logits: Tensor, labels: Sequence[str], rows: Sequence[Sequence[Row]]) -> Output:
+        by_chunk = logits.view(len(labels), -1).T.softmax(1)  # (chunks, labels): each chunk chooses among the labels
+        return label_output(labels, average_by_weight(by_chunk, rows[0]))
+
+
+def _labels(options: Mapping[str, Any]) -> list[str]:
+    labels = options.get("labels")
+    if not labels:
+        raise ValueError("zero-shot-classification needs options.labels")
+    return list(dict.fromkeys(labels))
+
+
+def _prompt(template: str, label: str) -> str:
+    return template.format(label)
