@@ -74,7 +74,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class PredictionResult:
-    """A finished prediction as the gateway and the persister read it; `input` and `options` are texts of JSON objects."""
+    """A finished prediction as gateway and persister read it; `input` and `options` are texts of JSON objects."""
 
     id: UUID
     model: str

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Label = Annotated[str, Field(min_length=1, max_length=100)]
+NO_NUL = r"^[^\x00]*$"  # Postgres's jsonb cannot hold U+0000
+
+Label = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
 
 
 class PredictOptions(BaseModel):

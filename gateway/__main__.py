@@ -1,0 +1,47 @@
+"""The gateway: `python -m gateway`. The HTTP edge of the pipeline."""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+from aiohttp import web
+
+from gateway.app import make_app
+from gateway.settings import GatewaySettings
+from shared.catalogue import load_catalogue
+from shared.errors import ConfigurationError
+from shared.logs import configure_logging
+from shared.settings import load_settings
+
+
+def main() -> int:
+    """Run the service; the exit code says whether it ended as asked."""
+    try:
+        settings = load_settings(GatewaySettings)
+        catalogue = load_catalogue(settings.model_catalogue)
+    except ConfigurationError as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        return 2
+    configure_logging(settings, "gateway")
+    loop = uvloop.new_event_loop()
+    try:
+        web.run_app(
+            make_app(settings, catalogue),
+            host=settings.gateway_host,
+            port=settings.gateway_port,
+            shutdown_timeout=settings.shutdown_grace_s,
+            access_log=None,
+            print=None,
+            handler_cancellation=True,
+            backlog=1024,
+            loop=loop,
+        )
+    except OSError as error:
+        print(f"gateway: cannot listen on {settings.gateway_host}:{settings.gateway_port}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The gateway put together: one place that makes everything, in the order in which it is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, version
+
+from aiohttp import web
+
+from gateway.api import OPERATIONS
+from gateway.docs import add_docs
+from gateway.edge import edge
+from gateway.health import metrics
+from gateway.history import History
+from gateway.lookup import Predictions
+from gateway.settings import GatewaySettings
+from gateway.state import GATEWAY, Gateway
+from gateway.submissions import Submissions
+from gateway.waiting import Waiters
+from shared.catalogue import Catalogue
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.metrics import BUILD
+from shared.prediction_state import PredictionStates
+from shared.publishing import Limits, Publisher
+from shared.redis_client import connect
+from shared.workers import WorkerDirectory
+
+
+def make_app(settings: GatewaySettings, catalogue: Catalogue) -> web.Application:
+    """The application; it connects when it starts."""
+    app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
+    app[GATEWAY] = _gateway(settings, catalogue)
+    for operation in OPERATIONS:
+        app.router.add_route(operation.method, operation.path, operation.handler)
+    app.router.add_get("/metrics", metrics)
+    add_docs(app, OPERATIONS, software_version())
+    BUILD.info({"version": software_version()})
+    app.cleanup_ctx.append(_connections)
+    app.cleanup_ctx.append(_loops)
+    app.on_shutdown.append(_answer_waiters)
+    return app
+
+
+def software_version() -> str:
+    """The version of the installed package."""
+    try:
+        return version("millstream")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
+    gateway_id = uuid.uuid4().hex
+    keys = Keys(settings.key_prefix)
+    redis = connect(settings, retry_once=True)
+    history = History(settings)
+    liveness = Liveness(settings.stall_timeout_s)
+    states = PredictionStates(redis, keys, gateway_id)
+    predictions = Predictions(states, history)
+    limits = Limits(settings.max_backlog, settings.max_results, settings.max_memory_percent)
+    return Gateway(
+        settings=settings,
+        catalogue=catalogue,
+        keys=keys,
+        redis=redis,
+        history=history,
+        predictions=predictions,
+        submissions=Submissions(Publisher(redis, keys, gateway_id, limits)),
+        waiters=Waiters(states, predictions, liveness, settings.recheck_interval_s),
+        workers=WorkerDirectory(redis, keys),
+        liveness=liveness,
+    )
+
+
+async def _connections(app: web.Application) -> AsyncIterator[None]:
+    yield
+    await app[GATEWAY].history.close()
+    await app[GATEWAY].redis.aclose()
+
+
+async def _loops(app: web.Application) -> AsyncIterator[None]:
+    waiters = app[GATEWAY].waiters
+    tasks = [
+        asyncio.create_task(waiters.listen(), name="hints"),
+        asyncio.create_task(waiters.keep_rechecking(), name="recheck"),
+    ]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _answer_waiters(app: web.Application) -> None:
+    """On stop: those that wait get until shortly before the grace period ends, then what is known."""
+    gateway = app[GATEWAY]
+    gateway.closing = True
+    asyncio.get_running_loop().call_later(gateway.settings.shutdown_grace_s * 0.8, gateway.waiters.stop)

@@ -1,0 +1,49 @@
+"""Reading request bodies: JSON of a known shape, or an error that says what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from gateway.problems import ProblemError, invalid_body
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+async def read_body(request: web.Request, kind: type[Body]) -> Body:
+    """The request's body as a model.
+
+    Raises:
+        ProblemError: 415 not JSON by its content type, 400 malformed JSON, 422 an invalid field.
+        web.HTTPRequestEntityTooLarge: longer than the limit.
+    """
+    if request.content_type != "application/json":
+        raise ProblemError(
+            415,
+            "unsupported-media-type",
+            f"send 'content-type: application/json', not {request.content_type!r}",
+            headers={"Accept": "application/json"},
+        )
+    raw = await request.read()
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+            raise invalid_body(error) from None
+    return _second_look(raw, kind)
+
+
+def _second_look(raw: bytes, kind: type[Body]) -> Body:
+    """Tell malformed JSON from JSON whose strings are not Unicode, which the first parser refuses alike."""
+    try:
+        parsed = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8, or nested too deeply"
+        raise ProblemError(400, "malformed-json", f"the body is not valid JSON: {reason}") from None
+    try:
+        return kind.model_validate(parsed)
+    except ValidationError as error:
+        raise invalid_body(error) from None

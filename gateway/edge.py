@@ -1,0 +1,61 @@
+"""What surrounds every handler: counting, timing, and turning errors into problems."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from gateway.problems import ProblemError, of_http_error
+from gateway.state import GATEWAY
+from shared.metrics import ERRORS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every request, whatever its handler does, and count it."""
+    started = time.perf_counter()
+    HTTP_IN_FLIGHT.inc()
+    status = 499  # the client went away
+    try:
+        response = await _answer(request, handler)
+        status = response.status
+        return response
+    finally:
+        HTTP_IN_FLIGHT.dec()
+        _count(request, status, time.perf_counter() - started)
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ProblemError as error:
+        return error.response()
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        return of_http_error(error, request.app[GATEWAY].settings.max_body_bytes).response()
+    except Exception:
+        log.exception("handler failed", extra={"endpoint": _endpoint(request)})
+        ERRORS.labels("gateway", "handler").inc()
+        return ProblemError(500, "internal", "something went wrong here; it was logged").response()
+
+
+def _count(request: web.Request, status: int, seconds: float) -> None:
+    endpoint = _endpoint(request)
+    name = request.get("model", "")
+    model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
+    HTTP_REQUESTS.labels(request.method if endpoint != "unknown" else "", endpoint, model, str(status)).inc()
+    HTTP_DURATION.labels(endpoint, model).observe(seconds)
+
+
+def _endpoint(request: web.Request) -> str:
+    """The route's pattern: a bounded label, unlike the path."""
+    resource = request.match_info.route.resource
+    return "unknown" if resource is None else resource.canonical

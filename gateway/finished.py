@@ -1,0 +1,73 @@
+"""A finished prediction as the API shows it, wherever it was found: a hint, Redis's state, or Postgres. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+
+from shared.ids import id_time
+from shared.messages import Hint, Outcome, PredictionResult, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A finished prediction; `result` and `input` are JSON texts and go out as they are."""
+
+    id: UUID
+    model: str
+    version: str
+    status: Status
+    result: bytes | None
+    confidence: float | None
+    processing_time_ms: int
+    error: str | None
+    input: bytes | None = None
+
+    def body(self) -> dict[str, Any]:
+        """The JSON object of the API; with `input` where it is known."""
+        body: dict[str, Any] = {
+            "prediction_id": self.id,
+            "model": self.model,
+            "version": self.version,
+            "status": self.status.value,
+            "result": None if self.result is None else orjson.Fragment(self.result),
+            "confidence": self.confidence,
+            "processing_time_ms": self.processing_time_ms,
+            "created_at": id_time(self.id),
+        }
+        if self.error:
+            body["error"] = self.error
+        if self.input is not None:
+            body["input"] = orjson.Fragment(self.input)
+        return body
+
+
+def from_hint(hint: Hint) -> Finished | None:
+    """From a hint; None where it came without its outcome."""
+    if hint.outcome is None:
+        return None
+    return _finished(UUID(hint.id), hint.model, hint.version, hint.outcome, None)
+
+
+def from_result(result: PredictionResult) -> Finished:
+    """From an entry of the result stream."""
+    options = orjson.loads(result.options)
+    shown = orjson.dumps({**orjson.loads(result.input), "options": options}) if options else result.input
+    return _finished(result.id, result.model, result.version, result.outcome, shown)
+
+
+def _finished(prediction_id: UUID, model: str, version: str, outcome: Outcome, shown_input: bytes | None) -> Finished:
+    return Finished(
+        id=prediction_id,
+        model=model,
+        version=version,
+        status=outcome.status,
+        result=outcome.result,
+        confidence=outcome.confidence,
+        processing_time_ms=outcome.processing_time_ms,
+        error=outcome.error or None,
+        input=shown_input,
+    )

@@ -1,0 +1,66 @@
+"""Finding predictions: Redis holds what is in flight, Postgres what is finished and stored.
+
+The state in Redis is asked first and Postgres second: a state is deleted only after its row is committed, so an
+accepted prediction is found at every moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateway.finished import Finished, from_result
+from gateway.history import History
+from shared.errors import MalformedMessage, StoreUnavailable
+from shared.messages import PredictionResult
+from shared.metrics import ERRORS
+from shared.prediction_state import PredictionStates, Queued
+
+
+class Predictions:
+    """Looks predictions up in both stores."""
+
+    def __init__(self, states: PredictionStates, history: History) -> None:
+        self._states = states
+        self._history = history
+
+    async def locate(self, prediction_id: str, *, wait: bool = False) -> Finished | Queued | None:
+        """One prediction; None where neither store knows the id.
+
+        Args:
+            wait: ask Redis for a hint when it finishes.
+
+        Raises:
+            StoreUnavailable: one store cannot be reached and the other does not have it.
+        """
+        try:
+            state = await self._states.look(prediction_id, wait=wait)
+        except StoreUnavailable:
+            stored = await self._history.find([prediction_id])
+            if prediction_id in stored:
+                return stored[prediction_id]
+            raise
+        except MalformedMessage as error:  # the persister will store it as failed
+            ERRORS.labels("gateway", error.reason).inc()
+            return Queued(0, "", "")
+        if isinstance(state, PredictionResult):
+            return from_result(state)
+        if state is not None:
+            return state
+        return (await self._history.find([prediction_id])).get(prediction_id)
+
+    async def finished(self, prediction_ids: Sequence[str]) -> list[Finished]:
+        """The finished ones of many, in one round trip to each store; asks for hints about the others.
+
+        Raises:
+            StoreUnavailable: a store cannot be reached.
+        """
+        try:
+            states = await self._states.look_all(prediction_ids)
+        except MalformedMessage as error:
+            ERRORS.labels("gateway", error.reason).inc()
+            return []
+        found = [from_result(state) for state in states if isinstance(state, PredictionResult)]
+        gone = [each for each, state in zip(prediction_ids, states, strict=True) if state is None]
+        if gone:
+            found += (await self._history.find(gone)).values()
+        return found

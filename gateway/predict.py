@@ -1,0 +1,190 @@
+"""POST /api/v1/predict and /api/v1/predict/batch: accept, publish, wait, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import orjson
+from aiohttp import web
+
+from gateway.bodies import read_body
+from gateway.finished import Finished
+from gateway.preferences import Wait, timeout_ms_of, wait_of
+from gateway.problems import ProblemError, invalid, unavailable
+from gateway.schemas import BatchRequest, PredictRequest
+from gateway.state import GATEWAY, Gateway
+from gateway.waiting import Waiter
+from shared.catalogue import ServedVersion
+from shared.errors import StoreUnavailable
+from shared.messages import Status
+from shared.metrics import ERRORS
+from shared.options import PredictOptions, option_error
+from shared.publishing import NewRequest, Verdict
+
+_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+_REFUSALS = {
+    Verdict.BACKLOG: "too many requests wait for this model version",
+    Verdict.RESULTS: "too many results wait to be stored",
+    Verdict.MEMORY: "the queue is short of memory",
+}
+_RETRY_AFTER_S = 2
+_NO_OPTIONS = b"{}"
+
+
+async def predict(request: web.Request) -> web.Response:
+    """Predict on one text."""
+    gateway = request.app[GATEWAY]
+    wait = wait_of(request.query, request.headers.get("Prefer"), gateway.settings.default_wait_s)
+    body = await read_body(request, PredictRequest)
+    request["model"] = body.model
+    served = _resolve(gateway, body.model, body.version, body.options)
+    _check_length(gateway, body.text, ("body", "text"))
+    ((prediction_id, finished),) = await _submit(request, served, [body.text], body.options, wait)
+    if finished is None:
+        return _accepted(prediction_id, wait)
+    if finished.status is not Status.SUCCEEDED:
+        raise _unsuccessful(finished)
+    return json_response(finished.body(), headers=_applied(wait))
+
+
+async def predict_batch(request: web.Request) -> web.Response:
+    """Predict on several texts: 200 with all finished, though some may have failed; 202 while some are not."""
+    gateway = request.app[GATEWAY]
+    wait = wait_of(request.query, request.headers.get("Prefer"), gateway.settings.default_wait_s)
+    body = await read_body(request, BatchRequest)
+    request["model"] = body.model
+    served = _resolve(gateway, body.model, body.version, body.options)
+    limit = gateway.settings.max_batch_texts
+    if len(body.texts) > limit:
+        raise invalid([(("body", "texts"), f"must have at most {limit} texts, not {len(body.texts)}")])
+    for index, text in enumerate(body.texts):
+        _check_length(gateway, text, ("body", "texts", index))
+    answers = await _submit(request, served, body.texts, body.options, wait)
+    items = [
+        {"prediction_id": prediction_id, "status": Status.QUEUED.value} if finished is None else finished.body()
+        for prediction_id, finished in answers
+    ]
+    done = all(finished is not None for _, finished in answers)
+    return json_response({"items": items}, status=200 if done else 202, headers=_applied(wait))
+
+
+async def _submit(
+    request: web.Request, served: ServedVersion, texts: Sequence[str], options: PredictOptions | None, wait: Wait
+) -> list[tuple[str, Finished | None]]:
+    """Publish one group and wait for all of it; for each its id, and its prediction if it finished in time.
+
+    Raises:
+        ProblemError: 503 refused or Redis away.
+    """
+    gateway = request.app[GATEWAY]
+    _check_capacity(gateway, len(texts))
+    new = _new_requests(request, texts, options, timeout_ms_of(request.query, gateway.settings.request_timeout_s), wait)
+    with ExitStack() as stack:
+        waiters = [stack.enter_context(gateway.waiters.expect(each.id)) for each in new] if wait.seconds else []
+        try:
+            verdict = await gateway.submissions.submit(served.model, served.version.version, new)
+        except StoreUnavailable as error:
+            ERRORS.labels("gateway", "redis_unavailable").inc()
+            raise unavailable("queue-unavailable", "the queue cannot be reached; try again", _RETRY_AFTER_S) from error
+        if verdict is not Verdict.ACCEPTED:
+            ERRORS.labels("gateway", f"refused_{verdict}").inc()
+            raise unavailable("overloaded", f"{_REFUSALS[verdict]}; try again later", _RETRY_AFTER_S)
+        return await _wait(gateway, new, waiters, wait)
+
+
+async def _wait(
+    gateway: Gateway, new: Sequence[NewRequest], waiters: Sequence[Waiter], wait: Wait
+) -> list[tuple[str, Finished | None]]:
+    if not waiters:
+        return [(each.id, None) for each in new]
+    if len(waiters) == 1:
+        results = [await waiters[0].result(wait.seconds)]
+    else:
+        results = await asyncio.gather(*(waiter.result(wait.seconds) for waiter in waiters))
+    missing = [each.id for each, finished in zip(new, results, strict=True) if finished is None]
+    late: dict[str, Finished] = {}
+    if missing:  # a hint may have been lost: look once more
+        try:
+            late = {str(found.id): found for found in await gateway.predictions.finished(missing)}
+        except StoreUnavailable as error:  # it was accepted all the same: the client has the id
+            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+    return [(each.id, finished or late.get(each.id)) for each, finished in zip(new, results, strict=True)]
+
+
+def _new_requests(
+    request: web.Request, texts: Sequence[str], options: PredictOptions | None, timeout_ms: int, wait: Wait
+) -> list[NewRequest]:
+    gateway = request.app[GATEWAY]
+    encoded = _NO_OPTIONS if options is None else options.model_dump_json(exclude_unset=True).encode()
+    traceparent = request.headers.get("traceparent", "")
+    return [
+        NewRequest(
+            id=str(gateway.new_id()),
+            input=orjson.dumps({"text": text}),
+            options=encoded,
+            timeout_ms=timeout_ms,
+            traceparent=traceparent if _TRACEPARENT.match(traceparent) else "",
+            wait=wait.seconds > 0,
+        )
+        for text in texts
+    ]
+
+
+def _resolve(gateway: Gateway, model: str, version: str | None, options: PredictOptions | None) -> ServedVersion:
+    found = gateway.catalogue.find(model)
+    if found is None:
+        known = ", ".join(each.name for each in gateway.catalogue.models)
+        raise ProblemError(404, "unknown-model", f"there is no model {model!r}; there are: {known}")
+    wanted = found.default_version if version is None else found.find(version)
+    if wanted is None or not wanted.active:
+        known = ", ".join(each.version for each in found.versions if each.active)
+        raise ProblemError(404, "unknown-version", f"model {model!r} has no version {version!r}; it has: {known}")
+    wrong = option_error(found.task, options)
+    if wrong is not None:
+        raise invalid([(("body", "options", wrong[0]), wrong[1])])
+    return ServedVersion(model=found.name, task=found.task, version=wanted)
+
+
+def _check_length(gateway: Gateway, text: str, where: Sequence[str | int]) -> None:
+    limit = gateway.settings.max_text_chars
+    if len(text) > limit:
+        raise invalid([(where, f"must have at most {limit} characters, not {len(text)}")])
+    if not text.strip():
+        raise invalid([(where, "must not be blank")])
+
+
+def _check_capacity(gateway: Gateway, count: int) -> None:
+    limit = gateway.settings.max_in_flight
+    if gateway.closing:
+        raise unavailable("stopping", "this gateway is stopping; try again", 1)
+    if gateway.waiters.count + count > limit:
+        ERRORS.labels("gateway", "refused_in_flight").inc()
+        raise unavailable("overloaded", f"this gateway already waits for {limit} predictions", _RETRY_AFTER_S)
+
+
+def _accepted(prediction_id: str, wait: Wait) -> web.Response:
+    location = f"/api/v1/predictions/{prediction_id}"
+    return json_response(
+        {"prediction_id": prediction_id, "status": Status.QUEUED.value},
+        status=202,
+        headers={"Location": location, **_applied(wait)},
+    )
+
+
+def _unsuccessful(finished: Finished) -> ProblemError:
+    extra = {"prediction_id": finished.id}
+    if finished.status is Status.EXPIRED:
+        return ProblemError(504, "deadline-passed", finished.error or "the deadline passed", extra=extra)
+    return ProblemError(500, "prediction-failed", finished.error or f"it was {finished.status.value}", extra=extra)
+
+
+def _applied(wait: Wait) -> dict[str, str]:
+    return {"Preference-Applied": wait.applied} if wait.applied else {}
+
+
+def json_response(body: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A JSON answer."""
+    return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")

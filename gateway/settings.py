@@ -1,0 +1,40 @@
+"""Settings of the gateway."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from shared.settings import DatabaseSettings
+
+MAX_WAIT_S = 60
+MAX_TIMEOUT_S = 86_400
+
+
+class GatewaySettings(DatabaseSettings):
+    """The HTTP edge: where it listens and what it takes on."""
+
+    gateway_host: str = Field("127.0.0.1", description="address to listen on")
+    gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    default_wait_s: float = Field(30, ge=0, le=MAX_WAIT_S, description="seconds a request waits for its answer")
+    request_timeout_s: float = Field(
+        3600, gt=0, le=MAX_TIMEOUT_S, description="seconds until a request not yet computed expires"
+    )
+    max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="longest request body")
+    max_text_chars: int = Field(50_000, ge=1, le=10_000_000, description="longest text")
+    max_batch_texts: int = Field(256, ge=1, le=1000, description="most texts of one batch request")
+    max_backlog: int = Field(50_000, ge=1, description="entries in one version's stream before requests are refused")
+    max_results: int = Field(200_000, ge=1, description="results not yet in Postgres before requests are refused")
+    max_memory_percent: int = Field(70, ge=1, le=100, description="share of Redis's maxmemory that requests may fill")
+    max_in_flight: int = Field(10_000, ge=1, description="predictions one gateway waits for before it refuses more")
+    recheck_interval_s: float = Field(2, gt=0, le=60, description="how often states of waited-for predictions are read")
+
+    @model_validator(mode="after")
+    def _batch_fits_backlog(self) -> Self:
+        if self.max_batch_texts > self.max_backlog:
+            raise ValueError(
+                f"MAX_BATCH_TEXTS ({self.max_batch_texts}) must not exceed MAX_BACKLOG ({self.max_backlog}), "
+                "or a full batch is never accepted"
+            )
+        return self

@@ -1,0 +1,50 @@
+"""What the handlers of one gateway process share."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+from aiohttp import web
+from redis.asyncio import Redis
+
+from gateway.history import History
+from gateway.lookup import Predictions
+from gateway.settings import GatewaySettings
+from gateway.submissions import Submissions
+from gateway.waiting import Waiters
+from shared.catalogue import Catalogue
+from shared.ids import uuid7
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.workers import WorkerDirectory
+
+
+@dataclass(slots=True)
+class Gateway:
+    """One gateway process.
+
+    Attributes:
+        closing: it was told to stop: it answers those that wait and takes no more.
+    """
+
+    settings: GatewaySettings
+    catalogue: Catalogue
+    keys: Keys
+    redis: Redis
+    history: History
+    predictions: Predictions
+    submissions: Submissions
+    waiters: Waiters
+    workers: WorkerDirectory
+    liveness: Liveness
+    closing: bool = False
+
+    def new_id(self) -> UUID:
+        """An id for a prediction accepted now."""
+        return uuid7(time.time_ns() // 1_000_000, int.from_bytes(os.urandom(10), "big"))
+
+
+GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)

@@ -1,0 +1,138 @@
+"""Waiting for predictions to finish.
+
+Hints wake waiters. A hint is a hint: it comes over pub/sub, and can be lost. So at every reconnect and every two
+seconds the states of all that is waited for are read, then Postgres is asked for those without a state, and at the end
+of its wait each caller looks once more. Losing every hint costs latency, never an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.finished import Finished, from_hint
+from gateway.lookup import Predictions
+from shared.backoff import Backoff
+from shared.errors import StoreUnavailable
+from shared.liveness import Liveness
+from shared.messages import Hint
+from shared.metrics import ERRORS
+from shared.prediction_state import PredictionStates
+
+log = logging.getLogger(__name__)
+
+_LOOK_AT_ONCE = 500
+
+
+class Waiter:
+    """One caller's wait for one prediction."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Finished | None] = asyncio.get_running_loop().create_future()
+
+    async def result(self, timeout_s: float) -> Finished | None:
+        """The finished prediction; None where it does not finish in time, or the gateway stops."""
+        timer = asyncio.get_running_loop().call_later(timeout_s, self.wake, None)
+        try:
+            return await self.future
+        finally:
+            timer.cancel()
+
+    def wake(self, finished: Finished | None) -> None:
+        """End the wait."""
+        if not self.future.done():
+            self.future.set_result(finished)
+
+
+class Waiters:
+    """Everything this gateway waits for."""
+
+    def __init__(
+        self, states: PredictionStates, predictions: Predictions, liveness: Liveness, recheck_s: float
+    ) -> None:
+        self._states = states
+        self._predictions = predictions
+        self._liveness = liveness
+        self._recheck_s = recheck_s
+        self._waiting: dict[str, set[Waiter]] = {}
+        self.count = 0
+        self.listening = asyncio.Event()
+
+    @contextmanager
+    def expect(self, prediction_id: str) -> Iterator[Waiter]:
+        """Wait for a prediction from here on; enter it before the request is published."""
+        waiter = Waiter()
+        self._waiting.setdefault(prediction_id, set()).add(waiter)
+        self.count += 1
+        try:
+            yield waiter
+        finally:
+            self.count -= 1
+            others = self._waiting[prediction_id]
+            others.discard(waiter)
+            if not others:
+                del self._waiting[prediction_id]
+
+    def stop(self) -> None:
+        """End all waits: callers answer with what they know."""
+        for waiters in list(self._waiting.values()):
+            for waiter in list(waiters):
+                waiter.wake(None)
+
+    async def listen(self) -> None:
+        """Take hints until cancelled, reconnecting when the connection is lost."""
+        backoff = Backoff(longest_s=2)
+        never = asyncio.Event()
+        while True:
+            try:
+                async for hints in self._states.hints():
+                    self._liveness.moved("hints")
+                    if not self.listening.is_set():
+                        self.listening.set()
+                        backoff.succeeded()
+                        await self.recheck()
+                    for hint in hints or ():
+                        await self._take(hint)
+            except StoreUnavailable as error:
+                self.listening.clear()
+                self._liveness.moved("hints")
+                ERRORS.labels("gateway", "redis_unavailable").inc()
+                log.warning("hints lost", extra={"detail": str(error)})
+                await backoff.pause(never)
+
+    async def keep_rechecking(self) -> None:
+        """Look after waiters whose hint may have been lost, every `recheck_s` seconds, until cancelled."""
+        while True:
+            self._liveness.moved("recheck")
+            await asyncio.sleep(self._recheck_s)
+            try:
+                await self.recheck()
+            except StoreUnavailable as error:
+                ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+
+    async def recheck(self) -> None:
+        """Read the states of all that is waited for, then Postgres for those that have none.
+
+        Raises:
+            StoreUnavailable: a store cannot be reached.
+        """
+        waited_for = list(self._waiting)
+        for start in range(0, len(waited_for), _LOOK_AT_ONCE):
+            for finished in await self._predictions.finished(waited_for[start : start + _LOOK_AT_ONCE]):
+                self._wake(finished)
+
+    async def _take(self, hint: Hint) -> None:
+        if hint.id not in self._waiting:
+            return
+        finished = from_hint(hint)
+        if finished is not None:
+            self._wake(finished)
+            return
+        for each in await self._predictions.finished([hint.id]):  # it was too long for a hint
+            self._wake(each)
+
+    def _wake(self, finished: Finished) -> None:
+        for waiter in self._waiting.get(str(finished.id), ()):
+            waiter.wake(finished)

@@ -1,0 +1,130 @@
+"""The inference worker: `python -m inference_worker`. Loads models, serves their request streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Sequence
+
+import uvloop
+
+from inference_worker.engine import Engine
+from inference_worker.heartbeat import keep_heartbeat
+from inference_worker.lane import Lane
+from inference_worker.settings import WorkerSettings
+from shared.catalogue import Catalogue, ServedVersion, load_catalogue
+from shared.errors import ConfigurationError
+from shared.keys import Keys
+from shared.lifecycle import run_tasks, stop_on_signals
+from shared.liveness import Liveness
+from shared.logs import configure_logging
+from shared.probes import serve_probes
+from shared.redis_client import connect
+from shared.request_stream import RequestStream
+from shared.settings import load_settings
+from shared.workers import Heartbeat, WorkerDirectory
+
+log = logging.getLogger("inference_worker")
+
+
+class Worker:
+    """One worker process: its lanes and what keeps them."""
+
+    def __init__(self, settings: WorkerSettings, stop: asyncio.Event) -> None:
+        self._settings = settings
+        self._stop = stop
+        self._keys = Keys(settings.key_prefix)
+        self._redis = connect(settings)
+        self._liveness = Liveness(settings.stall_timeout_s)
+        self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._lanes: list[Lane] | None = None
+
+    async def run(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
+        """Load, warm up, serve until the stop, leave.
+
+        Raises:
+            ConfigurationError: a model cannot be loaded.
+        """
+        tasks = {"probes": self._probes(), "serve": self._serve(catalogue, selection)}
+        try:
+            await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
+        finally:
+            await self._redis.aclose()
+        log.info("stopped", extra={"worker": self._id})
+
+    async def _serve(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
+        lanes = [await self._lane(catalogue, served) for served in selection if not self._stop.is_set()]
+        if self._stop.is_set():
+            return
+        self._lanes = lanes
+        heartbeat = Heartbeat(self._redis, self._keys, self._id, self._settings.heartbeat_ttl_s)
+        directory = WorkerDirectory(self._redis, self._keys)
+        log.info("serving", extra={"worker": self._id, "serves": [lane.served.label for lane in lanes]})
+        tasks = {
+            "heartbeat": keep_heartbeat(heartbeat, directory, lanes, self._settings.heartbeat_interval_s, self._stop)
+        }
+        for lane in lanes:
+            tasks[f"lane {lane.served.label}"] = lane.run(self._stop)
+            tasks[f"claims {lane.served.label}"] = lane.keep_claims(self._stop)
+        await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
+
+    async def _lane(self, catalogue: Catalogue, served: ServedVersion) -> Lane:
+        from inference_worker.tasks.loading import load_task  # torch takes seconds to import: not before it is needed
+
+        started = time.monotonic()
+        location = catalogue.artifact_location(served.version)
+        task = await asyncio.to_thread(load_task, served.task, location, served.version.dtype)
+        engine = Engine(task, served.label)
+        await engine.warm_up()
+        log.info("loaded", extra={"model": served.label, "seconds": round(time.monotonic() - started, 2)})
+        stream = RequestStream(self._redis, self._keys, served.model, served.version.version, self._id)
+        return Lane(self._settings, served, stream, engine, self._liveness, self._id)
+
+    async def _probes(self) -> None:
+        settings = self._settings
+        await serve_probes(
+            settings.worker_metrics_host, settings.worker_metrics_port, self._liveness, self._not_ready, self._stop
+        )
+
+    def _not_ready(self) -> str | None:
+        if self._lanes is None:
+            return "loading models"
+        return next((lane.unavailable for lane in self._lanes if lane.unavailable), None)
+
+
+async def run(settings: WorkerSettings) -> None:
+    """Read the catalogue and be a worker.
+
+    Raises:
+        ConfigurationError: the catalogue, the selection or a model is wrong.
+    """
+    catalogue = load_catalogue(settings.model_catalogue)
+    selection = catalogue.select(settings.worker_models)
+    if any(":" not in each.task for each in selection):
+        from inference_worker.tasks.torch_threads import configure_torch
+
+        log.info("torch threads", extra={"threads": configure_torch(settings.worker_cpus)})
+    await Worker(settings, stop_on_signals()).run(catalogue, selection)
+
+
+def main() -> int:
+    """Run the service; the exit code says whether it ended as asked."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # lanes share the CPUs: an idle one must not spin
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        settings = load_settings(WorkerSettings)
+        configure_logging(settings, "inference_worker")
+        uvloop.run(run(settings))
+    except ConfigurationError as error:
+        print(f"inference_worker: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

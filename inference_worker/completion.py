@@ -1,0 +1,123 @@
+"""How entries leave a worker's hands: finished, dead-lettered, or given back.
+
+Everything read is held until one of the three has happened in Redis, through outages: work that is computed is not
+thrown away because Redis restarts. What is held is what `renew` keeps claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from shared.backoff import Backoff
+from shared.catalogue import ServedVersion
+from shared.errors import StoreUnavailable
+from shared.keys import request_stream_name
+from shared.liveness import Liveness
+from shared.messages import Outcome, PredictionRequest
+from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
+from shared.request_stream import Delivery, RequestStream
+
+log = logging.getLogger(__name__)
+
+_RETRY_WHILE_STOPPING_S = 0.2
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request with its outcome."""
+
+    delivery: Delivery
+    request: PredictionRequest
+    outcome: Outcome
+
+
+class Completion:
+    """What one lane holds, and the ways out.
+
+    Attributes:
+        held: entry ids in hand.
+        trouble: why the stream cannot be used now; None while it can.
+    """
+
+    def __init__(
+        self, stream: RequestStream, served: ServedVersion, liveness: Liveness, visibility_timeout_ms: int
+    ) -> None:
+        self.held: set[str] = set()
+        self.trouble: str | None = "starting"
+        self._stream = stream
+        self._label = served.label
+        self._labels = (served.model, served.version.version)
+        self._liveness = liveness
+        self._visibility_timeout_ms = visibility_timeout_ms
+        self._backoff = Backoff()
+
+    def hold(self, deliveries: Sequence[Delivery]) -> None:
+        """Take entries in hand."""
+        self.held.update(each.entry for each in deliveries)
+
+    async def renew(self) -> None:
+        """Keep the claim on what is in hand."""
+        try:
+            await self._stream.renew(sorted(self.held))
+        except StoreUnavailable:
+            ERRORS.labels("inference_worker", "renewal").inc()
+
+    async def finish(self, finished: Sequence[Finished], stop: asyncio.Event) -> None:
+        """Record outcomes; where another worker was first, its outcome stands and ours is dropped."""
+        if not finished:
+            return
+        message = [(each.delivery, str(each.request.id), each.outcome) for each in finished]
+        done = await self._until_done(lambda: self._stream.complete(message), stop)
+        self.held.difference_update(each.delivery.entry for each in finished)
+        for each, first in zip(finished, done, strict=True):
+            if first:
+                PREDICTIONS.labels(*self._labels, each.outcome.status.value).inc()
+                if each.outcome.confidence is not None:
+                    CONFIDENCE.labels(*self._labels).observe(each.outcome.confidence)
+
+    async def dead_letter(self, delivery: Delivery, reason: str, error: str, stop: asyncio.Event) -> None:
+        """Give an entry up for good."""
+        await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
+        self.held.discard(delivery.entry)
+        DEAD_LETTERS.labels(request_stream_name(*self._labels), reason).inc()
+        log.error("request dead-lettered", extra={"entry": delivery.entry, "reason": reason, "detail": error})
+
+    async def give_back(self, deliveries: Sequence[Delivery]) -> None:
+        """Return entries that were not begun; where Redis is away they are claimed after the visibility timeout."""
+        entries = [each.entry for each in deliveries]
+        try:
+            await self._stream.release(entries, self._visibility_timeout_ms)
+        except StoreUnavailable:
+            log.warning("left entries pending", extra={"lane": self._label, "entries": len(entries)})
+        self.held.difference_update(entries)
+
+    def note_success(self) -> None:
+        """The stream answers."""
+        self.trouble = None
+        self._backoff.succeeded()
+
+    async def note_trouble(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
+        """The stream does not answer: say so, and pause."""
+        self.trouble = str(error)
+        ERRORS.labels("inference_worker", f"{error.store}_unavailable").inc()
+        log.warning("store unavailable", extra={"lane": self._label, "detail": str(error)})
+        await self._backoff.pause(stop)
+        self._liveness.moved(self._label)
+
+    async def _until_done(self, call: Callable[[], Awaitable[Answer]], stop: asyncio.Event) -> Answer:
+        while True:
+            try:
+                answer = await call()
+            except StoreUnavailable as error:
+                await self.note_trouble(error, stop)
+                if stop.is_set():
+                    await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
+            else:
+                self.note_success()
+                return answer

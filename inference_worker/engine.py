@@ -1,0 +1,77 @@
+"""Runs a task's two steps in threads of their own, and finds the bad item when a step fails.
+
+`encode` and `predict` each have one thread: the next batch is tokenized while the current one computes. A step that
+raises is repeated item by item, so an error meets only the item that causes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+from inference_worker.outcomes import check_count
+from inference_worker.tasks.protocol import Encoded, Item, Output, Task
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class _Step(Generic[In, Out]):
+    def __init__(self, name: str, call: Callable[[Sequence[In]], Sequence[Out]]) -> None:
+        self._call = call
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def run(self, batch: Sequence[In]) -> list[Out | Exception]:
+        try:
+            return list(await self._once(batch))
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            alone = [await self.run([each]) for each in batch]
+            return [answer for (answer,) in alone]
+
+    async def _once(self, batch: Sequence[In]) -> Sequence[Out]:
+        outputs = await asyncio.get_running_loop().run_in_executor(self._thread, self._call, batch)
+        check_count(outputs, len(batch))
+        return outputs
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Engine:
+    """One loaded task and its threads."""
+
+    def __init__(self, task: Task, label: str) -> None:
+        self._task = task
+        self._encode: _Step[Item, Encoded] = _Step(f"encode {label}", task.encode)
+        self._predict: _Step[Encoded, Output] = _Step(f"predict {label}", task.predict)
+
+    async def encode(self, items: Sequence[Item]) -> list[Encoded | Exception]:
+        """Tokenize; for each item what came of it or what it failed with."""
+        return await self._encode.run(items)
+
+    async def predict(self, batch: Sequence[Encoded]) -> list[Output | Exception]:
+        """Run the model; for each item what it answered or failed with."""
+        return await self._predict.run(batch)
+
+    async def warm_up(self) -> None:
+        """Run the task's sample through both steps, so that the first request does not pay for lazy set-up.
+
+        Raises:
+            Exception: the sample fails: this version cannot serve.
+        """
+        for _ in range(2):
+            (encoded,) = await self.encode([self._task.sample])
+            if isinstance(encoded, Exception):
+                raise encoded
+            (output,) = await self.predict([encoded])
+            if isinstance(output, Exception):
+                raise output
+
+    def close(self) -> None:
+        """Let the threads go; a step that still runs ends by itself."""
+        self._encode.close()
+        self._predict.close()

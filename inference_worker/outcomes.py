@@ -1,0 +1,61 @@
+"""From what a model answers, or fails with, to the outcome that is recorded. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import orjson
+
+from inference_worker.tasks.protocol import Output
+from shared.messages import Outcome, PredictionRequest, Status
+
+
+class BadOutput(Exception):
+    """The model's answer cannot be passed on."""
+
+
+def check_count(outputs: Sequence[object], expected: int) -> None:
+    """Refuse an answer that has not one output per input.
+
+    Raises:
+        BadOutput: the numbers differ: no output can be trusted to belong to its input.
+    """
+    if len(outputs) != expected:
+        raise BadOutput(f"the model answered {len(outputs)} outputs for {expected} inputs")
+
+
+def succeeded(output: Output, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
+    """The outcome of an answer.
+
+    Raises:
+        BadOutput: it is no JSON object, or its confidence is not a number in 0..1.
+    """
+    confidence = output.confidence
+    if confidence is not None and not (math.isfinite(confidence) and 0 <= confidence <= 1):
+        raise BadOutput(f"the model answered the confidence {confidence!r}, which is not between 0 and 1")
+    try:
+        result = orjson.dumps(dict(output.result))
+    except (TypeError, ValueError) as error:
+        raise BadOutput(f"the model's result is not a JSON object: {error}") from error
+    return Outcome(Status.SUCCEEDED, result, confidence, processing_time_ms, queue_time_ms, worker=worker)
+
+
+def failed(error: BaseException, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
+    """The outcome of an item that the model raised on."""
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return Outcome(
+        Status.FAILED,
+        processing_time_ms=processing_time_ms,
+        queue_time_ms=queue_time_ms,
+        error=text,
+        worker=worker,
+    )
+
+
+def expired(request: PredictionRequest, now_ms: int, worker: str) -> Outcome:
+    """The outcome of a request that was not computed because its deadline had passed."""
+    waited = max(0, now_ms - request.submitted_at)
+    return Outcome(
+        Status.EXPIRED, queue_time_ms=waited, error=f"the deadline passed after {waited} ms in the queue", worker=worker
+    )

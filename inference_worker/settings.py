@@ -1,0 +1,30 @@
+"""Settings of the inference worker."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from shared.settings import Settings
+
+
+class WorkerSettings(Settings):
+    """What a worker serves and with how much."""
+
+    worker_models: str = Field(
+        "*", min_length=1, description="`*`, or a list of `model`, `model:version`, and `!…` to leave one out"
+    )
+    worker_metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")
+    worker_metrics_port: int = Field(8001, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
+    worker_cpus: float | None = Field(
+        None, gt=0, le=1024, description="CPUs for torch; unset: what the process may use"
+    )
+    heartbeat_interval_s: float = Field(5, gt=0, le=60, description="how often a worker says that it is alive")
+    heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker silent for so long counts as dead")
+
+    @model_validator(mode="after")
+    def _heartbeat_outlives_interval(self) -> Self:
+        if self.heartbeat_ttl_s < 2 * self.heartbeat_interval_s:
+            raise ValueError("HEARTBEAT_TTL_S must be at least twice HEARTBEAT_INTERVAL_S, or live workers look dead")
+        return self
