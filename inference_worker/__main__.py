@@ -78,11 +78,12 @@ class Worker:
 
         started = time.monotonic()
         location = catalogue.artifact_location(served.version)
-        task = await asyncio.to_thread(load_task, served.task, location, served.version.dtype)
+        version = served.version
+        task = await asyncio.to_thread(load_task, served.task, location, version.dtype, version.batch.max_batch_tokens)
         engine = Engine(task, served.label)
         await engine.warm_up()
         log.info("loaded", extra={"model": served.label, "seconds": round(time.monotonic() - started, 2)})
-        stream = RequestStream(self._redis, self._keys, served.model, served.version.version, self._id)
+        stream = RequestStream(self._redis, self._keys, served.model, version.version, self._id)
         return Lane(self._settings, served, stream, engine, self._liveness, self._id)
 
     async def _probes(self) -> None:

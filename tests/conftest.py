@@ -1,0 +1,101 @@
+"""Real stores for all tests: one Postgres and one Redis a session, a database and a key prefix of its own a test."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+from redis.asyncio import Redis
+
+from migrations.__main__ import run as run_migrations
+from scripts.stack.postgres import PostgresServer, running_postgres
+from scripts.stack.redis import RedisServer, running_redis
+from shared.catalogue import Catalogue, load_catalogue
+from shared.keys import Keys
+from shared.settings import DatabaseSettings, Settings
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_dotenv(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests do not depend on a developer's .env."""
+    Settings.model_config["env_file"] = None
+    for name in ("DATABASE_URL", "REDIS_URL", "KEY_PREFIX", "WORKER_MODELS"):
+        os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A Postgres server with a migrated template database."""
+    with running_postgres(
+        tmp_path_factory.mktemp("postgres") / "data", settings={"max_connections": "200"}
+    ) as server:
+        settings = DatabaseSettings(database_url=server.url, model_catalogue=FIXTURES / "models.toml")
+        run_migrations(settings, 0)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A migrated database of the test's own, cloned from the template."""
+    name = f"test_{uuid.uuid4().hex}"
+    base = postgres_server.url
+    admin = base.rsplit("/", 1)[0] + "/postgres"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE millstream")  # type: ignore[call-overload]
+        yield base.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def keys() -> Keys:
+    """Keys under a prefix of the test's own."""
+    return Keys(f"test-{uuid.uuid4().hex}:")
+
+
+@pytest.fixture
+async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
+    """A client of the Redis server."""
+    client = Redis.from_url(redis_server.url, protocol=2)
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the test's database."""
+    connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    """The catalogue of the fixture models."""
+    return load_catalogue(FIXTURES / "models.toml")
+
+
+@pytest.fixture
+def environment(redis_server: RedisServer, database_url: str, keys: Keys) -> dict[str, str]:
+    """Settings, as environment variables, that point services at this test's stores."""
+    return {
+        "REDIS_URL": redis_server.url,
+        "DATABASE_URL": database_url,
+        "KEY_PREFIX": keys.prefix,
+        "MODEL_CATALOGUE": str(FIXTURES / "models.toml"),
+        "LOG_FORMAT": "console",
+        "LOG_LEVEL": "INFO",
+    }

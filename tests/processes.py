@@ -1,0 +1,82 @@
+"""Running the services as processes, as a user would: an environment in, HTTP out. Imports nothing of the program."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    """Wait for a condition.
+
+    Raises:
+        AssertionError: it does not come true in time.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout_s} s: {what}"
+        threading.Event().wait(0.02)
+
+
+class Service:
+    """One service process with a port for its probes."""
+
+    def __init__(self, module: str, port: int, environment: Mapping[str, str], log: Path) -> None:
+        self.module = module
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module],
+                cwd=REPOSITORY,
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=output,
+            )
+
+    @property
+    def ready(self) -> bool:
+        """Whether `/readyz` says so."""
+        assert self.process.poll() is None, f"{self.module} ended early:\n{self.log.read_text()[-3000:]}"
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                return int(answer.status) == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Wait until it is ready."""
+        wait_until(lambda: self.ready, f"{self.module} ready; its log:\n{self.log}", timeout_s)
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
+
+    def pause(self) -> None:
+        """Freeze it."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Thaw it."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self, timeout_s: float = 30) -> int:
+        """End it as an operator would; the answer is its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return int(self.process.returncode)
