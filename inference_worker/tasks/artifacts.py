@@ -17,7 +17,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import logging as transformers_logging
+from transformers.utils import logging
 
 from shared.catalogue import HUB_PREFIX
 from shared.errors import ConfigurationError
@@ -25,6 +25,7 @@ from shared.errors import ConfigurationError
 _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", ".eval_results/*"]
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
+_LOGGING: Any = logging  # its functions carry no types
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -46,8 +47,8 @@ class Artifact:
 
     @property
     def architecture(self) -> str:
-        """The class the weights were saved from, such as `BertForSequenceClassification`; empty where it does not say."""
-        return (getattr(self.config, "architectures", None) or [""])[0]
+        """The class the weights were saved from, such as `BertForSequenceClassification`; else empty."""
+        return str((getattr(self.config, "architectures", None) or [""])[0])
 
 
 def open_artifact(location: str, dtype: str) -> Artifact:
@@ -101,8 +102,8 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
         optional: prefixes of weights this task does not use and the artifact may lack.
 
     Raises:
-        ConfigurationError: the architecture does not fit the task, or weights are missing. Transformers would fill those
-            with random numbers and serve noise.
+        ConfigurationError: the architecture does not fit the task, or weights are missing. Transformers would fill
+            those with random numbers and serve noise.
     """
     wanted = auto_class.__name__.replace("AutoModel", "a model ", 1)
     try:
@@ -155,15 +156,15 @@ def _fetch(location: str) -> Path:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Hold back the progress bar and the load report: what is wrong in it becomes an error of our own."""
-    verbosity, bar = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
+    verbosity, bar = _LOGGING.get_verbosity(), _LOGGING.is_progress_bar_enabled()
+    _LOGGING.set_verbosity_error()
+    _LOGGING.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(verbosity)
+        _LOGGING.set_verbosity(verbosity)
         if bar:
-            transformers_logging.enable_progress_bar()
+            _LOGGING.enable_progress_bar()
 
 
 def _first_line(error: Exception) -> str:

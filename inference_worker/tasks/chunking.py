@@ -23,8 +23,8 @@ def chunk_tokens(offsets: Sequence[Span], sentences: Sequence[Span], limit: int)
         limit: most tokens in a chunk, at least 1.
 
     Returns:
-        The (start, end) of each chunk, counted in tokens: in order, without gap or overlap, covering every token. A text
-        without tokens gives one empty chunk, so that every text has an answer.
+        The (start, end) of each chunk, counted in tokens: in order, without gap or overlap, covering every token. A
+        text without tokens gives one empty chunk, so that every text has an answer.
     """
     if len(offsets) <= limit:
         return [(0, len(offsets))]
@@ -35,7 +35,7 @@ def chunk_tokens(offsets: Sequence[Span], sentences: Sequence[Span], limit: int)
 
 
 def _split_long(offsets: Sequence[Span], span: Span, limit: int) -> Iterator[Span]:
-    """Cut one sentence where it is longer than the limit, at the last gap between words in the second half of a piece."""
+    """Cut a sentence that is over the limit, at the last gap between words in the second half of a piece."""
     start, end = span
     while end - start > limit:
         cut = start + limit

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from transformers import AutoModel
 
 from inference_worker.tasks.artifacts import Artifact, load_model
-from inference_worker.tasks.forward import Forward, Reduce, average_by_weight
+from inference_worker.tasks.forward import Forward, Reduce, average_by_weight, parts_of
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer
 from shared.errors import ConfigurationError
@@ -48,9 +48,9 @@ class Embedder:
         return self._tokenizer.rows(texts)
 
     def embed(self, texts: Sequence[Sequence[Row]]) -> Tensor:
-        """One unit vector a text, float32, shape (texts, dimensions): the weighted mean over its chunks, renormalised."""
+        """One unit vector a text, float32, shape (texts, dimensions): the mean over its chunks, renormalised."""
         vectors = self._forward([row for rows in texts for row in rows])
-        parts = vectors.split([len(rows) for rows in texts])
+        parts = parts_of(vectors, [len(rows) for rows in texts])
         means = [average_by_weight(part, rows) for part, rows in zip(parts, texts, strict=True)]
         return normalize(torch.stack(means), dim=1)
 

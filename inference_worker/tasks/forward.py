@@ -14,6 +14,9 @@ from inference_worker.tasks.tokens import TextTokenizer
 
 Reduce = Callable[[Any, Tensor], Tensor]
 
+# On a CPU a pass of some hundred tokens already keeps every core busy; what a larger one adds is padding. 256 texts of
+# log-normal length, 2 threads, bfloat16: 236 texts/s at 512 tokens a pass, 165 at 2048, 105 at 8192.
+_TOKENS_A_PASS = 512
 _PLACES = 6  # decimals in an answer: what bfloat16 or float32 can tell apart
 
 
@@ -23,14 +26,14 @@ class Forward:
     Args:
         model: takes the tensors of `rows.pad` as keyword arguments.
         tokenizer: knows the padding and which of the tensors the model takes.
-        token_budget: most padded tokens in one pass.
+        token_budget: most padded tokens in one pass; fewer are used where that is faster.
         reduce: makes one vector a row, shape (rows, anything), from the model's output and the attention mask.
     """
 
     def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, reduce: Reduce) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._token_budget = token_budget
+        self._token_budget = min(token_budget, _TOKENS_A_PASS)
         self._reduce = reduce
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
@@ -46,6 +49,11 @@ class Forward:
         with torch.inference_mode():
             output = self._model(**{name: inputs[name] for name in self._tokenizer.inputs})
             return self._reduce(output, inputs["attention_mask"])
+
+
+def parts_of(vectors: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Cut the rows of a batch, shape (rows, size), into those of each text: one tensor a size, in order."""
+    return list(torch.split(vectors, list(sizes)))
 
 
 def average_by_weight(vectors: Tensor, rows: Sequence[Row]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Summaries written by a model: an encoder-decoder (T5, BART) or a causal language model with or without a chat template.
+"""Summaries written by a model: an encoder-decoder (T5, BART) or a causal language model, with a chat template or not.
 
 Decoding is greedy, or by the beams an artifact's generation settings name: the same text has the same summary. A text
 longer than the model reads well is summarized in parts, then the parts' summaries together, over as many rounds as it
@@ -107,7 +107,7 @@ class GenerativeSummarization:
                 work.parts = list(chunks(joined, self._room))
 
     def _limit(self, work: _Work, part: Sequence[int]) -> int:
-        """Most tokens of one part's summary. In a round that is not the last, few enough that the next has less to read."""
+        """Most tokens of one part's summary; few enough, before the last round, that the next has less to read."""
         asked = work.most_tokens if len(work.parts) == 1 else min(work.most_tokens, self._room // 4)
         return min(asked, max(_SHORTEST_ANSWER, len(part) // 2)) if len(work.parts) == 1 else asked
 

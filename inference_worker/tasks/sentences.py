@@ -1,10 +1,10 @@
 """Where the sentences of a text are.
 
-A rule-based splitter: a sentence ends at `.`, `!`, `?` or an ellipsis (with closing quotes or brackets) when white space
-and something that can open a sentence follow; at the full-width marks of Chinese and Japanese, which need no space; at a
-blank line; and before a list marker at the start of a line. An abbreviation, an initial or a number before the dot does
-not end one. It knows no language in particular, so it errs now and then; nothing is ever lost by that, as the spans
-together cover every character that is not white space.
+A rule-based splitter: a sentence ends at `.`, `!`, `?` or an ellipsis (with closing quotes or brackets) when white
+space and something that can open a sentence follow; at the full-width marks of Chinese and Japanese, which need no
+space; at a blank line; and before a list marker at the start of a line. An abbreviation, an initial or a number
+before the dot does not end one. It knows no language in particular, so it errs now and then; nothing is ever lost by
+that, as the spans together cover every character that is not white space.
 """
 
 from __future__ import annotations

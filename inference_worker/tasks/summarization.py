@@ -18,7 +18,7 @@ from inference_worker.tasks.sentences import split_sentences
 
 DEFAULT_MOST_WORDS = 120
 _SAMPLE = Item(
-    "The bridge over the river was closed on Monday after an inspection. Engineers had found cracks in two of its beams. "
+    "The bridge over the river was closed on Monday after an inspection. Engineers had found cracks in two beams. "
     "Repairs will take about six weeks, the council said. Until then traffic is led over the old road to the north."
 )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
 from inference_worker.tasks.artifacts import Artifact, load_model
-from inference_worker.tasks.forward import Forward, average_by_weight, rounded
+from inference_worker.tasks.forward import Forward, average_by_weight, parts_of, rounded
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.tokens import TextTokenizer
 
@@ -47,7 +47,7 @@ class TextClassification:
 
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Score; the confidence is the score of the best label."""
-        scores = self._forward([row for each in batch for row in each.data]).split([each.rows for each in batch])
+        scores = parts_of(self._forward([row for each in batch for row in each.data]), [each.rows for each in batch])
         return [
             label_output(self._labels, average_by_weight(part, each.data))
             for part, each in zip(scores, batch, strict=True)

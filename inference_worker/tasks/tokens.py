@@ -1,8 +1,8 @@
 """A model's tokenizer as the tasks use it: whole lists at once, long texts in chunks, a text only ever as text.
 
 Fast tokenizers keep truncation and padding as state that a call may change under another thread. Here no call asks for
-either: rows are cut by `chunking` and padded by `rows`, and the state is cleared once at loading. What stands in a text is
-data: a `[SEP]` or `<|im_end|>` in it is split into ordinary tokens, never read as the control token of that name.
+either: rows are cut by `chunking` and padded by `rows`, and the state is cleared once at loading. What stands in a text
+is data: a `[SEP]` or `<|im_end|>` in it is split into ordinary tokens, never read as the control token of that name.
 """
 
 from __future__ import annotations

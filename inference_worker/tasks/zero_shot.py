@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification
 
 from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.embedding import Embedder
-from inference_worker.tasks.forward import Forward, average_by_weight
+from inference_worker.tasks.forward import Forward, average_by_weight, parts_of
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.text_classification import label_output
@@ -129,7 +129,7 @@ class EntailmentZeroShot:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Ask for each label; the confidence is the score of the best one."""
         logits = self._forward([row for each in batch for rows in each.data[1] for row in rows])
-        parts = logits.split([each.rows for each in batch])
+        parts = parts_of(logits, [each.rows for each in batch])
         return [self._answer(part, *each.data) for part, each in zip(parts, batch, strict=True)]
 
     def _encode(self, item: Item) -> Encoded:
