@@ -70,10 +70,18 @@ class PostgresServer(DataServer):
             self._wrapper.take_over(folder)
             cluster = folder / "cluster"
             self._initdb(folder, cluster)
-            self._run([str(self.program("postgres")), "--single", "-D", str(cluster), "postgres"], CREATE_DATABASE)
+            self._single(cluster, CREATE_DATABASE)
             if self.directory.is_dir():
                 self.directory.rmdir()  # an empty folder made beforehand
             cluster.rename(self.directory)
+
+    def prepare_with_password(self) -> None:
+        """Make the cluster, or give an existing one the present password: `.env` decides, even when made anew."""
+        existed = (self.directory / "PG_VERSION").exists()
+        self.prepare()
+        if existed:
+            quoted = self.password.replace("'", "''")
+            self._single(self.directory, f"ALTER ROLE {USER} PASSWORD '{quoted}'\n")
 
     def command(self) -> list[str]:
         options = {
@@ -102,6 +110,11 @@ class PostgresServer(DataServer):
         options = ["--auth=scram-sha-256", f"--pwfile={password_file}", f"--username={USER}"]
         options += ["--encoding=UTF8", "--no-locale", "--no-instructions"]
         self._run([str(self.program("initdb")), f"--pgdata={cluster}", *options])
+
+    def _single(self, cluster: Path, statement: str) -> None:
+        """Run a statement without a server: nobody can connect meanwhile, and no password is needed."""
+        options = ["-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"]
+        self._run([str(self.program("postgres")), "--single", *options, "-D", str(cluster), "postgres"], statement)
 
     def _run(self, command: list[str], text: str = "") -> None:
         done = subprocess.run(

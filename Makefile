@@ -1,0 +1,165 @@
+# Millstream: `make help` lists what there is. Everything is installed into .venv; data of the native stack lives in
+# .millstream. STACK=native|compose chooses the stack; unset, compose where a Docker engine answers, else native.
+
+PYTHON ?= python3
+STACK ?=
+VENV := .venv
+BIN := $(VENV)/bin
+CONSTRAINTS := scripts/constraints.txt
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+EXTRAS := gateway,worker,persister,migrate,local,models
+CODE := gateway inference_worker persister shared migrations models scripts tests
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
+CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))
+TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
+STACK_CLI := $(BIN)/python -m scripts.stack
+
+# Targets that do the same to either stack.
+PASSED_ON := down status logs clean streams redis-cli psql migrate
+down: ## drain and stop everything
+status: ## the services: state, pid, uptime, restarts, port, ready
+logs: ## follow the logs of all services
+clean: ## stop, and remove all data and logs
+streams: ## every stream: depth, pending, oldest, last entries
+redis-cli: ## a redis-cli on the stack's Redis
+psql: ## a psql on the stack's database
+migrate: ## migrate the database and sync the model catalogue into it
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+##@ Run it
+
+.PHONY: up
+up: check-python ## start everything and wait until it is ready (STACK=native|compose)
+	@$(MAKE) up-$(CHOSEN)
+
+.PHONY: $(PASSED_ON)
+$(PASSED_ON):
+	@$(MAKE) $@-$(CHOSEN)
+
+.PHONY: env
+env: check-python ## make .env with a fresh password, where there is none
+	@$(PYTHON) -m scripts.stack.dotenv
+
+##@ Parts
+
+.PHONY: models
+models: $(VENV)/.installed ## build the model artifacts (what is there already is kept)
+	@$(BIN)/python -m models.build
+
+.PHONY: train-sentiment
+train-sentiment: $(VENV)/.installed ## train the sentiment adapters anew (takes long)
+	@$(BIN)/python -m models.train_sentiment
+
+.PHONY: eval
+eval: models ## measure the sentiment models on held-out texts
+	@$(BIN)/python -m models.evaluate
+
+##@ Check it
+
+.PHONY: test
+test: $(VENV)/.installed-dev models ## unit, integration and end-to-end tests, with the coverage gates
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage json --quiet -o coverage.json
+	@$(BIN)/python -m scripts.coverage_gate coverage.json
+
+.PHONY: coverage
+coverage: test ## the tests, and an HTML report in htmlcov/
+	@$(BIN)/coverage html --quiet
+	@echo "htmlcov/index.html"
+
+.PHONY: lint
+lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
+	$(BIN)/black --check --quiet $(CODE)
+	$(BIN)/isort --check-only --quiet $(CODE)
+	$(BIN)/flake8 $(CODE)
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
+
+.PHONY: format
+format: $(VENV)/.installed-dev ## black and isort, in place
+	@$(BIN)/isort --quiet $(CODE)
+	@$(BIN)/black --quiet $(CODE)
+
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## measure throughput and latency against a bare handler
+	@$(BIN)/python -m tests.load.bench
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.installed-dev ## the same, in a short run
+	@$(BIN)/python -m tests.load.bench --quick
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# --- the native stack -------------------------------------------------------------------------------------------------
+
+.PHONY: up-native $(addsuffix -native,$(PASSED_ON))
+up-native:
+	@$(PYTHON) -m scripts.stack.preflight start
+	@$(MAKE) $(VENV)/.installed
+	@$(STACK_CLI) up
+$(addsuffix -native,$(PASSED_ON)): $(VENV)/.installed
+	@$(STACK_CLI) $(@:-native=)
+
+# --- the stack in containers ------------------------------------------------------------------------------------------
+
+.PHONY: up-compose $(addsuffix -compose,$(PASSED_ON))
+up-compose: env
+	@echo "building the images (the first time takes minutes) …"
+	@docker compose build $(COMPOSE_BUILD_FLAGS)
+	@docker compose up --detach --wait
+	@$(PYTHON) -m scripts.stack.engine summary
+down-compose: env
+	@docker compose down
+status-compose: env
+	@docker compose ps --all
+logs-compose: env
+	@docker compose logs --follow --tail 50
+clean-compose: env
+	@docker compose down --volumes
+streams-compose: env
+	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan --type stream); do \
+		echo "$$key  depth $$(redis-cli XLEN $$key)"; redis-cli XREVRANGE $$key + - COUNT 3 | cut -c 1-120; done'
+redis-cli-compose: env
+	@docker compose exec redis redis-cli
+psql-compose: env
+	@docker compose exec postgres psql -U millstream millstream
+migrate-compose: env
+	@docker compose run --rm migrate
+
+# --- installing -------------------------------------------------------------------------------------------------------
+
+.PHONY: check-python
+check-python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "millstream: '$(PYTHON)' is not Python 3.11 or later: install one and name it, as in: make PYTHON=python3.11 up" >&2; \
+		exit 1; }
+
+$(VENV)/bin/python: | check-python
+	@$(PYTHON) -m scripts.stack.preflight
+	@echo "making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+
+# PyTorch's own index has CPU builds, the default one may pull gigabytes of CUDA. It is asked for torch alone: where it
+# can't be reached, each package asked of it would cost seconds of retries.
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	@echo "installing PyTorch (CPU) …"
+	@$(PIP) install --no-deps --index-url $(TORCH_INDEX) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
+		|| $(PIP) install --no-deps '$(TORCH)'
+	@echo "installing the other packages …"
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "installing the development tools …"
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	@touch $@

@@ -1,0 +1,73 @@
+"""The `.env` file: read in the plain form that docker compose and pydantic read alike, made with a fresh password."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from pathlib import Path
+
+from scripts.stack.errors import StackError
+
+PASSWORD = "POSTGRES_PASSWORD"
+_LINE = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
+
+
+def parse(text: str) -> dict[str, str]:
+    """The variables of a `.env` text; comments and blank lines are skipped, matching quotes around a value removed.
+
+    Raises:
+        StackError: a line is none of these; the message names its number, not its content.
+    """
+    values = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _LINE.match(stripped)
+        if match is None:
+            raise StackError(f".env line {number} is not NAME=value: correct it, or remove .env and run make env")
+        values[match[1]] = _value(match[2].strip())
+    return values
+
+
+def read(path: Path) -> dict[str, str]:
+    """The variables of a `.env` file; none where there is no file."""
+    return parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def generated(example: str, password: str) -> str:
+    """The example with the password filled in."""
+    lines = [f"{PASSWORD}={password}" if line.startswith(f"{PASSWORD}=") else line for line in example.splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def create(path: Path, example: Path) -> bool:
+    """Make `.env`, readable by its owner only, from the example; an existing one is left alone and False returned."""
+    text = generated(example.read_text(encoding="utf-8"), secrets.token_urlsafe(24))
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    return True
+
+
+def _value(raw: str) -> str:
+    if len(raw) >= 2 and raw[0] == raw[-1] and raw[0] in "\"'":
+        return raw[1:-1]
+    return re.split(r"\s+#", raw, maxsplit=1)[0]
+
+
+def main() -> int:
+    """`make env`: make `.env` where there is none."""
+    root = Path(__file__).resolve().parents[2]
+    if create(root / ".env", root / ".env.example"):
+        print("made .env with a fresh Postgres password")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

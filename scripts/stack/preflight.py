@@ -1,0 +1,120 @@
+"""What is checked before anything is installed or started, each with a message that says what to do.
+
+Run as `python -m scripts.stack.preflight` by the Makefile before an installation; at that point only the standard
+library is there.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from scripts.stack import config as stack_config
+from scripts.stack.config import StackConfig
+from scripts.stack.errors import StackError
+from scripts.stack.ports import is_taken
+from scripts.stack.state import supervisor_is_running
+
+LEAST_PYTHON = (3, 11)
+INSTALL_BYTES = 3 * 10**9
+START_BYTES = 300 * 10**6
+
+
+def check_python(version: tuple[int, int], has_venv: bool) -> None:
+    """Check the interpreter.
+
+    Raises:
+        StackError: it is too old, or cannot make virtual environments.
+    """
+    if version < LEAST_PYTHON:
+        raise StackError(
+            f"Python {version[0]}.{version[1]} is too old: Millstream needs 3.11 or later. "
+            "Install one and name it: make PYTHON=python3.11 up"
+        )
+    if not has_venv:
+        raise StackError(
+            "this Python can't make virtual environments: install its venv package (Debian: apt install python3-venv)"
+        )
+
+
+def check_disk(free_bytes: int, installed: bool, folder: Path) -> None:
+    """Check the room on the disk.
+
+    Raises:
+        StackError: less is free than installing (or, once installed, running) needs.
+    """
+    needed = START_BYTES if installed else INSTALL_BYTES
+    if free_bytes < needed:
+        purpose = "to run" if installed else "to install PyTorch, the other packages and the models"
+        raise StackError(
+            f"only {free_bytes / 1e9:.1f} GB are free in {folder}, {needed / 1e9:.1f} GB are needed {purpose}: "
+            "make room first"
+        )
+
+
+def check_ports(ports: Mapping[str, int]) -> None:
+    """Check that every port can be listened on.
+
+    Raises:
+        StackError: some can't; the message names each with the setting that changes it.
+    """
+    problems = [problem for name, port in ports.items() if (problem := port_problem(name, port))]
+    if problems:
+        raise StackError("\n".join(problems))
+
+
+def port_problem(name: str, port: int) -> str | None:
+    """Why a port can't be used, and what to do; None where it can."""
+    try:
+        if not is_taken(port):
+            return None
+    except PermissionError:
+        return f"port {port} ({name}) is reserved for root: choose one above 1023, such as {name}={port + 10000}"
+    other = port + 10000 if port < 50000 else port - 10000
+    return (
+        f"port {port} ({name}) is already taken: stop what listens there, or choose another: "
+        f"make up {name}={other} (or write {name}={other} into .env)"
+    )
+
+
+def check_install(config: StackConfig) -> None:
+    """What an installation needs.
+
+    Raises:
+        StackError: the first check that fails.
+    """
+    installed = (config.root / ".venv" / "bin" / "python").exists()
+    has_venv = all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
+    check_python((sys.version_info.major, sys.version_info.minor), installed or has_venv)
+    check_disk(shutil.disk_usage(config.root).free, installed, config.root)
+
+
+def check_start(config: StackConfig) -> None:
+    """What a start needs; a stack that runs already holds its own ports, so they are not looked at then.
+
+    Raises:
+        StackError: the first check that fails.
+    """
+    if not supervisor_is_running(config.run):
+        check_ports(config.listening())
+
+
+def main() -> int:
+    """Check before an installation, and with the argument `start` whether a start could follow it."""
+    try:
+        config = stack_config.load(os.environ)
+        check_install(config)
+        if sys.argv[1:] == ["start"]:
+            check_start(config)
+    except StackError as error:
+        print(f"millstream: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""What the commands print: progress, the table of services, and how to go on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from scripts.stack.config import StackConfig
+from scripts.stack.services import probe
+from scripts.stack.state import ServiceStatus, StackStatus
+
+EXAMPLE = '{"model":"sentiment-analysis","text":"This is great!","version":"1.0.0"}'
+EXAMPLE_QUERY = "SELECT id, status, confidence FROM predictions ORDER BY id DESC LIMIT 5"
+EXAMPLE_STREAM = "requests:sentiment-analysis:1.0.0"
+
+
+def say(text: str = "") -> None:
+    """Print at once: progress is watched."""
+    print(text, flush=True)
+
+
+def complain(text: str) -> None:
+    print(f"millstream: {text}", file=sys.stderr, flush=True)
+
+
+def summary(config: StackConfig) -> Iterator[str]:
+    """How to go on once the native stack is up."""
+    redis = f"-u '{config.external_redis}'" if config.external_redis else f"-p {config.ports['REDIS_PORT']}"
+    yield from _addresses(config)
+    yield f"  history    make psql    ({EXAMPLE_QUERY})"
+    yield f"  a stream   redis-cli {redis} {_example_stream(config)}"
+    yield "             make streams    (every stream, no redis-cli needed)"
+    yield "  more       make status · make logs · make down · make help"
+
+
+def compose_summary(config: StackConfig) -> Iterator[str]:
+    """How to go on once the stack is up in containers."""
+    yield from _addresses(config)
+    yield "  history    docker compose exec postgres psql -U millstream millstream \\"
+    yield f"               -c '{EXAMPLE_QUERY}'"
+    yield f"  a stream   docker compose exec redis redis-cli {_example_stream(config)}"
+    yield "  more       make status · make logs · make down · make help"
+
+
+def _example_stream(config: StackConfig) -> str:
+    return f"XRANGE {config.key_prefix}{EXAMPLE_STREAM} - + COUNT 5"
+
+
+def _addresses(config: StackConfig) -> Iterator[str]:
+    base = f"http://localhost:{config.ports['GATEWAY_PORT']}"
+    yield "Millstream is up."
+    yield f"  API        {base}/api/v1/models"
+    yield f"  docs       {base}/docs"
+    yield f"  health     {base}/health"
+    yield "  try        " + f"curl -s -X POST {base}/api/v1/predict -H 'content-type: application/json' \\"
+    yield f"               -d '{EXAMPLE}'"
+
+
+def table(status: StackStatus, now: float) -> Iterator[str]:
+    """The services, one a line; whether they are ready is asked of them now."""
+    layout = "{:<21} {:<10} {:>8} {:>9} {:>8} {:>6}  {}"
+    yield layout.format("SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "PORT", "READY")
+    for each in status.services:
+        running = each.pid is not None
+        uptime = duration(now - each.started_at) if running and each.started_at else "-"
+        yield layout.format(
+            each.name, each.state, each.pid or "-", uptime, each.restarts, each.port or "-", _readiness(each, running)
+        )
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes, or hours with minutes."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def step(service: ServiceStatus, elapsed_s: float) -> str:
+    """One line of progress, when a service became ready or a task was done."""
+    where = f"port {service.port}" if service.port else ""
+    return f"  [{elapsed_s:5.1f} s] {service.name:<21} {service.state:<6} {where}".rstrip()
+
+
+def _readiness(service: ServiceStatus, running: bool) -> str:
+    if service.kind == "task" or service.port is None:
+        return "-"
+    return "yes" if running and probe(service.name, service.port) else "no"
