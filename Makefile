@@ -14,18 +14,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
 CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))
 TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
-STACK_CLI := $(BIN)/python -m scripts.stack
-
-# Targets that do the same to either stack.
+# Done by either stack in its own way.
 PASSED_ON := down status logs clean streams redis-cli psql migrate
-down: ## drain and stop everything
-status: ## the services: state, pid, uptime, restarts, port, ready
-logs: ## follow the logs of all services
-clean: ## stop, and remove all data and logs
-streams: ## every stream: depth, pending, oldest, last entries
-redis-cli: ## a redis-cli on the stack's Redis
-psql: ## a psql on the stack's database
-migrate: ## migrate the database and sync the model catalogue into it
+STACK_CLI := $(BIN)/python -m scripts.stack
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -37,6 +28,14 @@ MAKEFLAGS += --no-print-directory
 up: check-python ## start everything and wait until it is ready (STACK=native|compose)
 	@$(MAKE) up-$(CHOSEN)
 
+down: ## drain and stop everything
+status: ## the services: state, pid, uptime, restarts, port, ready
+logs: ## follow the logs of all services
+clean: ## stop, and remove all data and logs
+streams: ## every stream: depth, pending, oldest, last entries
+redis-cli: ## a redis-cli on the stack's Redis
+psql: ## a psql on the stack's database
+migrate: ## migrate the database and sync the model catalogue into it
 .PHONY: $(PASSED_ON)
 $(PASSED_ON):
 	@$(MAKE) $@-$(CHOSEN)
