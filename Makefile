@@ -9,7 +9,7 @@ CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,persister,migrate,local,models
 CODE := gateway inference_worker persister shared migrations models scripts tests
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
 CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))

@@ -200,10 +200,11 @@ def _unexpected_end(config: StackConfig, status: StackStatus | None) -> str:
 
 
 class _TaskProgress:
-    """Passes on what a long task writes into its log while it runs."""
+    """Passes on what a long task says in its log while it runs: the lines that begin with its name."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._marker = f"{path.stem}:"
         self._position = path.stat().st_size if path.exists() else 0
 
     def tell(self) -> None:
@@ -216,5 +217,7 @@ class _TaskProgress:
         if not whole:
             return
         self._position += len(whole) + 1
-        for line in whole.decode("utf-8", errors="replace").splitlines():
-            say(f"            {line.partition('| ')[2] or line}")
+        for line in whole.decode("utf-8", errors="replace").split("\n"):
+            text = line.partition("| ")[2]
+            if text.startswith(self._marker):
+                say(f"            {text}")

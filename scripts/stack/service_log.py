@@ -47,7 +47,8 @@ class ServiceLog:
         self._file.close()
 
     def _write(self, line: bytes) -> None:
-        self._file.write(self._prefix + line.rstrip(b"\r") + b"\n")
+        shown = line.rstrip(b"\r").rpartition(b"\r")[2]  # of a progress bar, what it shows in the end
+        self._file.write(self._prefix + shown + b"\n")
         if self._file.tell() >= self._max_bytes:
             self._file.close()
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
