@@ -74,7 +74,7 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(model: Any) -> None:
-    """Freeze a classifier, but for low-rank changes of its encoder, the encoder's LayerNorms, the pooler and the head."""
+    """Freeze a classifier, but for low-rank changes of its encoder, its LayerNorms, the pooler and the head."""
     model.requires_grad_(False)
     for module in list(model.bert.encoder.modules()):
         for name, child in list(module.named_children()):
@@ -109,7 +109,7 @@ def make_paragraphs(texts: Sequence[Rated], count: int) -> list[Rated]:
 
 
 def batches(rows: Sequence[Row], rng: random.Random) -> list[list[int]]:
-    """Indices in random batches of like length: shuffled, sorted by length in stretches of 50 batches, shuffled again."""
+    """Indices in random batches of like length: shuffled, sorted by length 50 batches at a time, shuffled again."""
     order = rng.sample(range(len(rows)), len(rows))
     stretch = _BATCH * 50
     parts = [
@@ -122,9 +122,25 @@ def batches(rows: Sequence[Row], rng: random.Random) -> list[list[int]]:
 
 
 def train(
-    model: Any, tokenizer: TextTokenizer, texts: Sequence[Rated], steps: int, rate: float, report: Reporter
+    model: Any,
+    tokenizer: TextTokenizer,
+    texts: Sequence[Rated],
+    steps: int,
+    rate: float,
+    report: Callable[[int, float], None],
+    end_epoch: Callable[[], None],
 ) -> None:
-    """Run the optimizer over the texts; `report` is called after each step with its number and loss."""
+    """Run the optimizer over the texts.
+
+    Args:
+        model: the classifier; what requires a gradient is trained.
+        tokenizer: makes its rows.
+        texts: what to learn from.
+        steps: how many batches in all.
+        rate: the learning rate of matrices.
+        report: called after each step with its number and loss.
+        end_epoch: called after each time through the texts, and at the end.
+    """
     rows = [parts[0] for parts in tokenizer.rows([rated.text for rated in texts])]
     positive = torch.sigmoid(_SOFTNESS * torch.tensor([rated.rating for rated in texts]))
     targets = torch.stack([1 - positive, positive], dim=1)
@@ -147,9 +163,7 @@ def train(
             optimizer.zero_grad()
             step += 1
             report(step, float(loss.detach()))
-
-
-Reporter = Callable[[int, float], None]
+        end_epoch()
 
 
 def _parameter_groups(model: Any, rate: float) -> list[dict[str, Any]]:
@@ -172,9 +186,8 @@ def run(kind: str, epochs: int, max_steps: int | None, output: Path) -> None:
     torch.manual_seed(_SEED)
     with tempfile.TemporaryDirectory() as scratch:
         artifact = _untrained(Path(scratch))
-        model = _classifier(artifact)
+        model, tokenizer = _classifier(artifact), TextTokenizer.load(artifact, plan.longest)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    tokenizer = TextTokenizer.load(artifact, plan.longest)
     if kind == "lora":
         add_low_rank(model)
     steps = min(-(-len(texts) // _BATCH) * epochs, max_steps or sys.maxsize)
@@ -186,12 +199,32 @@ def run(kind: str, epochs: int, max_steps: int | None, output: Path) -> None:
                 f"step {step} of {steps}  loss {loss:.3f}  {(time.monotonic() - started) / step:.2f} s/step", flush=True
             )
 
-    train(model, tokenizer, texts, steps, plan.learning_rate, report)
-    model.eval()
+    best = _Best(model, TextClassification(model, tokenizer, 8192), split["dev"])
+    train(model, tokenizer, texts, steps, plan.learning_rate, report, best.offer)
+    model.load_state_dict(best.state)
     _write(kind, model, before, output)
-    for each in sentiment_accuracies(TextClassification(model, tokenizer, 8192), split["test"]):
-        pinned = "  <- the figure of the model card" if each.least_rating == PINNED_RATING else ""
-        print(f"held out, |rating| >= {each.least_rating}: {each.share:.1%} of {each.texts}{pinned}")
+    for each in sentiment_accuracies(best.task, split["test"]):
+        print(f"held out, |rating| >= {each.least_rating}: {each.share:.1%} of {each.texts}")
+
+
+class _Best:
+    """The weights of the epoch that did best on the development texts."""
+
+    def __init__(self, model: Any, task: TextClassification, texts: Sequence[Rated]) -> None:
+        self.task = task
+        self.state: dict[str, Tensor] = {}
+        self._model = model
+        self._texts = texts
+        self._share = -1.0
+
+    def offer(self) -> None:
+        """Measure the model as it is now, and keep it where it is the best so far."""
+        self._model.eval()
+        share = next(e.share for e in sentiment_accuracies(self.task, self._texts) if e.least_rating == PINNED_RATING)
+        print(f"development texts, |rating| >= {PINNED_RATING}: {share:.1%}", flush=True)
+        if share > self._share:
+            self._share = share
+            self.state = {name: tensor.detach().clone() for name, tensor in self._model.state_dict().items()}
 
 
 def _untrained(directory: Path) -> Artifact:

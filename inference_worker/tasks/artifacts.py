@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
@@ -117,7 +118,7 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {_first_line(error)}") from error
     missing = [key for key in sorted(report["missing_keys"]) if not key.startswith(optional)]
     if missing or report["mismatched_keys"]:

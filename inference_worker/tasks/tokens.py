@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jinja2 import TemplateError
+
 from inference_worker.tasks.artifacts import Artifact, load_tokenizer
 from inference_worker.tasks.chunking import chunk_tokens
 from inference_worker.tasks.rows import Row
@@ -124,12 +126,20 @@ class TextTokenizer:
         ids = [list(text.ids) for text in self.tokenize([before, after])]
         return [*self._single.before, *ids[0]], [*ids[1], *self._single.after]
 
-    def chat(self, content: str) -> str | None:
-        """A user's turn in the model's chat template, up to where the answer begins; None without a template."""
+    def chat(self, instruction: str, content: str) -> str | None:
+        """A chat in the model's template, up to where its answer begins; None where it has no template.
+
+        The instruction is a system turn, or the start of the user's where the template knows no system turns.
+        """
         if not self._tokenizer.chat_template:
             return None
-        turn = [{"role": "user", "content": content}]
-        return str(self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True))
+        turns = [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
+        try:
+            prompt = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except TemplateError:
+            turns = [{"role": "user", "content": f"{instruction}\n\n{content}"}]
+            prompt = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return str(prompt)
 
     def control(self, prompt: str) -> list[int]:
         """The ids of a part of our own prompt, in which control tokens count; only for use while loading."""
