@@ -128,11 +128,10 @@ def _report_summaries(task: Task) -> bool:
 
 
 def _report_inventions(task: Task) -> None:
-    """Print the numbers of abstractive summaries that their article has not. No floor: the model card says it happens."""
+    """Print the numbers of abstractive summaries that their article has not; no floor, as the card says it happens."""
     articles = load_articles()
-    for article, output in zip(
-        articles, task.predict(task.encode([Item(each.text) for each in articles])), strict=True
-    ):
+    outputs = task.predict(task.encode([Item(article.text) for article in articles]))
+    for article, output in zip(articles, outputs, strict=True):
         made_up = invented_numbers(article.text, str(output.result["summary"]))
         print(f"text-summarization 2.0.0  {article.title}: numbers not in the text: {', '.join(made_up) or 'none'}")
 
