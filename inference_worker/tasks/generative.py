@@ -27,7 +27,7 @@ from shared.errors import ConfigurationError
 DEFAULT_MOST_TOKENS = 96
 _LONGEST_PART = 2048  # tokens: beyond it small models lose the thread, and attention costs the square
 _SHORTEST_ANSWER = 16  # tokens: room for one short sentence, also where half the text is less
-# One of four wordings tried with SmolLM2 on 15 texts. Invented numbers do not tell it from two others (3 summaries each;
+# One of four wordings tried with SmolLM2 on 15 texts; invented numbers do not tell it from two (3 summaries each;
 # the same words as a user turn: 5); it was taken as its summaries of the fixture articles read closest.
 _INSTRUCTION = (
     "Provide a concise, objective summary of the input text in up to three sentences, focusing on key actions and "
