@@ -11,6 +11,7 @@ from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from shared.catalogue import load_catalogue
 from shared.errors import ConfigurationError
+from shared.lifecycle import calm_garbage_collector
 from shared.logs import configure_logging
 from shared.settings import load_settings
 
@@ -25,6 +26,7 @@ def main() -> int:
         return 2
     configure_logging(settings, "gateway")
     loop = uvloop.new_event_loop()
+    calm_garbage_collector()
     try:
         web.run_app(
             make_app(settings, catalogue),

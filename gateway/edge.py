@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from aiohttp import web
+from prometheus_client import Counter, Histogram
 
 from gateway.problems import ProblemError, of_http_error
 from gateway.state import GATEWAY
@@ -51,8 +53,18 @@ def _count(request: web.Request, status: int, seconds: float) -> None:
     endpoint = _endpoint(request)
     name = request.get("model", "")
     model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
-    HTTP_REQUESTS.labels(request.method if endpoint != "unknown" else "", endpoint, model, str(status)).inc()
-    HTTP_DURATION.labels(endpoint, model).observe(seconds)
+    _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
+    _duration(endpoint, model).observe(seconds)
+
+
+@cache
+def _requests(method: str, endpoint: str, model: str, status: int) -> Counter:
+    return HTTP_REQUESTS.labels(method, endpoint, model, str(status))
+
+
+@cache
+def _duration(endpoint: str, model: str) -> Histogram:
+    return HTTP_DURATION.labels(endpoint, model)
 
 
 def _endpoint(request: web.Request) -> str:

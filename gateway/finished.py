@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -12,11 +10,10 @@ from shared.ids import id_time
 from shared.messages import Hint, Outcome, PredictionResult, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """A finished prediction; `result` and `input` are JSON texts and go out as they are."""
 
-    id: UUID
+    id: str
     model: str
     version: str
     status: Status
@@ -49,7 +46,7 @@ def from_hint(hint: Hint) -> Finished | None:
     """From a hint; None where it came without its outcome."""
     if hint.outcome is None:
         return None
-    return _finished(UUID(hint.id), hint.model, hint.version, hint.outcome, None)
+    return _finished(hint.id, hint.model, hint.version, hint.outcome, None)
 
 
 def from_result(result: PredictionResult) -> Finished:
@@ -59,7 +56,7 @@ def from_result(result: PredictionResult) -> Finished:
     return _finished(result.id, result.model, result.version, result.outcome, shown)
 
 
-def _finished(prediction_id: UUID, model: str, version: str, outcome: Outcome, shown_input: bytes | None) -> Finished:
+def _finished(prediction_id: str, model: str, version: str, outcome: Outcome, shown_input: bytes | None) -> Finished:
     return Finished(
         id=prediction_id,
         model=model,

@@ -128,7 +128,7 @@ def _errors() -> Iterator[None]:
 def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:
     output = row["output_data"]
     return Finished(
-        id=UUID(int=row["id"].int),
+        id=str(row["id"]),
         model=row["name"],
         version=row["version"],
         status=Status(row["status"]),

@@ -41,7 +41,7 @@ class Predictions:
             raise
         except MalformedMessage as error:  # the persister will store it as failed
             ERRORS.labels("gateway", error.reason).inc()
-            return Queued(0, "", "")
+            return Queued(0)
         if isinstance(state, PredictionResult):
             return from_result(state)
         if state is not None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
-from contextlib import ExitStack
 
 import orjson
 from aiohttp import web
@@ -16,8 +14,7 @@ from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
 from gateway.state import GATEWAY, Gateway
-from gateway.waiting import Waiter
-from shared.catalogue import ServedVersion
+from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
 from shared.messages import Status
 from shared.metrics import ERRORS
@@ -82,8 +79,7 @@ async def _submit(
     gateway = request.app[GATEWAY]
     _check_capacity(gateway, len(texts))
     new = _new_requests(request, texts, options, timeout_ms_of(request.query, gateway.settings.request_timeout_s), wait)
-    with ExitStack() as stack:
-        waiters = [stack.enter_context(gateway.waiters.expect(each.id)) for each in new] if wait.seconds else []
+    with gateway.waiters.expect([each.id for each in new] if wait.seconds else []) as expected:
         try:
             verdict = await gateway.submissions.submit(served.model, served.version.version, new)
         except StoreUnavailable as error:
@@ -92,26 +88,23 @@ async def _submit(
         if verdict is not Verdict.ACCEPTED:
             ERRORS.labels("gateway", f"refused_{verdict}").inc()
             raise unavailable("overloaded", f"{_REFUSALS[verdict]}; try again later", _RETRY_AFTER_S)
-        return await _wait(gateway, new, waiters, wait)
+        found = await expected.results(wait.seconds) if wait.seconds else [None] * len(new)
+    if wait.seconds and None in found:
+        found = await _look_once_more(gateway, new, found)
+    return [(each.id, finished) for each, finished in zip(new, found, strict=True)]
 
 
-async def _wait(
-    gateway: Gateway, new: Sequence[NewRequest], waiters: Sequence[Waiter], wait: Wait
-) -> list[tuple[str, Finished | None]]:
-    if not waiters:
-        return [(each.id, None) for each in new]
-    if len(waiters) == 1:
-        results = [await waiters[0].result(wait.seconds)]
-    else:
-        results = await asyncio.gather(*(waiter.result(wait.seconds) for waiter in waiters))
-    missing = [each.id for each, finished in zip(new, results, strict=True) if finished is None]
+async def _look_once_more(
+    gateway: Gateway, new: Sequence[NewRequest], found: Sequence[Finished | None]
+) -> list[Finished | None]:
+    """At the end of a wait: a hint may have been lost."""
+    missing = [each.id for each, finished in zip(new, found, strict=True) if finished is None]
     late: dict[str, Finished] = {}
-    if missing:  # a hint may have been lost: look once more
-        try:
-            late = {str(found.id): found for found in await gateway.predictions.finished(missing)}
-        except StoreUnavailable as error:  # it was accepted all the same: the client has the id
-            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
-    return [(each.id, finished or late.get(each.id)) for each, finished in zip(new, results, strict=True)]
+    try:
+        late = {each.id: each for each in await gateway.predictions.finished(missing)}
+    except StoreUnavailable as error:  # it was accepted all the same, and the client gets the id
+        ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+    return [finished or late.get(each.id) for each, finished in zip(new, found, strict=True)]
 
 
 def _new_requests(
@@ -122,7 +115,7 @@ def _new_requests(
     traceparent = request.headers.get("traceparent", "")
     return [
         NewRequest(
-            id=str(gateway.new_id()),
+            id=gateway.new_id(),
             input=orjson.dumps({"text": text}),
             options=encoded,
             timeout_ms=timeout_ms,
@@ -134,18 +127,22 @@ def _new_requests(
 
 
 def _resolve(gateway: Gateway, model: str, version: str | None, options: PredictOptions | None) -> ServedVersion:
-    found = gateway.catalogue.find(model)
-    if found is None:
-        known = ", ".join(each.name for each in gateway.catalogue.models)
-        raise ProblemError(404, "unknown-model", f"there is no model {model!r}; there are: {known}")
-    wanted = found.default_version if version is None else found.find(version)
-    if wanted is None or not wanted.active:
-        known = ", ".join(each.version for each in found.versions if each.active)
-        raise ProblemError(404, "unknown-version", f"model {model!r} has no version {version!r}; it has: {known}")
-    wrong = option_error(found.task, options)
+    served = gateway.catalogue.resolve(model, version)
+    if served is None:
+        raise _not_served(gateway.catalogue, model, version)
+    wrong = option_error(served.task, options)
     if wrong is not None:
         raise invalid([(("body", "options", wrong[0]), wrong[1])])
-    return ServedVersion(model=found.name, task=found.task, version=wanted)
+    return served
+
+
+def _not_served(catalogue: Catalogue, model: str, version: str | None) -> ProblemError:
+    found = catalogue.find(model)
+    if found is None:
+        known = ", ".join(each.name for each in catalogue.models)
+        return ProblemError(404, "unknown-model", f"there is no model {model!r}; there are: {known}")
+    known = ", ".join(each.version for each in found.versions if each.active)
+    return ProblemError(404, "unknown-version", f"model {model!r} has no version {version!r}; it has: {known}")
 
 
 def _check_length(gateway: Gateway, text: str, where: Sequence[str | int]) -> None:

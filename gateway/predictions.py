@@ -14,7 +14,7 @@ from gateway.preferences import wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.state import GATEWAY, Gateway
 from shared.errors import StoreUnavailable
-from shared.ids import parse_id
+from shared.ids import is_id
 from shared.messages import FINISHED, Status
 from shared.metrics import ERRORS
 from shared.prediction_state import Queued
@@ -27,10 +27,9 @@ async def read_prediction(request: web.Request) -> web.Response:
     """One prediction: 200 whether it is finished or not; waits for its end where asked to."""
     gateway = request.app[GATEWAY]
     wait = wait_of(request.query, request.headers.get("Prefer"), 0)
-    prediction_id = request.match_info["prediction_id"]
-    if parse_id(prediction_id) is None:
+    prediction_id = request.match_info["prediction_id"].lower()
+    if not is_id(prediction_id):
         raise _unknown(prediction_id)
-    prediction_id = prediction_id.lower()
     try:
         found = await _locate(gateway, prediction_id, wait.seconds)
     except StoreUnavailable as error:
@@ -60,7 +59,7 @@ async def list_predictions(request: web.Request) -> web.Response:
         what = f"model {filters.model!r}" + (f" with version {filters.version!r}" if filters.version else "")
         raise ProblemError(404, "unknown-model", f"there is no {what}")
     page, more = found[:limit], len(found) > limit
-    cursor = str(page[-1].id) if more else None
+    cursor = page[-1].id if more else None
     return json_response({"items": [each.body() for each in page], "next_cursor": cursor})
 
 
@@ -69,11 +68,11 @@ async def _locate(gateway: Gateway, prediction_id: str, wait_s: float) -> Finish
         return await gateway.predictions.locate(prediction_id)
     if gateway.waiters.count >= gateway.settings.max_in_flight:
         raise unavailable("overloaded", "this gateway waits for too many predictions already", _RETRY_AFTER_S)
-    with gateway.waiters.expect(prediction_id) as waiter:
+    with gateway.waiters.expect([prediction_id]) as expected:
         found = await gateway.predictions.locate(prediction_id, wait=True)
         if not isinstance(found, Queued):
             return found
-        await waiter.result(wait_s)
+        await expected.results(wait_s)
         return await gateway.predictions.locate(prediction_id)
 
 
@@ -105,7 +104,6 @@ def _limit(query: Mapping[str, str]) -> int:
 def _cursor(query: Mapping[str, str]) -> UUID:
     if "cursor" not in query:
         return NEWEST
-    cursor = parse_id(query["cursor"])
-    if cursor is None:
+    if not is_id(query["cursor"]):
         raise invalid([(("query", "cursor"), "must be the next_cursor of the page before")])
-    return cursor
+    return UUID(query["cursor"])

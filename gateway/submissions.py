@@ -1,5 +1,8 @@
-"""Publishing in company: all requests that arrive in one tick of the event loop go to Redis in one script call a
-stream. One round trip, one script start and, with `appendfsync always`, one disk flush serve them all."""
+"""Publishing in company: requests that arrive while a publish to the same stream is under way go together in the next.
+
+At most one script call a stream is in flight. Alone, a request is published in the tick in which it arrives; under load
+one round trip, one script start and, with `appendfsync always`, one disk flush serve all that came meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,29 @@ class Submissions:
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
         self._collected: dict[_Stream, list[_Waiting]] = {}
-        self._calls: set[asyncio.Task[None]] = set()
+        self._calls: dict[_Stream, asyncio.Task[None]] = {}
 
     async def submit(self, model: str, version: str, group: Group) -> Verdict:
-        """Publish one group with whatever else arrives in this tick. The publish goes on if the caller is cancelled.
+        """Publish one group with whatever else there is. The publish goes on if the caller is cancelled.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Verdict] = loop.create_future()
-        if not self._collected:
-            loop.call_soon(self._flush)
-        self._collected.setdefault((model, version), []).append((group, future))
+        stream = (model, version)
+        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        self._collected.setdefault(stream, []).append((group, future))
+        if stream not in self._calls:
+            self._calls[stream] = asyncio.create_task(self._publish_collected(stream), name="publish")
         return await future
 
-    def _flush(self) -> None:
-        collected, self._collected = self._collected, {}
-        for stream, waiting in collected.items():
-            for part in _parts(waiting):
-                call = asyncio.create_task(self._publish(stream, part), name="publish")
-                self._calls.add(call)
-                call.add_done_callback(self._calls.discard)
+    async def _publish_collected(self, stream: _Stream) -> None:
+        """Publish what is collected, and what is collected meanwhile, until there is nothing."""
+        try:
+            while collected := self._collected.pop(stream, None):
+                for part in _parts(collected):
+                    await self._publish(stream, part)
+        finally:
+            del self._calls[stream]
 
     async def _publish(self, stream: _Stream, waiting: Sequence[_Waiting]) -> None:
         try:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 from gateway.finished import Finished, from_hint
 from gateway.lookup import Predictions
@@ -26,24 +25,41 @@ log = logging.getLogger(__name__)
 _LOOK_AT_ONCE = 500
 
 
-class Waiter:
-    """One caller's wait for one prediction."""
+class Expectation:
+    """One caller's wait for a group of predictions: a context, entered before their requests are published."""
 
-    def __init__(self) -> None:
-        self.future: asyncio.Future[Finished | None] = asyncio.get_running_loop().create_future()
+    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str]) -> None:
+        loop = asyncio.get_running_loop()
+        self._waiters = waiters
+        self.futures: dict[str, asyncio.Future[Finished | None]] = {
+            each: loop.create_future() for each in prediction_ids
+        }
 
-    async def result(self, timeout_s: float) -> Finished | None:
-        """The finished prediction; None where it does not finish in time, or the gateway stops."""
-        timer = asyncio.get_running_loop().call_later(timeout_s, self.wake, None)
+    def __enter__(self) -> Expectation:
+        self._waiters.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiters.remove(self)
+
+    async def results(self, timeout_s: float) -> list[Finished | None]:
+        """Wait for all; None for each that does not finish in time, or before the gateway stops."""
+        timer = asyncio.get_running_loop().call_later(timeout_s, self.give_up)
         try:
-            return await self.future
+            return [await future for future in self.futures.values()]
         finally:
             timer.cancel()
 
-    def wake(self, finished: Finished | None) -> None:
-        """End the wait."""
-        if not self.future.done():
-            self.future.set_result(finished)
+    def wake(self, prediction_id: str, finished: Finished | None) -> None:
+        """Say that a prediction has finished."""
+        future = self.futures[prediction_id]
+        if not future.done():
+            future.set_result(finished)
+
+    def give_up(self) -> None:
+        """End the wait for those that have not finished."""
+        for prediction_id in self.futures:
+            self.wake(prediction_id, None)
 
 
 class Waiters:
@@ -56,30 +72,34 @@ class Waiters:
         self._predictions = predictions
         self._liveness = liveness
         self._recheck_s = recheck_s
-        self._waiting: dict[str, set[Waiter]] = {}
+        self._waiting: dict[str, list[Expectation]] = {}
         self.count = 0
         self.listening = asyncio.Event()
 
-    @contextmanager
-    def expect(self, prediction_id: str) -> Iterator[Waiter]:
-        """Wait for a prediction from here on; enter it before the request is published."""
-        waiter = Waiter()
-        self._waiting.setdefault(prediction_id, set()).add(waiter)
-        self.count += 1
-        try:
-            yield waiter
-        finally:
-            self.count -= 1
+    def expect(self, prediction_ids: Sequence[str]) -> Expectation:
+        """Wait for predictions; use it as a context."""
+        return Expectation(self, prediction_ids)
+
+    def add(self, expectation: Expectation) -> None:
+        """Note who waits for what."""
+        self.count += len(expectation.futures)
+        for prediction_id in expectation.futures:
+            self._waiting.setdefault(prediction_id, []).append(expectation)
+
+    def remove(self, expectation: Expectation) -> None:
+        """Forget it again."""
+        self.count -= len(expectation.futures)
+        for prediction_id in expectation.futures:
             others = self._waiting[prediction_id]
-            others.discard(waiter)
+            others.remove(expectation)
             if not others:
                 del self._waiting[prediction_id]
 
     def stop(self) -> None:
         """End all waits: callers answer with what they know."""
-        for waiters in list(self._waiting.values()):
-            for waiter in list(waiters):
-                waiter.wake(None)
+        for expectations in list(self._waiting.values()):
+            for expectation in expectations:
+                expectation.give_up()
 
     async def listen(self) -> None:
         """Take hints until cancelled, reconnecting when the connection is lost."""
@@ -134,5 +154,5 @@ class Waiters:
             self._wake(each)
 
     def _wake(self, finished: Finished) -> None:
-        for waiter in self._waiting.get(str(finished.id), ()):
-            waiter.wake(finished)
+        for expectation in self._waiting.get(finished.id, ()):
+            expectation.wake(finished.id, finished)

@@ -20,7 +20,7 @@ from inference_worker.settings import WorkerSettings
 from shared.catalogue import Catalogue, ServedVersion, load_catalogue
 from shared.errors import ConfigurationError
 from shared.keys import Keys
-from shared.lifecycle import run_tasks, stop_on_signals
+from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.liveness import Liveness
 from shared.logs import configure_logging
 from shared.probes import serve_probes
@@ -62,6 +62,7 @@ class Worker:
         if self._stop.is_set():
             return
         self._lanes = lanes
+        calm_garbage_collector()
         heartbeat = Heartbeat(self._redis, self._keys, self._id, self._settings.heartbeat_ttl_s)
         directory = WorkerDirectory(self._redis, self._keys)
         log.info("serving", extra={"worker": self._id, "serves": [lane.served.label for lane in lanes]})

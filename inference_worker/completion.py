@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 from shared.backoff import Backoff
@@ -17,24 +16,14 @@ from shared.catalogue import ServedVersion
 from shared.errors import StoreUnavailable
 from shared.keys import request_stream_name
 from shared.liveness import Liveness
-from shared.messages import Outcome, PredictionRequest
 from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
-from shared.request_stream import Delivery, RequestStream
+from shared.request_stream import Delivery, Finished, RequestStream
 
 log = logging.getLogger(__name__)
 
 _RETRY_WHILE_STOPPING_S = 0.2
 
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A request with its outcome."""
-
-    delivery: Delivery
-    request: PredictionRequest
-    outcome: Outcome
 
 
 class Completion:
@@ -72,8 +61,7 @@ class Completion:
         """Record outcomes; where another worker was first, its outcome stands and ours is dropped."""
         if not finished:
             return
-        message = [(each.delivery, str(each.request.id), each.outcome) for each in finished]
-        done = await self._until_done(lambda: self._stream.complete(message), stop)
+        done = await self._until_done(lambda: self._stream.complete(finished), stop)
         self.held.difference_update(each.delivery.entry for each in finished)
         for each, first in zip(finished, done, strict=True):
             if first:

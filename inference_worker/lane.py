@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from inference_worker import outcomes
 from inference_worker.batching import plan_batches, read_size
-from inference_worker.completion import Completion, Finished
+from inference_worker.completion import Completion
 from inference_worker.engine import Engine
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
@@ -29,7 +29,7 @@ from shared.keys import request_stream_name
 from shared.liveness import Liveness
 from shared.messages import Outcome, PredictionRequest, decode_request
 from shared.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
-from shared.request_stream import Delivery, Read, RequestStream
+from shared.request_stream import Delivery, Finished, Read, RequestStream
 
 log = logging.getLogger(__name__)
 

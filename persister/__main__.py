@@ -17,7 +17,7 @@ from persister.settings import PersisterSettings
 from shared.backoff import Backoff
 from shared.errors import ConfigurationError, StoreUnavailable
 from shared.keys import Keys
-from shared.lifecycle import run_tasks, stop_on_signals
+from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.liveness import Liveness
 from shared.logs import configure_logging
 from shared.probes import serve_probes
@@ -82,6 +82,7 @@ def main() -> int:
         print(f"persister: {error}", file=sys.stderr)
         return 2
     configure_logging(settings, "persister")
+    calm_garbage_collector()
     uvloop.run(run(settings))
     return 0
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -12,8 +12,7 @@ from shared.ids import id_time
 from shared.messages import PredictionResult
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of `predictions`, its model version still by name; JSON as text."""
 
     id: UUID
@@ -37,7 +36,7 @@ def row_of(result: PredictionResult) -> Row:
     """The row that keeps this result."""
     outcome = result.outcome
     return Row(
-        id=result.id,
+        id=UUID(result.id),
         model=result.model,
         version=result.version,
         input_data=input_of(result).decode(),
@@ -64,8 +63,7 @@ def input_of(result: PredictionResult) -> bytes:
 
 def rejected(row: Row, reason: str) -> Row:
     """The row that stands for one that Postgres rejects: failed, without the data that it would not take."""
-    return replace(
-        row,
+    return row._replace(
         input_data="{}",
         output_data=None,
         confidence=None,

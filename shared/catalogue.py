@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -118,6 +119,19 @@ class Catalogue(_Strict):
     def find(self, name: str) -> Model | None:
         """The model of that name."""
         return next((model for model in self.models if model.name == name), None)
+
+    def resolve(self, model: str, version: str | None) -> ServedVersion | None:
+        """The active version that a request asks for, the default one where it names none."""
+        return self._by_name.get((model, version))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str | None], ServedVersion]:
+        named: dict[tuple[str, str | None], ServedVersion] = {}
+        for each in self.served():
+            named[each.model, each.version.version] = each
+            if each.version.default:
+                named[each.model, None] = each
+        return named
 
     def served(self) -> tuple[ServedVersion, ...]:
         """Every active version of every model."""

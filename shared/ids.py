@@ -6,14 +6,16 @@ contiguous ranges of ids, and the history's cursor a single id.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from uuid import UUID
 
 _RANDOM_BITS = 74
+_CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def uuid7(now_ms: int, random_bits: int) -> UUID:
-    """A version 7 UUID.
+def uuid7(now_ms: int, random_bits: int) -> str:
+    """A version 7 UUID in its canonical form.
 
     Args:
         now_ms: milliseconds since the epoch.
@@ -21,28 +23,20 @@ def uuid7(now_ms: int, random_bits: int) -> UUID:
     """
     random_bits &= (1 << _RANDOM_BITS) - 1
     high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
-    return UUID(int=(now_ms << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low)
+    text = f"{(now_ms << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def id_time_ms(prediction_id: UUID) -> int:
-    """When the id was made, in ms since the epoch."""
-    return prediction_id.int >> 80
+def is_id(text: str) -> bool:
+    """Whether this is a UUID in its canonical form: lower case, with hyphens."""
+    return _CANONICAL.fullmatch(text) is not None
 
 
-def id_time(prediction_id: UUID) -> datetime:
+def id_time(prediction_id: str) -> datetime:
     """When the id was made, in UTC."""
-    return datetime.fromtimestamp(id_time_ms(prediction_id) / 1000, UTC)
+    return datetime.fromtimestamp(int(prediction_id[:8] + prediction_id[9:13], 16) / 1000, UTC)
 
 
 def first_id_of_month(year: int, month: int) -> UUID:
     """The lowest UUID a version 7 id of that UTC month can have: the bound of its partition."""
     return UUID(int=int(datetime(year, month, 1, tzinfo=UTC).timestamp() * 1000) << 80)
-
-
-def parse_id(text: str) -> UUID | None:
-    """The id that this text spells in its canonical form; None where it spells none."""
-    try:
-        parsed = UUID(text)
-    except ValueError:
-        return None
-    return parsed if str(parsed) == text.lower() else None

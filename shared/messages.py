@@ -8,15 +8,13 @@ refused (the entry goes to the dead-letter stream). Examples that must decode fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
-from uuid import UUID
+from typing import Any, NamedTuple
 
 import orjson
 
 from shared.errors import MalformedMessage
-from shared.ids import parse_id
+from shared.ids import is_id
 
 SCHEMA = 1
 FIELD_SEPARATOR = "\x1f"
@@ -39,15 +37,14 @@ class Status(StrEnum):
 FINISHED = frozenset(Status) - {Status.QUEUED}
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionRequest:
+class PredictionRequest(NamedTuple):
     """A request as a worker reads it. Times are ms since the epoch on Redis's clock."""
 
-    id: UUID
+    id: str
     model: str
     version: str
     text: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any]
     attempt: int = 0
     principal: str = ""
     submitted_at: int = 0
@@ -55,8 +52,7 @@ class PredictionRequest:
     traceparent: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a worker adds to a request to finish it. Durations are ms; `result` is the text of a JSON object.
 
     JSON that only passes through stays text: nobody between the model and the client pays for parsing it.
@@ -72,11 +68,10 @@ class Outcome:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class PredictionResult:
+class PredictionResult(NamedTuple):
     """A finished prediction as gateway and persister read it; `input` and `options` are texts of JSON objects."""
 
-    id: UUID
+    id: str
     model: str
     version: str
     outcome: Outcome
@@ -98,7 +93,7 @@ def decode_request(fields: Fields) -> PredictionRequest:
     if not isinstance(text, str):
         raise MalformedMessage("bad_input", "field 'input' has no string 'text'")
     return PredictionRequest(
-        id=_uuid(fields),
+        id=_id(fields),
         model=_text(fields, b"model"),
         version=_text(fields, b"version"),
         text=text,
@@ -147,7 +142,7 @@ def decode_result(fields: Fields) -> PredictionResult:
     for name in (b"input", b"options", b"result"):
         _json_object(fields, name, default=b"{}")
     return PredictionResult(
-        id=_uuid(fields),
+        id=_id(fields),
         model=_text(fields, b"model"),
         version=_text(fields, b"version"),
         outcome=_decode_outcome(fields),
@@ -159,8 +154,7 @@ def decode_result(fields: Fields) -> PredictionResult:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """A word to a gateway that a prediction is finished; `outcome` is None where it was too long to send along."""
 
     id: str
@@ -269,11 +263,11 @@ def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> d
     return value
 
 
-def _uuid(fields: Fields) -> UUID:
-    parsed = parse_id(_text(fields, b"id"))
-    if parsed is None:
-        raise MalformedMessage("bad_id", "field 'id' is not a UUID")
-    return parsed
+def _id(fields: Fields) -> str:
+    text = _text(fields, b"id")
+    if not is_id(text):
+        raise MalformedMessage("bad_id", "field 'id' is not a UUID in its canonical form")
+    return text
 
 
 def _check_schema(fields: Fields) -> None:

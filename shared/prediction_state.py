@@ -18,8 +18,6 @@ class Queued:
     """A prediction that waits or runs."""
 
     attempt: int
-    model: str
-    version: str
 
 
 State = Queued | PredictionResult | None
@@ -79,5 +77,4 @@ def _state(answer: Any) -> State:
     if answer[0] == b"finished":
         flat = answer[1]
         return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
-    _, attempt, model, version = answer
-    return Queued(int(attempt), model.decode(), version.decode())
+    return Queued(int(answer[1]))

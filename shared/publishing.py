@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 
@@ -30,8 +31,7 @@ class Limits:
     max_memory_percent: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewRequest:
+class NewRequest(NamedTuple):
     """A request to publish: `input` and `options` are JSON texts, `timeout_ms` runs from its acceptance."""
 
     id: str

@@ -10,26 +10,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from shared.ids import parse_id
+from shared.ids import is_id
 from shared.keys import Keys
-from shared.messages import Outcome, encode_outcome, readable
+from shared.messages import Outcome, PredictionRequest, encode_outcome, readable
 from shared.redis_client import Script, ensure_group, is_missing_group, redis_errors
 
 HINT_MAX_BYTES = 16_384
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """An entry handed to this worker; `deliveries` counts this one."""
 
     entry: str
     fields: Mapping[bytes, bytes]
     deliveries: int = 1
+
+
+class Finished(NamedTuple):
+    """A request with its outcome."""
+
+    delivery: Delivery
+    request: PredictionRequest
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +125,8 @@ class RequestStream:
             return 0
         return int(await self._release([self.key], [self._group, self._consumer, visibility_timeout_ms + 1, *entries]))
 
-    async def complete(self, finished: Sequence[tuple[Delivery, str, Outcome]]) -> list[bool]:
+    async def complete(self, finished: Sequence[Finished]) -> list[bool]:
         """Record outcomes: one script call a batch.
-
-        Args:
-            finished: deliveries with their prediction ids and outcomes.
 
         Returns:
             For each, whether this call finished it (False: someone else did before).
@@ -131,10 +135,16 @@ class RequestStream:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
         """
         keys = [self.key, self._keys.results]
-        args: list[str | bytes | int] = [self._group, self._keys.notify(""), HINT_MAX_BYTES]
-        for delivery, prediction_id, outcome in finished:
-            keys.append(self._keys.prediction(prediction_id))
-            args += (delivery.entry, prediction_id, *encode_outcome(outcome))
+        args: list[str | bytes | int] = [
+            self._group,
+            self._keys.notify(""),
+            HINT_MAX_BYTES,
+            self.model,
+            self.version,
+        ]
+        for delivery, request, outcome in finished:
+            keys.append(self._keys.prediction(request.id))
+            args += (delivery.entry, request.id, request.attempt, *encode_outcome(outcome))
         return [bool(done) for done in await self._complete(keys, args)]
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> bool:
@@ -176,5 +186,5 @@ def claimed_delivery(claimed: Sequence[Any]) -> Delivery:
 
 def readable_id(fields: Mapping[bytes, bytes]) -> str:
     """The prediction id of an entry that may be malformed otherwise; empty where there is none."""
-    parsed = parse_id(fields.get(b"id", b"").decode(errors="replace"))
-    return "" if parsed is None else str(parsed)
+    text = fields.get(b"id", b"").decode(errors="replace")
+    return text if is_id(text) else ""

@@ -3,8 +3,8 @@
 -- and since the first write frees memory, the script also runs when Redis is at maxmemory.
 --
 -- KEYS  request stream, result stream, then the state hash of each entry
--- ARGV  group, prefix of the notify channels, longest hint in bytes,
---       then for each entry: entry id, prediction id, and the values of status, result, confidence,
+-- ARGV  group, prefix of the notify channels, longest hint in bytes, model, version,
+--       then for each entry: entry id, prediction id, attempt, and the values of status, result, confidence,
 --       processing_time_ms, queue_time_ms, error, worker, cached
 -- Returns for each entry: 1 finished here, 0 it was finished before.
 local stream, results = KEYS[1], KEYS[2]
@@ -16,7 +16,7 @@ local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
 local done, hints, key = {}, {}, 3
-for at = 4, #ARGV, 10 do
+for at = 6, #ARGV, 11 do
   local entry, id, state = ARGV[at], ARGV[at + 1], KEYS[key]
   key = key + 1
   local found = redis.call('XRANGE', stream, entry, entry)[1]
@@ -24,7 +24,7 @@ for at = 4, #ARGV, 10 do
     redis.call('XACK', stream, group, entry)
     local fields = found[2]
     for i, name in ipairs(names) do
-      local value = ARGV[at + 1 + i]
+      local value = ARGV[at + 2 + i]
       if value ~= '' then
         fields[#fields + 1] = name
         fields[#fields + 1] = value
@@ -33,12 +33,12 @@ for at = 4, #ARGV, 10 do
     fields[#fields + 1] = 'completed_at'
     fields[#fields + 1] = now
     local result_entry = redis.call('XADD', results, '*', unpack(fields))
-    local about = redis.call('HMGET', state, 'waiters', 'attempt', 'model', 'version')
-    redis.call('HSET', state, 'status', ARGV[at + 2], 'result_entry', result_entry)
-    if about[1] and about[1] ~= '' then
-      local hint = table.concat({id, about[2], about[3], about[4], unpack(ARGV, at + 2, at + 9)}, FIELD)
+    local waiters = redis.call('HGET', state, 'waiters')
+    redis.call('HSET', state, 'status', ARGV[at + 3], 'result_entry', result_entry)
+    if waiters and waiters ~= '' then
+      local hint = table.concat({id, ARGV[at + 2], ARGV[4], ARGV[5], unpack(ARGV, at + 3, at + 10)}, FIELD)
       if #hint > hint_limit then hint = id end
-      for waiter in string.gmatch(about[1], '[^,]+') do
+      for waiter in string.gmatch(waiters, '[^,]+') do
         local list = hints[waiter]
         if not list then list = {}; hints[waiter] = list end
         list[#list + 1] = hint

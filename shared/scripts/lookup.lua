@@ -2,8 +2,8 @@
 --
 -- KEYS  state hash, result stream
 -- ARGV  gateway id ('' to look only)
--- Returns nil where there is no state, {'queued', attempt, model, version}, or {'finished', fields of the result}.
-local about = redis.call('HMGET', KEYS[1], 'stream', 'result_entry', 'waiters', 'attempt', 'model', 'version')
+-- Returns nil where there is no state, {'queued', attempt}, or {'finished', fields of the result}.
+local about = redis.call('HMGET', KEYS[1], 'stream', 'result_entry', 'waiters', 'attempt')
 if not about[1] and not about[2] then return nil end
 if about[2] then
   local found = redis.call('XRANGE', KEYS[2], about[2], about[2])[1]
@@ -13,4 +13,4 @@ local waiters, gateway = about[3] or '', ARGV[1]
 if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',', 1, true) then
   redis.call('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
 end
-return {'queued', about[4] or '0', about[5] or '', about[6] or ''}
+return {'queued', about[4] or '0'}

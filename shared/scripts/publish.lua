@@ -17,6 +17,7 @@ local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
 local memory_full = maxmemory > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) * 100 >= maxmemory * memory_percent
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local submitted_at = string.format('%.0f', now)
 
 local verdicts, at, key = {}, 7, 3
 while at <= #ARGV do
@@ -31,12 +32,12 @@ while at <= #ARGV do
       local a = at + i * 7
       local state = KEYS[key + i]
       -- an existing state means that this very publish happened before (a client library's retry)
-      if redis.call('HSETNX', state, 'stream', stream) == 1 then
+      if redis.call('EXISTS', state) == 0 then
         local entry = redis.call('XADD', stream, '*', 'schema', '1', 'id', ARGV[a], 'attempt', '0', 'model', model,
           'version', version, 'input', ARGV[a + 1], 'options', ARGV[a + 2], 'principal', ARGV[a + 3],
-          'submitted_at', string.format('%.0f', now), 'deadline_at', string.format('%.0f', now + ARGV[a + 4]),
+          'submitted_at', submitted_at, 'deadline_at', string.format('%.0f', now + ARGV[a + 4]),
           'traceparent', ARGV[a + 5])
-        redis.call('HSET', state, 'entry', entry, 'attempt', '0', 'model', model, 'version', version,
+        redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
           'waiters', ARGV[a + 6] == '1' and gateway or '')
         backlog = backlog + 1
       end
