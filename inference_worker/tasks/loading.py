@@ -10,21 +10,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
-from inference_worker.tasks.artifacts import Artifact, open_artifact
-from inference_worker.tasks.feature_extraction import FeatureExtraction
 from inference_worker.tasks.protocol import Task
-from inference_worker.tasks.summarization import load_summarization
-from inference_worker.tasks.text_classification import TextClassification
-from inference_worker.tasks.zero_shot import load_zero_shot
 from shared.errors import ConfigurationError
 
-BUILT_IN: dict[str, Callable[[Artifact, int], Task]] = {
-    "text-classification": TextClassification.load,
-    "summarization": load_summarization,
-    "feature-extraction": FeatureExtraction.load,
-    "zero-shot-classification": load_zero_shot,
+# Where each task's loader is: imported when needed, since torch takes seconds and a user's own task may not need it.
+BUILT_IN = {
+    "text-classification": ("text_classification", "TextClassification.load"),
+    "summarization": ("summarization", "load_summarization"),
+    "feature-extraction": ("feature_extraction", "FeatureExtraction.load"),
+    "zero-shot-classification": ("zero_shot", "load_zero_shot"),
 }
 
 
@@ -45,7 +42,11 @@ def load_task(task: str, location: str, dtype: str = "float32", token_budget: in
         return made
     if task not in BUILT_IN:
         raise ConfigurationError(f"task {task!r} is not one of {', '.join(BUILT_IN)}, nor 'package.module:Class'")
-    return BUILT_IN[task](open_artifact(location, dtype), token_budget)
+    module, loader = BUILT_IN[task]
+    open_artifact = importlib.import_module("inference_worker.tasks.artifacts").open_artifact
+    built_in = attrgetter(loader)(importlib.import_module(f"inference_worker.tasks.{module}"))
+    loaded: Task = built_in(open_artifact(location, dtype), token_budget)
+    return loaded
 
 
 def _custom(task: str) -> Callable[[str, str, int], Any]:
