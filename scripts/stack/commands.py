@@ -19,7 +19,7 @@ from scripts.stack.errors import StackError
 from scripts.stack.preflight import check_install, check_start
 from scripts.stack.processes import kill_tree, wait_for
 from scripts.stack.reports import say
-from scripts.stack.service_log import last_lines
+from scripts.stack.service_log import last_lines, lines_of_last_start
 from scripts.stack.services import service_environment
 from scripts.stack.state import (
     STATUS_FILE,
@@ -168,8 +168,9 @@ def _follow(config: StackConfig, supervisor: subprocess.Popen[bytes] | None) -> 
         alive = supervisor.poll() is None if supervisor else supervisor_is_running(config.run)
         current = read_status(config.run)
         progress.tell()
-        if current is not None and (supervisor or current.phase != "ready"):
-            _tell_steps(current, told, time.monotonic() - started)
+        if current is not None:
+            if supervisor or current.phase != "ready":  # what has long been ready is no progress
+                _tell_steps(current, told, time.monotonic() - started)
             if current.phase == "ready":
                 return
             if current.phase == "failed" and not alive:
@@ -188,9 +189,9 @@ def _tell_steps(status: StackStatus, told: set[str], elapsed_s: float) -> None:
 
 def _failure(config: StackConfig, status: StackStatus) -> str:
     name = status.failed_service
-    lines = last_lines(config.logs / f"{name}.log", FAILURE_LINES) if name else []
+    lines = lines_of_last_start(config.logs / f"{name}.log", FAILURE_LINES) if name else []
     hint = f"\neverything was stopped; the whole log is {config.logs / f'{name}.log'}" if name else ""
-    return "\n".join([*lines, status.message or "the stack failed"]) + hint
+    return "\n".join([status.message or "the stack failed", *lines]) + hint
 
 
 def _unexpected_end(config: StackConfig, status: StackStatus | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 MAX_BYTES = 5 * 2**20
 LONGEST_LINE = 64 * 2**10
 NAME_WIDTH = 20
+STARTING = "starting"
 
 
 class ServiceLog:
@@ -53,6 +54,13 @@ class ServiceLog:
             self._file.close()
             self.path.replace(self.path.with_name(f"{self.path.name}.1"))
             self._file = self.path.open("ab")
+
+
+def lines_of_last_start(path: Path, count: int) -> list[str]:
+    """The end of a log file, as far as it is about the service's last start."""
+    lines = last_lines(path, count)
+    starts = [index for index, line in enumerate(lines) if line.endswith(f"[supervisor] {STARTING}")]
+    return lines[starts[-1] + 1 :] if starts else lines
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from scripts.stack.processes import signal_group, start_ticks, tied_to_parent
-from scripts.stack.service_log import ServiceLog
+from scripts.stack.service_log import STARTING, ServiceLog
 from scripts.stack.services import Service
 from scripts.stack.state import ServiceStatus
 
@@ -50,6 +50,7 @@ class Unit:
             StackError: the preparation failed.
             OSError: the program can't be executed.
         """
+        self._log.note(STARTING)
         self.set_state("preparing")
         self.status.started_at = time.time()
         await asyncio.to_thread(self.service.prepare)

@@ -1,0 +1,136 @@
+"""Reading and making `.env`, ports, and what is checked before a start."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.stack import dotenv
+from scripts.stack.config import DEFAULT_PORTS, load, with_ports
+from scripts.stack.engine import choose
+from scripts.stack.errors import StackError
+from scripts.stack.ports import free_port, is_taken
+from scripts.stack.preflight import check_disk, check_ports, check_python, check_start, port_problem
+from scripts.stack.reports import compose_summary, summary
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_dotenv_is_read_as_compose_reads_it() -> None:
+    text = "# a comment\n\nA=1\nexport B='two words'\nC=\"x\"\nD=5 # five\nE=\nF=a=b#c\n"
+    assert dotenv.parse(text) == {"A": "1", "B": "two words", "C": "x", "D": "5", "E": "", "F": "a=b#c"}
+
+
+def test_dotenv_names_the_line_that_is_wrong_and_not_its_content() -> None:
+    with pytest.raises(StackError, match="line 2") as caught:
+        dotenv.parse("A=1\nsecret stuff\n")
+    assert "secret" not in str(caught.value)
+
+
+def test_env_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    assert dotenv.create(env, ROOT / ".env.example")
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    password = dotenv.read(env)["POSTGRES_PASSWORD"]
+    assert len(password) >= 24
+    assert not dotenv.create(env, ROOT / ".env.example")
+    assert dotenv.read(env)["POSTGRES_PASSWORD"] == password
+
+
+def test_the_repository_has_no_password() -> None:
+    assert dotenv.read(ROOT / ".env.example")["POSTGRES_PASSWORD"] == ""
+
+
+def test_example_shows_the_default_ports() -> None:
+    example = dotenv.read(ROOT / ".env.example")
+    assert {name: int(example[name]) for name in DEFAULT_PORTS} == DEFAULT_PORTS
+
+
+def test_environment_wins_over_dotenv_and_empty_counts_as_unset(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("GATEWAY_PORT=9000\nREDIS_PORT=9001\n", encoding="utf-8")
+    config = load({"REDIS_PORT": "9002", "POSTGRES_PORT": ""}, tmp_path)
+    assert config.ports == {**DEFAULT_PORTS, "GATEWAY_PORT": 9000, "REDIS_PORT": 9002}
+
+
+def test_given_stores_are_not_listened_for(tmp_path: Path) -> None:
+    config = load({"DATABASE_URL": "postgresql://elsewhere/x", "REDIS_URL": "redis://elsewhere"}, tmp_path)
+    assert set(config.listening()) == {"GATEWAY_PORT", "WORKER_METRICS_PORT", "PERSISTER_METRICS_PORT"}
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "x", "-1", "８０"])
+def test_a_port_that_is_none_is_refused(tmp_path: Path, port: str) -> None:
+    with pytest.raises(StackError, match="GATEWAY_PORT"):
+        load({"GATEWAY_PORT": port}, tmp_path)
+
+
+def test_equal_ports_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="GATEWAY_PORT and WORKER_METRICS_PORT are both 7000"):
+        load({"GATEWAY_PORT": "7000", "WORKER_METRICS_PORT": "7000"}, tmp_path)
+
+
+@pytest.mark.parametrize("grace", ["0", "soon", "-3", "nan"])
+def test_a_grace_that_is_none_is_refused(tmp_path: Path, grace: str) -> None:
+    with pytest.raises(StackError, match="SHUTDOWN_GRACE_S"):
+        load({"SHUTDOWN_GRACE_S": grace}, tmp_path)
+
+
+def test_a_missing_password_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="make env"):
+        _ = load({}, tmp_path).password
+
+
+def test_the_password_is_not_shown(tmp_path: Path) -> None:
+    assert "hunter2" not in repr(load({"POSTGRES_PASSWORD": "hunter2"}, tmp_path))
+
+
+def test_a_taken_port_names_its_setting_and_another_port() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert is_taken(port)
+        with pytest.raises(StackError, match=f"port {port} .GATEWAY_PORT. is already taken.*GATEWAY_PORT="):
+            check_ports({"GATEWAY_PORT": port})
+    assert port_problem("GATEWAY_PORT", free_port()) is None
+
+
+def test_start_is_refused_where_a_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        with pytest.raises(StackError, match="already taken"):
+            check_start(load({"GATEWAY_PORT": str(listener.getsockname()[1])}, tmp_path))
+
+
+def test_old_python_and_missing_venv_say_what_to_do() -> None:
+    check_python((3, 11), has_venv=True)
+    with pytest.raises(StackError, match="3.10 is too old.*PYTHON="):
+        check_python((3, 10), has_venv=True)
+    with pytest.raises(StackError, match="python3-venv"):
+        check_python((sys.version_info.major, sys.version_info.minor), has_venv=False)
+
+
+def test_little_disk_is_refused_more_so_before_an_installation(tmp_path: Path) -> None:
+    check_disk(10**9, True, tmp_path)
+    with pytest.raises(StackError, match="1.0 GB are free"):
+        check_disk(10**9, False, tmp_path)
+    with pytest.raises(StackError, match="to run"):
+        check_disk(10**8, True, tmp_path)
+
+
+def test_a_native_stack_that_runs_is_meant_whatever_else_there_is() -> None:
+    assert choose(native_is_running=True, docker_answers=True) == "native"
+    assert choose(native_is_running=False, docker_answers=True) == "compose"
+    assert choose(native_is_running=False, docker_answers=False) == "native"
+
+
+def test_summaries_name_the_ports_in_use_and_the_stream(tmp_path: Path) -> None:
+    config = with_ports(load({}, tmp_path), {"GATEWAY_PORT": 1234, "REDIS_PORT": 1235})
+    native, compose = "\n".join(summary(config)), "\n".join(compose_summary(config))
+    assert "localhost:1234/api/v1/predict" in native
+    assert "redis-cli -p 1235 XRANGE millstream:requests:sentiment-analysis:1.0.0 - + COUNT 5" in native
+    assert "docker compose exec redis redis-cli XRANGE millstream:requests:" in compose
