@@ -27,7 +27,7 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
             f"send 'content-type: application/json', not {request.content_type!r}",
             headers={"Accept": "application/json"},
         )
-    raw = await request.read()
+    raw = await _bytes(request)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
@@ -36,10 +36,17 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
     return _second_look(raw, kind)
 
 
+async def _bytes(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.RequestPayloadError:
+        raise ProblemError(400, "malformed-body", "the body is not what its content-encoding says") from None
+
+
 def _second_look(raw: bytes, kind: type[Body]) -> Body:
     """Tell malformed JSON from JSON whose strings are not Unicode, which the first parser refuses alike."""
     try:
-        parsed = json.loads(raw)
+        parsed = json.loads(raw.decode())  # of bytes it would guess the encoding; JSON has one
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8, or nested too deeply"
         raise ProblemError(400, "malformed-json", f"the body is not valid JSON: {reason}") from None

@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from gateway.problems import ProblemError, of_http_error
-from gateway.state import GATEWAY
+from gateway.state import GATEWAY, MODEL
 from shared.metrics import ERRORS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _count(request: web.Request, status: int, seconds: float) -> None:
     endpoint = _endpoint(request)
-    name = request.get("model", "")
+    name = request.get(MODEL, "")
     model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
     _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
     _duration(endpoint, model).observe(seconds)

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.predict import json_response
 from gateway.problems import ProblemError, unavailable
-from gateway.state import GATEWAY, Gateway
+from gateway.state import GATEWAY, MODEL, Gateway
 from shared.catalogue import Model
 from shared.errors import StoreUnavailable
 
@@ -28,7 +28,7 @@ async def read_model(request: web.Request) -> web.Response:
     if model is None:
         known = ", ".join(each.name for each in gateway.catalogue.models)
         raise ProblemError(404, "unknown-model", f"there is no model {name[:100]!r}; there are: {known}")
-    request["model"] = name
+    request[MODEL] = name
     return json_response(_info(model, await _live(gateway)))
 
 

@@ -13,7 +13,7 @@ from gateway.finished import Finished
 from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
-from gateway.state import GATEWAY, Gateway
+from gateway.state import GATEWAY, MODEL, Gateway
 from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
 from shared.messages import Status
@@ -36,7 +36,7 @@ async def predict(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     wait = wait_of(request.query, request.headers.get("Prefer"), gateway.settings.default_wait_s)
     body = await read_body(request, PredictRequest)
-    request["model"] = body.model
+    request[MODEL] = body.model
     served = _resolve(gateway, body.model, body.version, body.options)
     _check_length(gateway, body.text, ("body", "text"))
     ((prediction_id, finished),) = await _submit(request, served, [body.text], body.options, wait)
@@ -52,7 +52,7 @@ async def predict_batch(request: web.Request) -> web.Response:
     gateway = request.app[GATEWAY]
     wait = wait_of(request.query, request.headers.get("Prefer"), gateway.settings.default_wait_s)
     body = await read_body(request, BatchRequest)
-    request["model"] = body.model
+    request[MODEL] = body.model
     served = _resolve(gateway, body.model, body.version, body.options)
     limit = gateway.settings.max_batch_texts
     if len(body.texts) > limit:

@@ -48,3 +48,4 @@ class Gateway:
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
+MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model that a request is about, for its metrics

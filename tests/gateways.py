@@ -1,0 +1,122 @@
+"""What stands around a gateway in tests: a worker that does as it is told, a persister, rows of history."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import asyncpg
+import orjson
+from aiohttp import web
+from aiohttp.test_utils import TestClient
+from redis.asyncio import Redis
+
+from gateway.state import GATEWAY, Gateway
+from persister.database import Database
+from persister.persister import Persister
+from persister.settings import PersisterSettings
+from shared.ids import id_time, uuid7
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.messages import Outcome, PredictionRequest, Status, decode_request
+from shared.request_stream import Delivery, Finished, RequestStream
+from shared.result_stream import ResultStream
+from tests.waiting import eventually
+
+Client = TestClient[web.Request, web.Application]
+StartGateway = Callable[..., Awaitable[Client]]
+Taken = tuple[Delivery, PredictionRequest]
+
+
+def gateway_of(client: Client) -> Gateway:
+    """What the gateway behind a client is made of."""
+    application = client.app
+    assert application is not None
+    return application[GATEWAY]
+
+
+def succeeded(result: object = None, confidence: float | None = 0.5) -> Outcome:
+    """An outcome with a result."""
+    return Outcome(
+        Status.SUCCEEDED, orjson.dumps(result if result is not None else {"label": "GOOD"}), confidence, 7, 3
+    )
+
+
+class HandWorker:
+    """A worker by hand: it takes requests and finishes them when told to."""
+
+    def __init__(self, redis: Redis, keys: Keys, model: str = "echo", version: str = "2.0.0") -> None:
+        self.stream = RequestStream(redis, keys, model, version, "by-hand")
+
+    async def take(self, count: int = 1) -> list[Taken]:
+        """Wait for so many requests and take them."""
+        taken: list[Taken] = []
+
+        async def enough() -> bool:
+            for delivery in (await self.stream.read(count - len(taken), 0)).deliveries:
+                taken.append((delivery, decode_request(delivery.fields)))
+            return len(taken) == count
+
+        await self.stream.join()
+        await eventually(enough, f"{count} requests in {self.stream.key}")
+        return taken
+
+    async def finish(self, taken: Sequence[Taken], outcome: Outcome | None = None) -> list[bool]:
+        """Complete what was taken."""
+        return await self.stream.complete([Finished(*each, outcome or succeeded()) for each in taken])
+
+    async def serve_one(self, outcome: Outcome | None = None) -> str:
+        """Take one request and complete it; the answer is its id."""
+        taken = await self.take()
+        await self.finish(taken, outcome)
+        return taken[0][1].id
+
+
+@asynccontextmanager
+async def persisting(redis: Redis, keys: Keys, database_url: str) -> AsyncIterator[None]:
+    """A persister, as long as the block runs."""
+    settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
+    database = await Database.connect(settings)
+    persister = Persister(settings, ResultStream(redis, keys, "persister-1"), database, Liveness(30))
+    stop = asyncio.Event()
+    task = asyncio.create_task(persister.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+        await database.close()
+
+
+async def persist_everything(redis: Redis, keys: Keys, database_url: str) -> None:
+    """Move all results to Postgres."""
+
+    async def moved() -> bool:
+        return int(await redis.xlen(keys.results)) == 0
+
+    async with persisting(redis, keys, database_url):
+        await eventually(moved, "all results are in Postgres")
+
+
+async def store(
+    database: asyncpg.Connection, count: int, model: str, version: str, status: str = "succeeded", since_ms: int = 0
+) -> list[str]:
+    """Insert finished predictions, a millisecond apart; the answer is their ids, oldest first."""
+    number = await database.fetchval(
+        "SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = $1 AND v.version = $2",
+        model,
+        version,
+    )
+    start = since_ms or time.time_ns() // 1_000_000
+    ids = [uuid7(start + step, random.getrandbits(80)) for step in range(count)]
+    output = '{"label": "GOOD"}' if status == "succeeded" else None
+    await database.executemany(
+        "INSERT INTO predictions (id, model_version_id, input_data, output_data, confidence, processing_time_ms, "
+        "created_at, status, completed_at) VALUES ($1, $2, $3, $4, $5, 7, $6, $7, $6)",
+        [(UUID(each), number, '{"text": "hello"}', output, 0.5, id_time(each), status) for each in ids],
+    )
+    return ids

@@ -1,0 +1,46 @@
+"""Gateways in this process, on this test's stores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pytest_aiohttp.plugin import AiohttpClient
+from redis.asyncio import Redis
+
+from gateway.app import make_app
+from gateway.settings import GatewaySettings
+from scripts.stack.redis import RedisServer
+from shared.catalogue import Catalogue
+from shared.keys import Keys
+from tests.gateways import Client, HandWorker, StartGateway, gateway_of
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def start_gateway(
+    aiohttp_client: AiohttpClient, redis_server: RedisServer, database_url: str, keys: Keys, catalogue: Catalogue
+) -> StartGateway:
+    """Start a gateway on this test's stores, with settings as keyword arguments; ready unless `ready=False`."""
+
+    async def start(*, ready: bool = True, **changes: Any) -> Client:
+        stores = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
+        settings = GatewaySettings(**{**stores, "model_catalogue": "unused", **changes})
+        client = await aiohttp_client(make_app(settings, catalogue))
+        if ready:
+            await eventually(gateway_of(client).waiters.listening.is_set, "the gateway listens for hints")
+        return client
+
+    return start
+
+
+@pytest.fixture
+async def gateway(start_gateway: StartGateway) -> Client:
+    """A gateway as it is by default."""
+    return await start_gateway()
+
+
+@pytest.fixture
+def worker(redis: Redis, keys: Keys) -> HandWorker:
+    """A worker for the default version of `echo`."""
+    return HandWorker(redis, keys)
