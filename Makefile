@@ -126,7 +126,8 @@ logs-compose: env
 clean-compose: env
 	@docker compose down --volumes
 streams-compose: env
-	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan --type stream); do \
+	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
+		[ "$$(redis-cli TYPE $$key)" = stream ] || continue; \
 		echo "$$key  depth $$(redis-cli XLEN $$key)"; redis-cli XREVRANGE $$key + - COUNT 3 | cut -c 1-120; done'
 redis-cli-compose: env
 	@docker compose exec redis redis-cli

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from scripts.stack import commands
 from scripts.stack import config as stack_config
-from scripts.stack import streams
+from scripts.stack import dotenv, streams
 from scripts.stack.binaries import postgres_bin
 from scripts.stack.config import StackConfig
 from scripts.stack.daemon import supervise
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(given[:cut])
     parsed.arguments = given[cut:]
     try:
-        if parsed.command == "up":
+        if parsed.command == "up" and not os.environ.get(dotenv.PASSWORD):
             commands.make_env(stack_config.ROOT)
         return _run(parsed, stack_config.load(os.environ))
     except StackError as error:

@@ -1,0 +1,124 @@
+"""`python -m scripts.stack` as a user runs it: up, status, streams, migrate, up again, down; and a start that fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from scripts.stack.config import DEFAULT_PORTS
+from scripts.stack.ports import free_port
+from scripts.stack.state import read_status, supervisor_is_running
+from scripts.stack.strays import clear_strays, marked
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 90
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A stack of the test's own: its folder, its ports, and a catalogue of models that compute nothing."""
+    return {
+        **{name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")},
+        **{name: str(free_port()) for name in DEFAULT_PORTS},
+        "MILLSTREAM_HOME": str(tmp_path / "home"),
+        "MODEL_CATALOGUE": "tests/fixtures/models.toml",
+        "WORKER_MODELS": "echo",
+        "POSTGRES_PASSWORD": "only-for-this-test",
+        "REDIS_APPENDFSYNC": "everysec",
+        "SHUTDOWN_GRACE_S": "10",
+    }
+
+
+def stack(environment: Mapping[str, str], *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.stack", *arguments],
+        env=dict(environment),
+        cwd=ROOT,
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def predict(environment: Mapping[str, str]) -> dict[str, object]:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{environment['GATEWAY_PORT']}/api/v1/predict",
+        data=b'{"model": "echo", "text": "hello", "version": "1.0.0"}',
+        headers={"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        body: dict[str, object] = json.load(answer)
+        return body
+
+
+def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    try:
+        up = stack(environment, "up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert "Millstream is up." in up.stdout
+        assert f"localhost:{environment['GATEWAY_PORT']}/docs" in up.stdout
+        assert predict(environment)["status"] == "succeeded"
+
+        again = stack(environment, "up")
+        assert (again.returncode, again.stdout.splitlines()[0]) == (0, "Millstream is running already.")
+
+        status = stack(environment, "status")
+        assert status.returncode == 0
+        ready = {line.split()[0]: line.split()[-1] for line in status.stdout.splitlines()[2:]}
+        assert {name for name, answer in ready.items() if answer == "yes"} == {
+            *("postgres", "redis", "gateway", "worker", "persister"),
+        }
+
+        streams = stack(environment, "streams", "--count", "1")
+        assert "millstream:requests:echo:1.0.0" in streams.stdout, streams.stderr
+        assert stack(environment, "migrate").returncode == 0
+        count = stack(environment, "psql", "-At", text="SELECT count(*) FROM predictions")
+        assert count.stdout == "1\n", count.stderr
+
+        down = stack(environment, "down")
+        assert down.returncode == 0 and "stopped in" in down.stdout
+        assert not supervisor_is_running(home / "run")
+        assert marked(str(home)) == []
+        recorded = read_status(home / "run")
+        assert recorded is not None and recorded.phase == "stopped" and not recorded.recorded_processes()
+        assert stack(environment, "down").returncode == 0
+        assert stack(environment, "status").returncode == 3
+        assert stack(environment, "clean").returncode == 0 and not home.exists()
+    finally:
+        stack(environment, "down")
+        clear_strays(home / "run", str(home))
+
+
+def test_a_start_that_fails_shows_why_and_stops_everything(environment: dict[str, str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    up = stack({**environment, "MAX_BATCH_TEXTS": "0"}, "up")
+    assert up.returncode == 1
+    assert "gateway did not come up" in up.stderr
+    assert "MAX_BATCH_TEXTS" in up.stderr
+    assert not supervisor_is_running(home / "run")
+    assert marked(str(home)) == []
+
+
+def test_a_taken_port_is_told_before_anything_starts(environment: dict[str, str], tmp_path: Path) -> None:
+    up = stack({**environment, "GATEWAY_PORT": environment["REDIS_PORT"]}, "up")
+    assert (up.returncode, up.stdout) == (1, "")
+    assert "give each a port of its own" in up.stderr
+    assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_commands_of_a_stack_that_is_down_say_so(environment: dict[str, str]) -> None:
+    assert "make status" in stack(environment, "streams").stderr
+    assert "make up first" in stack(environment, "logs").stderr
+    assert stack({**environment, "PATH": ""}, "redis-cli").stderr.startswith("millstream: redis-cli is not installed")
