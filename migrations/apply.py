@@ -12,7 +12,7 @@ import yoyo
 
 log = logging.getLogger(__name__)
 
-DIRECTORY = Path(__file__).parent
+DIRECTORY = Path(__file__).parent / "sql"  # nothing but SQL: yoyo takes a .py in its folder for a migration
 _LOCK_ID = 0x6D696C6C  # "mill"
 
 

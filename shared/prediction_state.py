@@ -57,18 +57,22 @@ class PredictionStates:
                 return [_state(answer) for answer in await pipe.execute()]
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
-        """Hints as they come; None once subscribed and after every quiet second, so that a listener can look around.
+        """Hints as they come; None once subscribed, and after every quiet second, so that a listener can look around.
 
         Raises:
             StoreUnavailable: the connection is lost; hints sent meanwhile are gone, so re-read the states.
         """
         with redis_errors():
-            async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(self._keys.notify(self._gateway_id))
-                yield None
+                subscribed = False
                 while True:
                     message = await pubsub.get_message(timeout=1.0)
-                    yield None if message is None else decode_hints(message["data"])
+                    subscribed = subscribed or (message is not None and message["type"] == "subscribe")
+                    if message is not None and message["type"] == "message":
+                        yield decode_hints(message["data"])
+                    elif subscribed:
+                        yield None
 
 
 def _state(answer: Any) -> State:

@@ -12,7 +12,10 @@ import psycopg
 import pytest
 from redis.asyncio import Redis
 
+from gateway.settings import GatewaySettings
+from inference_worker.settings import WorkerSettings
 from migrations.__main__ import run as run_migrations
+from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import RedisServer, running_redis
 from shared.catalogue import Catalogue, load_catalogue
@@ -23,19 +26,18 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_dotenv(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Tests do not depend on a developer's .env."""
-    Settings.model_config["env_file"] = None
-    for name in ("DATABASE_URL", "REDIS_URL", "KEY_PREFIX", "WORKER_MODELS"):
-        os.environ.pop(name, None)
+def no_settings_from_outside() -> None:
+    """Tests do not depend on a developer's .env or environment."""
+    for kind in (Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings):
+        kind.model_config["env_file"] = None
+        for name in kind.model_fields:
+            os.environ.pop(name.upper(), None)
 
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A Postgres server with a migrated template database."""
-    with running_postgres(
-        tmp_path_factory.mktemp("postgres") / "data", settings={"max_connections": "200"}
-    ) as server:
+    with running_postgres(tmp_path_factory.mktemp("postgres") / "data", settings={"max_connections": "200"}) as server:
         settings = DatabaseSettings(database_url=server.url, model_catalogue=FIXTURES / "models.toml")
         run_migrations(settings, 0)
         yield server
@@ -55,9 +57,9 @@ def database_url(postgres_server: PostgresServer) -> Iterator[str]:
     base = postgres_server.url
     admin = base.rsplit("/", 1)[0] + "/postgres"
     with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE millstream")  # type: ignore[call-overload]
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE millstream")
         yield base.rsplit("/", 1)[0] + f"/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

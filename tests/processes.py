@@ -38,8 +38,8 @@ class Service:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module],
-                cwd=REPOSITORY,
-                env={**os.environ, **environment},
+                cwd=log.parent,  # a developer's .env is not there
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
                 stdout=output,
                 stderr=output,
             )

@@ -25,7 +25,9 @@ def pipeline(start: Start) -> Service:
 
 async def test_a_prediction_is_answered_read_and_stored(pipeline: Service, database: asyncpg.Connection) -> None:
     async with aiohttp.ClientSession(pipeline.url) as session:
-        async with session.post("/api/v1/predict", json={"model": "echo", "text": "Grüße 👋", "version": "1.0.0"}) as answer:
+        async with session.post(
+            "/api/v1/predict", json={"model": "echo", "text": "Grüße 👋", "version": "1.0.0"}
+        ) as answer:
             assert answer.status == 200, await answer.text()
             body = await answer.json()
         assert body["result"] == {"echo": "Grüße 👋", "reversed": "👋 eßürG"}

@@ -1,0 +1,304 @@
+"""A worker's lane against a real Redis: batching, partial failure, poison, claims, deadlines, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import orjson
+import pytest
+
+from inference_worker.engine import Engine
+from inference_worker.heartbeat import keep_heartbeat
+from inference_worker.lane import Lane
+from inference_worker.settings import WorkerSettings
+from inference_worker.tasks.protocol import Encoded, Item, Output
+from scripts.stack.redis import RedisServer
+from shared.catalogue import BatchLimits, ServedVersion, Version
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.messages import PredictionResult, Status, decode_result
+from shared.publishing import Publisher, Verdict
+from shared.redis_client import connect
+from shared.request_stream import RequestStream
+from shared.workers import Heartbeat, WorkerDirectory
+from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
+from tests.waiting import eventually
+
+
+class Recorder:
+    """Answers texts, remembers its batches, and can be made to wait in one."""
+
+    sample = Item("sample")
+
+    def __init__(self) -> None:
+        self.batches: list[list[str]] = []
+        self.computing = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+
+    def encode(self, items: Sequence[Item]) -> Sequence[Encoded]:
+        return [Encoded(len(item.text), item.text) for item in items]
+
+    def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
+        texts = [str(each.data) for each in batch]
+        self.batches.append(texts)
+        self.computing.set()
+        self.go_on.wait(20)
+        if "bad" in texts:
+            raise ValueError("bad text")
+        return [Output({"text": text}, float("nan") if text == "nan" else 0.5) for text in texts]
+
+
+Make = Callable[..., tuple[Lane, Recorder]]
+
+
+@pytest.fixture
+async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
+    """Make a lane of one worker; its tasks are stopped at the end by each test."""
+    clients = []
+
+    def make_lane(worker: str = "w1", limits: BatchLimits | None = None, **changes: Any) -> tuple[Lane, Recorder]:
+        settings = worker_settings(environment, **changes)
+        client = connect(settings)
+        clients.append(client)
+        task = Recorder()
+        version = Version(version=VERSION, artifact="none", batch=limits or BatchLimits(max_batch_size=4))
+        served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
+        request_stream = RequestStream(client, keys, MODEL, VERSION, worker)
+        lane = Lane(settings, served, request_stream, Engine(task, worker), Liveness(30), worker)
+        return lane, task
+
+    yield make_lane
+    for client in clients:
+        await client.aclose()
+
+
+def worker_settings(environment: dict[str, str], **changes: Any) -> WorkerSettings:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    fast = {"read_block_ms": 20, "visibility_timeout_ms": 60_000, "claim_interval_ms": 50}
+    return WorkerSettings(**values, **{**fast, **changes})
+
+
+class Running:
+    """A lane that runs, with its claims kept; leaving the context stops it."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.stop = asyncio.Event()
+        self._lane = lane
+
+    async def __aenter__(self) -> Running:
+        self.tasks = [asyncio.create_task(each(self.stop)) for each in (self._lane.run, self._lane.keep_claims)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop.set()
+        async with asyncio.timeout(20):
+            await asyncio.gather(*self.tasks)
+
+
+async def all_results(redis: Redis, keys: Keys, count: int) -> list[PredictionResult]:
+    async def there() -> bool:
+        return bool(await redis.xlen(keys.results) >= count)
+
+    await eventually(there, f"{count} results")
+    decoded = [decode_result(fields) for fields in await results(redis, keys)]
+    assert len(decoded) == count
+    return decoded
+
+
+async def test_requests_are_computed_in_batches_of_like_length(redis: Redis, keys: Keys, make: Make) -> None:
+    texts = ["a", "bbbbbbbb", "c", "dddddddd", "e", "ffffffff", "g", "hhhhhhhh"] * 2
+    await publish(redis, keys, *texts)
+    lane, task = make()
+    async with Running(lane):
+        computed = await all_results(redis, keys, 16)
+    assert {orjson.loads(each.outcome.result or b"")["text"] for each in computed} == set(texts)
+    assert all(len(batch) <= 4 for batch in task.batches)
+    first, *deep = task.batches  # the first read takes one batch, the next, of a deep queue, several
+    assert sorted(first) == sorted(texts[:4])
+    lengths = [len(text) for batch in deep for text in batch]
+    assert lengths == sorted(lengths)
+    assert await redis.xinfo_consumers(keys.requests(MODEL, VERSION), keys.WORKER_GROUP) == []
+
+
+async def test_an_unfilled_batch_waits_for_more(redis: Redis, keys: Keys, make: Make) -> None:
+    lane, task = make(limits=BatchLimits(max_batch_size=4, max_wait_ms=500))
+    async with Running(lane):
+        await publish(redis, keys, "a")
+        await eventually(lambda: lane.in_hand == 1, "the first is read")
+        await publish(redis, keys, "b")
+        await all_results(redis, keys, 2)
+    assert task.batches == [["a", "b"]]
+
+
+async def test_one_bad_item_fails_and_its_neighbours_succeed(redis: Redis, keys: Keys, make: Make) -> None:
+    ids = await publish(redis, keys, "a", "bad", "nan", "b")
+    lane, _ = make()
+    async with Running(lane):
+        computed = {each.id: each.outcome for each in await all_results(redis, keys, 4)}
+    assert [computed[each].status for each in ids] == [Status.SUCCEEDED, Status.FAILED, Status.FAILED, Status.SUCCEEDED]
+    assert computed[ids[1]].error == "ValueError: bad text"
+    assert "not between 0 and 1" in computed[ids[2]].error
+
+
+async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
+    redis: Redis, keys: Keys, make: Make
+) -> None:
+    await redis.xadd(keys.requests(MODEL, VERSION), {"schema": "7"})
+    await publish(redis, keys, "a")
+    lane, _ = make()
+    async with Running(lane):
+        await all_results(redis, keys, 1)
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"reason"] == b"unknown_schema"
+
+
+async def test_a_request_past_its_deadline_is_not_computed(redis: Redis, keys: Keys, make: Make) -> None:
+    publisher = Publisher(redis, keys, "gw", LIMITS)
+    late, in_time = new_request("late", timeout_ms=1), new_request("in time")
+    assert await publisher.publish(MODEL, VERSION, [[late], [in_time]]) == [Verdict.ACCEPTED] * 2
+
+    async def deadline_passed() -> bool:
+        seconds, microseconds = await redis.time()
+        (_, first), *_ = await redis.xrange(keys.requests(MODEL, VERSION), count=1)
+        return int(seconds) * 1000 + int(microseconds) // 1000 > int(first[b"deadline_at"])
+
+    await eventually(deadline_passed, "the deadline passes")
+    lane, task = make()
+    async with Running(lane):
+        computed = {each.id: each.outcome for each in await all_results(redis, keys, 2)}
+    assert computed[late.id].status is Status.EXPIRED and "deadline passed" in computed[late.id].error
+    assert computed[in_time.id].status is Status.SUCCEEDED
+    assert task.batches == [["in time"]]
+
+
+async def test_a_dead_workers_entries_are_computed_alone(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, "a", "b", "c")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    await dead.read(3, 10)
+    lane, task = make(visibility_timeout_ms=300)
+    async with Running(lane):
+        await all_results(redis, keys, 3)
+    assert task.batches == [["a"], ["b"], ["c"]]
+
+
+async def test_an_entry_delivered_too_often_is_given_up(redis: Redis, keys: Keys, make: Make) -> None:
+    poison, good = await publish(redis, keys, "poison", "good")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    entry, _ = (await dead.read(2, 10)).deliveries
+    await redis.xclaim(dead.key, keys.WORKER_GROUP, "dead", 0, [entry.entry], retrycount=3)
+    lane, task = make(visibility_timeout_ms=300, max_deliveries=3)
+    async with Running(lane):
+        computed = {each.id: each.outcome for each in await all_results(redis, keys, 2)}
+    assert computed[poison].status is Status.FAILED and "3 deliveries" in computed[poison].error
+    assert computed[good].status is Status.SUCCEEDED
+    assert task.batches == [["good"]]
+    ((_, letter),) = await redis.xrange(keys.dead)
+    assert (letter[b"reason"], letter[b"deliveries"]) == (b"max_deliveries", b"4")
+
+
+async def test_a_slow_batch_keeps_its_claim_past_the_visibility_timeout(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, "slow")
+    slow, slow_task = make("slow", visibility_timeout_ms=300)
+    other, other_task = make("other", visibility_timeout_ms=300)
+    slow_task.go_on.clear()
+    async with Running(slow):
+        await eventually(slow_task.computing.is_set, "the slow worker computes")
+        async with Running(other):
+            clock = asyncio.get_running_loop().time
+            ran_out = clock() + 3 * 0.3
+            await eventually(lambda: clock() > ran_out, "three visibility timeouts pass")
+            assert other_task.batches == []
+            slow_task.go_on.set()
+            computed = await all_results(redis, keys, 1)
+    assert computed[0].outcome.worker == "slow"
+
+
+async def test_a_stop_finishes_the_batch_and_gives_the_next_back(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, *"abcd")
+    lane, task = make()
+    task.go_on.clear()
+    async with Running(lane) as running:
+        await eventually(task.computing.is_set, "the first batch computes")
+        await publish(redis, keys, *"efgh")
+        await eventually(lambda: lane.in_hand == 8, "the next batch is in hand")
+        running.stop.set()
+        task.go_on.set()
+    assert len(await results(redis, keys)) == 4
+    assert task.batches == [list("abcd")]
+    pending = await redis.xpending_range(keys.requests(MODEL, VERSION), keys.WORKER_GROUP, "-", "+", 10)
+    assert [each["times_delivered"] for each in pending] == [0] * 4
+    after, after_task = make("w2")
+    async with Running(after):
+        await all_results(redis, keys, 8)
+    assert after_task.batches == [list("efgh")]
+
+
+async def test_a_stop_gives_back_the_batches_of_a_window_not_begun(redis: Redis, keys: Keys, make: Make) -> None:
+    lane, task = make(limits=BatchLimits(max_batch_size=2))
+    await publish(redis, keys, *"abcdefgh")
+    task.go_on.clear()
+    async with Running(lane) as running:
+        await eventually(lambda: lane.in_hand == 8, "a batch computes, a window of a deep queue is in hand")
+        running.stop.set()
+        task.go_on.set()
+    assert task.batches == [["a", "b"]]
+    assert await redis.xlen(keys.requests(MODEL, VERSION)) == 6
+
+
+async def test_work_survives_a_restart_of_redis_in_the_middle_of_a_batch(
+    redis_server: RedisServer, redis: Redis, keys: Keys, make: Make
+) -> None:
+    await publish(redis, keys, "a")
+    lane, task = make()
+    task.go_on.clear()
+    async with Running(lane):
+        await eventually(task.computing.is_set, "it computes")
+        redis_server.kill()
+        task.go_on.set()
+        await eventually(lambda: lane.unavailable not in (None, "starting"), "the lane notices")
+        redis_server.start()
+        computed = await all_results(redis, keys, 1)
+    assert computed[0].outcome.status is Status.SUCCEEDED
+    assert task.batches == [["a"]]
+
+
+async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
+    redis: Redis, keys: Keys, make: Make, environment: dict[str, str]
+) -> None:
+    lane, _ = make("alive")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    directory = WorkerDirectory(redis, keys)
+    assert await directory.live([lane.served]) == {lane.served.label: 0}
+    stop = asyncio.Event()
+    heartbeat = Heartbeat(redis, keys, "alive", 15)
+    async with Running(lane):
+        beating = asyncio.create_task(keep_heartbeat(heartbeat, directory, [lane], 0.05, stop))
+
+        async def only_alive() -> bool:
+            names = {each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)}
+            return names == {b"alive"} and await directory.live([lane.served]) == {lane.served.label: 1}
+
+        await eventually(only_alive, "the live worker is the only one")
+        facts = await redis.hgetall(keys.worker("alive"))
+        assert orjson.loads(facts[b"serves"]) == [lane.served.label]
+        assert 0 < await redis.ttl(keys.worker("alive")) <= 15
+        stop.set()
+        await beating
+    assert await redis.exists(keys.worker("alive")) == 0
+
+
+async def test_a_dead_worker_that_still_holds_entries_is_kept(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, "a")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    await dead.read(1, 10)
+    lane, _ = make()
+    assert await WorkerDirectory(redis, keys).remove_dead(lane.served) == 0
+    assert [each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)] == [b"dead"]

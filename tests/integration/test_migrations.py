@@ -1,0 +1,174 @@
+"""The schema and the migrate step: forward, back, twice at once, and in step with the catalogue."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from migrations.__main__ import run
+from migrations.apply import DIRECTORY, migrate, migration_lock, roll_back
+from scripts.stack.postgres import PostgresServer
+from shared.catalogue import parse_catalogue
+from shared.settings import DatabaseSettings
+from tests.conftest import FIXTURES
+from tests.processes import REPOSITORY
+
+TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = ANY(%s)"
+OURS = ["models", "model_versions", "predictions", "predictions_default"]
+
+
+@pytest.fixture
+def empty_database(postgres_server: PostgresServer) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    base = postgres_server.url.rsplit("/", 1)[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+        yield f"{base}/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def settings(url: str, catalogue: Path = FIXTURES / "models.toml") -> DatabaseSettings:
+    return DatabaseSettings(database_url=url, model_catalogue=catalogue)
+
+
+def scalar(url: str, query: str, *values: object) -> object:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(query, values).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_every_migration_has_a_rollback_that_undoes_it(empty_database: str) -> None:
+    forward = {path.stem for path in DIRECTORY.glob("*.sql") if not path.stem.endswith(".rollback")}
+    assert forward == {path.name.removesuffix(".rollback.sql") for path in DIRECTORY.glob("*.rollback.sql")}
+    with migration_lock(empty_database):
+        assert set(migrate(empty_database)) == forward
+        assert scalar(empty_database, TABLES, OURS) == len(OURS)
+        assert roll_back(empty_database, 1) == [max(forward)]
+        assert scalar(empty_database, TABLES, OURS) == 2
+        assert set(roll_back(empty_database, 99)) == forward - {max(forward)}
+        assert scalar(empty_database, TABLES, OURS) == 0
+        assert set(migrate(empty_database)) == forward
+
+
+def test_the_step_is_safe_when_started_twice_at_once_and_repeated(empty_database: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: run(settings(empty_database), 0), range(4)))
+    run(settings(empty_database), 0)
+    assert scalar(empty_database, "SELECT count(*) FROM models") == 3
+    assert scalar(empty_database, "SELECT count(*) FROM model_versions") == 5
+
+
+def test_a_killed_runs_lock_does_not_block_the_next(empty_database: str) -> None:
+    run(settings(empty_database), 0)
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        connection.execute("INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now(), 1)")
+    run(settings(empty_database), 0)
+    assert scalar(empty_database, "SELECT count(*) FROM yoyo_lock") == 0
+
+
+def test_the_tables_follow_the_catalogue_and_keep_what_it_dropped(empty_database: str, tmp_path: Path) -> None:
+    run(settings(empty_database), 0)
+    changed = tmp_path / "models.toml"
+    changed.write_text(
+        """
+        [[models]]
+        name = "echo"
+        task = "summarization"
+        description = "changed"
+        [[models.versions]]
+        version = "1.0.0"
+        artifact = "elsewhere"
+        default = true
+        """,
+        encoding="utf-8",
+    )
+    parse_catalogue(changed.read_text(encoding="utf-8"))
+    run(settings(empty_database, changed), 0)
+    with psycopg.connect(empty_database) as connection:
+        rows = connection.execute(
+            "SELECT m.name, m.task, v.version, v.artifact_path, v.is_active, v.is_default "
+            "FROM model_versions v JOIN models m ON m.id = v.model_id ORDER BY m.name, v.version"
+        ).fetchall()
+    assert rows[0] == ("echo", "summarization", "1.0.0", "elsewhere", True, True)
+    assert [row[:1] + row[2:3] + row[4:] for row in rows[1:]] == [
+        ("echo", "2.0.0", False, False),
+        ("echo", "3.0.0", False, False),
+        ("labels", "1.0.0", False, False),
+        ("noop", "1.0.0", False, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ("output_data = NULL", "output_of_success"),
+        ("confidence = 1.5", "confidence"),
+        ("status = 'done'", "status"),
+        ("processing_time_ms = -1", "processing_time_ms"),
+        ("attempt = -1", "attempt"),
+        ("input_data = NULL", "input_data"),
+        ("model_version_id = 999999", "model_version_id"),
+    ],
+)
+def test_the_schema_refuses_what_must_not_be_stored(database_url: str, changes: str, constraint: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO predictions (id, model_version_id, input_data, output_data, created_at, status, completed_at) "
+            "SELECT gen_random_uuid(), id, '{}', '{}', now(), 'succeeded', now() FROM model_versions LIMIT 1"
+        )
+        with pytest.raises(psycopg.IntegrityError, match=constraint):
+            connection.execute(f"UPDATE predictions SET {changes}")
+
+
+def test_a_model_has_one_default_version_and_no_version_twice(database_url: str) -> None:
+    insert = "INSERT INTO model_versions (model_id, version, artifact_path, is_default) VALUES (%s, %s, 'x', %s)"
+    model = scalar(database_url, "SELECT id FROM models WHERE name = 'echo'")
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.UniqueViolation, match="one_default"):
+            connection.execute(insert, (model, "9", True))
+        with pytest.raises(psycopg.errors.UniqueViolation, match="model_id_version"):
+            connection.execute(insert, (model, "1.0.0", False))
+
+
+def migrate_process(url: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "migrations", *arguments],
+        cwd=REPOSITORY,
+        env={
+            "PATH": "",
+            "DATABASE_URL": url,
+            "MODEL_CATALOGUE": str(FIXTURES / "models.toml"),
+            "LOG_FORMAT": "console",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_as_a_command_it_migrates_and_rolls_back(empty_database: str) -> None:
+    done = migrate_process(empty_database)
+    assert done.returncode == 0, done.stderr
+    assert "catalogue synced" in done.stderr
+    done = migrate_process(empty_database, "--rollback", "1")
+    assert done.returncode == 0, done.stderr
+    assert scalar(empty_database, TABLES, OURS) == 2
+
+
+def test_as_a_command_it_says_what_is_wrong() -> None:
+    away = migrate_process("postgresql://someone:secret@127.0.0.1:1/x")
+    assert away.returncode == 1
+    assert "Postgres cannot be reached" in away.stderr and "secret" not in away.stderr
+    no_catalogue = migrate_process("postgresql://someone@127.0.0.1:1/x", MODEL_CATALOGUE="/nowhere.toml")
+    assert no_catalogue.returncode == 2
+    assert "cannot read the model catalogue /nowhere.toml" in no_catalogue.stderr

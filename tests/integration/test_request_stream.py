@@ -1,0 +1,311 @@
+"""The stream primitives against a real Redis: each guarantee of the request stream."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from shared.errors import StoreUnavailable
+from shared.keys import Keys
+from shared.messages import Outcome, PredictionResult, Status, decode_hints, decode_request, decode_result
+from shared.prediction_state import PredictionStates, Queued
+from shared.publishing import Limits, Publisher, Verdict
+from shared.redis_client import connect
+from shared.request_stream import Delivery, Finished
+from shared.settings import Settings
+from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
+
+
+async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "hello")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    read = await worker.read(10, 10)
+    assert [each.deliveries for each in read.deliveries] == [1]
+    request = decode_request(read.deliveries[0].fields)
+    assert (request.id, request.text, request.model, request.version) == (prediction_id, "hello", MODEL, VERSION)
+    assert request.submitted_at <= read.now_ms < request.deadline_at == request.submitted_at + 60_000
+    assert await worker.complete([finished(read.deliveries[0])]) == [True]
+    assert await redis.xlen(worker.key) == 0
+    assert (await redis.xpending(worker.key, keys.WORKER_GROUP))["pending"] == 0
+    (fields,) = await results(redis, keys)
+    result = decode_result(fields)
+    assert (result.id, result.input, result.outcome.result) == (prediction_id, b'{"text":"hello"}', b'{"label":"A"}')
+
+
+async def test_a_twin_that_finishes_later_changes_nothing(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "hello")
+    slow, fast = stream(redis, keys, "slow"), stream(redis, keys, "fast")
+    await slow.join()
+    (delivery,) = (await slow.read(1, 10)).deliveries
+    (taken,) = (await fast.claim(0, 1)).deliveries
+    assert await fast.complete([finished(taken, "fast")]) == [True]
+    before = await redis.xrange(keys.results)
+    assert await slow.complete([finished(delivery, "slow")]) == [False]
+    assert await redis.xrange(keys.results) == before
+    assert (await redis.xpending(slow.key, keys.WORKER_GROUP))["pending"] == 0
+
+
+async def test_of_a_batch_only_what_is_still_there_is_finished(redis: Redis, keys: Keys) -> None:
+    ids = await publish(redis, keys, "a", "b", "c")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    deliveries = (await worker.read(3, 10)).deliveries
+    assert await worker.complete([finished(deliveries[1])]) == [True]
+    assert await worker.complete([finished(each) for each in deliveries]) == [True, False, True]
+    assert sorted(fields[b"id"].decode() for fields in await results(redis, keys)) == sorted(ids)
+
+
+async def test_abandoned_entries_are_claimed_one_at_a_time_with_their_count(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a", "b")
+    dead, alive = stream(redis, keys, "dead"), stream(redis, keys, "alive")
+    await dead.join()
+    assert len((await dead.read(2, 10)).deliveries) == 2
+    assert (await alive.claim(60_000, 10)).deliveries == []
+    first = (await alive.claim(0, 10)).deliveries
+    assert [each.deliveries for each in first] == [2]
+    assert await alive.complete([finished(first[0])]) == [True]
+    second = (await alive.claim(0, 10)).deliveries
+    assert [each.deliveries for each in second] == [2]
+    assert decode_request(second[0].fields).text == "b"
+
+
+async def test_two_workers_never_claim_the_same_entry(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, *"abcdefgh")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    assert len((await dead.read(8, 10)).deliveries) == 8
+    await redis.xclaim(
+        dead.key, keys.WORKER_GROUP, "dead", 0, [e for e, _ in await redis.xrange(dead.key)], idle=10_000
+    )
+    claims = await asyncio.gather(*(stream(redis, keys, f"w{n}").claim(5000, 1) for n in range(12)))
+    entries = [each.entry for claim in claims for each in claim.deliveries]
+    assert len(entries) == len(set(entries)) == 8
+
+
+async def test_renewing_keeps_what_is_owned_and_steals_nothing(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a", "b")
+    slow, other = stream(redis, keys, "slow"), stream(redis, keys, "other")
+    await slow.join()
+    mine, lost = (await slow.read(2, 10)).deliveries
+    await redis.xclaim(slow.key, keys.WORKER_GROUP, "slow", 0, [mine.entry, lost.entry], idle=10_000, retrycount=1)
+    await redis.xclaim(slow.key, keys.WORKER_GROUP, "other", 0, [lost.entry])
+    assert await slow.renew([mine.entry, lost.entry]) == 1
+    pending = {
+        each["message_id"].decode(): each
+        for each in await redis.xpending_range(slow.key, keys.WORKER_GROUP, "-", "+", 10)
+    }
+    assert pending[mine.entry]["consumer"] == b"slow" and pending[mine.entry]["time_since_delivered"] < 5000
+    assert pending[mine.entry]["times_delivered"] == 1
+    assert pending[lost.entry]["consumer"] == b"other"
+    assert (await other.claim(5000, 10)).deliveries == []
+
+
+async def test_entries_given_back_unread_are_claimed_together_as_if_never_delivered(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a", "b", "c")
+    leaving, staying = stream(redis, keys, "leaving"), stream(redis, keys, "staying")
+    await leaving.join()
+    entries = [each.entry for each in (await leaving.read(3, 10)).deliveries]
+    assert await leaving.release(entries, 60_000) == 3
+    assert await leaving.release([], 60_000) == 0
+    claimed = (await staying.claim(60_000, 10)).deliveries
+    assert [(each.entry, each.deliveries) for each in claimed] == [(entry, 1) for entry in entries]
+
+
+async def test_a_given_back_entry_never_comes_with_a_suspect(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "fresh", "suspect")
+    worker, next_worker = stream(redis, keys, "w1"), stream(redis, keys, "w2")
+    await worker.join()
+    fresh, suspect = (await worker.read(2, 10)).deliveries
+    await worker.release([fresh.entry], 60_000)
+    await redis.xclaim(worker.key, keys.WORKER_GROUP, "w1", 0, [suspect.entry], idle=70_000, retrycount=1, justid=True)
+    assert [each.entry for each in (await next_worker.claim(60_000, 10)).deliveries] == [fresh.entry]
+    assert [each.entry for each in (await next_worker.claim(60_000, 10)).deliveries] == [suspect.entry]
+
+
+async def test_an_entry_deleted_while_pending_is_cleared_up(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a")
+    dead, alive = stream(redis, keys, "dead"), stream(redis, keys, "alive")
+    await dead.join()
+    (delivery,) = (await dead.read(1, 10)).deliveries
+    await redis.xdel(dead.key, delivery.entry)
+    assert (await alive.claim(0, 10)).deliveries == []
+    assert (await redis.xpending(dead.key, keys.WORKER_GROUP))["pending"] == 0
+
+
+async def test_a_consumer_is_removed_only_when_it_holds_nothing(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    assert await worker.leave() is False
+    await worker.complete([finished(delivery)])
+    assert await worker.leave() is True
+    assert await redis.xinfo_consumers(worker.key, keys.WORKER_GROUP) == []
+    assert await worker.leave() is False
+
+
+async def test_leaving_a_stream_that_is_gone_is_no_error(redis: Redis, keys: Keys) -> None:
+    assert await stream(redis, keys, "w1").leave() is False
+    await redis.xadd(keys.requests(MODEL, VERSION), {"a": "b"})
+    assert await stream(redis, keys, "w1").leave() is False
+
+
+async def test_a_lost_group_heals_and_sees_what_came_before_it(redis: Redis, keys: Keys) -> None:
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    await redis.delete(worker.key)
+    await publish(redis, keys, "a")
+    assert (await worker.claim(0, 10)).deliveries == []  # makes the group anew
+    assert len((await worker.read(10, 10)).deliveries) == 1
+    await redis.delete(worker.key)
+    await publish(redis, keys, "b")
+    assert (await worker.read(10, 10)).deliveries == []  # makes the group anew
+    assert len((await worker.read(10, 10)).deliveries) == 1
+
+
+async def test_joining_twice_is_harmless(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, "a")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    await worker.join()
+    assert len((await worker.read(10, 10)).deliveries) == 1
+
+
+async def test_a_dead_letter_keeps_the_original_and_fails_its_prediction(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "poison", gateway="gw9", wait=True)
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(keys.notify("gw9"))
+    await pubsub.get_message(timeout=1)
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    assert await worker.dead_letter(delivery._replace(deliveries=4), "max_deliveries", "killed\nits worker") is True
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"source"].decode() == worker.key and dead[b"source_entry"].decode() == delivery.entry
+    assert (dead[b"reason"], dead[b"deliveries"], dead[b"error"]) == (b"max_deliveries", b"4", b"killed its worker")
+    assert dead[b"input"] == b'{"text":"poison"}'
+    result = decode_result((await results(redis, keys))[0])
+    assert (result.id, result.outcome.status, result.outcome.error) == (
+        prediction_id,
+        Status.FAILED,
+        "killed its worker",
+    )
+    assert result.input == b'{"text":"poison"}'
+    message = await pubsub.get_message(timeout=2)
+    assert message is not None
+    assert [hint.id for hint in decode_hints(message["data"])] == [prediction_id]
+    await pubsub.aclose()
+    assert await redis.xlen(worker.key) == 0
+    assert await worker.dead_letter(delivery, "max_deliveries", "again") is False
+    assert await redis.xlen(keys.dead) == 1
+
+
+async def test_a_malformed_entry_is_dead_lettered_without_a_prediction(redis: Redis, keys: Keys) -> None:
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    await redis.xadd(worker.key, {"garbage": b"\xff\xfe"})
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    assert await worker.dead_letter(delivery, "missing_field", "field 'schema' is missing") is True
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"garbage"] == b"\xff\xfe"
+    assert await redis.exists(keys.results) == 0
+
+
+async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: Keys) -> None:
+    ids = await publish(redis, keys, "a", "b", gateway="gw1", wait=True)
+    other = PredictionStates(redis, keys, "gw2")
+    for _ in range(2):  # registering twice is registering once
+        assert await other.look(ids[0], wait=True) == Queued(0)
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(keys.notify("gw1"), keys.notify("gw2"))
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    deliveries = (await worker.read(2, 10)).deliveries
+    await worker.complete([finished(each) for each in deliveries])
+    received: dict[str, list[str]] = {}
+    for _ in range(4):  # two confirmations, two messages
+        message = await pubsub.get_message(timeout=2)
+        if message is not None:
+            hints = decode_hints(message["data"])
+            assert all(hint.outcome is not None and hint.model == MODEL for hint in hints)
+            received.setdefault(message["channel"].decode(), []).append(",".join(hint.id for hint in hints))
+    await pubsub.aclose()
+    assert received == {keys.notify("gw1"): [",".join(ids)], keys.notify("gw2"): [ids[0]]}
+
+
+async def test_a_result_too_long_for_a_hint_is_found_by_its_id(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "a", gateway="gw1", wait=True)
+    pubsub = redis.pubsub(ignore_subscribe_messages=True)
+    await pubsub.subscribe(keys.notify("gw1"))
+    await pubsub.get_message(timeout=1)
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    await worker.complete([finished(delivery, "x" * 20_000)])
+    message = await pubsub.get_message(timeout=2)
+    await pubsub.aclose()
+    assert message is not None and message["data"].decode() == prediction_id
+    state = await PredictionStates(redis, keys, "gw1").look(prediction_id)
+    assert isinstance(state, PredictionResult) and len(state.outcome.result or b"") > 20_000
+
+
+async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Keys) -> None:
+    publisher = Publisher(redis, keys, "gw", LIMITS)
+    request = new_request()
+    for _ in range(3):
+        assert await publisher.publish(MODEL, VERSION, [[request]]) == [Verdict.ACCEPTED]
+    assert await redis.xlen(keys.requests(MODEL, VERSION)) == 1
+
+
+async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:
+    publisher = Publisher(redis, keys, "gw", Limits(max_backlog=3, max_results=10, max_memory_percent=100))
+    fits, too_many, fits_too = [[new_request() for _ in range(count)] for count in (2, 2, 1)]
+    verdicts = await publisher.publish(MODEL, VERSION, [fits, too_many, fits_too])
+    assert verdicts == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
+    assert await redis.xlen(keys.requests(MODEL, VERSION)) == 3
+    assert await redis.exists(*(keys.prediction(each.id) for each in too_many)) == 0
+    assert await redis.exists(*(keys.prediction(each.id) for each in [*fits, *fits_too])) == 3
+
+
+async def test_results_that_nobody_stores_stop_the_accepting(redis: Redis, keys: Keys) -> None:
+    for _ in range(2):
+        await redis.xadd(keys.results, {"a": "b"})
+    publisher = Publisher(redis, keys, "gw", Limits(max_backlog=10, max_results=2, max_memory_percent=100))
+    assert await publisher.publish(MODEL, VERSION, [[new_request()]]) == [Verdict.RESULTS]
+    assert await redis.exists(keys.requests(MODEL, VERSION)) == 0
+
+
+async def test_an_unknown_prediction_has_no_state(redis: Redis, keys: Keys) -> None:
+    states = PredictionStates(redis, keys, "gw")
+    assert await states.look(new_request().id, wait=True) is None
+    ids = await publish(redis, keys, "a", "b")
+    assert await states.look_all([ids[0], new_request().id, ids[1]]) == [Queued(0), None, Queued(0)]
+
+
+async def test_an_unreachable_redis_is_named_and_not_waited_for(redis: Redis, keys: Keys) -> None:
+    client = connect(Settings(redis_url="redis://127.0.0.1:1/0"))
+    worker = stream(client, keys, "w1")
+    delivery = Delivery("1-1", {})
+    request = decode_request((await _one(redis, keys)).fields)
+    for call in (
+        worker.join(),
+        worker.read(1, 1),
+        worker.claim(1, 1),
+        worker.renew(["1-1"]),
+        worker.complete([Finished(delivery, request, Outcome(Status.FAILED))]),
+        worker.dead_letter(delivery, "reason", "error"),
+        worker.leave(),
+    ):
+        with pytest.raises(StoreUnavailable, match="redis cannot be reached"):
+            await call
+    await client.aclose()
+
+
+async def _one(redis: Redis, keys: Keys) -> Delivery:
+    await publish(redis, keys, "a")
+    worker = stream(redis, keys, "w")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    return delivery

@@ -1,0 +1,310 @@
+"""The result stream and the rows it becomes: committed before acknowledged, stored once, poison isolated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import pytest
+
+from persister.database import Database, RowRejected
+from persister.partitions import partitions_from
+from persister.persister import Persister
+from persister.settings import PersisterSettings
+from shared.errors import StoreUnavailable
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.redis_client import connect
+from shared.result_stream import Persisted, ResultStream
+from tests.streams import Redis, finished, new_request, publish, stream
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def settings(environment: dict[str, str]) -> PersisterSettings:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    return PersisterSettings(
+        **values, read_block_ms=20, persist_max_wait_ms=0, claim_interval_ms=50, visibility_timeout_ms=300
+    )
+
+
+@pytest.fixture
+async def store(settings: PersisterSettings) -> AsyncIterator[Database]:
+    made = await Database.connect(settings)
+    yield made
+    await made.close()
+
+
+def persister(settings: PersisterSettings, redis: Redis, keys: Keys, store: Database, name: str = "p1") -> Persister:
+    return Persister(settings, ResultStream(redis, keys, name), store, Liveness(30))
+
+
+async def compute(redis: Redis, keys: Keys, *texts: str) -> list[str]:
+    """Publish and finish requests; their results wait to be stored."""
+    ids = await publish(redis, keys, *texts)
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    deliveries = (await worker.read(len(texts), 10)).deliveries
+    await worker.complete([finished(each) for each in deliveries])
+    return ids
+
+
+async def run_until_empty(each: Persister, redis: Redis, keys: Keys) -> None:
+    """Run a persister until the result stream is empty and nothing is pending, then stop it."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(each.run(stop))
+
+    async def empty() -> bool:
+        groups = await redis.xinfo_groups(keys.results)
+        return task.done() or not (await redis.xlen(keys.results) or sum(int(group["pending"]) for group in groups))
+
+    await eventually(empty, "the result stream is empty")
+    stop.set()
+    await task
+
+
+async def test_results_become_rows_and_leave_nothing_behind(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    ids = await compute(redis, keys, "a", "b", "Grüße 👋")
+    service = persister(settings, redis, keys, store)
+    await run_until_empty(service, redis, keys)
+    rows = await database.fetch("SELECT id::text, status, input_data->>'text' AS text FROM predictions ORDER BY id")
+    assert [(row["id"], row["status"], row["text"]) for row in rows] == [
+        (ids[0], "succeeded", "a"),
+        (ids[1], "succeeded", "b"),
+        (ids[2], "succeeded", "Grüße 👋"),
+    ]
+    assert await redis.exists(*(keys.prediction(each) for each in ids)) == 0
+    assert await redis.xinfo_consumers(keys.results, keys.PERSISTER_GROUP) == []
+    assert service.unavailable is None
+
+
+async def test_a_result_that_comes_twice_is_stored_once_and_never_changed(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")
+    ((_, fields),) = await redis.xrange(keys.results)
+    await redis.xadd(keys.results, {**fields, b"result": b'{"label":"late twin"}'})
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    rows = await database.fetch("SELECT output_data->>'label' AS label FROM predictions")
+    assert [row["label"] for row in rows] == ["A"]
+
+
+async def test_a_later_attempt_changes_only_a_row_that_failed(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "fails first", "succeeds first")
+    first, second = [fields for _, fields in await redis.xrange(keys.results)]
+    failed = {**first, b"status": b"failed", b"error": b"died"}
+    await redis.delete(keys.results)
+    retried = {**first, b"attempt": b"1", b"result": b'{"label":"second try"}'}
+    stale = {**second, b"attempt": b"1", b"result": b'{"label":"must not appear"}'}
+    for fields in (failed, second, retried, stale):
+        await redis.xadd(keys.results, fields)
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    rows = await database.fetch("SELECT attempt, status, output_data->>'label' AS label FROM predictions ORDER BY id")
+    assert [tuple(row) for row in rows] == [(1, "succeeded", "second try"), (0, "succeeded", "A")]
+
+
+async def test_the_state_of_a_later_attempt_survives(redis: Redis, keys: Keys) -> None:
+    results = ResultStream(redis, keys, "p1")
+    await results.join()
+    prediction_id = new_request().id
+    await redis.hset(keys.prediction(prediction_id), mapping={"attempt": "1"})
+    await results.forget([Persisted("1-1", prediction_id, 0)])
+    assert await redis.exists(keys.prediction(prediction_id)) == 1
+    await results.forget([Persisted("1-1", prediction_id, 1)])
+    assert await redis.exists(keys.prediction(prediction_id)) == 0
+
+
+async def test_a_row_that_postgres_rejects_is_isolated_and_stored_as_failed(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    ids = await compute(redis, keys, "a", "b", "c", "d", "e")
+    entries = await redis.xrange(keys.results)
+    await redis.delete(keys.results)
+    for number, (_, fields) in enumerate(entries):
+        poisoned = {**fields, b"result": b'{"label":"\\u0000"}'} if number == 2 else fields
+        await redis.xadd(keys.results, poisoned)
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    rows = await database.fetch("SELECT id::text, status, input_data::text, error FROM predictions ORDER BY id")
+    assert [row["status"] for row in rows] == ["succeeded", "succeeded", "failed", "succeeded", "succeeded"]
+    assert [row["id"] for row in rows] == ids
+    assert rows[2]["input_data"] == "{}" and "could not be stored" in rows[2]["error"]
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert (dead[b"reason"], dead[b"id"].decode()) == (b"rejected_by_postgres", ids[2])
+    assert await redis.exists(keys.prediction(ids[2])) == 0
+
+
+async def test_a_result_that_cannot_be_decoded_is_dead_lettered_and_stops_nothing(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await redis.xadd(keys.results, {"schema": "99", "id": "nonsense", "error": "original error"})
+    await compute(redis, keys, "a")
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 1
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"reason"] == b"unknown_schema"
+    assert dead[b"original_error"] == b"original error"
+
+
+async def test_a_dead_persisters_results_are_stored_by_another(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    ids = await compute(redis, keys, "a", "b")
+    dead = ResultStream(redis, keys, "dead")
+    await dead.join()
+    assert len(await dead.read(10, 10)) == 2
+    await run_until_empty(persister(settings, redis, keys, store, "alive"), redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions WHERE id = ANY($1::uuid[])", ids) == 2
+
+
+async def test_an_unknown_version_is_added_inactive(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")
+    ((entry, fields),) = await redis.xrange(keys.results)
+    await redis.xdel(keys.results, entry)
+    await redis.xadd(keys.results, {**fields, b"model": b"retired", b"version": b"0.1"})
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    row = await database.fetchrow(
+        "SELECT v.is_active, p.status FROM predictions p JOIN model_versions v ON v.id = p.model_version_id "
+        "JOIN models m ON m.id = v.model_id WHERE m.name = 'retired' AND v.version = '0.1'"
+    )
+    assert tuple(row) == (False, "succeeded")
+
+
+async def test_nothing_is_acknowledged_while_postgres_is_away(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a", "b")
+    await database.execute("ALTER TABLE predictions RENAME TO hidden")
+    service = persister(settings, redis, keys, store)
+    stop = asyncio.Event()
+    task = asyncio.create_task(service.run(stop))
+    await eventually(lambda: service.unavailable not in (None, "starting"), "the outage is noticed")
+    assert await redis.xlen(keys.results) == 2
+    assert service.unavailable is not None and "postgres" in service.unavailable
+    await database.execute("ALTER TABLE hidden RENAME TO predictions")
+
+    async def stored() -> bool:
+        return bool(await redis.xlen(keys.results) == 0)
+
+    await eventually(stored, "everything is stored")
+    stop.set()
+    await task
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 2
+
+
+async def test_a_stop_waits_for_the_batch_in_hand(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")
+    await database.execute("ALTER TABLE predictions RENAME TO hidden")
+    service = persister(settings, redis, keys, store)
+    stop = asyncio.Event()
+    task = asyncio.create_task(service.run(stop))
+    await eventually(lambda: service.unavailable not in (None, "starting"), "the outage is noticed")
+    stop.set()
+    await database.execute("ALTER TABLE hidden RENAME TO predictions")
+    async with asyncio.timeout(10):
+        await task
+    assert await redis.xlen(keys.results) == 0
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 1
+
+
+async def test_a_batch_that_is_not_full_waits_for_more(
+    redis: Redis, keys: Keys, environment: dict[str, str], store: Database
+) -> None:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    patient = PersisterSettings(**values, persist_max_wait_ms=300, read_block_ms=20)
+    service = persister(patient, redis, keys, store)
+    results = ResultStream(redis, keys, "p1")
+    await results.join()
+    await compute(redis, keys, "a")
+    batch = asyncio.create_task(service._next_batch())
+
+    async def first_read() -> bool:
+        return bool((await redis.xpending(keys.results, keys.PERSISTER_GROUP))["pending"] == 1)
+
+    await eventually(first_read, "the first result is read")
+    await compute(redis, keys, "b")
+    assert len(await batch) == 2
+
+
+async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
+    results = ResultStream(redis, keys, "p1")
+    assert await results.read(1, 10) == []  # makes it
+    await redis.delete(keys.results)
+    assert await results.claim(0, 1) == []  # makes it anew
+    await redis.delete(keys.results)
+    await results.leave()
+    await compute(redis, keys, "a")
+    assert await results.read(1, 10) == []
+    assert len(await results.read(1, 10)) == 1
+
+
+async def test_a_redis_that_is_away_is_named(keys: Keys, settings: PersisterSettings) -> None:
+    client = connect(settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")}))
+    results = ResultStream(client, keys, "p1")
+    for call in (results.join(), results.read(1, 1), results.claim(1, 1), results.forget([]), results.leave()):
+        with pytest.raises(StoreUnavailable):
+            await call
+    await client.aclose()
+
+
+async def test_partitions_are_made_ahead_and_rows_go_into_them(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    service = persister(settings, redis, keys, store)
+    now = datetime.now(UTC)
+    for _ in range(2):  # doing it again is harmless
+        await service.make_partitions(now)
+    wanted = {each.name for each in partitions_from(now, settings.partition_months_ahead)}
+    there = {row[0] for row in await database.fetch("SELECT relname FROM pg_class WHERE relname LIKE 'predictions_2%'")}
+    assert wanted <= there
+    await compute(redis, keys, "a")
+    await run_until_empty(service, redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions_default") == 0
+    assert await database.fetchval(f"SELECT count(*) FROM predictions_{now:%Y_%m}") == 1
+
+
+async def test_a_month_already_in_the_default_partition_is_said_and_served(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")
+    service = persister(settings, redis, keys, store)
+    await run_until_empty(service, redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions_default") == 1
+    first, *_ = partitions_from(datetime.now(UTC), 1)
+    with pytest.raises(RowRejected):
+        await store.make_partition(first)
+    await service.make_partitions(datetime.now(UTC))
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 1
+
+
+async def test_partitions_are_kept_until_the_stop(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    stop = asyncio.Event()
+    task = asyncio.create_task(persister(settings, redis, keys, store).keep_partitions(stop))
+    count = "SELECT count(*) FROM pg_class WHERE relname LIKE 'predictions_2%' AND relkind = 'r'"
+
+    async def made() -> bool:
+        return int(await database.fetchval(count)) == settings.partition_months_ahead + 1
+
+    await eventually(made, "all partitions are made")
+    stop.set()
+    await asyncio.wait_for(task, 5)
+
+
+async def test_a_postgres_that_is_away_is_named(settings: PersisterSettings) -> None:
+    secret = type(settings.database_url)
+    away = settings.model_copy(update={"database_url": secret("postgresql://nobody:secret@127.0.0.1:1/x")})
+    with pytest.raises(StoreUnavailable, match="postgres cannot be reached") as error:
+        await Database.connect(away)
+    assert "secret" not in str(error.value)

@@ -1,0 +1,50 @@
+"""Acting as gateway and worker in tests of the streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from shared.ids import uuid7
+from shared.keys import Keys
+from shared.messages import Outcome, Status, decode_request
+from shared.publishing import Limits, NewRequest, Publisher, Verdict
+from shared.request_stream import Delivery, Finished, RequestStream
+
+Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
+MODEL, VERSION = "echo", "1.0.0"
+LIMITS = Limits(max_backlog=1000, max_results=1000, max_memory_percent=100)
+_serial = iter(range(1_000_000))
+
+
+def new_request(text: str = "hello", *, wait: bool = False, timeout_ms: int = 60_000) -> NewRequest:
+    """A request with a new id."""
+    prediction_id = uuid7(int(time.time() * 1000), next(_serial))
+    return NewRequest(prediction_id, orjson.dumps({"text": text}), b"{}", timeout_ms, wait=wait)
+
+
+async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:
+    """Publish requests; the answer has their ids."""
+    requests = [new_request(text, wait=wait) for text in texts]
+    publisher = Publisher(redis, keys, gateway, LIMITS)
+    assert await publisher.publish(MODEL, VERSION, [[each] for each in requests]) == [Verdict.ACCEPTED] * len(requests)
+    return [each.id for each in requests]
+
+
+def stream(redis: Redis, keys: Keys, consumer: str) -> RequestStream:
+    """The request stream as one worker sees it."""
+    return RequestStream(redis, keys, MODEL, VERSION, consumer)
+
+
+def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Finished:
+    """A delivery with an outcome."""
+    outcome = Outcome(Status.SUCCEEDED, orjson.dumps({"label": label}), 0.5, 1, 2, worker=worker)
+    return Finished(delivery, decode_request(delivery.fields), outcome)
+
+
+async def results(redis: Redis, keys: Keys) -> list[Mapping[bytes, bytes]]:
+    """What is in the result stream."""
+    return [fields for _, fields in await redis.xrange(keys.results)]

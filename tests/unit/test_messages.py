@@ -1,0 +1,165 @@
+"""The wire contract: what decodes, what is refused and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import MalformedMessage
+from shared.messages import (
+    ENTRY_SEPARATOR,
+    ERROR_MAX_CHARS,
+    FIELD_SEPARATOR,
+    OUTCOME_FIELDS,
+    Outcome,
+    Status,
+    decode_hints,
+    decode_request,
+    decode_result,
+    encode_outcome,
+    readable,
+)
+
+CONTRACT = Path(__file__).parent.parent / "contract"
+ID = "0193a5b0-7c00-7abc-8def-0123456789ab"
+
+
+def example(name: str) -> dict[bytes, bytes]:
+    fields = json.loads((CONTRACT / "v1" / f"{name}.json").read_text(encoding="utf-8"))
+    return {name.encode(): value.encode() for name, value in fields.items()}
+
+
+def test_every_example_of_every_schema_still_decodes() -> None:
+    examples = sorted(CONTRACT.glob("v*/*.json"))
+    assert len(examples) >= 4
+    for path in examples:
+        decode = decode_request if path.name.startswith("request") else decode_result
+        assert decode(example(path.stem)).id.startswith("0193a5b0"), path
+
+
+def test_a_request_decodes_with_its_options_and_ignores_unknown_fields() -> None:
+    request = decode_request(example("request_with_options"))
+    assert request.text == "Grüße 👋"
+    assert request.options == {"labels": ["sport", "politics"]}
+    assert (request.attempt, request.principal, request.deadline_at) == (2, "team-a", 1733003600000)
+
+
+def test_a_result_decodes_with_its_outcome() -> None:
+    result = decode_result(example("result_succeeded"))
+    assert result.outcome.status is Status.SUCCEEDED
+    assert orjson.loads(result.outcome.result or b"")["label"] == "POSITIVE"
+    assert (result.outcome.confidence, result.outcome.processing_time_ms) == (0.96, 23)
+    failed = decode_result(example("result_failed"))
+    assert (failed.outcome.status, failed.outcome.result, failed.outcome.confidence) == (Status.FAILED, None, None)
+    assert failed.outcome.error == "ValueError: this text cannot be read"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        (b"schema", b"2", "unknown_schema"),
+        (b"schema", b"0", "unknown_schema"),
+        (b"schema", b"one", "bad_field"),
+        (b"id", b"not-a-uuid", "bad_id"),
+        (b"id", ID.upper().encode(), "bad_id"),
+        (b"input", b"{", "bad_json"),
+        (b"input", b"[]", "bad_json"),
+        (b"input", b'{"text": 1}', "bad_input"),
+        (b"input", b"{}", "bad_input"),
+        (b"options", b"3", "bad_json"),
+        (b"model", b"\xff", "bad_field"),
+        (b"attempt", b"-1", "bad_field"),
+        (b"submitted_at", b"9" * 30, "bad_field"),
+        (b"deadline_at", b"", "bad_field"),
+    ],
+)
+def test_a_malformed_request_is_refused_with_a_reason(field: bytes, value: bytes, reason: str) -> None:
+    with pytest.raises(MalformedMessage) as error:
+        decode_request({**example("request"), field: value})
+    assert error.value.reason == reason
+    assert field.decode() in str(error.value)
+
+
+@pytest.mark.parametrize("field", [b"schema", b"id", b"model", b"version", b"input", b"submitted_at", b"deadline_at"])
+def test_a_request_without_a_required_field_is_refused(field: bytes) -> None:
+    fields = example("request")
+    del fields[field]
+    with pytest.raises(MalformedMessage, match=field.decode()) as error:
+        decode_request(fields)
+    assert error.value.reason == "missing_field"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        (b"status", b"queued", "bad_status"),
+        (b"status", b"done", "bad_status"),
+        (b"result", b"{", "bad_json"),
+        (b"result", b'"text"', "bad_json"),
+        (b"confidence", b"high", "bad_field"),
+        (b"confidence", b"1.5", "bad_field"),
+        (b"confidence", b"nan", "bad_field"),
+        (b"completed_at", b"now", "bad_field"),
+        (b"options", b"x", "bad_json"),
+    ],
+)
+def test_a_malformed_result_is_refused_with_a_reason(field: bytes, value: bytes, reason: str) -> None:
+    with pytest.raises(MalformedMessage) as error:
+        decode_result({**example("result_succeeded"), field: value})
+    assert error.value.reason == reason
+
+
+outcomes = st.builds(
+    Outcome,
+    status=st.sampled_from([Status.SUCCEEDED, Status.FAILED, Status.EXPIRED, Status.CANCELLED]),
+    result=st.none() | st.dictionaries(st.text(), st.text() | st.integers(0, 9)).map(orjson.dumps),
+    confidence=st.none() | st.floats(0, 1),
+    processing_time_ms=st.integers(0, 10**9),
+    queue_time_ms=st.integers(0, 10**9),
+    error=st.text(max_size=50).map(readable),
+    worker=st.from_regex(r"[a-z0-9-]{0,20}", fullmatch=True),
+    cached=st.booleans(),
+)
+
+
+@given(outcomes)
+def test_an_outcome_survives_the_stream(outcome: Outcome) -> None:
+    encoded = dict(zip(OUTCOME_FIELDS, encode_outcome(outcome), strict=True))
+    fields = {name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in encoded.items()}
+    added = {name: value for name, value in fields.items() if value}
+    assert decode_result({**example("request"), **added, b"completed_at": b"1"}).outcome == outcome
+
+
+@given(st.lists(outcomes, min_size=1, max_size=3))
+def test_outcomes_survive_a_hint(several: list[Outcome]) -> None:
+    entries = []
+    for outcome in several:
+        values = [ID, "0", "m", "1", *encode_outcome(outcome)]
+        entries.append(FIELD_SEPARATOR.encode().join(v if isinstance(v, bytes) else v.encode() for v in values))
+    hints = decode_hints(ENTRY_SEPARATOR.encode().join(entries))
+    assert [hint.outcome for hint in hints] == several
+    assert {(hint.id, hint.model, hint.version) for hint in hints} == {(ID, "m", "1")}
+
+
+def test_a_hint_of_an_id_alone_has_no_outcome() -> None:
+    (hint,) = decode_hints(ID.encode())
+    assert (hint.id, hint.outcome) == (ID, None)
+
+
+@given(st.binary(max_size=200))
+def test_a_broken_hint_never_raises(payload: bytes) -> None:
+    decode_hints(payload)
+    decode_hints(payload + b"\x1f" * 12)
+
+
+@given(st.text())
+def test_an_error_text_is_one_short_printable_line(text: str) -> None:
+    line = readable(text)
+    assert line == "" or line.isprintable()
+    assert len(line) <= ERROR_MAX_CHARS
+    assert readable(line) == line
