@@ -13,23 +13,24 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /u
 WORKDIR /app
 
 FROM base AS packages
+WORKDIR /build
 RUN python3 -m venv /opt/venv
-COPY pyproject.toml /build/
-COPY scripts/constraints.txt scripts/requirements.py /build/scripts/
+COPY pyproject.toml ./
+COPY scripts/constraints.txt scripts/requirements.py scripts/
 
 FROM packages AS gateway-packages
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && python -m scripts.requirements gateway > wanted.txt \
+    python -m scripts.requirements gateway > wanted.txt \
     && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
 
 FROM packages AS persister-packages
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && python -m scripts.requirements persister > wanted.txt \
+    python -m scripts.requirements persister > wanted.txt \
     && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
 
 FROM packages AS migrate-packages
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && python -m scripts.requirements migrate > wanted.txt \
+    python -m scripts.requirements migrate > wanted.txt \
     && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
 
 # PyTorch's own index has CPU builds, the default one may pull gigabytes of CUDA. PIP_FIND_LINKS is for a place of your
@@ -37,18 +38,19 @@ RUN --mount=type=cache,target=/tmp/.cache/pip \
 FROM packages AS worker-packages
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG PIP_FIND_LINKS=
+# hadolint ignore=DL3013
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && torch=$(grep '^torch==' scripts/constraints.txt) \
+    torch=$(grep '^torch==' scripts/constraints.txt) \
     && { pip install --no-compile --no-deps --index-url "$TORCH_INDEX_URL" --retries 0 --timeout 10 "$torch" \
          || pip install --no-compile --no-deps "$torch"; }
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && python -m scripts.requirements worker > wanted.txt \
+    python -m scripts.requirements worker > wanted.txt \
     && pip install --no-compile -c scripts/constraints.txt -r wanted.txt \
     && { python -m compileall -q -x 'transformers/models' /opt/venv || true; }
 
 FROM worker-packages AS models-packages
 RUN --mount=type=cache,target=/tmp/.cache/pip \
-    cd /build && python -m scripts.requirements worker models > wanted.txt \
+    python -m scripts.requirements worker models > wanted.txt \
     && pip install --no-compile -c scripts/constraints.txt -r wanted.txt
 
 FROM base AS gateway

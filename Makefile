@@ -6,7 +6,7 @@ STACK ?=
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := scripts/constraints.txt
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,persister,migrate,local,models
 CODE := gateway inference_worker persister shared migrations models scripts tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
@@ -153,7 +153,7 @@ $(VENV)/bin/python: | check-python
 # can't be reached, each package asked of it would cost seconds of retries.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing PyTorch (CPU) …"
-	@$(PIP) install --no-deps --index-url $(TORCH_INDEX) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
+	@$(PIP) install --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
 		|| $(PIP) install --no-deps '$(TORCH)'
 	@echo "installing the other packages …"
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'

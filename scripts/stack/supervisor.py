@@ -110,8 +110,7 @@ class Supervisor:
         backoff = Backoff(self._policy.first_s, self._policy.longest_s)
         loop = asyncio.get_running_loop()
         while not stop.is_set():
-            for name in unit.service.depends_on:
-                await self._units[name].ready.wait()
+            await self._dependencies(unit)
             reason = await self._try_start(unit)
             if reason is None:
                 if unit.service.kind == "task":
@@ -127,6 +126,13 @@ class Supervisor:
                 unit.set_state("failed")
                 raise ProcessFailed(f"{unit.service.name} did not come up: {reason}", unit.service.name)
             await self._pause(unit, backoff, reason)
+
+    async def _dependencies(self, unit: Unit) -> None:
+        """Wait until all that a service depends on is ready at once."""
+        needed = [self._units[name].ready for name in unit.service.depends_on]
+        while not all(ready.is_set() for ready in needed):
+            for ready in needed:
+                await ready.wait()
 
     async def _try_start(self, unit: Unit) -> str | None:
         """Start and wait until ready; the answer is None, or why it did not work."""
