@@ -75,7 +75,7 @@ coverage: test ## the tests, and an HTML report in htmlcov/
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
-	$(BIN)/black --check --quiet $(CODE)
+	$(BIN)/black --check $(CODE)
 	$(BIN)/isort --check-only --quiet $(CODE)
 	$(BIN)/flake8 $(CODE)
 	$(BIN)/mypy
