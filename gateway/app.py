@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.api import OPERATIONS
 from gateway.docs import add_docs
 from gateway.edge import edge
+from gateway.expiry import Expiry
 from gateway.health import metrics
 from gateway.history import History
 from gateway.lookup import Predictions
@@ -82,10 +83,15 @@ async def _connections(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _loops(app: web.Application) -> AsyncIterator[None]:
-    waiters = app[GATEWAY].waiters
+    gateway = app[GATEWAY]
+    waiters = gateway.waiters
+    expiry = Expiry(
+        gateway.redis, gateway.keys, gateway.catalogue.served(), gateway.liveness, gateway.settings.expiry_interval_s
+    )
     tasks = [
         asyncio.create_task(waiters.listen(), name="hints"),
         asyncio.create_task(waiters.keep_rechecking(), name="recheck"),
+        asyncio.create_task(expiry.keep_expiring(), name="expiry"),
     ]
     yield
     for task in tasks:

@@ -23,6 +23,7 @@ from inference_worker.completion import Completion
 from inference_worker.engine import Engine
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
+from shared.backoff import wait_for_stop
 from shared.catalogue import ServedVersion
 from shared.errors import MalformedMessage, StoreUnavailable
 from shared.keys import request_stream_name
@@ -32,6 +33,8 @@ from shared.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVER
 from shared.request_stream import Delivery, Finished, Read, RequestStream
 
 log = logging.getLogger(__name__)
+
+_STEP_WHILE_STOPPING_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,8 @@ class Lane:
         interval_s = self._settings.visibility_timeout_ms / 3000
         next_renewal = 0.0
         while not stop.is_set() or self._completion.held:
-            await asyncio.sleep(min(1.0, interval_s))
+            if await wait_for_stop(stop, min(1.0, interval_s)):
+                await asyncio.sleep(_STEP_WHILE_STOPPING_S)
             if self._completion.held and time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + interval_s
                 await self._completion.renew()

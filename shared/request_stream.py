@@ -8,6 +8,7 @@ after the visibility timeout. A worker that is merely slow keeps them with `rene
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -115,6 +116,28 @@ class RequestStream:
             return Read([], 0)
         return Read([claimed_delivery(each) for each in claimed], now_ms)
 
+    async def past_deadline(self, count: int) -> Read:
+        """Of the oldest `count` entries those that nobody has read and whose deadline has passed.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.time()
+                pipe.xrange(self.key, count=count)
+                pipe.xpending_range(self.key, self._group, "-", "+", count)
+                (seconds, microseconds), entries, pending = await pipe.execute(raise_on_error=False)
+        missing = isinstance(pending, ResponseError)  # no group yet: nobody has read anything
+        handed_out = set() if missing else {each["message_id"] for each in pending}
+        now_ms = seconds * 1000 + microseconds // 1000
+        late = [
+            Delivery(entry.decode(), fields, 0)
+            for entry, fields in entries
+            if entry not in handed_out and _deadline(fields) < now_ms
+        ]
+        return Read(late, now_ms)
+
     async def renew(self, entries: Sequence[str]) -> int:
         """Keep entries that are still being computed; the answer counts those that were still this worker's."""
         return int(await self._renew([self.key], [self._group, self._consumer, *entries]))
@@ -176,6 +199,11 @@ class RequestStream:
             if is_missing_group(error) or "no such key" in str(error):
                 return False
             raise
+
+
+def _deadline(fields: Mapping[bytes, bytes]) -> float:
+    deadline = fields.get(b"deadline_at", b"")
+    return int(deadline) if deadline.isdigit() else math.inf  # what is malformed is for a worker to refuse
 
 
 def claimed_delivery(claimed: Sequence[Any]) -> Delivery:

@@ -1,0 +1,74 @@
+"""Expiring requests that nobody reads.
+
+A worker drops what is past its deadline when it reads it. Where no worker serves a version, the gateways do it, so that
+a client that waits learns of its deadline and a stream that nobody reads does not keep what nobody wants any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from shared.catalogue import ServedVersion
+from shared.errors import MalformedMessage, StoreUnavailable
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.messages import Outcome, Status, decode_request
+from shared.metrics import ERRORS, PREDICTIONS
+from shared.request_stream import Delivery, Finished, RequestStream
+
+log = logging.getLogger(__name__)
+
+_OLDEST = 100
+
+
+class Expiry:
+    """Looks at the oldest entries of every request stream."""
+
+    def __init__(
+        self, redis: Redis, keys: Keys, versions: Sequence[ServedVersion], liveness: Liveness, interval_s: float
+    ) -> None:
+        self._streams = [
+            RequestStream(redis, keys, each.model, each.version.version, consumer="gateway") for each in versions
+        ]
+        self._liveness = liveness
+        self._interval_s = interval_s
+
+    async def keep_expiring(self) -> None:
+        """Do it again and again, until cancelled."""
+        while True:
+            self._liveness.moved("expiry")
+            await asyncio.sleep(self._interval_s)
+            try:
+                for stream in self._streams:
+                    await self.expire(stream)
+            except StoreUnavailable as error:
+                ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+
+    async def expire(self, stream: RequestStream) -> int:
+        """Expire what is past its deadline among the oldest entries; the answer counts them.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        late = await stream.past_deadline(_OLDEST)
+        finished = [each for each in (_expired(delivery, late.now_ms) for delivery in late.deliveries) if each]
+        if not finished:
+            return 0
+        expired = sum(await stream.complete(finished))
+        PREDICTIONS.labels(stream.model, stream.version, Status.EXPIRED.value).inc(expired)
+        log.info("expired", extra={"model": stream.model, "version": stream.version, "count": expired})
+        return expired
+
+
+def _expired(delivery: Delivery, now_ms: int) -> Finished | None:
+    try:
+        request = decode_request(delivery.fields)
+    except MalformedMessage:
+        return None  # for a worker to dead-letter
+    waited = max(0, now_ms - request.submitted_at)
+    error = f"the deadline passed after {waited} ms in the queue; nobody read it"
+    return Finished(delivery, request, Outcome(Status.EXPIRED, queue_time_ms=waited, error=error))

@@ -1,0 +1,48 @@
+"""Requests that nobody reads expire too."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.expiry import Expiry
+from shared.catalogue import Catalogue
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.messages import Status, decode_result
+from shared.publishing import Publisher
+from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def expiry(redis: Redis, keys: Keys, catalogue: Catalogue) -> Expiry:
+    return Expiry(redis, keys, catalogue.served(), Liveness(30), 1)
+
+
+async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
+    publisher = Publisher(redis, keys, "gw", LIMITS)
+    read, late, in_time = new_request("read", timeout_ms=1), new_request("late", timeout_ms=1), new_request("in time")
+    requests = stream(redis, keys, "w1")
+    await requests.join()
+    await publisher.publish(MODEL, VERSION, [[read]])
+    assert len((await requests.read(1, 10)).deliveries) == 1
+    await publisher.publish(MODEL, VERSION, [[late], [in_time]])
+
+    async def expired() -> bool:
+        return await expiry.expire(requests) == 1
+
+    await eventually(expired, "the deadline passes")
+    assert await expiry.expire(requests) == 0
+    (result,) = [decode_result(fields) for fields in await results(redis, keys)]
+    assert (result.id, result.outcome.status) == (late.id, Status.EXPIRED)
+    assert "nobody read it" in result.outcome.error
+    assert await redis.xlen(requests.key) == 2
+
+
+async def test_it_needs_no_group_and_leaves_what_is_malformed(redis: Redis, keys: Keys, expiry: Expiry) -> None:
+    requests = stream(redis, keys, "w1")
+    assert await expiry.expire(requests) == 0
+    await redis.xadd(requests.key, {"deadline_at": "1"})
+    await redis.xadd(requests.key, {"deadline_at": "soon"})
+    assert await expiry.expire(requests) == 0
+    assert await redis.xlen(requests.key) == 2
