@@ -6,11 +6,11 @@ accepted prediction is found at every moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from gateway.finished import Finished, from_result
 from gateway.history import History
-from shared.errors import MalformedMessage, StoreUnavailable
+from shared.errors import StoreUnavailable
 from shared.messages import PredictionResult
 from shared.metrics import ERRORS
 from shared.prediction_state import PredictionStates, Queued
@@ -39,9 +39,6 @@ class Predictions:
             if prediction_id in stored:
                 return stored[prediction_id]
             raise
-        except MalformedMessage as error:  # the persister will store it as failed
-            ERRORS.labels("gateway", error.reason).inc()
-            return Queued(0)
         if isinstance(state, PredictionResult):
             return from_result(state)
         if state is not None:
@@ -51,16 +48,21 @@ class Predictions:
     async def finished(self, prediction_ids: Sequence[str]) -> list[Finished]:
         """The finished ones of many, in one round trip to each store; asks for hints about the others.
 
+        Where Postgres is away, those that Redis knows are answered all the same.
+
         Raises:
-            StoreUnavailable: a store cannot be reached.
+            StoreUnavailable: Redis cannot be reached.
         """
-        try:
-            states = await self._states.look_all(prediction_ids)
-        except MalformedMessage as error:
-            ERRORS.labels("gateway", error.reason).inc()
-            return []
+        states = await self._states.look_all(prediction_ids)
         found = [from_result(state) for state in states if isinstance(state, PredictionResult)]
         gone = [each for each, state in zip(prediction_ids, states, strict=True) if state is None]
-        if gone:
-            found += (await self._history.find(gone)).values()
-        return found
+        return [*found, *await self._stored(gone)]
+
+    async def _stored(self, prediction_ids: Sequence[str]) -> Iterable[Finished]:
+        if not prediction_ids:
+            return ()
+        try:
+            return (await self._history.find(prediction_ids)).values()
+        except StoreUnavailable as error:
+            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+            return ()

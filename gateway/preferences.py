@@ -1,6 +1,7 @@
 """How long to wait and when to expire, from query and headers. Pure.
 
-`?wait=S` wins over `Prefer: wait=S` and `Prefer: respond-async` (RFC 7240), which win over the default.
+`?wait=S` wins over the header `Prefer` (RFC 7240), which wins over the default. In that header `wait=S` wins over
+`respond-async`: both together mean an asynchronous answer after S seconds.
 """
 
 from __future__ import annotations
@@ -31,14 +32,21 @@ def wait_of(query: Mapping[str, str], prefer: str | None, default_s: float) -> W
         return Wait(_seconds("wait", query["wait"], 0, MAX_WAIT_S))
     if prefer is None:
         return Wait(default_s)
-    for preference in prefer.split(","):
-        name, _, value = (part.strip().lower() for part in preference.partition("="))
-        if name == "respond-async":
-            return Wait(0, "respond-async")
-        if name == "wait" and value.isdigit():
-            seconds = min(int(value[:9]), MAX_WAIT_S)
-            return Wait(seconds, f"wait={seconds}")
-    return Wait(default_s)
+    preferences = _preferences(prefer)
+    value = preferences.get("wait", "")
+    if value.isascii() and value.isdigit():
+        seconds = min(int(value[:9]), MAX_WAIT_S)
+        return Wait(seconds, f"wait={seconds}")
+    return Wait(0, "respond-async") if "respond-async" in preferences else Wait(default_s)
+
+
+def _preferences(header: str) -> dict[str, str]:
+    """Preferences by name; parameters (after a `;`) are left out, and of one named twice the first counts."""
+    preferences: dict[str, str] = {}
+    for preference in header.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        preferences.setdefault(name.strip().lower(), value.strip().strip('"'))
+    return preferences
 
 
 def timeout_ms_of(query: Mapping[str, str], default_s: float) -> int:

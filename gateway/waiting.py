@@ -136,7 +136,7 @@ class Waiters:
         """Read the states of all that is waited for, then Postgres for those that have none.
 
         Raises:
-            StoreUnavailable: a store cannot be reached.
+            StoreUnavailable: Redis cannot be reached.
         """
         waited_for = list(self._waiting)
         for start in range(0, len(waited_for), _LOOK_AT_ONCE):

@@ -8,8 +8,10 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from shared.errors import MalformedMessage
 from shared.keys import Keys
 from shared.messages import Hint, PredictionResult, decode_hints, decode_result
+from shared.metrics import ERRORS
 from shared.redis_client import Script, redis_errors
 
 
@@ -80,5 +82,9 @@ def _state(answer: Any) -> State:
         return None
     if answer[0] == b"finished":
         flat = answer[1]
-        return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
+        try:
+            return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
+        except MalformedMessage as error:  # not finished yet: the persister will store it as failed
+            ERRORS.labels("gateway", error.reason).inc()
+            return Queued(0)
     return Queued(int(answer[1]))
