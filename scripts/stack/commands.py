@@ -17,7 +17,7 @@ from scripts.stack.config import StackConfig, with_ports
 from scripts.stack.daemon import stack_mark
 from scripts.stack.errors import StackError
 from scripts.stack.preflight import check_install, check_start
-from scripts.stack.processes import kill_tree, wait_for
+from scripts.stack.processes import kill_tree, wait_for, wait_gone
 from scripts.stack.reports import say
 from scripts.stack.service_log import last_lines, lines_of_last_start
 from scripts.stack.services import service_environment
@@ -33,6 +33,7 @@ from scripts.stack.strays import clear_strays
 
 FAILURE_LINES = 20
 POLL_S = 0.1
+EXIT_S = 5.0
 SUPERVISOR_LOG = "supervisor.log"
 SUPERVISOR_LOG_BYTES = 2**20
 STOP_MARGIN_S = 60.0  # beyond one grace period per level: the data servers write their last state
@@ -92,6 +93,7 @@ def down(config: StackConfig) -> None:
         patience_s = 4 * (config.grace_s + 5) + STOP_MARGIN_S
         if not wait_for(lambda: not supervisor_is_running(config.run), patience_s, POLL_S):
             kill_tree(pid)
+        wait_gone([pid], EXIT_S)  # it drops its lock a moment before it ends
         say(f"stopped in {time.monotonic() - started:.1f} s")
     else:
         say("Millstream is not running.")

@@ -11,7 +11,6 @@ import pytest
 
 from scripts.stack import dotenv
 from scripts.stack.config import DEFAULT_PORTS, load, with_ports
-from scripts.stack.engine import choose
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port, is_taken
 from scripts.stack.preflight import check_disk, check_ports, check_python, check_start, port_problem
@@ -120,12 +119,6 @@ def test_little_disk_is_refused_more_so_before_an_installation(tmp_path: Path) -
         check_disk(10**9, False, tmp_path)
     with pytest.raises(StackError, match="to run"):
         check_disk(10**8, True, tmp_path)
-
-
-def test_a_native_stack_that_runs_is_meant_whatever_else_there_is() -> None:
-    assert choose(native_is_running=True, docker_answers=True) == "native"
-    assert choose(native_is_running=False, docker_answers=True) == "compose"
-    assert choose(native_is_running=False, docker_answers=False) == "native"
 
 
 def test_summaries_name_the_ports_in_use_and_the_stream(tmp_path: Path) -> None:
