@@ -69,9 +69,8 @@ test: $(VENV)/.installed-dev models ## unit, integration and end-to-end tests, w
 	@$(BIN)/python -m scripts.coverage_gate coverage.json
 
 .PHONY: coverage
-coverage: test ## the tests, and an HTML report in htmlcov/
-	@$(BIN)/coverage html --quiet
-	@echo "htmlcov/index.html"
+coverage: ## the tests, and an HTML report in htmlcov/ (also where a gate fails)
+	@$(MAKE) test; code=$$?; $(BIN)/coverage html --quiet && echo "htmlcov/index.html"; exit $$code
 
 .PHONY: lint
 lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
