@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
@@ -50,16 +51,22 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         yield server
 
 
+@contextmanager
+def cloned_database(server: PostgresServer) -> Iterator[str]:
+    """A migrated database cloned from the template, for the length of the block."""
+    name = f"test_{uuid.uuid4().hex}"
+    base = server.url.rsplit("/", 1)[0]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE millstream")
+        yield f"{base}/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
 def database_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A migrated database of the test's own, cloned from the template."""
-    name = f"test_{uuid.uuid4().hex}"
-    base = postgres_server.url
-    admin = base.rsplit("/", 1)[0] + "/postgres"
-    with psycopg.connect(admin, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE millstream")
-        yield base.rsplit("/", 1)[0] + f"/{name}"
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    """A migrated database of the test's own."""
+    with cloned_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture

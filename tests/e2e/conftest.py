@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from scripts.stack.ports import free_port
 from tests.processes import Service
-
-Start = Callable[..., Service]
 
 _PORTS = {
     "gateway": "GATEWAY_PORT",
@@ -19,25 +19,36 @@ _PORTS = {
 }
 
 
-@pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Start services by module name; all are stopped at the end."""
+class Start(Protocol):
+    """Start a service by its module's name, with settings of its own; waits until it is ready, unless told not to."""
+
+    def __call__(self, module: str, *, ready: bool = True, **settings: str) -> Service: ...
+
+
+@contextmanager
+def services(environment: Mapping[str, str], folder: Path) -> Iterator[Start]:
+    """Start services for the length of the block."""
     started: list[Service] = []
 
-    def start_service(module: str, *, ready: bool = True, **settings: str) -> Service:
+    def start(module: str, *, ready: bool = True, **settings: str) -> Service:
         port = free_port()
-        service = Service(
-            module,
-            port,
-            {**environment, _PORTS[module]: str(port), **settings},
-            tmp_path / f"{module}-{len(started)}.log",
-        )
+        own = {**environment, _PORTS[module]: str(port), **settings}
+        service = Service(module, port, own, folder / f"{module}-{len(started)}.log")
         started.append(service)
         if ready:
             service.wait_ready()
         return service
 
-    yield start_service
-    for service in started:
-        service.resume()
-        service.stop()
+    try:
+        yield start
+    finally:
+        for service in started:
+            service.resume()
+            service.stop()
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Start services that use this test's stores."""
+    with services(environment, tmp_path) as start_service:
+        yield start_service

@@ -1,15 +1,21 @@
-"""The way of a prediction through real processes."""
+"""The way of a prediction through real processes, and what happens to it when processes die."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiohttp
 import asyncpg
 import pytest
 
+from shared.keys import Keys
 from tests.e2e.conftest import Start
 from tests.processes import Service
+from tests.streams import Redis
+from tests.waiting import eventually
+
+STORED = "SELECT status FROM predictions WHERE id = $1"
 
 
 @pytest.fixture
@@ -23,22 +29,139 @@ def pipeline(start: Start) -> Service:
     return gateway
 
 
-async def test_a_prediction_is_answered_read_and_stored(pipeline: Service, database: asyncpg.Connection) -> None:
+async def predict(session: aiohttp.ClientSession, text: str, **query: str) -> tuple[int, dict[str, Any]]:
+    body = {"model": "echo", "text": text, "version": "1.0.0"}
+    async with session.post("/api/v1/predict", json=body, params=query) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_a_prediction_is_answered_found_at_every_moment_and_stored(
+    pipeline: Service, database: asyncpg.Connection
+) -> None:
     async with aiohttp.ClientSession(pipeline.url) as session:
-        async with session.post(
-            "/api/v1/predict", json={"model": "echo", "text": "Grüße 👋", "version": "1.0.0"}
-        ) as answer:
-            assert answer.status == 200, await answer.text()
-            body = await answer.json()
-        assert body["result"] == {"echo": "Grüße 👋", "reversed": "👋 eßürG"}
-        assert body["confidence"] == 0.5
-        for _ in range(50):
+        status, body = await predict(session, "Grüße 👋")
+        assert (status, body["result"]) == (200, {"echo": "Grüße 👋", "reversed": "👋 eßürG"})
+
+        async def found_and_stored() -> bool:
             async with session.get(f"/api/v1/predictions/{body['prediction_id']}") as answer:
                 assert answer.status == 200
-                read = await answer.json()
-            assert read == {**body, "input": {"text": "Grüße 👋"}}
-            stored = await database.fetchval("SELECT status FROM predictions WHERE id = $1", body["prediction_id"])
-            if stored:
-                break
-            await asyncio.sleep(0.02)
-    assert stored == "succeeded"
+                assert await answer.json() == {**body, "input": {"text": "Grüße 👋"}}
+            return bool(await database.fetchval(STORED, body["prediction_id"]) == "succeeded")
+
+        await eventually(found_and_stored, "the row is stored", timeout_s=5)
+        assert await found_and_stored()
+
+
+async def test_nothing_is_left_in_redis_when_all_is_stored(
+    pipeline: Service, database: asyncpg.Connection, redis: Redis, keys: Keys
+) -> None:
+    async with aiohttp.ClientSession(pipeline.url) as session:
+        body = {"model": "echo", "texts": [f"text {number}" for number in range(100)]}
+        async with session.post("/api/v1/predict/batch", json=body) as answer:
+            assert answer.status == 200
+            items = (await answer.json())["items"]
+    assert [item["result"]["echo"] for item in items] == body["texts"]
+
+    async def empty() -> bool:
+        left = [key async for key in redis.scan_iter(f"{keys.prefix}prediction:*")]
+        lengths = [await redis.xlen(keys.results), await redis.xlen(keys.requests("echo", "2.0.0"))]
+        return not left and lengths == [0, 0]
+
+    await eventually(empty, "Redis is empty")
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 100
+
+
+async def test_requests_outlive_the_only_worker(start: Start, database: asyncpg.Connection) -> None:
+    gateway = start("gateway")
+    worker = start("inference_worker", WORKER_MODELS="echo")
+    start("persister")
+    settings = {"WORKER_MODELS": "echo", "VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "200"}
+    async with aiohttp.ClientSession(gateway.url) as session:
+        slow = asyncio.create_task(predict(session, "slow one"))
+        waiting = [asyncio.create_task(predict(session, f"text {number}")) for number in range(50)]
+        _, first = await predict(session, "accepted", wait="0")
+        worker.kill()
+        start("inference_worker", **settings)
+        answers = await asyncio.gather(slow, *waiting)
+        assert {status for status, _ in answers} == {200}
+        assert [body["result"]["echo"] for _, body in answers] == ["slow one", *(f"text {n}" for n in range(50))]
+        async with session.get(f"/api/v1/predictions/{first['prediction_id']}", params={"wait": "10"}) as answer:
+            assert (await answer.json())["status"] == "succeeded"
+
+    async def all_stored() -> bool:
+        return bool(await database.fetchval("SELECT count(*) FROM predictions") == 52)
+
+    await eventually(all_stored, "each is stored once")
+
+
+async def test_a_request_that_kills_its_workers_fails_and_its_neighbours_succeed(start: Start) -> None:
+    gateway = start("gateway")
+    settings = {
+        "WORKER_MODELS": "echo:1.0.0",
+        "VISIBILITY_TIMEOUT_MS": "400",
+        "CLAIM_INTERVAL_MS": "100",
+        "MAX_DELIVERIES": "2",
+    }
+    async with aiohttp.ClientSession(gateway.url) as session:
+        texts = ["good one", "kill me", "good two"]
+        body = {"model": "echo", "version": "1.0.0", "texts": texts}
+        asked = asyncio.create_task(session.post("/api/v1/predict/batch", json=body, params={"wait": "60"}))
+        workers = [start("inference_worker", ready=False, **settings)]
+
+        async def answered() -> bool:
+            if workers[-1].process.poll() is not None and not asked.done():
+                workers.append(start("inference_worker", ready=False, **settings))
+            return asked.done()
+
+        await eventually(answered, "the batch is answered", timeout_s=60)
+        items = (await (await asked).json())["items"]
+    assert [item["status"] for item in items] == ["succeeded", "failed", "succeeded"]
+    assert "given up after 2 deliveries" in items[1]["error"]
+    assert len(workers) == 3  # killed in company, killed alone, then found out
+
+
+async def test_a_worker_that_stops_gives_back_what_it_has_not_begun(start: Start) -> None:
+    gateway = start("gateway")
+    leaving = start("inference_worker", WORKER_MODELS="echo")
+    async with aiohttp.ClientSession(gateway.url) as session:
+        slow = asyncio.create_task(predict(session, "slow one"))
+        waiting = [asyncio.create_task(predict(session, f"text {number}")) for number in range(20)]
+        await predict(session, "accepted", wait="0")
+        staying = start("inference_worker", WORKER_MODELS="echo", CLAIM_INTERVAL_MS="200")
+        assert await asyncio.to_thread(leaving.stop) == 0
+        answers = await asyncio.gather(slow, *waiting)
+    assert {status for status, _ in answers} == {200}
+    assert staying.ready
+
+
+async def test_postgres_may_be_away_while_requests_are_answered(start: Start) -> None:
+    gateway = start("gateway", DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    start("inference_worker", WORKER_MODELS="echo")
+    async with aiohttp.ClientSession(gateway.url) as session:
+        status, body = await predict(session, "hello")
+        assert status == 200
+        async with session.get(f"/api/v1/predictions/{body['prediction_id']}") as answer:
+            assert (answer.status, (await answer.json())["status"]) == (200, "succeeded")
+        async with session.get("/health") as answer:
+            health = await answer.json()
+    assert (answer.status, health["status"], health["postgres"]) == (200, "degraded", "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("module", "settings", "complaint"),
+    [
+        ("gateway", {"GATEWAY_PORT": "eighty"}, "GATEWAY_PORT"),
+        ("gateway", {"MODEL_CATALOGUE": "/nowhere.toml"}, "cannot read the model catalogue /nowhere.toml"),
+        ("inference_worker", {"WORKER_MODELS": "nobody"}, "WORKER_MODELS names 'nobody'"),
+        ("inference_worker", {"WORKER_MODELS": "labels"}, "make models"),
+        ("persister", {"READ_BLOCK_MS": "9000"}, "READ_BLOCK_MS (9000) must be below REDIS_TIMEOUT_MS (5000)"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_a_sentence(
+    start: Start, module: str, settings: dict[str, Any], complaint: str
+) -> None:
+    service = start(module, ready=False, **settings)
+    assert service.process.wait(60) == 2
+    text = service.log.read_text()
+    assert complaint in text
+    assert "Traceback" not in text
