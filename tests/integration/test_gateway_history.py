@@ -1,0 +1,232 @@
+"""The history: every stored prediction once, newest first, by indexes and never by counting past what was shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from gateway import history
+from gateway.history import NEWEST
+from persister.database import Database
+from persister.partitions import partitions_from
+from persister.settings import PersisterSettings
+from shared.ids import first_id_of_month
+from tests.gateways import Client, store
+
+PREDICTIONS = "/api/v1/predictions"
+
+
+async def page(gateway: Client, **query: str | int | None) -> tuple[list[dict[str, Any]], str | None]:
+    """One page: its items and the next cursor."""
+    answer = await gateway.get(PREDICTIONS, params={name: value for name, value in query.items() if value is not None})
+    assert answer.status == 200, await answer.text()
+    body = await answer.json()
+    assert set(body) == {"items", "next_cursor"}
+    return body["items"], body["next_cursor"]
+
+
+async def walk(gateway: Client, **query: str | int | None) -> list[list[str]]:
+    """The ids of all pages."""
+    pages: list[list[str]] = []
+    cursor: str | None = None
+    while not pages or cursor is not None:
+        items, cursor = await page(gateway, **query, cursor=cursor)
+        pages.append([each["prediction_id"] for each in items])
+    return pages
+
+
+async def test_an_empty_history_is_an_empty_page(gateway: Client) -> None:
+    assert await page(gateway) == ([], None)
+    assert await page(gateway, model="echo") == ([], None)
+
+
+async def test_a_walk_shows_each_row_once_newest_first(gateway: Client, database: asyncpg.Connection) -> None:
+    ids = await store(database, 20, "echo", "1.0.0") + await store(database, 15, "echo", "2.0.0")
+    ids += await store(database, 10, "noop", "1.0.0")
+    pages = await walk(gateway, limit=10)
+    assert [len(each) for each in pages] == [10, 10, 10, 10, 5]
+    assert [each for ids_of_page in pages for each in ids_of_page] == sorted(ids, reverse=True)
+
+
+async def test_a_page_that_is_exactly_full_is_the_last(gateway: Client, database: asyncpg.Connection) -> None:
+    await store(database, 6, "echo", "1.0.0")
+    assert [len(each) for each in await walk(gateway, limit=3)] == [3, 3]
+    assert [len(each) for each in await walk(gateway, limit=6, model="echo")] == [6]
+
+
+async def test_ten_are_shown_unless_more_are_asked_for(gateway: Client, database: asyncpg.Connection) -> None:
+    await store(database, 101, "echo", "1.0.0")
+    assert len((await page(gateway))[0]) == 10
+    items, cursor = await page(gateway, limit=100)
+    assert len(items) == 100 and cursor == items[-1]["prediction_id"]
+    assert len((await page(gateway, cursor=cursor))[0]) == 1
+
+
+async def test_rows_that_arrive_during_a_walk_do_not_shift_it(gateway: Client, database: asyncpg.Connection) -> None:
+    ids = await store(database, 9, "echo", "1.0.0")
+    items, cursor = await page(gateway, limit=3)
+    await store(database, 5, "echo", "1.0.0", since_ms=9_999_999_999_999)
+    rest: list[list[str]] = []
+    while cursor is not None:
+        more, cursor = await page(gateway, limit=3, cursor=cursor)
+        rest.append([each["prediction_id"] for each in more])
+    assert [each["prediction_id"] for each in items] + sum(rest, []) == sorted(ids, reverse=True)
+
+
+async def test_filters_by_model_version_and_status_combine(gateway: Client, database: asyncpg.Connection) -> None:
+    good = await store(database, 5, "echo", "1.0.0")
+    bad = await store(database, 4, "echo", "1.0.0", "failed")
+    newer = await store(database, 3, "echo", "2.0.0")
+    other = await store(database, 2, "noop", "1.0.0", "expired")
+
+    async def shown(**query: str) -> list[str]:
+        return [each for ids in await walk(gateway, limit=2, **query) for each in ids]
+
+    assert await shown(model="echo") == sorted(good + bad + newer, reverse=True)
+    assert await shown(model="echo", version="1.0.0") == sorted(good + bad, reverse=True)
+    assert await shown(model="echo", version="1.0.0", status="failed") == sorted(bad, reverse=True)
+    assert await shown(model="echo", status="succeeded") == sorted(good + newer, reverse=True)
+    assert await shown(status="expired") == sorted(other, reverse=True)
+    assert await shown(status="cancelled") == []
+
+
+async def test_items_show_how_a_prediction_ended_but_not_what_was_asked(
+    gateway: Client, database: asyncpg.Connection
+) -> None:
+    (good,) = await store(database, 1, "echo", "1.0.0")
+    (bad,) = await store(database, 1, "echo", "2.0.0", "failed", since_ms=1)
+    items, _ = await page(gateway)
+    assert [each["prediction_id"] for each in items] == [good, bad]
+    assert items[0].pop("created_at") and items[1].pop("created_at") == "1970-01-01T00:00:00.001000+00:00"
+    common = {"model": "echo", "confidence": 0.5, "processing_time_ms": 7}
+    assert items == [
+        {"prediction_id": good, "version": "1.0.0", "status": "succeeded", "result": {"label": "GOOD"}, **common},
+        {"prediction_id": bad, "version": "2.0.0", "status": "failed", "result": None, **common},
+    ]
+
+
+@pytest.mark.parametrize(
+    "query", ["model=nobody", "model=echo&version=9.9.9", "model=%F0%9F%91%8B", "model='%20OR%201"]
+)
+async def test_the_history_of_an_unknown_model_is_404(gateway: Client, query: str) -> None:
+    answer = await gateway.get(f"{PREDICTIONS}?{query}")
+    assert answer.status == 404 and answer.content_type == "application/problem+json"
+
+
+async def test_the_history_of_an_inactive_version_is_shown(gateway: Client, database: asyncpg.Connection) -> None:
+    ids = await store(database, 2, "echo", "3.0.0")
+    assert await walk(gateway, model="echo", version="3.0.0") == [sorted(ids, reverse=True)]
+
+
+def test_no_query_counts_past_rows() -> None:
+    queries = [value for name, value in vars(history).items() if name.startswith("_") and "SELECT" in str(value)]
+    assert len(queries) >= 4
+    assert not any("OFFSET" in query.upper() for query in queries)
+
+
+# --- what the database does for a page -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def full(database: asyncpg.Connection, database_url: str) -> asyncpg.Connection:
+    """A history over two months, in partitions, with statistics."""
+    now = datetime.now(UTC)
+    pool = await Database.connect(PersisterSettings(database_url=database_url))
+    for partition in partitions_from(datetime(now.year - 1, 12, 1, tzinfo=UTC), 1):
+        await pool.make_partition(partition)
+    await pool.close()
+    starts = [first_id_of_month(now.year - 1, 12), first_id_of_month(now.year, 1)]
+    await database.execute(_FILL, [int.from_bytes(each.bytes[:6]) for each in starts])
+    await database.execute("ANALYZE predictions")
+    return database
+
+
+_FILL = """
+INSERT INTO predictions (id, model_version_id, input_data, output_data, created_at, status, completed_at)
+SELECT (lpad(to_hex(start + number * 1000), 12, '0') || '7000' || '8000' || lpad(to_hex(number), 12, '0'))::uuid,
+    v.id, '{}', CASE WHEN number % 400 = 0 THEN NULL ELSE '{}'::jsonb END, now(),
+    CASE WHEN number % 400 = 0 THEN 'failed' ELSE 'succeeded' END, now()
+FROM unnest($1::bigint[]) start CROSS JOIN generate_series(1, 6000) number
+JOIN LATERAL (
+    SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id
+    WHERE m.name || v.version = CASE
+        WHEN number % 1000 = 0 THEN 'noop1.0.0' WHEN number % 2 = 0 THEN 'echo1.0.0' ELSE 'echo2.0.0'
+    END
+) v ON true
+"""
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """All nodes of a plan."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+async def explain(database: asyncpg.Connection, query: str, *values: object) -> list[dict[str, Any]]:
+    """How the query was run: its scans of the indexes of predictions; there must be no other scan of the table."""
+    text = await database.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values)
+    plan = list(nodes(json.loads(text)[0]["Plan"]))
+    whole = [each for each in plan if each["Node Type"] == "Seq Scan" and "predictions" in each["Relation Name"]]
+    assert not whole, f"reads the whole table:\n{text}"
+    return [each for each in plan if "predictions" in each.get("Index Name", "")]
+
+
+async def version_ids(database: asyncpg.Connection, model: str) -> list[int]:
+    """The keys of a model's versions."""
+    return [row["id"] for row in await database.fetch(history._VERSION_IDS, model, None)]
+
+
+async def parents(database: asyncpg.Connection, scans: list[dict[str, Any]]) -> set[str]:
+    """The partitioned indexes of which these scans used the parts."""
+    rows = await database.fetch(
+        "SELECT inhparent::regclass::text AS parent FROM pg_inherits WHERE inhrelid::regclass::text = ANY($1)",
+        [each["Index Name"] for each in scans],
+    )
+    return {row["parent"] for row in rows}
+
+
+def rows_read(scans: list[dict[str, Any]]) -> float:
+    """Rows that were read, those thrown away by a filter too."""
+    return sum(float(each["Actual Rows"] + each.get("Rows Removed by Filter", 0)) for each in scans)
+
+
+@pytest.mark.parametrize("middle", [False, True], ids=["first page", "page in the middle"])
+async def test_a_page_of_everything_is_read_from_the_primary_key(full: asyncpg.Connection, middle: bool) -> None:
+    before = first_id_of_month(datetime.now(UTC).year, 1) if middle else NEWEST
+    scans = await explain(full, history._PAGE, before, None, 11)
+    assert await parents(full, scans) == {"predictions_pkey"}
+    assert rows_read(scans) <= 2 * 11 + 2
+
+
+async def test_a_page_of_a_rare_version_is_read_from_its_index(full: asyncpg.Connection) -> None:
+    (rare,) = await version_ids(full, "noop")
+    scans = await explain(full, history._page_of_versions(1), NEWEST, None, 11, rare)
+    assert await parents(full, scans) == {"predictions_by_version"}
+    assert rows_read(scans) <= 2 * 11 + 2
+
+
+async def test_a_page_of_a_model_reads_little_more_than_a_page_a_version(full: asyncpg.Connection) -> None:
+    ids = await version_ids(full, "echo")
+    assert len(ids) == 3  # two with half of all rows each, one with none
+    scans = await explain(full, history._page_of_versions(3), NEWEST, None, 11, *ids)
+    assert await parents(full, scans) <= {"predictions_by_version", "predictions_pkey"}
+    assert rows_read(scans) <= 150  # of 12,000
+
+
+async def test_what_went_wrong_is_read_from_the_partial_index(full: asyncpg.Connection) -> None:
+    scans = await explain(full, history._PAGE, NEWEST, "failed", 11)
+    assert await parents(full, scans) == {"predictions_unsuccessful"}
+    assert rows_read(scans) <= 2 * 11 + 2
+
+
+async def test_single_predictions_are_found_by_the_primary_key(full: asyncpg.Connection) -> None:
+    ids = [UUID(int=first_id_of_month(datetime.now(UTC).year, 1).int + number) for number in range(5)]
+    scans = await explain(full, history._FIND, ids)
+    assert await parents(full, scans) == {"predictions_pkey"}
