@@ -1,0 +1,233 @@
+"""Requests of one moment share one script call; nothing of one caller's fate touches another's."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from gateway.submissions import MAX_REQUESTS_A_CALL, Submissions
+from scripts.stack.ports import free_port
+from scripts.stack.redis import RedisServer, running_redis
+from shared.errors import StoreUnavailable
+from shared.ids import uuid7
+from shared.keys import Keys
+from shared.messages import decode_request
+from shared.publishing import Group, Limits, NewRequest, Publisher, Verdict
+from shared.redis_client import connect
+from shared.settings import Settings
+
+PLENTY = Limits(max_backlog=50_000, max_results=50_000, max_memory_percent=70)
+STREAM = ("echo", "2.0.0")
+
+
+class CountingPublisher(Publisher):
+    """A publisher that remembers how many groups went in each call."""
+
+    def __init__(self, redis: Redis, keys: Keys, limits: Limits = PLENTY) -> None:
+        super().__init__(redis, keys, "gateway-1", limits)
+        self.calls: list[int] = []
+
+    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Verdict]:
+        """Count and publish."""
+        self.calls.append(len(groups))
+        return await super().publish(model, version, groups)
+
+
+_numbers = itertools.count()
+
+
+def group(size: int = 1, wait: bool = False) -> list[NewRequest]:
+    """A group of new requests."""
+    return [
+        NewRequest(
+            uuid7(1_800_000_000_000 + next(_numbers), random.getrandbits(80)), b'{"text":"a"}', b"{}", 60_000, wait=wait
+        )
+        for _ in range(size)
+    ]
+
+
+@pytest.fixture
+def publisher(redis: Redis, keys: Keys) -> CountingPublisher:
+    """A publisher with room for everything."""
+    return CountingPublisher(redis, keys)
+
+
+@pytest.fixture
+async def submissions(publisher: CountingPublisher) -> Submissions:
+    """Submissions whose script is loaded already."""
+    submissions = Submissions(publisher)
+    assert await submissions.submit("noop", "1.0.0", group()) is Verdict.ACCEPTED
+    publisher.calls.clear()
+    return submissions
+
+
+async def entries(redis: Redis, keys: Keys) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """What is in the stream."""
+    found: Any = await redis.xrange(keys.requests(*STREAM))
+    return list(found)
+
+
+async def published(redis: Redis, keys: Keys) -> list[str]:
+    """The ids in the stream, in its order."""
+    return [decode_request(fields).id for _, fields in await entries(redis, keys)]
+
+
+async def states(redis: Redis, keys: Keys, groups: Sequence[Group]) -> int:
+    """How many of these predictions have a state."""
+    return int(await redis.exists(*(keys.prediction(each.id) for each in itertools.chain(*groups))))
+
+
+async def test_all_that_come_in_one_tick_go_in_one_call(
+    submissions: Submissions, publisher: CountingPublisher, redis: Redis, keys: Keys
+) -> None:
+    groups = [group() for _ in range(50)]
+    verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
+    assert verdicts == [Verdict.ACCEPTED] * 50
+    assert publisher.calls == [50]
+    assert await published(redis, keys) == [each[0].id for each in groups]
+
+
+@pytest.fixture(scope="module")
+def quiet_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis that nobody else talks to."""
+    with running_redis(tmp_path_factory.mktemp("quiet") / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+async def quiet(quiet_server: RedisServer) -> AsyncIterator[Redis]:
+    """A client of it."""
+    client = Redis.from_url(quiet_server.url, protocol=2)
+    yield client
+    await client.aclose()
+
+
+async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
+    submissions = Submissions(Publisher(quiet, keys, "gateway-1", PLENTY))
+    await submissions.submit(*STREAM, group())  # loads the script
+    await quiet.config_resetstat()
+    await asyncio.gather(*(submissions.submit(*STREAM, group()) for _ in range(64)))
+    statistics = await quiet.info("commandstats")
+    assert statistics["cmdstat_evalsha"]["calls"] == 1 and "cmdstat_eval" not in statistics
+    assert await quiet.xlen(keys.requests(*STREAM)) == 65
+
+
+async def test_a_redis_that_forgot_its_scripts_is_told_again(quiet: Redis, keys: Keys) -> None:
+    submissions = Submissions(Publisher(quiet, keys, "gateway-1", PLENTY))
+    await submissions.submit(*STREAM, group())
+    await quiet.script_flush()
+    assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+
+
+async def test_what_comes_during_a_call_goes_together_in_the_next(
+    submissions: Submissions, publisher: CountingPublisher
+) -> None:
+    first = asyncio.create_task(submissions.submit(*STREAM, group()))
+    while not publisher.calls:
+        await asyncio.sleep(0)
+    later = [asyncio.create_task(submissions.submit(*STREAM, group())) for _ in range(7)]
+    assert set(await asyncio.gather(first, *later)) == {Verdict.ACCEPTED}
+    assert publisher.calls == [1, 7]
+
+
+async def test_streams_do_not_wait_for_each_other(submissions: Submissions, publisher: CountingPublisher) -> None:
+    versions = ["1.0.0", "2.0.0"] * 5
+    await asyncio.gather(*(submissions.submit("echo", version, group()) for version in versions))
+    assert publisher.calls == [5, 5]
+
+
+async def test_a_call_is_bounded(submissions: Submissions, publisher: CountingPublisher) -> None:
+    size = MAX_REQUESTS_A_CALL // 2
+    await asyncio.gather(*(submissions.submit(*STREAM, group(size)) for _ in range(5)))
+    assert publisher.calls == [2, 2, 1]
+
+
+async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Keys) -> None:
+    publisher = CountingPublisher(redis, keys, Limits(max_backlog=5, max_results=10, max_memory_percent=70))
+    submissions = Submissions(publisher)
+    groups = [group(3), group(3), group(2), group(1)]
+    verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
+    assert verdicts == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED, Verdict.BACKLOG]
+    assert publisher.calls == [4]
+    assert await published(redis, keys) == [each.id for each in groups[0] + groups[2]]
+    assert await states(redis, keys, groups) == 5
+
+
+async def test_publishing_again_adds_nothing(publisher: CountingPublisher, redis: Redis, keys: Keys) -> None:
+    requests = group(3)
+    for _ in range(3):
+        assert await publisher.publish(*STREAM, [requests]) == [Verdict.ACCEPTED]
+    assert await publisher.publish(*STREAM, [requests, requests]) == [Verdict.ACCEPTED] * 2
+    assert await published(redis, keys) == [each.id for each in requests]
+
+
+async def test_a_caller_that_gives_up_takes_nobody_with_it(
+    submissions: Submissions, publisher: CountingPublisher, redis: Redis, keys: Keys
+) -> None:
+    groups = [group() for _ in range(5)]
+    tasks = [asyncio.create_task(submissions.submit(*STREAM, each)) for each in groups]
+    while not publisher.calls:
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(results[0], asyncio.CancelledError) and results[1:] == [Verdict.ACCEPTED] * 4
+    assert len(await published(redis, keys)) == 5  # its request was under way: it goes on
+    assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+
+
+async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path: Path, keys: Keys) -> None:
+    port = free_port()
+    redis = connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), retry_once=True)
+    submissions = Submissions(Publisher(redis, keys, "gateway-1", PLENTY))
+    groups = [group() for _ in range(10)]
+    results = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups), return_exceptions=True)
+    assert [type(each) for each in results] == [StoreUnavailable] * 10
+    with running_redis(tmp_path / "late", port=port):
+        assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+        assert await redis.xlen(keys.requests(*STREAM)) == 1
+        await redis.aclose()
+
+
+async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:
+    publisher = Publisher(quiet, keys, "gateway-1", Limits(10, 10, 70))
+    await publisher.publish(*STREAM, [group()])
+    await quiet.config_set("maxmemory", "1")
+    try:
+        assert await publisher.publish(*STREAM, [group(), group()]) == [Verdict.MEMORY] * 2
+    finally:
+        await quiet.config_set("maxmemory", "0")
+
+
+async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) -> None:
+    publisher = Publisher(redis, keys, "gateway-1", Limits(10, 2, 70))
+    for _ in range(2):
+        await redis.xadd(keys.results, {"a": "b"})
+    assert await publisher.publish(*STREAM, [group()]) == [Verdict.RESULTS]
+    assert not await redis.exists(keys.requests(*STREAM))
+
+
+async def test_an_entry_reads_as_the_contract_says(publisher: CountingPublisher, redis: Redis, keys: Keys) -> None:
+    new = NewRequest(group()[0].id, b'{"text":"a"}', b'{"labels":["x","y"]}', 1500, "me", "00-trace", wait=True)
+    await publisher.publish(*STREAM, [[new]])
+    ((entry, fields),) = await entries(redis, keys)
+    seconds, microseconds = await redis.time()
+    request = decode_request(fields)
+    assert (request.id, request.model, request.version, request.text) == (new.id, *STREAM, "a")
+    assert (request.options, request.principal, request.traceparent) == ({"labels": ["x", "y"]}, "me", "00-trace")
+    assert request.deadline_at - request.submitted_at == 1500
+    assert 0 <= seconds * 1000 + microseconds // 1000 - request.submitted_at < 60_000
+    state = await redis.hgetall(keys.prediction(new.id))
+    assert state == {
+        b"stream": keys.requests(*STREAM).encode(),
+        b"entry": entry,
+        b"attempt": b"0",
+        b"waiters": b"gateway-1",
+    }
+    assert await redis.ttl(keys.prediction(new.id)) == -1  # it stays until its row is committed

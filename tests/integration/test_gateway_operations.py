@@ -1,0 +1,366 @@
+"""What operators and tools look at: the document of the API, its pages, health, probes, metrics, models."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+
+from gateway.api import OPERATIONS
+from gateway.docs import _FILES
+from scripts.stack.ports import free_port
+from scripts.stack.redis import RedisServer, running_redis
+from shared.catalogue import Catalogue
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.workers import Heartbeat, WorkerDirectory
+from tests.gateways import Client, HandWorker, StartGateway, gateway_of
+from tests.waiting import eventually
+
+PREDICT = "/api/v1/predict"
+
+
+async def get(gateway: Client, path: str, status: int = 200) -> dict[str, Any]:
+    """A JSON answer with that status."""
+    answer = await gateway.get(path)
+    assert answer.status == status, await answer.text()
+    body: dict[str, Any] = await answer.json()
+    return body
+
+
+# --- OpenAPI and its page ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database_url() -> str:
+    """Most of this module needs no Postgres."""
+    return f"postgresql://nobody@127.0.0.1:{free_port()}/nothing"
+
+
+async def test_the_openapi_document_is_valid(gateway: Client) -> None:
+    document = await get(gateway, "/openapi.json")
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+
+
+async def test_the_openapi_document_has_every_route_of_the_api(gateway: Client) -> None:
+    assert gateway.app is not None
+    undocumented = {"/metrics", "/openapi.json"}  # not JSON of ours, and the document itself
+    routes = {
+        (route.method, route.resource.canonical)
+        for route in gateway.app.router.routes()
+        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith("/docs")
+    }
+    paths = (await get(gateway, "/openapi.json"))["paths"]
+    documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert documented == {(method, path) for method, path in routes if path not in undocumented}
+    assert documented == {(each.method, each.path) for each in OPERATIONS}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "statuses"),
+    [
+        ("post", "/api/v1/predict", {200, 202, 400, 404, 413, 415, 422, 500, 503, 504}),
+        ("post", "/api/v1/predict/batch", {200, 202, 400, 404, 413, 415, 422, 503}),
+        ("get", "/api/v1/predictions/{prediction_id}", {200, 404, 422, 503}),
+        ("get", "/api/v1/predictions", {200, 404, 422, 503}),
+        ("get", "/api/v1/models", {200, 503}),
+        ("get", "/api/v1/models/{name}", {200, 404, 503}),
+        ("get", "/health", {200, 503}),
+        ("get", "/livez", {200, 503}),
+        ("get", "/readyz", {200, 503}),
+    ],
+)
+async def test_each_operation_documents_what_it_answers(
+    gateway: Client, method: str, path: str, statuses: set[int]
+) -> None:
+    document = await get(gateway, "/openapi.json")
+    responses = document["paths"][path][method]["responses"]
+    assert {int(each) for each in responses} >= statuses
+    for status, response in responses.items():
+        problem = int(status) >= 400 and path.startswith("/api")
+        assert set(response["content"]) == {"application/problem+json" if problem else "application/json"}
+
+
+async def test_the_page_and_its_files_come_from_here(gateway: Client) -> None:
+    page = await gateway.get("/docs")
+    html = await page.text()
+    assert page.status == 200 and page.content_type == "text/html"
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert not re.search(r"(https?:)?//", html)
+    linked = re.findall(r'(?:src|href)="([^"]+)"', html)
+    assert set(linked) == {f"/docs/{name}" for name in (*_FILES, "start.js")}
+    for path in linked:
+        answer = await gateway.get(path)
+        assert answer.status == 200 and await answer.read()
+    assert 'url: "/openapi.json"' in await (await gateway.get("/docs/start.js")).text()
+
+
+# --- models and who serves them ------------------------------------------------------------------------------------
+
+
+async def test_models_are_listed_with_what_serves_them(
+    gateway: Client, redis: Redis, keys: Keys, worker: HandWorker
+) -> None:
+    models = (await get(gateway, "/api/v1/models"))["items"]
+    assert [each["name"] for each in models] == ["echo", "noop", "labels"]
+    await worker.stream.join()  # a consumer without a heartbeat is a dead worker's
+    echo = await get(gateway, "/api/v1/models/echo")
+    assert echo == models[0]
+    assert [(each["version"], each["is_default"], each["is_active"], each["workers"]) for each in echo["versions"]] == [
+        ("1.0.0", False, True, 0),
+        ("2.0.0", True, True, 0),
+        ("3.0.0", False, False, 0),
+    ]
+    await Heartbeat(redis, keys, "by-hand", 30).beat({"serves": "echo:2.0.0"})
+    echo = await get(gateway, "/api/v1/models/echo")
+    assert [each["workers"] for each in echo["versions"]] == [0, 1, 0]
+
+
+async def test_dead_workers_are_removed_once_they_hold_nothing(
+    gateway: Client, redis: Redis, keys: Keys, worker: HandWorker, catalogue: Catalogue
+) -> None:
+    served = catalogue.resolve("echo", None)
+    assert served is not None
+    directory = WorkerDirectory(redis, keys)
+    assert await directory.remove_dead(served) == 0  # there is no stream yet
+    await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
+    taken = await worker.take()
+    heartbeat = Heartbeat(redis, keys, "by-hand", 30)
+    await heartbeat.beat({"serves": "echo:2.0.0"})
+    assert await directory.remove_dead(served) == 0  # alive
+    await heartbeat.stop()
+    assert await directory.live([served]) == {"echo:2.0.0": 0}
+    assert await directory.remove_dead(served) == 0  # dead, but what it holds would be lost
+    await worker.finish(taken)
+    assert await directory.remove_dead(served) == 1
+
+
+# --- health and probes ---------------------------------------------------------------------------------------------
+
+
+async def serve_everything(redis: Redis, keys: Keys, catalogue: Catalogue) -> None:
+    """Have a live worker for all versions."""
+    for each in catalogue.served():
+        await HandWorker(redis, keys, each.model, each.version.version).stream.join()
+    await Heartbeat(redis, keys, "by-hand", 30).beat({"serves": "*"})
+
+
+class TestWithPostgres:
+    """With all there is."""
+
+    @pytest.fixture
+    def database_url(self, template_url: str) -> str:
+        """A database that exists."""
+        return template_url
+
+    @pytest.fixture
+    def template_url(self, postgres_server: Any) -> str:
+        """The server's maintenance database: it is only asked whether it answers."""
+        return str(postgres_server.url.rsplit("/", 1)[0] + "/postgres")
+
+    async def test_health_is_ok_when_everything_is_there_and_served(
+        self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
+    ) -> None:
+        await serve_everything(redis, keys, catalogue)
+        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": []}
+        assert await get(gateway, "/health") == expected
+
+    async def test_health_is_degraded_while_a_version_is_served_by_nobody(self, gateway: Client) -> None:
+        body = await get(gateway, "/health")
+        assert (body["status"], body["postgres"]) == ("degraded", "ok")
+        assert body["unserved"] == ["echo:1.0.0", "echo:2.0.0", "noop:1.0.0", "labels:1.0.0"]
+
+
+async def test_health_is_degraded_without_postgres(
+    gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
+) -> None:
+    await serve_everything(redis, keys, catalogue)
+    body = await get(gateway, "/health")
+    assert body == {"status": "degraded", "redis": "ok", "postgres": "unavailable", "unserved": []}
+
+
+async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    body = await get(gateway, "/health", 503)
+    assert (body["status"], body["redis"]) == ("unavailable", "unavailable")
+    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "Redis is away"}
+    assert await get(gateway, "/livez") == {"status": "ok"}
+
+
+async def test_readiness_follows_redis(start_gateway: StartGateway, tmp_path: Path) -> None:
+    async def status() -> int:
+        return (await gateway.get("/readyz")).status
+
+    async def red() -> bool:
+        return await status() == 503
+
+    async def green() -> bool:
+        return await status() == 200
+
+    with running_redis(tmp_path / "redis") as server:
+        gateway = await start_gateway(redis_url=server.url)
+        assert await status() == 200
+        server.kill()
+        await eventually(red, "not ready without Redis")
+        server.start()
+        await eventually(green, "ready again")
+        answer = await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
+        assert answer.status == 202
+
+
+async def test_what_waited_through_a_restart_of_redis_is_answered(
+    start_gateway: StartGateway, tmp_path: Path, keys: Keys
+) -> None:
+    server = RedisServer(tmp_path / "redis", free_port(), appendfsync="always")
+    server.start()
+    try:
+        gateway = await start_gateway(redis_url=server.url, recheck_interval_s=0.2)
+        asked = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
+        await eventually(lambda: gateway_of(gateway).waiters.count == 1, "it waits")
+        redis = Redis.from_url(server.url, protocol=2)
+        taken = await HandWorker(redis, keys).take()
+        await redis.aclose()
+        server.kill()
+        server.start()
+        redis = Redis.from_url(server.url, protocol=2)
+        assert await HandWorker(redis, keys).finish(taken) == [True]
+        await redis.aclose()
+        assert (await asked).status == 200
+    finally:
+        server.stop()
+
+
+async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Client) -> None:
+    assert gateway.app is not None
+    await gateway.app.shutdown()
+    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "stopping"}
+    assert await get(gateway, "/livez") == {"status": "ok"}  # it is not to be killed for that
+
+
+async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("gateway.app.Liveness", lambda timeout_s: Liveness(timeout_s, lambda: now))
+    gateway = await start_gateway(stall_timeout_s=30, recheck_interval_s=0.05)
+    assert await get(gateway, "/livez") == {"status": "ok"}
+    (recheck,) = [task for task in asyncio.all_tasks() if task.get_name() == "recheck"]
+    recheck.cancel()
+    await asyncio.wait([recheck])
+    now = 31.0
+
+    async def only_the_stalled_loop() -> bool:
+        answer = await gateway.get("/livez")
+        return answer.status == 503 and (await answer.json())["reason"] == "recheck has not moved for 31.0 s"
+
+    await eventually(only_the_stalled_loop, "the loop of hints moved on, the other did not")
+
+
+# --- metrics -------------------------------------------------------------------------------------------------------
+
+
+async def samples(gateway: Client) -> dict[tuple[str, ...], float]:
+    """All samples: name and label values, by the labels' names, to value."""
+    answer = await gateway.get("/metrics")
+    assert answer.status == 200 and answer.content_type == "text/plain"
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(await answer.text())
+        for sample in family.samples
+    }
+
+
+async def test_every_metric_of_a_gateway_is_exported(gateway: Client, redis: Redis, keys: Keys) -> None:
+    await gateway.get("/api/v1/predictions")  # Postgres is away: an error to count
+    found = {name for name, *_ in await samples(gateway)}
+    for name in (
+        "http_requests_total",
+        "http_request_duration_seconds_bucket",
+        "http_requests_in_flight",
+        "errors_total",
+        "models_active",
+        "workers_live",
+        "db_pool_connections",
+        "queue_depth",
+        "queue_pending",
+        "queue_oldest_age_seconds",
+        "redis_memory_bytes",
+        "build_info",
+    ):
+        assert f"millstream_{name}" in found, name
+
+
+async def test_the_queues_are_measured_by_their_logical_names(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, catalogue: Catalogue
+) -> None:
+    await gateway.post(f"{PREDICT}/batch?wait=0", json={"model": "echo", "texts": ["a", "b", "c"]})
+    await serve_everything(redis, keys, catalogue)
+    await worker.take(2)
+    await redis.xadd(keys.results, {"a": "b"})
+    await redis.xadd(keys.dead, {"a": "b"}, id="1-1")  # half a century ago
+    found = await samples(gateway)
+    stream = "requests/echo/2.0.0"
+    assert found["millstream_queue_depth", stream] == 3 and found["millstream_queue_pending", stream] == 2
+    assert 0 <= found["millstream_queue_oldest_age_seconds", stream] < 60
+    assert found["millstream_queue_depth", "results"] == 1 and found["millstream_queue_depth", "dead"] == 1
+    assert found["millstream_queue_oldest_age_seconds", "dead"] > 1e9
+    assert found["millstream_queue_depth", "requests/noop/1.0.0"] == 0
+    assert found["millstream_workers_live", "echo", "2.0.0"] == 1
+    assert found["millstream_models_active",] == 4
+    assert found["millstream_redis_memory_bytes", "used"] > 0
+    assert found["millstream_redis_memory_bytes", "limit"] == 512 * 1024 * 1024
+
+
+async def test_requests_are_counted_with_bounded_labels(gateway: Client) -> None:
+    before = await samples(gateway)
+    for number in range(3):
+        await gateway.post(PREDICT, json={"model": f"made-up-{number}", "text": "a"})
+        await gateway.get(f"/made/up/{number}")
+        await gateway.request("PROPFIND", f"/api/v1/predictions/{number}")
+        await gateway.get(f"/api/v1/predictions/made-up-{number}")
+        await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
+    after = await samples(gateway)
+
+    def counted(*labels: str) -> float:
+        name = ("millstream_http_requests_total", *labels)
+        return after[name] - before.get(name, 0)
+
+    assert counted(PREDICT, "POST", "unknown", "404") == 3
+    assert counted("unknown", "", "", "404") == 3
+    assert counted("unknown", "", "", "405") == 3
+    assert counted("/api/v1/predictions/{prediction_id}", "GET", "", "404") == 3
+    assert counted(PREDICT, "POST", "echo", "202") == 3
+    assert not [key for key in after if any("made-up" in label or "/made/" in label for label in key)]
+    duration = ("millstream_http_request_duration_seconds_count", PREDICT, "echo")
+    assert after[duration] - before.get(duration, 0) == 3
+
+
+async def test_refusals_are_counted_by_their_reason(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(max_backlog=1, max_batch_texts=1)
+    before = await samples(gateway)
+    for _ in range(3):
+        await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
+    name = ("millstream_errors_total", "gateway", "refused_backlog")
+    assert (await samples(gateway))[name] - before.get(name, 0) == 2
+
+
+async def test_a_client_that_leaves_is_counted_as_such_and_not_in_flight(gateway: Client, worker: HandWorker) -> None:
+    before = await samples(gateway)
+    asked = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
+    await worker.take()
+    asked.cancel()
+    await eventually(lambda: gateway_of(gateway).waiters.count == 0, "nobody waits")
+    name = ("millstream_http_requests_total", PREDICT, "POST", "echo", "499")
+    after = await samples(gateway)
+    assert after[name] - before.get(name, 0) == 1
+    assert after["millstream_http_requests_in_flight",] == before["millstream_http_requests_in_flight",] == 1
+
+
+async def test_metrics_are_answered_without_redis(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
+    assert ("millstream_errors_total", "gateway", "redis_unavailable") in await samples(gateway)
