@@ -1,0 +1,62 @@
+"""A finished prediction looks the same wherever it was found."""
+
+from __future__ import annotations
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.finished import from_hint, from_result
+from shared.ids import uuid7
+from shared.messages import Hint, Outcome, PredictionResult, Status
+
+ID = uuid7(1_700_000_000_123, 5)
+
+
+def outcomes() -> st.SearchStrategy[Outcome]:
+    """Any outcome."""
+    return st.builds(
+        Outcome,
+        status=st.sampled_from(sorted(set(Status) - {Status.QUEUED})),
+        result=st.none() | st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3).map(orjson.dumps),
+        confidence=st.none() | st.floats(0, 1),
+        processing_time_ms=st.integers(0, 10**9),
+        error=st.text(max_size=20),
+    )
+
+
+@given(outcome=outcomes())
+def test_a_hint_and_a_state_tell_the_same(outcome: Outcome) -> None:
+    hinted = from_hint(Hint(ID, 0, "echo", "1.0.0", outcome))
+    read = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
+    assert hinted is not None
+    assert read.input == b'{"text":"a"}' and read._replace(input=None) == hinted
+
+
+@given(outcome=outcomes())
+def test_a_body_is_json_and_complete(outcome: Outcome) -> None:
+    finished = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
+    body = orjson.loads(orjson.dumps(finished.body()))
+    assert body.pop("error", "") == outcome.error
+    assert body == {
+        "prediction_id": ID,
+        "model": "echo",
+        "version": "1.0.0",
+        "status": outcome.status.value,
+        "result": None if outcome.result is None else orjson.loads(outcome.result),
+        "confidence": outcome.confidence,
+        "processing_time_ms": outcome.processing_time_ms,
+        "created_at": "2023-11-14T22:13:20.123000+00:00",
+        "input": {"text": "a"},
+    }
+
+
+def test_a_hint_without_an_outcome_has_to_be_looked_up() -> None:
+    assert from_hint(Hint(ID)) is None
+
+
+def test_options_are_shown_where_there_were_any() -> None:
+    outcome = Outcome(Status.SUCCEEDED, b"{}")
+    result = PredictionResult(ID, "labels", "1.0.0", outcome, input=b'{"text":"a"}', options=b'{"labels":["x","y"]}')
+    assert from_result(result).body()["input"] is not None
+    assert orjson.loads(from_result(result).input or b"") == {"text": "a", "options": {"labels": ["x", "y"]}}

@@ -1,0 +1,107 @@
+"""Settings are checked one by one and against each other, and secrets stay secret."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from gateway.settings import GatewaySettings
+from inference_worker.settings import WorkerSettings
+from persister.settings import PersisterSettings
+from shared.errors import ConfigurationError
+from shared.settings import DatabaseSettings, Settings, load_settings
+
+ALL: list[type[Settings]] = [Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment without any of the settings."""
+    for kind in ALL:
+        for name in kind.model_fields:
+            monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_the_defaults_fit_each_other(kind: type[Settings]) -> None:
+    assert load_settings(kind).key_prefix == "millstream:"
+
+
+@pytest.mark.parametrize(
+    ("kind", "environment", "told"),
+    [
+        (Settings, {"READ_BLOCK_MS": "5000", "REDIS_TIMEOUT_MS": "5000"}, "READ_BLOCK_MS (5000) must be below"),
+        (Settings, {"CLAIM_INTERVAL_MS": "61000"}, "CLAIM_INTERVAL_MS (61000) must not exceed"),
+        (GatewaySettings, {"MAX_BATCH_TEXTS": "10", "MAX_BACKLOG": "9"}, "MAX_BATCH_TEXTS (10) must not exceed"),
+        (WorkerSettings, {"HEARTBEAT_TTL_S": "9", "HEARTBEAT_INTERVAL_S": "5"}, "HEARTBEAT_TTL_S must be at least"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    kind: type[Settings], environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(kind)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (Settings, "KEY_PREFIX", "with space"),
+        (Settings, "KEY_PREFIX", "p" * 65),
+        (Settings, "ENVIRONMENT", "moon"),
+        (Settings, "LOG_LEVEL", "LOUD"),
+        (Settings, "LOG_FORMAT", "xml"),
+        (Settings, "SHUTDOWN_GRACE_S", "0"),
+        (Settings, "REDIS_TIMEOUT_MS", "99"),
+        (Settings, "MAX_DELIVERIES", "0"),
+        (Settings, "VISIBILITY_TIMEOUT_MS", "299"),
+        (DatabaseSettings, "DATABASE_POOL_SIZE", "0"),
+        (GatewaySettings, "GATEWAY_PORT", "65536"),
+        (GatewaySettings, "GATEWAY_PORT", "http"),
+        (GatewaySettings, "DEFAULT_WAIT_S", "61"),
+        (GatewaySettings, "MAX_MEMORY_PERCENT", "101"),
+        (GatewaySettings, "MAX_BODY_BYTES", "999"),
+        (WorkerSettings, "WORKER_CPUS", "0"),
+        (PersisterSettings, "PERSIST_BATCH_SIZE", "0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_and_its_variable_named(
+    kind: type[Settings], name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=f"^{name}: "):
+        load_settings(kind)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_PORT", "")
+    assert load_settings(GatewaySettings).gateway_port == 8000
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_no_setting_shows_a_password(kind: type[Settings]) -> None:
+    urls: dict[str, Any] = {"redis_url": "redis://:hunter2@cache/0", "database_url": "postgresql://me:hunter2@db/x"}
+    settings = kind(**urls)
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+    assert settings.redis_url.get_secret_value() == urls["redis_url"]
+
+
+def test_a_wrong_secret_is_not_repeated_in_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@cache/0")
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(Settings)
+    assert "hunter2" not in str(caught.value) and "LOUD" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_setting_is_described_and_no_address_with_a_password_is_plain(kind: type[Settings]) -> None:
+    for name, field in kind.model_fields.items():
+        assert field.description, name
+        if name.endswith("_url"):
+            assert field.annotation is SecretStr, name
