@@ -75,7 +75,7 @@ async def test_requests_outlive_the_only_worker(start: Start, database: asyncpg.
     gateway = start("gateway")
     worker = start("inference_worker", WORKER_MODELS="echo")
     start("persister")
-    settings = {"WORKER_MODELS": "echo", "VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "200"}
+    settings: dict[str, Any] = {"WORKER_MODELS": "echo", "VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "200"}
     async with aiohttp.ClientSession(gateway.url) as session:
         slow = asyncio.create_task(predict(session, "slow one"))
         waiting = [asyncio.create_task(predict(session, f"text {number}")) for number in range(50)]

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from pydantic import SecretStr
 
 from inference_worker.engine import Engine
 from inference_worker.heartbeat import keep_heartbeat
@@ -23,6 +24,7 @@ from shared.messages import PredictionResult, Status, decode_result
 from shared.publishing import Publisher, Verdict
 from shared.redis_client import connect
 from shared.request_stream import RequestStream
+from shared.settings import Settings
 from shared.workers import Heartbeat, WorkerDirectory
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
@@ -55,31 +57,33 @@ class Recorder:
 Make = Callable[..., tuple[Lane, Recorder]]
 
 
-@pytest.fixture
-async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
-    """Make a lane of one worker; its tasks are stopped at the end by each test."""
-    clients = []
-
-    def make_lane(worker: str = "w1", limits: BatchLimits | None = None, **changes: Any) -> tuple[Lane, Recorder]:
-        settings = worker_settings(environment, **changes)
-        client = connect(settings)
-        clients.append(client)
-        task = Recorder()
-        version = Version(version=VERSION, artifact="none", batch=limits or BatchLimits(max_batch_size=4))
-        served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
-        request_stream = RequestStream(client, keys, MODEL, VERSION, worker)
-        lane = Lane(settings, served, request_stream, Engine(task, worker), Liveness(30), worker)
-        return lane, task
-
-    yield make_lane
-    for client in clients:
-        await client.aclose()
-
-
-def worker_settings(environment: dict[str, str], **changes: Any) -> WorkerSettings:
+def make_lane(
+    environment: dict[str, str], client: Redis, keys: Keys, worker: str = "w1", max_batch_size: int = 4, **changes: Any
+) -> tuple[Lane, Recorder]:
+    """A lane of one worker, and the task that it runs; `changes` are settings and batch limits."""
+    limits = BatchLimits(max_batch_size=max_batch_size, max_wait_ms=changes.pop("max_wait_ms", 0))
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     fast = {"read_block_ms": 20, "visibility_timeout_ms": 60_000, "claim_interval_ms": 50}
-    return WorkerSettings(**values, **{**fast, **changes})
+    settings = WorkerSettings(**values, **{**fast, **changes})
+    task = Recorder()
+    version = Version(version=VERSION, artifact="none", batch=limits)
+    served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
+    stream_of_worker = RequestStream(client, keys, MODEL, VERSION, worker)
+    return Lane(settings, served, stream_of_worker, Engine(task, worker), Liveness(30), worker), task
+
+
+@pytest.fixture
+async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
+    """Make lanes, each of a worker of its own."""
+    clients = []
+
+    def make_with_client(worker: str = "w1", **changes: Any) -> tuple[Lane, Recorder]:
+        clients.append(connect(Settings(redis_url=SecretStr(environment["REDIS_URL"]))))
+        return make_lane(environment, clients[-1], keys, worker, **changes)
+
+    yield make_with_client
+    for client in clients:
+        await client.aclose()
 
 
 class Running:
@@ -125,7 +129,7 @@ async def test_requests_are_computed_in_batches_of_like_length(redis: Redis, key
 
 
 async def test_an_unfilled_batch_waits_for_more(redis: Redis, keys: Keys, make: Make) -> None:
-    lane, task = make(limits=BatchLimits(max_batch_size=4, max_wait_ms=500))
+    lane, task = make(max_wait_ms=500)
     async with Running(lane):
         await publish(redis, keys, "a")
         await eventually(lambda: lane.in_hand == 1, "the first is read")
@@ -240,7 +244,7 @@ async def test_a_stop_finishes_the_batch_and_gives_the_next_back(redis: Redis, k
 
 
 async def test_a_stop_gives_back_the_batches_of_a_window_not_begun(redis: Redis, keys: Keys, make: Make) -> None:
-    lane, task = make(limits=BatchLimits(max_batch_size=2))
+    lane, task = make(max_batch_size=2)
     await publish(redis, keys, *"abcdefgh")
     task.go_on.clear()
     async with Running(lane) as running:

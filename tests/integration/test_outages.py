@@ -1,0 +1,196 @@
+"""Redis goes away under a worker and a persister: what is in hand is kept, what is not is left for others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from redis.exceptions import ResponseError
+
+from inference_worker.completion import Completion
+from persister.database import Database
+from persister.persister import Persister
+from persister.settings import PersisterSettings
+from scripts.stack.redis import RedisServer, running_redis
+from shared.catalogue import Catalogue, ServedVersion
+from shared.errors import StoreUnavailable
+from shared.keys import Keys
+from shared.liveness import Liveness
+from shared.messages import Outcome, Status, decode_request
+from shared.redis_client import connect
+from shared.request_stream import Finished, RequestStream
+from shared.result_stream import ResultStream
+from shared.settings import Settings
+from tests.integration.test_lane import Running, make_lane
+from tests.streams import MODEL, VERSION, Redis, finished, publish, results
+from tests.waiting import eventually
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the test may kill."""
+    with running_redis(tmp_path / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+async def client(fragile: RedisServer) -> AsyncIterator[Redis]:
+    made = connect(Settings(redis_url=SecretStr(fragile.url)))
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def served(catalogue: Catalogue) -> ServedVersion:
+    found = catalogue.resolve(MODEL, VERSION)
+    assert found is not None
+    return found
+
+
+async def test_a_lane_that_loses_redis_says_so_and_goes_on(
+    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+) -> None:
+    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys)
+    async with Running(lane):
+        await publish(client, keys, "before")
+        await eventually(lambda: task.batches == [["before"]] and lane.in_hand == 0, "it serves")
+        fragile.kill()
+        await eventually(lambda: lane.unavailable is not None, "it notices")
+        assert "redis cannot be reached" in str(lane.unavailable)
+        fragile.start()
+        await eventually(lambda: lane.unavailable is None, "it is back")
+        await publish(client, keys, "after")
+        await eventually(lambda: task.batches == [["before"], ["after"]], "it serves again")
+
+
+async def test_a_lane_stops_while_redis_is_away(
+    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+) -> None:
+    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys)
+    async with Running(lane):
+        await eventually(lambda: lane.unavailable is None, "it serves")
+        fragile.kill()
+        await eventually(lambda: lane.unavailable is not None, "it notices")
+    assert task.batches == []
+
+
+async def test_a_second_read_that_fails_does_not_lose_the_first(
+    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+) -> None:
+    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys, max_wait_ms=300)
+    async with Running(lane):
+        await publish(client, keys, "a")
+        await eventually(lambda: lane.in_hand == 1, "the first read")
+        fragile.kill()
+        await eventually(lambda: task.batches == [["a"]], "it is computed all the same")
+        fragile.start()
+        await eventually(lambda: lane.in_hand == 0, "and finished when Redis is back")
+    assert len(await results(client, keys)) == 1
+
+
+async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
+    fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
+) -> None:
+    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    await publish(client, keys, "a")
+    await stream.join()
+    (delivery,) = (await stream.read(1, 10)).deliveries
+    completion = Completion(stream, served, Liveness(30), 1000)
+    completion.hold([delivery])
+    fragile.kill()
+    await completion.renew()
+    assert completion.held == {delivery.entry}
+    await completion.give_back([delivery])
+    assert completion.held == set()
+    fragile.start()
+    assert (await client.xpending(stream.key, keys.WORKER_GROUP))["pending"] == 1
+
+
+async def test_completion_goes_on_until_redis_is_back_even_while_stopping(
+    fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
+) -> None:
+    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    await publish(client, keys, "a", "b")
+    await stream.join()
+    first, second = (await stream.read(2, 10)).deliveries
+    completion = Completion(stream, served, Liveness(30), 1000)
+    completion.hold([first, second])
+    stop = asyncio.Event()
+    stop.set()
+    fragile.kill()
+    finishing = asyncio.create_task(completion.finish([finished(first)], stop))
+    giving_up = asyncio.create_task(completion.dead_letter(second, "reason", "error", stop))
+    await eventually(lambda: completion.trouble not in (None, "starting"), "it notices")
+    fragile.start()
+    await asyncio.wait_for(asyncio.gather(finishing, giving_up), 20)
+    assert completion.held == set() and completion.trouble is None
+    assert [fields[b"status"] for fields in await results(client, keys)] == [b"succeeded", b"failed"]
+
+
+async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys, served: ServedVersion) -> None:
+    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    await publish(client, keys, "a")
+    await stream.join()
+    (delivery,) = (await stream.read(1, 10)).deliveries
+    completion = Completion(stream, served, Liveness(30), 1000)
+    never = asyncio.Event()
+    await completion.finish([finished(delivery, "first")], never)
+    late = Finished(delivery, decode_request(delivery.fields), Outcome(Status.FAILED, error="second"))
+    await completion.finish([late], never)
+    assert [fields[b"result"] for fields in await results(client, keys)] == [b'{"label":"first"}']
+
+
+async def test_a_persister_that_loses_redis_says_so_and_goes_on(
+    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+) -> None:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    settings = PersisterSettings(**{**values, "redis_url": fragile.url}, read_block_ms=20, claim_interval_ms=50)
+    database = await Database.connect(settings)
+    persister = Persister(settings, ResultStream(client, keys, "p1"), database, Liveness(30))
+    stop = asyncio.Event()
+    running = asyncio.create_task(persister.run(stop))
+    await eventually(lambda: persister.unavailable is None, "it runs")
+    fragile.kill()
+    await eventually(lambda: persister.unavailable is not None, "it notices")
+    fragile.start()
+    await eventually(lambda: persister.unavailable is None, "it is back")
+    fragile.kill()
+    await eventually(lambda: persister.unavailable is not None, "it notices again")
+    stop.set()
+    await asyncio.wait_for(running, 20)
+    await database.close()
+
+
+async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environment: dict[str, str]) -> None:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    settings = PersisterSettings(**values)
+    database = await Database.connect(settings)
+    await database.close()  # every call fails from here on
+    persister = Persister(settings, ResultStream(client, keys, "p1"), database, Liveness(30))
+    stop = asyncio.Event()
+    keeping = asyncio.create_task(persister.keep_partitions(stop))
+    with pytest.raises(StoreUnavailable):
+        await database.insert([])
+    stop.set()
+    await asyncio.wait_for(keeping, 5)
+
+
+async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis, keys: Keys) -> None:
+    requests = RequestStream(client, keys, MODEL, VERSION, "w1")
+    result_stream = ResultStream(client, keys, "p1")
+    await client.set(requests.key, "not a stream")
+    await client.set(keys.results, "not a stream")
+    for call in (
+        requests.read(1, 10),
+        requests.claim(1, 1),
+        requests.leave(),
+        result_stream.read(1, 10),
+        result_stream.claim(1, 1),
+        result_stream.leave(),
+    ):
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await call
