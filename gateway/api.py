@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway import health, models, predict, predictions, schemas
+from gateway import dead_letters, health, models, predict, predictions, schemas
 from gateway.edge import Handler
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
 from shared.messages import FINISHED
@@ -37,7 +37,7 @@ class Operation:
     path: str
     handler: Handler
     summary: str
-    answers: Mapping[int, type[BaseModel]]
+    answers: Mapping[int, type[BaseModel] | None]
     problems: Sequence[int] = ()
     body: type[BaseModel] | None = None
     parameters: Sequence[Parameter] = field(default_factory=tuple)
@@ -52,6 +52,12 @@ _WAIT = Parameter(
 _PREFER = Parameter(
     "Prefer", "header", "`respond-async` or `wait=S`; the query parameter wins", {"type": "string", "maxLength": 200}
 )
+_KEY = Parameter(
+    "Idempotency-Key",
+    "header",
+    "a key of the client's own: repeating the request with it makes nothing new, for a day",
+    {"type": "string", "minLength": 1, "maxLength": 255},
+)
 _TIMEOUT = Parameter(
     "timeout",
     "query",
@@ -59,16 +65,20 @@ _TIMEOUT = Parameter(
     {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S},
 )
 _ID = Parameter("prediction_id", "path", "the id that predict answered", {"type": "string", "format": "uuid"})
+_LETTER = Parameter(
+    "dead_letter_id", "path", "an id of the list of dead letters", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+)
 _NAME = Parameter("name", "path", "a model's name", {"type": "string", "minLength": 1})
+_LIMIT = Parameter(
+    "limit", "query", "items on a page", {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}
+)
 _FILTERS = (
     Parameter("model", "query", "only this model", {"type": "string", "minLength": 1, "maxLength": 100}),
     Parameter(
         "version", "query", "only this version; needs `model`", {"type": "string", "minLength": 1, "maxLength": 20}
     ),
     Parameter("status", "query", "only this status", {"type": "string", "enum": sorted(FINISHED)}),
-    Parameter(
-        "limit", "query", "predictions on a page", {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}
-    ),
+    _LIMIT,
     Parameter("cursor", "query", "`next_cursor` of the page before", {"type": "string", "format": "uuid"}),
 )
 
@@ -79,9 +89,9 @@ OPERATIONS: tuple[Operation, ...] = (
         predict.predict,
         "Predict on one text",
         {200: schemas.Prediction, 202: schemas.QueuedPrediction},
-        (400, 404, 413, 415, 422, 500, 503, 504),
+        (400, 404, 409, 413, 415, 422, 500, 503, 504),
         schemas.PredictRequest,
-        (_WAIT, _PREFER, _TIMEOUT),
+        (_WAIT, _PREFER, _TIMEOUT, _KEY),
     ),
     Operation(
         "POST",
@@ -89,9 +99,9 @@ OPERATIONS: tuple[Operation, ...] = (
         predict.predict_batch,
         "Predict on several texts",
         {200: schemas.PredictionBatch, 202: schemas.PredictionBatch},
-        (400, 404, 413, 415, 422, 503),
+        (400, 404, 409, 413, 415, 422, 503),
         schemas.BatchRequest,
-        (_WAIT, _PREFER, _TIMEOUT),
+        (_WAIT, _PREFER, _TIMEOUT, _KEY),
     ),
     Operation(
         "GET",
@@ -110,6 +120,38 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.PredictionPage},
         (404, 422, 503),
         parameters=_FILTERS,
+    ),
+    Operation(
+        "GET",
+        "/api/v1/dead-letters",
+        dead_letters.list_dead_letters,
+        "List what was given up on, newest first",
+        {200: schemas.DeadLetterPage},
+        (422, 503),
+        parameters=(
+            _LIMIT,
+            Parameter(
+                "cursor", "query", "`next_cursor` of the page before", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+            ),
+        ),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/dead-letters/{dead_letter_id}/replay",
+        dead_letters.replay_dead_letter,
+        "Try a dead letter again",
+        {202: schemas.Replayed},
+        (404, 409, 422, 503),
+        parameters=(_LETTER, _TIMEOUT),
+    ),
+    Operation(
+        "DELETE",
+        "/api/v1/dead-letters/{dead_letter_id}",
+        dead_letters.delete_dead_letter,
+        "Delete a dead letter",
+        {204: None},
+        (404, 503),
+        parameters=(_LETTER,),
     ),
     Operation("GET", "/api/v1/models", models.list_models, "List models", {200: schemas.ModelList}, (503,)),
     Operation(

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.api import OPERATIONS
 from gateway.docs import add_docs
+from gateway.drain import Drain
 from gateway.edge import edge
 from gateway.expiry import Expiry
 from gateway.health import metrics
@@ -21,12 +22,15 @@ from gateway.state import GATEWAY, Gateway
 from gateway.submissions import Submissions
 from gateway.waiting import Waiters
 from shared.catalogue import Catalogue
+from shared.dead_letters import DeadLetters
 from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.metrics import BUILD
 from shared.prediction_state import PredictionStates
 from shared.publishing import Limits, Publisher
+from shared.queue_depth import Flows
 from shared.redis_client import connect
+from shared.request_stream import RequestStream
 from shared.workers import WorkerDirectory
 
 
@@ -61,6 +65,7 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
     liveness = Liveness(settings.stall_timeout_s)
     states = PredictionStates(redis, keys, gateway_id)
     predictions = Predictions(states, history)
+    streams = [keys.requests(each.model, each.version.version) for each in catalogue.served()] + [keys.results]
     limits = Limits(settings.max_backlog, settings.max_results, settings.max_memory_percent)
     return Gateway(
         settings=settings,
@@ -69,7 +74,9 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
         redis=redis,
         history=history,
         predictions=predictions,
-        submissions=Submissions(Publisher(redis, keys, gateway_id, limits)),
+        submissions=Submissions(Publisher(redis, keys, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))),
+        dead_letters=DeadLetters(redis, keys),
+        drain=Drain(Flows(redis, streams), keys, limits, liveness),
         waiters=Waiters(states, predictions, liveness, settings.recheck_interval_s),
         workers=WorkerDirectory(redis, keys),
         liveness=liveness,
@@ -85,13 +92,22 @@ async def _connections(app: web.Application) -> AsyncIterator[None]:
 async def _loops(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     waiters = gateway.waiters
+    settings = gateway.settings
     expiry = Expiry(
-        gateway.redis, gateway.keys, gateway.catalogue.served(), gateway.liveness, gateway.settings.expiry_interval_s
+        [
+            RequestStream(gateway.redis, gateway.keys, each.model, each.version.version, "gateway")
+            for each in gateway.catalogue.served()
+        ],
+        gateway.liveness,
+        settings.expiry_interval_s,
+        gateway.dead_letters,
+        round(settings.dead_letter_days * 86_400_000),
     )
     tasks = [
         asyncio.create_task(waiters.listen(), name="hints"),
         asyncio.create_task(waiters.keep_rechecking(), name="recheck"),
         asyncio.create_task(expiry.keep_expiring(), name="expiry"),
+        asyncio.create_task(gateway.drain.keep_measuring(), name="drain"),
     ]
     yield
     for task in tasks:

@@ -10,14 +10,11 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-
-from shared.catalogue import ServedVersion
+from shared.dead_letters import DeadLetters
 from shared.errors import MalformedMessage, StoreUnavailable
-from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.messages import Outcome, Status, decode_request
-from shared.metrics import ERRORS, PREDICTIONS
+from shared.metrics import DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.request_stream import Delivery, Finished, RequestStream
 
 log = logging.getLogger(__name__)
@@ -26,16 +23,21 @@ _OLDEST = 100
 
 
 class Expiry:
-    """Looks at the oldest entries of every request stream."""
+    """Looks at the oldest entries of every request stream, and of the dead letters."""
 
     def __init__(
-        self, redis: Redis, keys: Keys, versions: Sequence[ServedVersion], liveness: Liveness, interval_s: float
+        self,
+        streams: Sequence[RequestStream],
+        liveness: Liveness,
+        interval_s: float,
+        dead_letters: DeadLetters,
+        keep_dead_letters_ms: int,
     ) -> None:
-        self._streams = [
-            RequestStream(redis, keys, each.model, each.version.version, consumer="gateway") for each in versions
-        ]
+        self._streams = streams
         self._liveness = liveness
         self._interval_s = interval_s
+        self._dead_letters = dead_letters
+        self._keep_dead_letters_ms = keep_dead_letters_ms
 
     async def keep_expiring(self) -> None:
         """Do it again and again, until cancelled."""
@@ -45,8 +47,21 @@ class Expiry:
             try:
                 for stream in self._streams:
                     await self.expire(stream)
+                await self.age_out()
             except StoreUnavailable as error:
                 ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+
+    async def age_out(self) -> int:
+        """Delete dead letters that were kept long enough; the answer counts them.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        aged = await self._dead_letters.age_out(self._keep_dead_letters_ms)
+        if aged:
+            DEAD_LETTERS.labels("dead", "aged_out").inc(aged)
+            log.warning("dead letters aged out", extra={"count": aged})
+        return aged
 
     async def expire(self, stream: RequestStream) -> int:
         """Expire what is past its deadline among the oldest entries; the answer counts them.

@@ -67,11 +67,15 @@ def _responses(operation: Operation) -> dict[str, Any]:
     return responses
 
 
-def _response(status: int, media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _response(status: int, media_type: str, schema: dict[str, Any] | None) -> dict[str, Any]:
+    if schema is None:
+        return {"description": HTTPStatus(status).phrase}
     return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
 
 
-def _answer(model: type[BaseModel]) -> dict[str, Any]:
+def _answer(model: type[BaseModel] | None) -> dict[str, Any] | None:
+    if model is None:
+        return None
     if model is StoredPrediction:
         return {"anyOf": [_reference(StoredPrediction), _reference(QueuedPrediction)]}
     return _reference(model)
@@ -84,7 +88,7 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     used: set[type[BaseModel]] = {Problem, QueuedPrediction}
     for each in operations:
-        used.update(each.answers.values())
+        used.update(model for model in each.answers.values() if model is not None)
         if each.body is not None:
             used.add(each.body)
     ordered = sorted(used, key=lambda model: model.__name__)

@@ -10,16 +10,18 @@ from aiohttp import web
 
 from gateway.bodies import read_body
 from gateway.finished import Finished
+from gateway.idempotency import conflict, fingerprint, key_of
 from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
 from gateway.state import GATEWAY, MODEL, Gateway
+from gateway.waiting import Expectation
 from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
 from shared.messages import Status
 from shared.metrics import ERRORS
 from shared.options import PredictOptions, option_error
-from shared.publishing import NewRequest, Verdict
+from shared.publishing import Group, NewRequest, Published, Verdict
 
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 _REFUSALS = {
@@ -39,7 +41,7 @@ async def predict(request: web.Request) -> web.Response:
     request[MODEL] = body.model
     served = _resolve(gateway, body.model, body.version, body.options)
     _check_length(gateway, body.text, ("body", "text"))
-    ((prediction_id, finished),) = await _submit(request, served, [body.text], body.options, wait)
+    ((prediction_id, finished),) = await _submit(request, served, body, [body.text], wait)
     if finished is None:
         return _accepted(prediction_id, wait)
     if finished.status is not Status.SUCCEEDED:
@@ -59,7 +61,7 @@ async def predict_batch(request: web.Request) -> web.Response:
         raise invalid([(("body", "texts"), f"must have at most {limit} texts, not {len(body.texts)}")])
     for index, text in enumerate(body.texts):
         _check_length(gateway, text, ("body", "texts", index))
-    answers = await _submit(request, served, body.texts, body.options, wait)
+    answers = await _submit(request, served, body, body.texts, wait)
     items = [
         {"prediction_id": prediction_id, "status": Status.QUEUED.value} if finished is None else finished.body()
         for prediction_id, finished in answers
@@ -69,48 +71,74 @@ async def predict_batch(request: web.Request) -> web.Response:
 
 
 async def _submit(
-    request: web.Request, served: ServedVersion, texts: Sequence[str], options: PredictOptions | None, wait: Wait
+    request: web.Request,
+    served: ServedVersion,
+    body: PredictRequest | BatchRequest,
+    texts: Sequence[str],
+    wait: Wait,
 ) -> list[tuple[str, Finished | None]]:
     """Publish one group and wait for all of it; for each its id, and its prediction if it finished in time.
 
     Raises:
-        ProblemError: 503 refused or Redis away.
+        ProblemError: 503 refused or Redis away, 409 an idempotency key used with another body.
     """
     gateway = request.app[GATEWAY]
     _check_capacity(gateway, len(texts))
-    new = _new_requests(request, texts, options, timeout_ms_of(request.query, gateway.settings.request_timeout_s), wait)
-    with gateway.waiters.expect([each.id for each in new] if wait.seconds else []) as expected:
-        try:
-            verdict = await gateway.submissions.submit(served.model, served.version.version, new)
-        except StoreUnavailable as error:
-            ERRORS.labels("gateway", "redis_unavailable").inc()
-            raise unavailable("queue-unavailable", "the queue cannot be reached; try again", _RETRY_AFTER_S) from error
-        if verdict is not Verdict.ACCEPTED:
-            ERRORS.labels("gateway", f"refused_{verdict}").inc()
-            raise unavailable("overloaded", f"{_REFUSALS[verdict]}; try again later", _RETRY_AFTER_S)
-        found = await expected.results(wait.seconds) if wait.seconds else [None] * len(new)
-    if wait.seconds and None in found:
-        found = await _look_once_more(gateway, new, found)
-    return [(each.id, finished) for each, finished in zip(new, found, strict=True)]
+    key = key_of(request.headers.get("Idempotency-Key"))
+    new = _new_requests(request, texts, body.options, wait)
+    group = Group(new, key, fingerprint(request.path, body) if key else "")
+    ids = [each.id for each in new]
+    with gateway.waiters.expect(ids if wait.seconds else []) as expected:
+        published = await _publish(gateway, served, group)
+        if not published.earlier:
+            return await _results(gateway, ids, expected, wait)
+    with gateway.waiters.expect(published.earlier if wait.seconds else []) as expected:
+        for each in await _finished(gateway, published.earlier):
+            expected.wake(each.id, each)
+        return await _results(gateway, published.earlier, expected, wait)
 
 
-async def _look_once_more(
-    gateway: Gateway, new: Sequence[NewRequest], found: Sequence[Finished | None]
-) -> list[Finished | None]:
-    """At the end of a wait: a hint may have been lost."""
-    missing = [each.id for each, finished in zip(new, found, strict=True) if finished is None]
-    late: dict[str, Finished] = {}
+async def _publish(gateway: Gateway, served: ServedVersion, group: Group) -> Published:
     try:
-        late = {each.id: each for each in await gateway.predictions.finished(missing)}
-    except StoreUnavailable as error:  # it was accepted all the same, and the client gets the id
+        published = await gateway.submissions.submit(served.model, served.version.version, group)
+    except StoreUnavailable as error:
+        ERRORS.labels("gateway", "redis_unavailable").inc()
+        raise unavailable("queue-unavailable", "the queue cannot be reached; try again", _RETRY_AFTER_S) from error
+    if published.verdict is Verdict.CONFLICT:
+        raise conflict(group.idempotency_key)
+    if published.verdict is not Verdict.ACCEPTED:
+        ERRORS.labels("gateway", f"refused_{published.verdict}").inc()
+        retry_after_s = gateway.drain.retry_after_s(served, published.verdict)
+        raise unavailable("overloaded", f"{_REFUSALS[published.verdict]}; try again later", retry_after_s)
+    return published
+
+
+async def _results(
+    gateway: Gateway, ids: Sequence[str], expected: Expectation, wait: Wait
+) -> list[tuple[str, Finished | None]]:
+    """Wait; at the end look once more for those without an answer, since a hint may have been lost."""
+    if not wait.seconds:
+        return [(each, None) for each in ids]
+    found = dict(zip(ids, await expected.results(wait.seconds), strict=True))
+    missing = [each for each, finished in found.items() if finished is None]
+    if missing:
+        found |= {each.id: each for each in await _finished(gateway, missing)}
+    return list(found.items())
+
+
+async def _finished(gateway: Gateway, ids: Sequence[str]) -> Sequence[Finished]:
+    try:
+        return await gateway.predictions.finished(ids)
+    except StoreUnavailable as error:  # they were accepted all the same, and the client gets the ids
         ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
-    return [finished or late.get(each.id) for each, finished in zip(new, found, strict=True)]
+        return ()
 
 
 def _new_requests(
-    request: web.Request, texts: Sequence[str], options: PredictOptions | None, timeout_ms: int, wait: Wait
+    request: web.Request, texts: Sequence[str], options: PredictOptions | None, wait: Wait
 ) -> list[NewRequest]:
     gateway = request.app[GATEWAY]
+    timeout_ms = timeout_ms_of(request.query, gateway.settings.request_timeout_s)
     encoded = _NO_OPTIONS if options is None else options.model_dump_json(exclude_unset=True).encode()
     traceparent = request.headers.get("traceparent", "")
     return [

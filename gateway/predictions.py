@@ -48,7 +48,7 @@ async def list_predictions(request: web.Request) -> web.Response:
     """Finished predictions, newest first, a page at a time."""
     gateway = request.app[GATEWAY]
     filters = _filters(request.query)
-    limit = _limit(request.query)
+    limit = limit_of(request.query)
     before = _cursor(request.query)
     try:
         found = await gateway.history.page(filters, before, limit + 1)
@@ -94,7 +94,12 @@ def _filters(query: Mapping[str, str]) -> Filters:
     return Filters(query.get("model"), query.get("version"), None if status is None else Status(status))
 
 
-def _limit(query: Mapping[str, str]) -> int:
+def limit_of(query: Mapping[str, str]) -> int:
+    """How many items a page may have.
+
+    Raises:
+        ProblemError: 422 where `limit` is not a whole number from 1 to 100.
+    """
     text = query.get("limit", str(_DEFAULT_LIMIT))
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= _MAX_LIMIT):
         raise invalid([(("query", "limit"), f"must be a whole number from 1 to {_MAX_LIMIT}")])

@@ -78,6 +78,37 @@ class PredictionPage(BaseModel):
     next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
 
 
+class DeadLetterInfo(BaseModel):
+    """A request or result that was given up on."""
+
+    dead_letter_id: str
+    source: str = Field(description="the stream it came from")
+    reason: str = Field(description="a short code", examples=["max_deliveries"])
+    error: str
+    deliveries: int
+    dead_at: datetime
+    prediction_id: UUID | None
+    model: str | None
+    version: str | None
+    attempt: int | None
+    replayable: bool = Field(description="whether its request can be read, and so tried again")
+
+
+class DeadLetterPage(BaseModel):
+    """One page of dead letters."""
+
+    items: list[DeadLetterInfo]
+    next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
+
+
+class Replayed(BaseModel):
+    """A prediction that is tried again."""
+
+    prediction_id: UUID
+    status: Status = Status.QUEUED
+    attempt: int = Field(description="which attempt this is; the first was 0")
+
+
 class ModelVersionInfo(BaseModel):
     """One version of a model."""
 

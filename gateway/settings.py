@@ -30,6 +30,8 @@ class GatewaySettings(DatabaseSettings):
     max_in_flight: int = Field(10_000, ge=1, description="predictions one gateway waits for before it refuses more")
     recheck_interval_s: float = Field(2, gt=0, le=60, description="how often states of waited-for predictions are read")
 
+    idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
+    dead_letter_days: float = Field(7, gt=0, le=3650, description="how long dead letters are kept")
     expiry_interval_s: float = Field(1, gt=0, le=60, description="how often unread requests past their deadline expire")
 
     @model_validator(mode="after")

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from aiohttp import web
 from redis.asyncio import Redis
 
+from gateway.drain import Drain
 from gateway.history import History
 from gateway.lookup import Predictions
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiting import Waiters
 from shared.catalogue import Catalogue
+from shared.dead_letters import DeadLetters
 from shared.ids import uuid7
 from shared.keys import Keys
 from shared.liveness import Liveness
@@ -36,6 +38,8 @@ class Gateway:
     history: History
     predictions: Predictions
     submissions: Submissions
+    drain: Drain
+    dead_letters: DeadLetters
     waiters: Waiters
     workers: WorkerDirectory
     liveness: Liveness

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from shared.publishing import Group, Publisher, Verdict
+from shared.publishing import Group, Published, Publisher
 
 MAX_REQUESTS_A_CALL = 500
 
 _Stream = tuple[str, str]
-_Waiting = tuple[Group, "asyncio.Future[Verdict]"]
+_Waiting = tuple[Group, "asyncio.Future[Published]"]
 
 
 class Submissions:
@@ -25,14 +25,14 @@ class Submissions:
         self._collected: dict[_Stream, list[_Waiting]] = {}
         self._calls: dict[_Stream, asyncio.Task[None]] = {}
 
-    async def submit(self, model: str, version: str, group: Group) -> Verdict:
+    async def submit(self, model: str, version: str, group: Group) -> Published:
         """Publish one group with whatever else there is. The publish goes on if the caller is cancelled.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full.
         """
         stream = (model, version)
-        future: asyncio.Future[Verdict] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Published] = asyncio.get_running_loop().create_future()
         self._collected.setdefault(stream, []).append((group, future))
         if stream not in self._calls:
             self._calls[stream] = asyncio.create_task(self._publish_collected(stream), name="publish")
@@ -49,15 +49,15 @@ class Submissions:
 
     async def _publish(self, stream: _Stream, waiting: Sequence[_Waiting]) -> None:
         try:
-            verdicts = await self._publisher.publish(*stream, [group for group, _ in waiting])
+            answers = await self._publisher.publish(*stream, [group for group, _ in waiting])
         except Exception as error:
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
             return
-        for (_, future), verdict in zip(waiting, verdicts, strict=True):
+        for (_, future), published in zip(waiting, answers, strict=True):
             if not future.done():
-                future.set_result(verdict)
+                future.set_result(published)
 
 
 def _parts(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
@@ -65,9 +65,9 @@ def _parts(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
     parts: list[list[_Waiting]] = []
     size = MAX_REQUESTS_A_CALL
     for each in waiting:
-        if size + len(each[0]) > MAX_REQUESTS_A_CALL:
+        if size + len(each[0].requests) > MAX_REQUESTS_A_CALL:
             parts.append([])
             size = 0
         parts[-1].append(each)
-        size += len(each[0])
+        size += len(each[0].requests)
     return parts

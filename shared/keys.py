@@ -36,6 +36,10 @@ class Keys:
         """Hash: the state of a prediction until it is in Postgres."""
         return f"{self.prefix}prediction:{prediction_id}"
 
+    def idempotency(self, principal: str, key: str) -> str:
+        """Hash with a TTL: what a caller's idempotency key stands for."""
+        return f"{self.prefix}idempotency:{principal}:{key}"
+
     def notify(self, gateway_id: str) -> str:
         """Pub/sub channel of hints to one gateway process."""
         return f"{self.prefix}notify:{gateway_id}"

@@ -106,6 +106,11 @@ def decode_request(fields: Fields) -> PredictionRequest:
     )
 
 
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """The text of a JSON object, as `input` and `options` hold it."""
+    return orjson.dumps(dict(value))
+
+
 OUTCOME_FIELDS = (
     "status",
     "result",

@@ -20,6 +20,7 @@ class Verdict(StrEnum):
     BACKLOG = "backlog"
     RESULTS = "results"
     MEMORY = "memory"
+    CONFLICT = "conflict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +44,59 @@ class NewRequest(NamedTuple):
     wait: bool = False
 
 
-Group = Sequence[NewRequest]
+class Group(NamedTuple):
+    """Requests that are accepted together or not at all.
+
+    Attributes:
+        idempotency_key: a caller's key: repeating it with the same body makes nothing new; '' for none.
+        fingerprint: a digest of the body; needed beside a key.
+    """
+
+    requests: Sequence[NewRequest]
+    idempotency_key: str = ""
+    fingerprint: str = ""
+
+
+class Published(NamedTuple):
+    """What became of a group; `earlier` has the ids that its idempotency key already stood for."""
+
+    verdict: Verdict
+    earlier: Sequence[str] = ()
+
+
+_ACCEPTED = Published(Verdict.ACCEPTED)
+_REFUSALS = frozenset(Verdict) - {Verdict.ACCEPTED}
 
 
 class Publisher:
     """Publishes groups of requests in the name of one gateway process."""
 
-    def __init__(self, redis: Redis, keys: Keys, gateway_id: str, limits: Limits) -> None:
+    def __init__(
+        self, redis: Redis, keys: Keys, gateway_id: str, limits: Limits, idempotency_ttl_ms: int = 86_400_000
+    ) -> None:
         self._keys = keys
-        self._gateway_id = gateway_id
-        self._limits = limits
         self._script = Script(redis, "publish")
+        self._settings = (
+            gateway_id,
+            limits.max_backlog,
+            limits.max_results,
+            limits.max_memory_percent,
+        )
+        self._ttl_ms = idempotency_ttl_ms
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Verdict]:
+    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
         """Accept or refuse each group as a whole, all in one script call. Idempotent by prediction id.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full; nothing is known of what was accepted.
         """
-        limits = self._limits
         keys = [self._keys.requests(model, version), self._keys.results]
-        args: list[str | bytes | int] = [
-            self._gateway_id,
-            limits.max_backlog,
-            limits.max_results,
-            limits.max_memory_percent,
-            model,
-            version,
-        ]
+        args: list[str | bytes | int] = [*self._settings, model, version, self._ttl_ms]
         for group in groups:
-            args.append(len(group))
-            for new in group:
+            args += (len(group.requests), group.fingerprint if group.idempotency_key else "")
+            if group.idempotency_key:
+                keys.append(self._keys.idempotency(group.requests[0].principal, group.idempotency_key))
+            for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
                 args += (
                     new.id,
@@ -84,4 +107,16 @@ class Publisher:
                     new.traceparent,
                     1 if new.wait else 0,
                 )
-        return [Verdict(verdict.decode()) for verdict in await self._script(keys, args)]
+        answers = await self._script(keys, args)
+        return [_published(answer, group) for answer, group in zip(answers, groups, strict=True)]
+
+
+def _published(answer: bytes, group: Group) -> Published:
+    if answer == b"accepted":
+        return _ACCEPTED
+    text = answer.decode()
+    if text in _REFUSALS:
+        return Published(Verdict(text))
+    ids = text.split(",")
+    mine = ids == [new.id for new in group.requests]  # a client library's retry of this very publish
+    return _ACCEPTED if mine else Published(Verdict.ACCEPTED, ids)

@@ -3,8 +3,9 @@ entries are deleted and each stream has one group. The group's lag is not used: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
@@ -62,3 +63,38 @@ async def sample(redis: Redis, streams: Mapping[str, str]) -> tuple[dict[str, De
         )
     memory = answers[1]
     return depths, Memory(used=memory["used_memory"], limit=memory["maxmemory"])
+
+
+class Flow(NamedTuple):
+    """A stream's length, and how many entries were ever added to it; None where Redis does not count them."""
+
+    length: int
+    added: int | None
+
+
+class Flows:
+    """Looks at the flow of several streams."""
+
+    def __init__(self, redis: Redis, streams: Sequence[str]) -> None:
+        self._redis = redis
+        self._streams = streams
+
+    async def look(self) -> dict[str, Flow]:
+        """The flow of each stream that exists, in one round trip.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for stream in self._streams:
+                    pipe.xinfo_stream(stream)
+                answers = await pipe.execute(raise_on_error=False)
+            for answer in answers:
+                if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                    raise answer
+        return {
+            stream: Flow(answer["length"], answer.get("entries-added"))
+            for stream, answer in zip(self._streams, answers, strict=True)
+            if not isinstance(answer, ResponseError)
+        }

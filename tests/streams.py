@@ -11,12 +11,13 @@ import orjson
 from shared.ids import uuid7
 from shared.keys import Keys
 from shared.messages import Outcome, Status, decode_request
-from shared.publishing import Limits, NewRequest, Publisher, Verdict
+from shared.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.request_stream import Delivery, Finished, RequestStream
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
 MODEL, VERSION = "echo", "1.0.0"
 LIMITS = Limits(max_backlog=1000, max_results=1000, max_memory_percent=100)
+ACCEPTED = Published(Verdict.ACCEPTED)
 _serial = iter(range(1_000_000))
 
 
@@ -30,7 +31,7 @@ async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wa
     """Publish requests; the answer has their ids."""
     requests = [new_request(text, wait=wait) for text in texts]
     publisher = Publisher(redis, keys, gateway, LIMITS)
-    assert await publisher.publish(MODEL, VERSION, [[each] for each in requests]) == [Verdict.ACCEPTED] * len(requests)
+    assert await publisher.publish(MODEL, VERSION, [Group([each]) for each in requests]) == [ACCEPTED] * len(requests)
     return [each.id for each in requests]
 
 

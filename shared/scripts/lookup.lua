@@ -11,6 +11,7 @@ if about[2] then
 end
 local waiters, gateway = about[3] or '', ARGV[1]
 if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',', 1, true) then
-  redis.call('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
+  -- at maxmemory this is refused: the gateway then finds the end when it looks again
+  redis.pcall('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
 end
 return {'queued', about[4] or '0'}

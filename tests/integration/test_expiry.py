@@ -6,17 +6,20 @@ import pytest
 
 from gateway.expiry import Expiry
 from shared.catalogue import Catalogue
+from shared.dead_letters import DeadLetters
 from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.messages import Status, decode_result
-from shared.publishing import Publisher
+from shared.publishing import Group, Publisher
+from shared.request_stream import RequestStream
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 
 
 @pytest.fixture
 def expiry(redis: Redis, keys: Keys, catalogue: Catalogue) -> Expiry:
-    return Expiry(redis, keys, catalogue.served(), Liveness(30), 1)
+    streams = [RequestStream(redis, keys, each.model, each.version.version, "gateway") for each in catalogue.served()]
+    return Expiry(streams, Liveness(30), 1, DeadLetters(redis, keys), 60_000)
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
@@ -24,9 +27,9 @@ async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, ex
     read, late, in_time = new_request("read", timeout_ms=1), new_request("late", timeout_ms=1), new_request("in time")
     requests = stream(redis, keys, "w1")
     await requests.join()
-    await publisher.publish(MODEL, VERSION, [[read]])
+    await publisher.publish(MODEL, VERSION, [Group([read])])
     assert len((await requests.read(1, 10)).deliveries) == 1
-    await publisher.publish(MODEL, VERSION, [[late], [in_time]])
+    await publisher.publish(MODEL, VERSION, [Group([late]), Group([in_time])])
 
     async def expired() -> bool:
         return await expiry.expire(requests) == 1

@@ -19,7 +19,7 @@ from shared.errors import StoreUnavailable
 from shared.ids import uuid7
 from shared.keys import Keys
 from shared.messages import decode_request
-from shared.publishing import Group, Limits, NewRequest, Publisher, Verdict
+from shared.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.redis_client import connect
 from shared.settings import Settings
 
@@ -34,7 +34,7 @@ class CountingPublisher(Publisher):
         super().__init__(redis, keys, "gateway-1", limits)
         self.calls: list[int] = []
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Verdict]:
+    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
         """Count and publish."""
         self.calls.append(len(groups))
         return await super().publish(model, version, groups)
@@ -43,14 +43,25 @@ class CountingPublisher(Publisher):
 _numbers = itertools.count()
 
 
-def group(size: int = 1, wait: bool = False) -> list[NewRequest]:
+def group(size: int = 1, wait: bool = False) -> Group:
     """A group of new requests."""
-    return [
-        NewRequest(
-            uuid7(1_800_000_000_000 + next(_numbers), random.getrandbits(80)), b'{"text":"a"}', b"{}", 60_000, wait=wait
-        )
-        for _ in range(size)
-    ]
+    return Group(
+        [
+            NewRequest(
+                uuid7(1_800_000_000_000 + next(_numbers), random.getrandbits(80)),
+                b'{"text":"a"}',
+                b"{}",
+                60_000,
+                wait=wait,
+            )
+            for _ in range(size)
+        ]
+    )
+
+
+def verdicts_of(published: Sequence[Published]) -> list[Verdict]:
+    """What became of each group."""
+    return [each.verdict for each in published]
 
 
 @pytest.fixture
@@ -63,7 +74,7 @@ def publisher(redis: Redis, keys: Keys) -> CountingPublisher:
 async def submissions(publisher: CountingPublisher) -> Submissions:
     """Submissions whose script is loaded already."""
     submissions = Submissions(publisher)
-    assert await submissions.submit("noop", "1.0.0", group()) is Verdict.ACCEPTED
+    assert (await submissions.submit("noop", "1.0.0", group())).verdict is Verdict.ACCEPTED
     publisher.calls.clear()
     return submissions
 
@@ -81,7 +92,7 @@ async def published(redis: Redis, keys: Keys) -> list[str]:
 
 async def states(redis: Redis, keys: Keys, groups: Sequence[Group]) -> int:
     """How many of these predictions have a state."""
-    return int(await redis.exists(*(keys.prediction(each.id) for each in itertools.chain(*groups))))
+    return int(await redis.exists(*(keys.prediction(each.id) for group in groups for each in group.requests)))
 
 
 async def test_all_that_come_in_one_tick_go_in_one_call(
@@ -89,9 +100,9 @@ async def test_all_that_come_in_one_tick_go_in_one_call(
 ) -> None:
     groups = [group() for _ in range(50)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
-    assert verdicts == [Verdict.ACCEPTED] * 50
+    assert verdicts_of(verdicts) == [Verdict.ACCEPTED] * 50
     assert publisher.calls == [50]
-    assert await published(redis, keys) == [each[0].id for each in groups]
+    assert await published(redis, keys) == [each.requests[0].id for each in groups]
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +134,7 @@ async def test_a_redis_that_forgot_its_scripts_is_told_again(quiet: Redis, keys:
     submissions = Submissions(Publisher(quiet, keys, "gateway-1", PLENTY))
     await submissions.submit(*STREAM, group())
     await quiet.script_flush()
-    assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+    assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
 
 
 async def test_what_comes_during_a_call_goes_together_in_the_next(
@@ -133,7 +144,7 @@ async def test_what_comes_during_a_call_goes_together_in_the_next(
     while not publisher.calls:
         await asyncio.sleep(0)
     later = [asyncio.create_task(submissions.submit(*STREAM, group())) for _ in range(7)]
-    assert set(await asyncio.gather(first, *later)) == {Verdict.ACCEPTED}
+    assert set(verdicts_of(await asyncio.gather(first, *later))) == {Verdict.ACCEPTED}
     assert publisher.calls == [1, 7]
 
 
@@ -154,18 +165,18 @@ async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Ke
     submissions = Submissions(publisher)
     groups = [group(3), group(3), group(2), group(1)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
-    assert verdicts == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED, Verdict.BACKLOG]
+    assert verdicts_of(verdicts) == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED, Verdict.BACKLOG]
     assert publisher.calls == [4]
-    assert await published(redis, keys) == [each.id for each in groups[0] + groups[2]]
+    assert await published(redis, keys) == [each.id for each in (*groups[0].requests, *groups[2].requests)]
     assert await states(redis, keys, groups) == 5
 
 
 async def test_publishing_again_adds_nothing(publisher: CountingPublisher, redis: Redis, keys: Keys) -> None:
     requests = group(3)
     for _ in range(3):
-        assert await publisher.publish(*STREAM, [requests]) == [Verdict.ACCEPTED]
-    assert await publisher.publish(*STREAM, [requests, requests]) == [Verdict.ACCEPTED] * 2
-    assert await published(redis, keys) == [each.id for each in requests]
+        assert verdicts_of(await publisher.publish(*STREAM, [requests])) == [Verdict.ACCEPTED]
+    assert verdicts_of(await publisher.publish(*STREAM, [requests, requests])) == [Verdict.ACCEPTED] * 2
+    assert await published(redis, keys) == [each.id for each in requests.requests]
 
 
 async def test_a_caller_that_gives_up_takes_nobody_with_it(
@@ -177,9 +188,9 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it(
         await asyncio.sleep(0)
     tasks[0].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert isinstance(results[0], asyncio.CancelledError) and results[1:] == [Verdict.ACCEPTED] * 4
+    assert isinstance(results[0], asyncio.CancelledError) and results[1:] == [Published(Verdict.ACCEPTED)] * 4
     assert len(await published(redis, keys)) == 5  # its request was under way: it goes on
-    assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+    assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
 
 
 async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path: Path, keys: Keys) -> None:
@@ -190,7 +201,7 @@ async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path
     results = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups), return_exceptions=True)
     assert [type(each) for each in results] == [StoreUnavailable] * 10
     with running_redis(tmp_path / "late", port=port):
-        assert await submissions.submit(*STREAM, group()) is Verdict.ACCEPTED
+        assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
         assert await redis.xlen(keys.requests(*STREAM)) == 1
         await redis.aclose()
 
@@ -200,7 +211,7 @@ async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> 
     await publisher.publish(*STREAM, [group()])
     await quiet.config_set("maxmemory", "1")
     try:
-        assert await publisher.publish(*STREAM, [group(), group()]) == [Verdict.MEMORY] * 2
+        assert verdicts_of(await publisher.publish(*STREAM, [group(), group()])) == [Verdict.MEMORY] * 2
     finally:
         await quiet.config_set("maxmemory", "0")
 
@@ -209,13 +220,15 @@ async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) ->
     publisher = Publisher(redis, keys, "gateway-1", Limits(10, 2, 70))
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
-    assert await publisher.publish(*STREAM, [group()]) == [Verdict.RESULTS]
+    assert verdicts_of(await publisher.publish(*STREAM, [group()])) == [Verdict.RESULTS]
     assert not await redis.exists(keys.requests(*STREAM))
 
 
 async def test_an_entry_reads_as_the_contract_says(publisher: CountingPublisher, redis: Redis, keys: Keys) -> None:
-    new = NewRequest(group()[0].id, b'{"text":"a"}', b'{"labels":["x","y"]}', 1500, "me", "00-trace", wait=True)
-    await publisher.publish(*STREAM, [[new]])
+    new = NewRequest(
+        group().requests[0].id, b'{"text":"a"}', b'{"labels":["x","y"]}', 1500, "me", "00-trace", wait=True
+    )
+    await publisher.publish(*STREAM, [Group([new])])
     ((entry, fields),) = await entries(redis, keys)
     seconds, microseconds = await redis.time()
     request = decode_request(fields)

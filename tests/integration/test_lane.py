@@ -21,12 +21,12 @@ from shared.catalogue import BatchLimits, ServedVersion, Version
 from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.messages import PredictionResult, Status, decode_result
-from shared.publishing import Publisher, Verdict
+from shared.publishing import Group, Publisher
 from shared.redis_client import connect
 from shared.request_stream import RequestStream
 from shared.settings import Settings
 from shared.workers import Heartbeat, WorkerDirectory
-from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
+from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
 
 
@@ -163,7 +163,7 @@ async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
 async def test_a_request_past_its_deadline_is_not_computed(redis: Redis, keys: Keys, make: Make) -> None:
     publisher = Publisher(redis, keys, "gw", LIMITS)
     late, in_time = new_request("late", timeout_ms=1), new_request("in time")
-    assert await publisher.publish(MODEL, VERSION, [[late], [in_time]]) == [Verdict.ACCEPTED] * 2
+    assert await publisher.publish(MODEL, VERSION, [Group([late]), Group([in_time])]) == [ACCEPTED] * 2
 
     async def deadline_passed() -> bool:
         seconds, microseconds = await redis.time()

@@ -10,11 +10,11 @@ from shared.errors import StoreUnavailable
 from shared.keys import Keys
 from shared.messages import Outcome, PredictionResult, Status, decode_hints, decode_request, decode_result
 from shared.prediction_state import PredictionStates, Queued
-from shared.publishing import Limits, Publisher, Verdict
+from shared.publishing import Group, Limits, Published, Publisher, Verdict
 from shared.redis_client import connect
 from shared.request_stream import Delivery, Finished
 from shared.settings import Settings
-from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
+from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
 
 
 async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys) -> None:
@@ -255,15 +255,15 @@ async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Key
     publisher = Publisher(redis, keys, "gw", LIMITS)
     request = new_request()
     for _ in range(3):
-        assert await publisher.publish(MODEL, VERSION, [[request]]) == [Verdict.ACCEPTED]
+        assert await publisher.publish(MODEL, VERSION, [Group([request])]) == [ACCEPTED]
     assert await redis.xlen(keys.requests(MODEL, VERSION)) == 1
 
 
 async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:
     publisher = Publisher(redis, keys, "gw", Limits(max_backlog=3, max_results=10, max_memory_percent=100))
     fits, too_many, fits_too = [[new_request() for _ in range(count)] for count in (2, 2, 1)]
-    verdicts = await publisher.publish(MODEL, VERSION, [fits, too_many, fits_too])
-    assert verdicts == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
+    published = await publisher.publish(MODEL, VERSION, [Group(fits), Group(too_many), Group(fits_too)])
+    assert [each.verdict for each in published] == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
     assert await redis.xlen(keys.requests(MODEL, VERSION)) == 3
     assert await redis.exists(*(keys.prediction(each.id) for each in too_many)) == 0
     assert await redis.exists(*(keys.prediction(each.id) for each in [*fits, *fits_too])) == 3
@@ -273,7 +273,7 @@ async def test_results_that_nobody_stores_stop_the_accepting(redis: Redis, keys:
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
     publisher = Publisher(redis, keys, "gw", Limits(max_backlog=10, max_results=2, max_memory_percent=100))
-    assert await publisher.publish(MODEL, VERSION, [[new_request()]]) == [Verdict.RESULTS]
+    assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(Verdict.RESULTS)]
     assert await redis.exists(keys.requests(MODEL, VERSION)) == 0
 
 
