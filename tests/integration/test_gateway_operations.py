@@ -237,6 +237,23 @@ async def test_what_waited_through_a_restart_of_redis_is_answered(
         server.stop()
 
 
+async def test_who_waits_when_redis_goes_away_gets_the_id(start_gateway: StartGateway, tmp_path: Path) -> None:
+    with running_redis(tmp_path / "redis") as server:
+        gateway = await start_gateway(redis_url=server.url)
+        asked = asyncio.create_task(gateway.post(f"{PREDICT}?wait=1", json={"model": "echo", "text": "a"}))
+        redis = Redis.from_url(server.url, protocol=2)
+        await eventually(lambda: has_entries(redis, gateway_of(gateway).keys.requests("echo", "2.0.0")), "accepted")
+        await redis.aclose()
+        server.kill()
+        answer = await asked
+        assert answer.status == 202 and answer.headers["Location"]
+
+
+async def has_entries(redis: Redis, stream: str) -> bool:
+    """Whether there is something in the stream."""
+    return int(await redis.xlen(stream)) > 0
+
+
 async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Client) -> None:
     assert gateway.app is not None
     await gateway.app.shutdown()
