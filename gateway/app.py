@@ -22,6 +22,7 @@ from gateway.submissions import Submissions
 from gateway.waiting import Waiters
 from shared.catalogue import Catalogue
 from shared.keys import Keys
+from shared.lifecycle import cancel_until_ended
 from shared.liveness import Liveness
 from shared.metrics import BUILD
 from shared.prediction_state import PredictionStates
@@ -94,9 +95,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         asyncio.create_task(expiry.keep_expiring(), name="expiry"),
     ]
     yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_until_ended(tasks)
 
 
 async def _answer_waiters(app: web.Application) -> None:

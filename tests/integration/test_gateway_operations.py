@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from gateway.api import OPERATIONS
+from gateway.app import make_app
 from gateway.docs import _FILES
+from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
 from shared.catalogue import Catalogue
@@ -252,6 +255,19 @@ async def test_who_waits_when_redis_goes_away_gets_the_id(start_gateway: StartGa
 async def has_entries(redis: Redis, stream: str) -> bool:
     """Whether there is something in the stream."""
     return int(await redis.xlen(stream)) > 0
+
+
+async def test_a_gateway_can_be_stopped_while_it_connects(
+    redis_server: RedisServer, database_url: str, keys: Keys, catalogue: Catalogue
+) -> None:
+    stores: dict[str, Any] = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
+    for steps in range(40):
+        runner = web.AppRunner(make_app(GatewaySettings(**stores), catalogue))
+        await runner.setup()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await runner.cleanup()
 
 
 async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Client) -> None:
