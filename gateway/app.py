@@ -24,6 +24,7 @@ from gateway.waiting import Waiters
 from shared.catalogue import Catalogue
 from shared.dead_letters import DeadLetters
 from shared.keys import Keys
+from shared.lifecycle import cancel_until_ended
 from shared.liveness import Liveness
 from shared.metrics import BUILD
 from shared.prediction_state import PredictionStates
@@ -110,9 +111,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         asyncio.create_task(gateway.drain.keep_measuring(), name="drain"),
     ]
     yield
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_until_ended(tasks)
 
 
 async def _answer_waiters(app: web.Application) -> None:

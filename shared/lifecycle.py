@@ -11,10 +11,12 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+_CANCEL_AGAIN_S = 0.1
 
 
 def calm_garbage_collector() -> None:
@@ -53,9 +55,20 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
         for task in late:
             log.warning("a task did not end in time", extra={"task_name": task.get_name(), "grace_s": grace_s})
     finally:
-        for task in {*running, stopping}:
-            task.cancel()
-        results = await asyncio.gather(*running, stopping, return_exceptions=True)
+        results = await cancel_until_ended([*running, stopping])
     for result in results:
         if isinstance(result, Exception):
             raise result
+
+
+async def cancel_until_ended(tasks: Collection[asyncio.Task[Any]]) -> list[Any]:
+    """Cancel tasks and wait for them; the answer is what they returned or raised.
+
+    One cancellation may not be enough: redis-py swallows one that arrives while it connects, and a process whose
+    cancelled loop goes on never ends.
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
+    return await asyncio.gather(*tasks, return_exceptions=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -139,6 +141,25 @@ async def test_without_redis_the_gateway_lives_and_answers_503(start: Start) -> 
         for path, status in (("/health", 503), ("/readyz", 503), ("/livez", 200)):
             async with session.get(path) as answer:
                 assert answer.status == status
+
+
+def test_a_gateway_that_cannot_start_says_why_and_leaves(
+    start: Start, environment: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = start("gateway", ready=False, READ_BLOCK_MS="9000")
+    assert wrong.process.wait(20) == 2
+    assert "READ_BLOCK_MS (9000) must be below" in wrong.log.read_text(encoding="utf-8")
+    lost = start("gateway", ready=False, MODEL_CATALOGUE=str(tmp_path / "nothing.toml"))
+    assert lost.process.wait(20) == 2
+    assert "cannot read the model catalogue" in lost.log.read_text(encoding="utf-8")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        second = Service("gateway", port, {**environment, "GATEWAY_PORT": str(port)}, tmp_path / "second.log")
+        try:
+            assert second.process.wait(20) == 1
+        finally:
+            second.stop()
+        assert "cannot listen on 127.0.0.1" in second.log.read_text(encoding="utf-8")
 
 
 async def answers(service: Service) -> bool:

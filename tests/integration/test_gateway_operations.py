@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from gateway.api import OPERATIONS
+from gateway.app import make_app
 from gateway.docs import _FILES
+from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
 from shared.catalogue import Catalogue
@@ -235,6 +238,36 @@ async def test_what_waited_through_a_restart_of_redis_is_answered(
         assert (await asked).status == 200
     finally:
         server.stop()
+
+
+async def test_who_waits_when_redis_goes_away_gets_the_id(start_gateway: StartGateway, tmp_path: Path) -> None:
+    with running_redis(tmp_path / "redis") as server:
+        gateway = await start_gateway(redis_url=server.url)
+        asked = asyncio.create_task(gateway.post(f"{PREDICT}?wait=1", json={"model": "echo", "text": "a"}))
+        redis = Redis.from_url(server.url, protocol=2)
+        await eventually(lambda: has_entries(redis, gateway_of(gateway).keys.requests("echo", "2.0.0")), "accepted")
+        await redis.aclose()
+        server.kill()
+        answer = await asked
+        assert answer.status == 202 and answer.headers["Location"]
+
+
+async def has_entries(redis: Redis, stream: str) -> bool:
+    """Whether there is something in the stream."""
+    return int(await redis.xlen(stream)) > 0
+
+
+async def test_a_gateway_can_be_stopped_while_it_connects(
+    redis_server: RedisServer, database_url: str, keys: Keys, catalogue: Catalogue
+) -> None:
+    stores: dict[str, Any] = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
+    for steps in range(40):
+        runner = web.AppRunner(make_app(GatewaySettings(**stores), catalogue))
+        await runner.setup()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            await runner.cleanup()
 
 
 async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Client) -> None:

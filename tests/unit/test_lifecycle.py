@@ -90,6 +90,23 @@ async def test_a_task_that_fails_while_it_stops_is_an_error_still() -> None:
         await run_tasks({"late": fails_late()}, stop, GRACE_S)
 
 
+async def test_a_task_that_swallows_a_cancellation_is_ended_all_the_same() -> None:
+    stop, ended = asyncio.Event(), list[str]()
+
+    async def stubborn() -> None:
+        for _ in range(2):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                ended.append("swallowed")
+        await asyncio.Event().wait()
+
+    stop.set()
+    async with asyncio.timeout(GRACE_S):
+        await run_tasks({"stubborn": stubborn()}, stop, 0.01)
+    assert ended == ["swallowed"] * 2
+
+
 async def test_being_cancelled_leaves_no_task_behind() -> None:
     stop, ended = asyncio.Event(), list[str]()
     running = asyncio.create_task(run_tasks({"stuck": forever(ended)}, stop, GRACE_S))
