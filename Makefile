@@ -40,6 +40,21 @@ migrate: ## migrate the database and sync the model catalogue into it
 $(PASSED_ON):
 	@$(MAKE) $@-$(CHOSEN)
 
+GATEWAY_URL ?= http://localhost:$(or $(GATEWAY_PORT),8000)
+DEAD_LETTERS := $(GATEWAY_URL)/api/v1/dead-letters
+ASK := curl --silent --show-error --write-out '\n'
+
+.PHONY: dead-letters replay delete-dead-letter
+dead-letters: ## what was given up on, newest first
+	@$(ASK) '$(DEAD_LETTERS)'
+replay: need-id ## try a dead letter again: make replay ID=…
+	@$(ASK) -X POST '$(DEAD_LETTERS)/$(ID)/replay'
+delete-dead-letter: need-id ## delete one: make delete-dead-letter ID=…
+	@$(ASK) -X DELETE '$(DEAD_LETTERS)/$(ID)'
+.PHONY: need-id
+need-id:
+	@test -n '$(ID)' || { echo "name the dead letter, as in: make replay ID=1764000000000-0 (make dead-letters lists them)" >&2; exit 1; }
+
 .PHONY: env
 env: check-python ## make .env with a fresh password, where there is none
 	@$(PYTHON) -m scripts.stack.dotenv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from gateway.problems import ProblemError, invalid_body
+from gateway.state import GATEWAY
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -17,7 +19,7 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
     """The request's body as a model.
 
     Raises:
-        ProblemError: 415 not JSON by its content type, 400 malformed JSON, 422 an invalid field.
+        ProblemError: 415 not JSON by its content type, 400 malformed JSON, 408 too slow, 422 an invalid field.
         web.HTTPRequestEntityTooLarge: longer than the limit.
     """
     if request.content_type != "application/json":
@@ -37,8 +39,13 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
 
 
 async def _bytes(request: web.Request) -> bytes:
+    limit_s = request.app[GATEWAY].settings.body_timeout_s
     try:
-        return await request.read()
+        async with asyncio.timeout(limit_s):
+            return await request.read()
+    except TimeoutError:
+        detail = f"the body did not arrive within {limit_s:g} s"
+        raise ProblemError(408, "body-too-slow", detail, headers={"Connection": "close"}) from None
     except web.RequestPayloadError:
         raise ProblemError(400, "malformed-body", "the body is not what its content-encoding says") from None
 
@@ -48,7 +55,11 @@ def _second_look(raw: bytes, kind: type[Body]) -> Body:
     try:
         parsed = json.loads(raw.decode())  # of bytes it would guess the encoding; JSON has one
     except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, json.JSONDecodeError) else "it is not UTF-8, or nested too deeply"
+        reason = (
+            str(error)
+            if isinstance(error, json.JSONDecodeError)
+            else "it is not UTF-8, nested too deeply, or has a number of thousands of digits"
+        )
         raise ProblemError(400, "malformed-json", f"the body is not valid JSON: {reason}") from None
     try:
         return kind.model_validate(parsed)

@@ -15,6 +15,7 @@ TITLES = {
     400: "Malformed request",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     409: "Conflict",
     413: "Body too large",
     415: "Unsupported media type",
@@ -96,6 +97,7 @@ def of_http_error(error: web.HTTPException, max_body_bytes: int) -> ProblemError
     details = {
         404: "there is nothing at this path; see /docs",
         405: f"this path takes {error.headers.get('Allow', 'other methods')}",
+        408: "Request timeout",
         409: "Conflict",
         413: f"the body is longer than {max_body_bytes} bytes; send less, or several requests",
     }

@@ -22,6 +22,7 @@ class GatewaySettings(DatabaseSettings):
         3600, gt=0, le=MAX_TIMEOUT_S, description="seconds until a request not yet computed expires"
     )
     max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="longest request body")
+    body_timeout_s: float = Field(30, gt=0, le=600, description="longest wait for a request's body")
     max_text_chars: int = Field(50_000, ge=1, le=10_000_000, description="longest text")
     max_batch_texts: int = Field(256, ge=1, le=1000, description="most texts of one batch request")
     max_backlog: int = Field(50_000, ge=1, description="entries in one version's stream before requests are refused")
