@@ -20,6 +20,7 @@ MODEL_LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "accele
 MODEL_CODE = ("inference_worker/tasks/", "models/")
 
 REDIS_MODULES = (
+    "shared/dead_letters.py",
     "shared/prediction_state.py",
     "shared/publishing.py",
     "shared/queue_depth.py",
@@ -30,7 +31,7 @@ REDIS_MODULES = (
     "scripts/stack/streams.py",
 )
 # These hold the client and pass it on: they may name its type, and nothing else of the library.
-REDIS_HOLDERS = ("gateway/expiry.py", "gateway/state.py")
+REDIS_HOLDERS = ("gateway/state.py",)
 REDIS_TYPE = ("redis.asyncio", "redis.asyncio.Redis")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
@@ -39,6 +40,7 @@ DATABASE_MODULES = ("gateway/history.py", "persister/database.py", "migrations/"
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
     "gateway/finished.py",
+    "gateway/idempotency.py",
     "gateway/openapi.py",
     "gateway/preferences.py",
     "gateway/schemas.py",
