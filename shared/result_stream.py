@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from shared.keys import Keys
 from shared.messages import readable
-from shared.redis_client import Script, ensure_group, is_missing_group, redis_errors
+from shared.redis_client import Script, is_missing_group, redis_errors
 from shared.request_stream import Delivery, claimed_delivery
 
 
@@ -33,13 +33,14 @@ class ResultStream:
         self._keys = keys
         self._consumer = consumer
         self._group = keys.PERSISTER_GROUP
+        self._join = Script(redis, "join")
         self._claim = Script(redis, "claim")
         self._persisted = Script(redis, "persisted")
         self._remove = Script(redis, "remove_consumer")
 
     async def join(self) -> None:
         """Create the stream and its group."""
-        await ensure_group(self._redis, self.key, self._group)
+        await self._join([self.key], [self._group, ""])
 
     async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
         """Up to `count` results nobody has read yet; waits at most `block_ms` for the first; never cancelled.
