@@ -28,7 +28,8 @@ class Gateway:
     """One gateway process.
 
     Attributes:
-        closing: it was told to stop: it answers those that wait and takes no more.
+        draining: it was told to stop: `/readyz` says so, and it goes on for a moment, until the balancer knows.
+        closing: it takes no more, and answers those that wait.
     """
 
     settings: GatewaySettings
@@ -43,6 +44,7 @@ class Gateway:
     waiters: Waiters
     workers: WorkerDirectory
     liveness: Liveness
+    draining: bool = False
     closing: bool = False
 
     @staticmethod

@@ -1,7 +1,7 @@
 """A small TCP balancer for tests: what stands before two gateways while one of them is replaced.
 
-It asks `/readyz` like a real one and sends new connections to backends that are ready. One request goes on one
-connection (`Connection: close` by the client), so that the balancing is by request.
+One request goes on one connection (`Connection: close` by the client), so that the balancing is by request. Tests add
+and remove the ports of gateways, as an orchestrator does with endpoints.
 """
 
 from __future__ import annotations
@@ -35,14 +35,13 @@ class Balancer:
             writer.close()
             return
         upstream, downstream = backend
-        sending = asyncio.create_task(_copy(reader, downstream))
-        try:
-            await _copy(upstream, writer)
-        finally:
-            sending.cancel()
-            for each in (writer, downstream):
-                each.close()
-            await asyncio.gather(sending, return_exceptions=True)
+        copies = [asyncio.create_task(_copy(reader, downstream)), asyncio.create_task(_copy(upstream, writer))]
+        await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
+        for copy in copies:
+            copy.cancel()
+        for each in (writer, downstream):
+            each.close()
+        await asyncio.gather(*copies, return_exceptions=True)
 
 
 async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
