@@ -113,6 +113,7 @@ class Persister:
             if claimed:
                 REDELIVERIES.labels("results").inc(len(claimed))
                 return claimed
+            await self._stream.remove_idle(settings.visibility_timeout_ms)
             self._next_claim = time.monotonic() + settings.claim_interval_ms / 1000
         batch = list(await self._stream.read(settings.persist_batch_size, settings.read_block_ms))
         if batch and len(batch) < settings.persist_batch_size and settings.persist_max_wait_ms:

@@ -163,6 +163,26 @@ async def test_a_dead_persisters_results_are_stored_by_another(
     assert await database.fetchval("SELECT count(*) FROM predictions WHERE id = ANY($1::uuid[])", ids) == 2
 
 
+async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database
+) -> None:
+    await compute(redis, keys, "a")
+    dead, empty_handed = (ResultStream(redis, keys, name) for name in ("dead", "empty-handed"))
+    await dead.read(10, 0)
+    await empty_handed.read(10, 0)
+    assert await dead.remove_idle(60_000) == 0  # what has just read is alive
+    stop = asyncio.Event()
+    task = asyncio.create_task(persister(settings, redis, keys, store, "living").run(stop))
+
+    async def only_the_living() -> bool:
+        return {each["name"] for each in await redis.xinfo_consumers(keys.results, "persister")} == {b"living"}
+
+    await eventually(only_the_living, "dead consumers are gone")
+    stop.set()
+    await task
+    assert await redis.xlen(keys.results) == 0
+
+
 async def test_an_unknown_version_is_added_inactive(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
