@@ -18,6 +18,7 @@ from gateway.expiry import Expiry
 from gateway.health import metrics
 from gateway.history import History
 from gateway.lookup import Predictions
+from gateway.sampling import Sampling
 from gateway.settings import GatewaySettings
 from gateway.state import GATEWAY, Gateway
 from gateway.submissions import Submissions
@@ -64,6 +65,7 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
     keys = Keys(settings.key_prefix)
     redis = connect(settings, retry_once=True)
     history = History(settings)
+    workers = WorkerDirectory(redis, keys)
     liveness = Liveness(settings.stall_timeout_s)
     states = PredictionStates(redis, keys, gateway_id)
     predictions = Predictions(states, history)
@@ -80,13 +82,15 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
         dead_letters=DeadLetters(redis, keys),
         drain=Drain(Flows(redis, streams), keys, limits, liveness),
         waiters=Waiters(states, predictions, liveness, settings.recheck_interval_s),
-        workers=WorkerDirectory(redis, keys),
+        workers=workers,
+        sampling=Sampling(redis, keys, catalogue, workers),
         liveness=liveness,
     )
 
 
 async def _connections(app: web.Application) -> AsyncIterator[None]:
     yield
+    await app[GATEWAY].sampling.close()
     await app[GATEWAY].history.close()
     await app[GATEWAY].redis.aclose()
 

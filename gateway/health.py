@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.predict import json_response
-from gateway.state import GATEWAY, Gateway
-from shared import queue_depth
+from gateway.state import GATEWAY
 from shared.errors import StoreUnavailable
-from shared.keys import request_stream_name
-from shared.metrics import (
-    DB_POOL,
-    ERRORS,
-    MODELS_ACTIVE,
-    QUEUE_DEPTH,
-    QUEUE_OLDEST_AGE,
-    QUEUE_PENDING,
-    REDIS_MEMORY,
-    WORKERS_LIVE,
-)
+from shared.exposition import CONTENT_TYPE, metrics_text
 
 
 async def health(request: web.Request) -> web.Response:
@@ -65,36 +53,5 @@ async def readyz(request: web.Request) -> web.Response:
 
 async def metrics(request: web.Request) -> web.Response:
     """All metrics of this process, and the depth of every stream."""
-    await _sample(request.app[GATEWAY])
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _sample(gateway: Gateway) -> None:
-    keys = gateway.keys
-    served = gateway.catalogue.served()
-    streams = {keys.requests(each.model, each.version.version): keys.WORKER_GROUP for each in served}
-    names = {
-        keys.requests(each.model, each.version.version): request_stream_name(each.model, each.version.version)
-        for each in served
-    } | {keys.results: "results", keys.dead: "dead"}
-    try:
-        depths, memory = await queue_depth.sample(
-            gateway.redis, {**streams, keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
-        )
-        live = await gateway.workers.live(served)
-    except StoreUnavailable:
-        ERRORS.labels("gateway", "redis_unavailable").inc()
-        return
-    for stream, depth in depths.items():
-        QUEUE_DEPTH.labels(names[stream]).set(depth.entries)
-        QUEUE_PENDING.labels(names[stream]).set(depth.pending)
-        QUEUE_OLDEST_AGE.labels(names[stream]).set(depth.oldest_age_s)
-    REDIS_MEMORY.labels("used").set(memory.used)
-    REDIS_MEMORY.labels("limit").set(memory.limit)
-    for each in served:
-        WORKERS_LIVE.labels(each.model, each.version.version).set(live[each.label])
-    MODELS_ACTIVE.set(sum(1 for workers in live.values() if workers))
-    pool = gateway.history.pool
-    if pool is not None:
-        DB_POOL.labels("gateway", "idle").set(pool.get_idle_size())
-        DB_POOL.labels("gateway", "used").set(pool.get_size() - pool.get_idle_size())
+    await request.app[GATEWAY].sampling.refresh()
+    return web.Response(body=metrics_text(), headers={"Content-Type": CONTENT_TYPE})

@@ -18,6 +18,7 @@ from gateway.finished import Finished
 from gateway.settings import GatewaySettings
 from shared.errors import StoreUnavailable
 from shared.messages import Status
+from shared.metrics import watch_pool
 
 _SHOWN = "p.id, m.name, v.version, p.status, p.output_data, p.confidence, p.processing_time_ms, p.error, p.input_data"
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
@@ -115,6 +116,7 @@ class History:
                     command_timeout=self._settings.database_timeout_s,
                     server_settings=_PLAN_BY_VALUES,
                 )
+                watch_pool("gateway", self._pool)
             async with self._pool.acquire(timeout=self._settings.database_timeout_s) as connection:
                 return list(await connection.fetch(query, *values))
 

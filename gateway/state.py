@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from gateway.drain import Drain
 from gateway.history import History
 from gateway.lookup import Predictions
+from gateway.sampling import Sampling
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiting import Waiters
@@ -43,6 +44,7 @@ class Gateway:
     dead_letters: DeadLetters
     waiters: Waiters
     workers: WorkerDirectory
+    sampling: Sampling
     liveness: Liveness
     draining: bool = False
     closing: bool = False

@@ -17,6 +17,7 @@ from persister.partitions import Partition
 from persister.rows import Row
 from persister.settings import PersisterSettings
 from shared.errors import PermanentError, StoreUnavailable
+from shared.metrics import watch_pool
 
 _COLUMNS = (
     "id, model_version_id, input_data, output_data, confidence, processing_time_ms, created_at, status, error, "
@@ -64,15 +65,15 @@ class Database:
             StoreUnavailable: Postgres cannot be reached.
         """
         with database_errors():
-            return cls(
-                await asyncpg.create_pool(
-                    settings.database_url.get_secret_value(),
-                    min_size=1,
-                    max_size=settings.database_pool_size,
-                    timeout=settings.database_timeout_s,
-                    command_timeout=settings.database_timeout_s,
-                )
+            pool = await asyncpg.create_pool(
+                settings.database_url.get_secret_value(),
+                min_size=1,
+                max_size=settings.database_pool_size,
+                timeout=settings.database_timeout_s,
+                command_timeout=settings.database_timeout_s,
             )
+        watch_pool("persister", pool)
+        return cls(pool)
 
     async def close(self) -> None:
         """Close the pool, cutting connections that do not end by themselves."""

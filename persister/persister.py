@@ -20,7 +20,7 @@ from shared.backoff import Backoff, wait_for_stop
 from shared.errors import MalformedMessage, StoreUnavailable
 from shared.liveness import Liveness
 from shared.messages import decode_result
-from shared.metrics import DB_POOL, DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
+from shared.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
 from shared.request_stream import Delivery, readable_id
 from shared.result_stream import Persisted, ResultStream
 
@@ -161,9 +161,6 @@ class Persister:
         PERSIST_BATCH_SIZE.observe(len(rows))
         for row in rows:
             PERSIST_LAG.observe(max(0.0, (now - row.completed_at).total_seconds()))
-        pool = self._database.pool
-        DB_POOL.labels("persister", "idle").set(pool.get_idle_size())
-        DB_POOL.labels("persister", "used").set(pool.get_size() - pool.get_idle_size())
 
     async def _leave(self) -> None:
         try:

@@ -3,7 +3,11 @@ catalogue, streams are logical names (`requests/sentiment-analysis/1.0.0`), an u
 
 from __future__ import annotations
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info
+from typing import Protocol
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info, disable_created_metrics
+
+disable_created_metrics()  # a second series for each counter and histogram, which nothing asks for
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -28,7 +32,9 @@ CONFIDENCE = Histogram(
 PREDICTIONS = Counter("millstream_predictions_total", "Predictions finished", ["model", "version", "status"])
 MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
 WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
-DB_POOL = Gauge("millstream_db_pool_connections", "Postgres connections", ["component", "state"])
+DB_POOL = Gauge(
+    "millstream_db_pool_connections", "Postgres connections: idle, used, and their limit", ["component", "state"]
+)
 QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries of a stream: waiting and running", ["stream"])
 QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries handed out and not finished", ["stream"])
 QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry of a stream", ["stream"])
@@ -47,3 +53,23 @@ DEAD_LETTERS = Counter("millstream_dead_letters_total", "Entries given up on", [
 BUILD = Info("millstream_build", "Version of the software")
 
 __all__ = ["REGISTRY"]
+
+
+class Pool(Protocol):
+    """A pool of database connections."""
+
+    def get_size(self) -> int:
+        """Connections that are open."""
+
+    def get_idle_size(self) -> int:
+        """Those of them that nobody uses."""
+
+    def get_max_size(self) -> int:
+        """How many there may be."""
+
+
+def watch_pool(component: str, pool: Pool) -> None:
+    """Have each scrape look at a pool."""
+    DB_POOL.labels(component, "idle").set_function(pool.get_idle_size)
+    DB_POOL.labels(component, "used").set_function(lambda: pool.get_size() - pool.get_idle_size())
+    DB_POOL.labels(component, "limit").set_function(pool.get_max_size)
