@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Metric
-from prometheus_client.utils import floatToGoString
+from prometheus_client.utils import floatToGoString as _number
 
 from shared.metrics import REGISTRY
 
@@ -26,7 +26,7 @@ def metrics_text(registry: CollectorRegistry = REGISTRY) -> bytes:
     for metric in registry.collect():
         lines.append(_head(metric))
         lines += [
-            f"{_series(sample.name, tuple(sample.labels.items()))} {floatToGoString(sample.value)}\n"
+            f"{_series(sample.name, tuple(sample.labels.items()))} {_number(sample.value)}\n"  # type: ignore
             for sample in metric.samples
         ]
     return "".join(lines).encode()
