@@ -16,8 +16,9 @@ from shared.catalogue import ServedVersion
 from shared.errors import StoreUnavailable
 from shared.keys import request_stream_name
 from shared.liveness import Liveness
+from shared.messages import Status
 from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
-from shared.request_stream import Delivery, Finished, RequestStream
+from shared.request_stream import Delivery, Finished, RequestStream, readable_id
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,10 @@ class Completion:
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str, stop: asyncio.Event) -> None:
         """Give an entry up for good."""
-        await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
+        first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
         self.held.discard(delivery.entry)
+        if first and readable_id(delivery.fields):
+            PREDICTIONS.labels(*self._labels, Status.FAILED.value).inc()
         DEAD_LETTERS.labels(request_stream_name(*self._labels), reason).inc()
         log.error("request dead-lettered", extra={"entry": delivery.entry, "reason": reason, "detail": error})
 

@@ -42,6 +42,7 @@ class Persister:
         self._liveness = liveness
         self._backoff = Backoff()
         self._next_claim = 0.0
+        self._has_partitions = False
         self.unavailable: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -49,11 +50,18 @@ class Persister:
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
+                await self._first_partitions()
                 await self._stream.join()
                 await self._persist_until_trouble(stop)
             except StoreUnavailable as error:
                 await self._note(error, stop)
         await self._leave()
+
+    async def _first_partitions(self) -> None:
+        """Rows that come before their month's partition would keep it from ever being made."""
+        if not self._has_partitions:
+            await self.make_partitions(datetime.now(UTC))
+            self._has_partitions = True
 
     async def keep_partitions(self, stop: asyncio.Event) -> None:
         """Make month partitions ahead of time, now and then every hour."""
@@ -113,8 +121,8 @@ class Persister:
             if claimed:
                 REDELIVERIES.labels("results").inc(len(claimed))
                 return claimed
-            await self._stream.remove_idle(settings.visibility_timeout_ms)
             self._next_claim = time.monotonic() + settings.claim_interval_ms / 1000
+            await self._stream.remove_idle(settings.visibility_timeout_ms)
         batch = list(await self._stream.read(settings.persist_batch_size, settings.read_block_ms))
         if batch and len(batch) < settings.persist_batch_size and settings.persist_max_wait_ms:
             await asyncio.sleep(settings.persist_max_wait_ms / 1000)
