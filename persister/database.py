@@ -16,7 +16,7 @@ import asyncpg
 from persister.partitions import Partition
 from persister.rows import Row
 from persister.settings import PersisterSettings
-from shared.errors import PermanentError, StoreUnavailable
+from shared.errors import PermanentError, StoreUnavailable, is_closed_transport
 
 _COLUMNS = (
     "id, model_version_id, input_data, output_data, confidence, processing_time_ms, created_at, status, error, "
@@ -155,3 +155,7 @@ def database_errors() -> Iterator[None]:
         raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise StoreUnavailable("postgres", type(error).__name__) from error
+    except RuntimeError as error:
+        if is_closed_transport(error):
+            raise StoreUnavailable("postgres", "connection cut") from error
+        raise
