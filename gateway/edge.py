@@ -28,6 +28,7 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await _answer(request, handler)
         status = response.status
+        response.headers["Server"] = "millstream"  # not which versions of what
         return response
     finally:
         HTTP_IN_FLIGHT.dec()

@@ -128,7 +128,8 @@ async def _results(
 
 async def _finished(gateway: Gateway, ids: Sequence[str]) -> Sequence[Finished]:
     try:
-        return await gateway.predictions.finished(ids)
+        found = await gateway.predictions.finished(ids)
+        return [each._replace(input=None) for each in found]  # as when they come by a hint
     except StoreUnavailable as error:  # they were accepted all the same, and the client gets the ids
         ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
         return ()
