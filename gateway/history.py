@@ -131,7 +131,8 @@ def history_errors() -> Iterator[None]:
     """Name the ways Postgres fails."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
         raise StoreUnavailable("postgres", type(error).__name__) from error
     except RuntimeError as error:
         if is_closed_transport(error):

@@ -153,7 +153,8 @@ def database_errors() -> Iterator[None]:
         yield
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as error:
         raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
         raise StoreUnavailable("postgres", type(error).__name__) from error
     except RuntimeError as error:
         if is_closed_transport(error):
