@@ -21,10 +21,12 @@ from shared.errors import MalformedMessage, StoreUnavailable
 from shared.liveness import Liveness
 from shared.messages import decode_result
 from shared.metrics import DB_POOL, DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
+from shared.prediction_log import PredictionLog
 from shared.request_stream import Delivery, readable_id
 from shared.result_stream import Persisted, ResultStream
 
 log = logging.getLogger(__name__)
+predictions = PredictionLog(log)
 
 _PARTITION_CHECK_S = 3600
 _RETRY_WHILE_STOPPING_S = 0.2
@@ -162,13 +164,26 @@ class Persister:
     async def _give_up(self, delivery: Delivery, reason: str, error: str) -> None:
         await self._stream.dead_letter(delivery, reason, error)
         DEAD_LETTERS.labels("results", reason).inc()
-        log.error("result dead-lettered", extra={"entry": delivery.entry, "reason": reason})
+        about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields)}
+        log.error("result dead-lettered", extra={**about, "reason": reason})
 
     def _observe(self, rows: Sequence[Row]) -> None:
         now = datetime.now(UTC)
         PERSIST_BATCH_SIZE.observe(len(rows))
         for row in rows:
-            PERSIST_LAG.observe(max(0.0, (now - row.completed_at).total_seconds()))
+            lag_s = max(0.0, (now - row.completed_at).total_seconds())
+            PERSIST_LAG.observe(lag_s)
+            prediction_id = str(row.id)
+            if predictions.wants(prediction_id):
+                predictions.event(
+                    "stored",
+                    prediction_id,
+                    row.traceparent,
+                    model=row.model,
+                    version=row.version,
+                    status=row.status,
+                    lag_ms=round(lag_s * 1000),
+                )
         pool = self._database.pool
         DB_POOL.labels("persister", "idle").set(pool.get_idle_size())
         DB_POOL.labels("persister", "used").set(pool.get_size() - pool.get_idle_size())
