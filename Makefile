@@ -108,6 +108,14 @@ bench: $(VENV)/.installed-dev ## measure throughput and latency against a bare h
 bench-quick: $(VENV)/.installed-dev ## the same, in a short run
 	@$(BIN)/python -m tests.load.bench --quick
 
+.PHONY: chaos
+chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothing lost, double or wrong (CHAOS=--seed=7)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything else, grow? (SOAK=--seconds=60)
+	@$(BIN)/python -m tests.load.soak $(SOAK)
+
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
