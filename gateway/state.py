@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -56,4 +57,6 @@ class Gateway:
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
+# the predictions that a request made or repeats, for its log line
+PREDICTIONS: web.RequestKey[Sequence[str]] = web.RequestKey("predictions", Sequence)
 MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model that a request is about, for its metrics

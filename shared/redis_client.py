@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, is_closed_transport
 from shared.settings import Settings
 
 _AWAY = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
@@ -49,6 +49,10 @@ def redis_errors() -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreUnavailable("redis", type(error).__name__) from error
+    except RuntimeError as error:
+        if is_closed_transport(error):
+            raise StoreUnavailable("redis", "connection cut") from error
+        raise
     except ResponseError as error:
         if is_out_of_memory(error):
             raise StoreUnavailable("redis", "out of memory") from error

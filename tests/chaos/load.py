@@ -93,7 +93,7 @@ class Client:
         """Try again with the same key, at another gateway perhaps, until there is an answer."""
         asked = self._ask()
         for _ in range(_TRIES):
-            headers = {"Idempotency-Key": asked.text.replace(" ", "-")}
+            headers = {"Idempotency-Key": f"{self._name}-{self._serial}"}
             if await self._post_one(asked, _WAIT, headers):
                 return
             await asyncio.sleep(_PAUSE_S * 5)

@@ -23,7 +23,7 @@ DOCUMENTS = (
     "docs/DEPLOYMENT.md",
     "models/README.md",
 )
-METRICS_DOCUMENT = "docs/ARCHITECTURE.md"
+ARCHITECTURE = "docs/ARCHITECTURE.md"
 DEPLOYMENT = "docs/DEPLOYMENT.md"
 OTHER_PATHS = ("/metrics", "/docs", "/openapi.json")  # routes of the gateway that are not operations of the API
 
@@ -37,6 +37,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _VARIABLE = re.compile(r"\b(?:[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z][A-Z0-9]*(?==))(?![\w…])")
 _METRIC = re.compile(r"\bmillstream_\w+")
+_SCRIPT = re.compile(r"`(\w+\.lua)`")
 _HOST = re.compile(r"(?:https?://)?localhost:\d+")
 _PATH = re.compile(
     r"(?:\b(GET|POST|PUT|PATCH|DELETE) )?(?<![\w./])(/(?:api|health|livez|readyz|metrics|docs|openapi)[\w./{}-]*)"
@@ -119,6 +120,11 @@ def metrics_exist(text: str, _: Path) -> Iterator[str]:
     yield from sorted(set(_METRIC.findall(code_of(text))) - declared_metrics())
 
 
+def scripts_are_listed(text: str, _: Path) -> Iterator[str]:
+    """Every Lua script is listed."""
+    yield from sorted({path.name for path in (ROOT / "shared/scripts").glob("*.lua")} - set(_SCRIPT.findall(text)))
+
+
 def variables_exist(text: str, _: Path) -> Iterator[str]:
     """Every environment variable that is named is read by something."""
     yield from sorted(set(_VARIABLE.findall(code_of(text))) - known_variables())
@@ -143,6 +149,7 @@ def named_tests_exist(text: str, _: Path) -> Iterator[str]:
 
 
 EVERYWHERE = (targets_exist, links_resolve, metrics_exist, variables_exist, paths_exist, named_tests_exist)
+LISTS = (metrics_are_listed, scripts_are_listed)
 KNOWN_BAD: tuple[tuple[Check, str], ...] = (
     (table_is_current, f"{settings_table.BEGIN}\n| `REDIS_URL` | all | `redis://elsewhere` | |\n{settings_table.END}"),
     (targets_exist, "Run `make tea`."),
@@ -152,6 +159,7 @@ KNOWN_BAD: tuple[tuple[Check, str], ...] = (
     (links_resolve, "See [this](#no-such-heading)."),
     (links_resolve, "![a picture](docs/images/none.png)"),
     (metrics_are_listed, "`millstream_queue_depth` and no other"),
+    (scripts_are_listed, "`publish.lua` and no other"),
     (metrics_exist, "`millstream_queue_dept`"),
     (variables_exist, "Set `REDIS_ADDRESS`."),
     (variables_exist, "```\n$ STAK=native make up\n```"),
@@ -174,8 +182,9 @@ def test_the_table_of_settings_is_current() -> None:
     assert list(table_is_current((ROOT / DEPLOYMENT).read_text(encoding="utf-8"), ROOT)) == []
 
 
-def test_every_metric_is_listed() -> None:
-    assert list(metrics_are_listed((ROOT / METRICS_DOCUMENT).read_text(encoding="utf-8"), ROOT)) == []
+@pytest.mark.parametrize("check", LISTS, ids=lambda check: check.__name__)
+def test_the_architecture_lists_all(check: Check) -> None:
+    assert list(check((ROOT / ARCHITECTURE).read_text(encoding="utf-8"), ROOT)) == []
 
 
 def test_the_example_of_settings_names_what_is_read() -> None:
@@ -189,7 +198,7 @@ def test_bad_example_is_caught(check: Check, text: str) -> None:
 
 
 def test_every_check_has_a_known_bad_example() -> None:
-    assert {check for check, _ in KNOWN_BAD} == {*EVERYWHERE, table_is_current, metrics_are_listed}
+    assert {check for check, _ in KNOWN_BAD} == {*EVERYWHERE, *LISTS, table_is_current}
 
 
 def test_the_table_is_put_between_its_markers_and_nowhere_else() -> None:
