@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,persister,migrate,local,models
-CODE := gateway inference_worker persister shared migrations models scripts tests
+CODE := gateway inference_worker persister shared migrations models monitoring scripts tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
@@ -17,6 +17,7 @@ TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
 # Done by either stack in its own way.
 PASSED_ON := down status logs clean streams redis-cli psql migrate
 STACK_CLI := $(BIN)/python -m scripts.stack
+COMPOSE := docker compose --profile watching
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -95,6 +96,16 @@ lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
 
+.PHONY: validate
+validate: $(VENV)/.installed-dev ## the tools' own checks of rules, alerts and dashboards (promtool, amtool, npm)
+	@$(BIN)/python -m monitoring.validate
+
+.PHONY: dashboards dashboards-preview
+dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
+	@$(BIN)/python -m monitoring.dashboards --write
+dashboards-preview: $(VENV)/.installed-preview ## draw the dashboards into docs/img/, from a stack under load and faults
+	@$(BIN)/python -m tests.preview
+
 .PHONY: format
 format: $(VENV)/.installed-dev ## black and isort, in place
 	@$(BIN)/isort --quiet $(CODE)
@@ -139,15 +150,17 @@ up-compose: env
 	@echo "building the images (the first time takes minutes) …"
 	@docker compose build $(COMPOSE_BUILD_FLAGS)
 	@docker compose up --detach --wait
+	@$(COMPOSE) up --detach prometheus alertmanager grafana \
+		|| echo "going on without Prometheus, Alertmanager and Grafana: their images could not be had"
 	@$(PYTHON) -m scripts.stack.engine summary
 down-compose: env
-	@docker compose down
+	@$(COMPOSE) down
 status-compose: env
-	@docker compose ps --all
+	@$(COMPOSE) ps --all
 logs-compose: env
-	@docker compose logs --follow --tail 50
+	@$(COMPOSE) logs --follow --tail 50
 clean-compose: env
-	@docker compose down --volumes
+	@$(COMPOSE) down --volumes
 streams-compose: env
 	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
 		[ "$$(redis-cli TYPE $$key)" = stream ] || continue; \
@@ -185,4 +198,8 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the development tools …"
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	@touch $@
+
+$(VENV)/.installed-preview: $(VENV)/.installed-dev
+	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[preview]'
 	@touch $@

@@ -150,6 +150,19 @@ def _confidence() -> list[Json]:
             "percentunit",
             "Share of predictions with a confidence of at most 0.6.",
         ),
+        graph(
+            "Drift",
+            [
+                (
+                    f"max by (model, version, signal) (millstream_drift_psi{{{CHOSEN}}})",
+                    "{{model}} {{version}} {{signal}}",
+                )
+            ],
+            "short",
+            "How far the newest predictions have moved from the version's first ones (population stability index): "
+            "above 0.1 look, above 0.25 something changed.",
+            ((0.25, "red"),),
+        ),
     ]
 
 

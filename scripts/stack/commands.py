@@ -42,7 +42,7 @@ STOP_MARGIN_S = 60.0  # beyond one grace period per level: the data servers writ
 def make_env(root: Path) -> None:
     """Make `.env` where there is none."""
     if dotenv.create(root / ".env", root / ".env.example"):
-        say("made .env with a fresh Postgres password")
+        say("made .env with fresh passwords")
 
 
 def up(config: StackConfig) -> None:
@@ -66,7 +66,7 @@ def up(config: StackConfig) -> None:
             say("\ninterrupted: stopping")
             down(config)
             raise
-    for line in reports.summary(as_running(config)):
+    for line in reports.summary(as_running(config), read_status(config.run)):
         say(line)
 
 

@@ -19,6 +19,7 @@ DEFAULT_PORTS = {
     "REDIS_PORT": 6379,
     "WORKER_METRICS_PORT": 8001,
     "PERSISTER_METRICS_PORT": 8002,
+    "PROMETHEUS_PORT": 9090,
 }
 DEFAULT_GRACE_S = 30.0
 
@@ -80,8 +81,9 @@ class StackConfig:
         return password
 
     def listening(self) -> dict[str, int]:
-        """The ports that the stack itself will listen on."""
-        skipped = {"POSTGRES_PORT"} if self.external_database else set()
+        """The ports that the stack itself must be able to listen on; it does without Prometheus."""
+        skipped = {"PROMETHEUS_PORT"}
+        skipped |= {"POSTGRES_PORT"} if self.external_database else set()
         skipped |= {"REDIS_PORT"} if self.external_redis else set()
         return {name: port for name, port in self.ports.items() if name not in skipped}
 

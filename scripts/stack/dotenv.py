@@ -1,4 +1,4 @@
-"""The `.env` file: read in the plain form that docker compose and pydantic read alike, made with a fresh password."""
+"""The `.env` file: read in the plain form that docker compose and pydantic read alike, made with fresh passwords."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from scripts.stack.errors import StackError
 
 PASSWORD = "POSTGRES_PASSWORD"
+SECRETS = (PASSWORD, "GRAFANA_PASSWORD")
 _LINE = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 
@@ -37,15 +38,16 @@ def read(path: Path) -> dict[str, str]:
     return parse(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def generated(example: str, password: str) -> str:
-    """The example with the password filled in."""
-    lines = [f"{PASSWORD}={password}" if line.startswith(f"{PASSWORD}=") else line for line in example.splitlines()]
+def generated(example: str) -> str:
+    """The example with a fresh password in each place for one."""
+    places = {f"{name}=" for name in SECRETS}
+    lines = [f"{line}{secrets.token_urlsafe(24)}" if line in places else line for line in example.splitlines()]
     return "\n".join(lines) + "\n"
 
 
 def create(path: Path, example: Path) -> bool:
     """Make `.env`, readable by its owner only, from the example; an existing one is left alone and False returned."""
-    text = generated(example.read_text(encoding="utf-8"), secrets.token_urlsafe(24))
+    text = generated(example.read_text(encoding="utf-8"))
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -65,7 +67,7 @@ def main() -> int:
     """`make env`: make `.env` where there is none."""
     root = Path(__file__).resolve().parents[2]
     if create(root / ".env", root / ".env.example"):
-        print("made .env with a fresh Postgres password")
+        print("made .env with fresh passwords")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
 from scripts.stack.services import probe
 from scripts.stack.state import ServiceStatus, StackStatus
@@ -23,10 +24,11 @@ def complain(text: str) -> None:
     print(f"millstream: {text}", file=sys.stderr, flush=True)
 
 
-def summary(config: StackConfig) -> Iterator[str]:
+def summary(config: StackConfig, status: StackStatus | None = None) -> Iterator[str]:
     """How to go on once the native stack is up."""
     redis = f"-u '{config.external_redis}'" if config.external_redis else f"-p {config.ports['REDIS_PORT']}"
     yield from _addresses(config)
+    yield f"  metrics    {prometheus.hint(config, status)}"
     yield f"  history    make psql    ({EXAMPLE_QUERY})"
     yield f"  a stream   redis-cli {redis} {_example_stream(config)}"
     yield "             (empty unless requests wait) · make streams shows every stream, no redis-cli needed"
@@ -36,6 +38,7 @@ def summary(config: StackConfig) -> Iterator[str]:
 def compose_summary(config: StackConfig) -> Iterator[str]:
     """How to go on once the stack is up in containers."""
     yield from _addresses(config)
+    yield "  watching   http://localhost:3000 (Grafana, user admin, password in .env), :9090 (Prometheus), :9093 (alerts)"
     yield "  history    docker compose exec postgres psql -U millstream millstream \\"
     yield f"               -c '{EXAMPLE_QUERY}'"
     yield f"  a stream   docker compose exec redis redis-cli {_example_stream(config)}"

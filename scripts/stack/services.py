@@ -12,6 +12,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.ports import LOOPBACK, answers, free_port
@@ -29,6 +30,7 @@ class Service:
 
     Attributes:
         kind: a service stays; a task runs to its end and must exit with 0.
+        optional: the stack is ready without it, and goes on where it does not come up.
         depends_on: ready (or done) before this one starts, and stopped after it.
         stops_before: stopped after this one too, though it may start later: its work flows into them.
         ready: whether the process with that pid answers; called in a thread.
@@ -42,6 +44,7 @@ class Service:
     name: str
     command: Sequence[str]
     kind: Literal["service", "task"] = "service"
+    optional: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     directory: Path | None = None
     port: int | None = None
@@ -96,11 +99,13 @@ def probe(name: str, port: int) -> bool:
     """Whether a service of the stack answers right now."""
     if name == "postgres":
         return answers(port)
-    return ping(port) if name == "redis" else http_ready(port)
+    if name == "redis":
+        return ping(port)
+    return http_ready(port, "/-/ready") if name == prometheus.NAME else http_ready(port)
 
 
 def native_stack(config: StackConfig) -> list[Service]:
-    """All processes of a stack, in the order that a person reads them in."""
+    """All processes of a stack, in the order that a person reads them in; Prometheus only where it is installed."""
     stores = _stores(config)
     present = {each.name for each in stores}
     environment = service_environment(config)
@@ -119,6 +124,24 @@ def native_stack(config: StackConfig) -> list[Service]:
         _before(gateway, (*names, "persister")),
         *(_before(worker, ("persister",)) for worker in workers),
         persister,
+        *_prometheus(config, [gateway, *workers, persister]),
+    ]
+
+
+def _prometheus(config: StackConfig, services: Sequence[Service]) -> list[Service]:
+    targets = [(each.name.split("-")[0], each.port) for each in services if each.port is not None]
+    server = prometheus.server(config, targets)
+    if server is None:
+        return []
+    return [
+        Service(
+            prometheus.NAME,
+            server.command(),
+            optional=True,
+            port=server.port,
+            prepare=server.prepare,
+            ready=lambda pid: http_ready(server.port, "/-/ready"),
+        )
     ]
 
 

@@ -26,6 +26,7 @@ PORT_SETTINGS = {
     "REDIS_PORT": "redis",
     "WORKER_METRICS_PORT": "worker",
     "PERSISTER_METRICS_PORT": "persister",
+    "PROMETHEUS_PORT": "prometheus",
 }
 LOCK_PATIENCE_S = 0.5  # somebody who only looks whether the lock is held holds it for a moment
 

@@ -105,7 +105,7 @@ class Supervisor:
         """Be the keeper of one service.
 
         Raises:
-            ProcessFailed: it did not come up the first time.
+            ProcessFailed: it did not come up the first time, and the stack needs it.
         """
         backoff = Backoff(self._policy.first_s, self._policy.longest_s)
         loop = asyncio.get_running_loop()
@@ -124,6 +124,9 @@ class Supervisor:
                 return
             if not unit.was_ready:
                 unit.set_state("failed")
+                if unit.service.optional:
+                    unit.note(f"{reason}; the stack goes on without it")
+                    return
                 raise ProcessFailed(f"{unit.service.name} did not come up: {reason}", unit.service.name)
             await self._pause(unit, backoff, reason)
 
@@ -153,7 +156,8 @@ class Supervisor:
 
     async def _tell_when_ready(self) -> None:
         for unit in self._units.values():
-            await unit.ready.wait()
+            if not unit.service.optional:
+                await unit.ready.wait()
         self._set_phase("ready")
 
     async def _stop_all(self) -> None:

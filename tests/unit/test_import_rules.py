@@ -12,7 +12,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("gateway", "inference_worker", "persister", "shared", "migrations", "models", "monitoring", "scripts", "client")
+PACKAGES = (
+    "gateway",
+    "inference_worker",
+    "persister",
+    "shared",
+    "migrations",
+    "models",
+    "monitoring",
+    "scripts",
+    "client",
+)
 SERVICES = ("gateway", "inference_worker", "persister")
 
 # Heavy model libraries: folders (ending in /) and modules that may import them.

@@ -34,14 +34,14 @@ def test_env_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     assert dotenv.create(env, ROOT / ".env.example")
     assert stat.S_IMODE(env.stat().st_mode) == 0o600
-    password = dotenv.read(env)["POSTGRES_PASSWORD"]
-    assert len(password) >= 24
+    password, other = (dotenv.read(env)[name] for name in ("POSTGRES_PASSWORD", "GRAFANA_PASSWORD"))
+    assert min(len(password), len(other)) >= 24 and password != other
     assert not dotenv.create(env, ROOT / ".env.example")
     assert dotenv.read(env)["POSTGRES_PASSWORD"] == password
 
 
 def test_the_repository_has_no_password() -> None:
-    assert dotenv.read(ROOT / ".env.example")["POSTGRES_PASSWORD"] == ""
+    assert {dotenv.read(ROOT / ".env.example")[name] for name in dotenv.SECRETS} == {""}
 
 
 def test_example_shows_the_default_ports() -> None:

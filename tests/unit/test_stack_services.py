@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import binaries
+from scripts.stack import binaries, prometheus
 from scripts.stack.config import StackConfig, load
 from scripts.stack.errors import StackError
 from scripts.stack.postgres import PostgresServer, database_url
@@ -39,10 +39,13 @@ def by_name(config: StackConfig) -> dict[str, Service]:
     return {each.name: each for each in native_stack(config)}
 
 
-def test_native_stack_starts_in_dependency_order(tmp_path: Path) -> None:
+def test_native_stack_starts_in_dependency_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prometheus, "program", lambda: Path("/usr/bin/prometheus"))
+    monkeypatch.setattr(prometheus, "is_taken", lambda port: False)
     stack = by_name(config_with(tmp_path))
     assert list(stack) == [
         *("postgres", "redis", "migrations", "models", "gateway", "worker-summarization", "worker", "persister"),
+        "prometheus",
     ]
     assert stack["migrations"].depends_on == ("postgres",)
     assert stack["gateway"].depends_on == stack["persister"].depends_on == ("migrations", "redis")
