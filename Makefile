@@ -151,7 +151,7 @@ up-compose: env
 	@docker compose build $(COMPOSE_BUILD_FLAGS)
 	@docker compose up --detach --wait
 	@$(COMPOSE) up --detach prometheus alertmanager grafana \
-		|| echo "going on without Prometheus, Alertmanager and Grafana: their images could not be had"
+		|| echo "going on without what of Prometheus, Alertmanager and Grafana could not be started"
 	@$(PYTHON) -m scripts.stack.engine summary
 down-compose: env
 	@$(COMPOSE) down
