@@ -167,7 +167,7 @@ def main() -> int:
         why = problem(check)
         failed += why is not None
         print(
-            f"{'ok    ' if why is None else 'FAILED'} {check.name} ({len(check.good)} files){f': {why}' if why else ''}",
+            f"{'FAILED' if why else 'ok    '} {check.name} ({len(check.good)} files){f': {why}' if why else ''}",
             flush=True,
         )
     return 1 if failed else 0

@@ -32,6 +32,13 @@ def mean(metric: str, by: str = "", matchers: str = "") -> str:
     return f"{over}({rate(f'{metric}_sum', matchers)}) / {over}({rate(f'{metric}_count', matchers)})"
 
 
+def grown(metric: str, by: str, matchers: str = "") -> str:
+    """By how much rare counters grew; `increase` alone misses the first event, with which such a series begins."""
+    series = f"{metric}{{{matchers}}}" if matchers else metric
+    new = f"({series} unless {series} offset {RATE})"
+    return f"sum by ({by}) ({new} or increase({series}[{RATE}]))"
+
+
 def percentiles(metric: str, matchers: str = "") -> list[tuple[str, str]]:
     """Median, 95th and 99th percentile."""
     return [(quantile(share / 100, metric, "", matchers), f"p{share}") for share in (50, 95, 99)]

@@ -171,7 +171,7 @@ def models() -> Json:
     rows = [
         (
             "Side by side",
-            7,
+            6,
             [table("Versions side by side", ("model", "version"), SIDES, "Each version over the whole time shown.")],
         ),
         ("Speed", 8, _speed()),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.choices import ANY_IS_BAD, MODEL_ONLY, NONE_IS_BAD
-from monitoring.dashboards.expressions import AGE, API, DEPTH, SERVICES, percentiles, quantile, rate
+from monitoring.dashboards.expressions import AGE, API, DEPTH, SERVICES, grown, percentiles, quantile, rate
 from monitoring.dashboards.panels import Json, dashboard, graph, stat
 
 HTTP = "millstream_http_requests_total"
@@ -96,8 +96,8 @@ def _traffic() -> list[Json]:
         ),
         graph(
             "Errors and refusals",
-            [(f"sum by (component, kind) ({rate('millstream_errors_total')})", "{{component}} {{kind}}")],
-            "ops",
+            [(grown("millstream_errors_total", "component, kind"), "{{component}} {{kind}}")],
+            "short",
             "refused_*: a limit was reached; *_unavailable: a store was away; handler: a fault of ours.",
         ),
     ]
@@ -141,7 +141,7 @@ def _slo() -> list[Json]:
         ),
         graph(
             "In flight",
-            [("sum by (instance) (millstream_http_requests_in_flight)", "{{instance}}")],
+            [('sum by (instance) (millstream_http_requests_in_flight{job="gateway"})', "{{instance}}")],
             "short",
             (
                 "Requests being answered, by gateway. Many and steady: clients that wait; growing: answers that "

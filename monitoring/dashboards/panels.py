@@ -145,7 +145,8 @@ def _placed(rows: Sequence[tuple[str, int, Sequence[Json]]]) -> Iterator[Json]:
         top += 1
         width = COLUMNS // len(panels)
         for index, panel in enumerate(panels):
-            yield {**panel, "id": next(numbers), "gridPos": {"x": index * width, "y": top, "w": width, "h": height}}
+            rest = COLUMNS - index * width if panel is panels[-1] else width
+            yield {**panel, "id": next(numbers), "gridPos": {"x": index * width, "y": top, "w": rest, "h": height}}
         top += height
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.choices import NONE_IS_BAD
-from monitoring.dashboards.expressions import AGE, DEPTH, PENDING, RATE, mean, percentiles, quantile, rate
+from monitoring.dashboards.expressions import AGE, DEPTH, PENDING, RATE, grown, mean, percentiles, quantile, rate
 from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, stat
 
 LAG = "millstream_persist_lag_seconds"
@@ -120,23 +120,23 @@ def _faults() -> list[Json]:
     return [
         graph(
             "Postgres away",
-            [(f"sum by (component) ({rate('millstream_errors_total', POSTGRES_AWAY)})", "{{component}}")],
-            "ops",
+            [(grown("millstream_errors_total", "component", POSTGRES_AWAY), "{{component}}")],
+            "short",
             "Failed tries to reach Postgres. Predicting goes on meanwhile.",
         ),
         graph(
             "Errors of persisters",
-            [(f"sum by (kind) ({rate('millstream_errors_total', PERSISTERS)})", "{{kind}}")],
-            "ops",
+            [(grown("millstream_errors_total", "kind", PERSISTERS), "{{kind}}")],
+            "short",
             "Everything that persisters count as an error.",
         ),
         graph(
             "Taken over, given up",
             [
-                (f"sum({rate('millstream_redeliveries_total', RESULTS)})", "taken over"),
-                (f"sum by (reason) ({rate('millstream_dead_letters_total', RESULTS)})", "given up: {{reason}}"),
+                (grown("millstream_redeliveries_total", "stream", RESULTS), "taken over"),
+                (grown("millstream_dead_letters_total", "reason", RESULTS), "given up: {{reason}}"),
             ],
-            "ops",
+            "short",
             "Results of a persister that died, and results that can't be read or that Postgres rejects.",
         ),
     ]

@@ -13,6 +13,7 @@ from monitoring.dashboards.expressions import (
     REQUESTS,
     SERVED,
     STREAMS,
+    grown,
     quantile,
     rate,
 )
@@ -150,14 +151,14 @@ def _faults() -> list[Json]:
     return [
         graph(
             "Taken over from the dead",
-            [(f"sum by (stream) ({rate('millstream_redeliveries_total')})", "{{stream}}")],
-            "ops",
+            [(grown("millstream_redeliveries_total", "stream"), "{{stream}}")],
+            "short",
             "Entries whose worker or persister died or stalled, taken over by another after the visibility timeout.",
         ),
         graph(
             "Given up on",
-            [(f"sum by (stream, reason) ({rate('millstream_dead_letters_total')})", "{{stream}} {{reason}}")],
-            "ops",
+            [(grown("millstream_dead_letters_total", "stream, reason"), "{{stream}} {{reason}}")],
+            "short",
             (
                 "Entries moved to the dead letters. poison: delivered too often; aged_out: deleted after their "
                 "days were over."

@@ -38,7 +38,7 @@ def summary(config: StackConfig, status: StackStatus | None = None) -> Iterator[
 def compose_summary(config: StackConfig) -> Iterator[str]:
     """How to go on once the stack is up in containers."""
     yield from _addresses(config)
-    yield "  watching   http://localhost:3000 (Grafana, user admin, password in .env), :9090 (Prometheus), :9093 (alerts)"
+    yield "  watching   http://localhost:3000 (Grafana: admin, password in .env) · :9090 (Prometheus) · :9093 (alerts)"
     yield "  history    docker compose exec postgres psql -U millstream millstream \\"
     yield f"               -c '{EXAMPLE_QUERY}'"
     yield f"  a stream   docker compose exec redis redis-cli {_example_stream(config)}"

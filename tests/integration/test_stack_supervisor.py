@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import subprocess
@@ -116,6 +117,14 @@ async def test_starts_after_dependencies_and_stops_in_reverse(tmp_path: Path) ->
     assert [line for line in journal(tmp_path) if line.startswith("stop")] == ["stop edge", "stop worker", "stop store"]
     assert status.phase == "stopped"
     assert "store                | here I am" in (tmp_path / "logs" / "store.log").read_text(encoding="utf-8")
+
+
+async def test_what_is_optional_and_does_not_come_up_stops_nothing(tmp_path: Path) -> None:
+    broken = dataclasses.replace(stand_in(tmp_path, "extra", code="raise SystemExit(3)"), optional=True)
+    async with running(tmp_path, stand_in(tmp_path, "store"), broken) as (status, by_name):
+        await eventually(lambda: by_name["extra"].state == "failed")
+        assert status.phase == "ready" and by_name["store"].state == "ready"
+    assert "goes on without it" in (tmp_path / "logs" / "extra.log").read_text(encoding="utf-8")
 
 
 async def test_a_crashed_service_comes_back_after_longer_and_longer_pauses(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from typing import Any
 
 from tests.preview.draw import Series, draw
 from tests.preview.load import run
-from tests.preview.system import REPOSITORY, system
+from tests.preview.system import system
+from tests.processes import REPOSITORY
 
 DASHBOARDS = sorted((REPOSITORY / "monitoring/grafana/dashboards").glob("*.json"))
 PICTURES = REPOSITORY / "docs/img"
@@ -68,10 +69,11 @@ def main() -> int:
         start = time.time()
         print("load and faults …", flush=True)
         asyncio.run(run(stack))
+        end = time.time() - STEP_S
         time.sleep(SETTLE_S)
         for path in DASHBOARDS:
             dashboard = json.loads(path.read_text(encoding="utf-8"))
-            found, missing = data_of(dashboard, stack.prometheus_url, start, time.time())
+            found, missing = data_of(dashboard, stack.prometheus_url, start, end)
             empty += missing
             picture = pictures / f"dashboard-{path.stem}.png"
             draw(dashboard, found, picture)

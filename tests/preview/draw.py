@@ -12,6 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FixedFormatter
 from PIL import Image
 
 matplotlib.use("Agg")
@@ -80,7 +82,7 @@ def _inside(panel: Panel, box: tuple[float, float, float, float], height: float)
     left, bottom, wide, high = box
     if panel["type"] in ("stat", "table"):
         return (left + 0.004, bottom + 0.03 / height, wide - 0.008, high - 0.36 / height)
-    legend = 0.95 if panel["type"] == "timeseries" else 0.1
+    legend = 0.5 if panel["type"] == "timeseries" else 0.1
     return (left + 0.034, bottom + (legend + 0.2) / height, wide - 0.042, high - (legend + 0.6) / height)
 
 
@@ -94,7 +96,7 @@ def _stat(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or values[-1] >= step["value"]:
             colour = step["color"]
-    axes.add_patch(pyplot.Rectangle((0, 0), 1, 1, transform=axes.transAxes, color=COLOURS[colour], zorder=0))
+    axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, color=COLOURS[colour], zorder=0))
     low, high = np.nanmin(values), np.nanmax(values)
     course = (np.array(values) - low) / (high - low or 1) * 0.4
     across = np.linspace(0, 1, len(values))
@@ -163,9 +165,7 @@ def _heatmap(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> Non
     counts = np.clip(np.diff(counts, axis=0, prepend=0), 0, None)
     axes.pcolormesh(times, range(len(buckets)), np.sqrt(counts), cmap="inferno", shading="nearest")
     axes.set_yticks(range(len(buckets)), [human(le, unit) if le != math.inf else "+Inf" for le, _ in buckets])
-    axes.yaxis.set_major_formatter(
-        pyplot.FixedFormatter([human(le, unit) if le != math.inf else "inf" for le, _ in buckets])
-    )
+    axes.yaxis.set_major_formatter(FixedFormatter([human(le, unit) if le != math.inf else "inf" for le, _ in buckets]))
     axes.grid(False)
 
 

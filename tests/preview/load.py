@@ -1,4 +1,4 @@
-"""Load for the preview: steady traffic, and a fault for every panel that shows one. Bounded, and against this machine only."""
+"""Load for the preview: steady traffic, and a fault for every panel that shows one. Bounded, on this machine."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def _send(session: aiohttp.ClientSession, method: str, path: str, body: ob
 async def _faults(system: System, session: aiohttp.ClientSession, redis: Redis) -> None:
     started = time.monotonic()
     plan: tuple[tuple[float, Callable[[], Awaitable[object]]], ...] = (
-        (22, lambda: _kill(system, "second-worker")),
+        (22, lambda: _kill_busy(system, session)),
         (30, lambda: _unreadable(redis)),
         (36, lambda: _start(system, "second-worker")),
         (48, lambda: asyncio.to_thread(system.postgres.stop)),
@@ -88,6 +88,13 @@ async def _faults(system: System, session: aiohttp.ClientSession, redis: Redis) 
 
 async def _kill(system: System, name: str) -> None:
     system.services[name].kill()
+
+
+async def _kill_busy(system: System, session: aiohttp.ClientSession) -> None:
+    body = {"model": "sentiment", "version": "1.0.0", "texts": ["text"] * 100}
+    await _send(session, "POST", "/api/v1/predict/batch?wait=0", body)
+    await asyncio.sleep(0.05)
+    await _kill(system, "second-worker")
 
 
 async def _start(system: System, name: str) -> None:

@@ -21,6 +21,8 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
     "docs/DEPLOYMENT.md",
+    "docs/MONITORING.md",
+    "docs/RUNBOOK.md",
     "models/README.md",
 )
 ARCHITECTURE = "docs/ARCHITECTURE.md"
