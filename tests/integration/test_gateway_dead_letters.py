@@ -159,8 +159,18 @@ async def test_pages_walk_all_dead_letters_newest_first(gateway: Client, redis: 
             break
         cursor = {"cursor": page["next_cursor"]}
     assert seen == entries[::-1]
-    async with gateway.get("/api/v1/dead-letters", params={"cursor": "x"}) as answer:
-        assert answer.status == 422
+    assert await letters(gateway, cursor="0-0") == []  # nothing is before the first id there can be
+    for wrong in ("x", f"{2**64}-0", f"0-{2**64}"):
+        async with gateway.get("/api/v1/dead-letters", params={"cursor": wrong}) as answer:
+            assert answer.status == 422
+
+
+@pytest.mark.parametrize("entry", ["0-0", f"{2**64}-0", f"0-{2**64}", "9" * 20 + "-1"])
+async def test_an_id_beyond_what_a_stream_can_hold_is_unknown(gateway: Client, entry: str) -> None:
+    async with gateway.post(f"/api/v1/dead-letters/{entry}/replay") as answer:
+        assert answer.status == 404
+    async with gateway.delete(f"/api/v1/dead-letters/{entry}") as answer:
+        assert answer.status == 404
 
 
 async def test_dead_letters_age_out(gateway: Client, worker: HandWorker, redis: Redis, keys: Keys) -> None:
