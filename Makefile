@@ -40,7 +40,7 @@ migrate: ## migrate the database and sync the model catalogue into it
 $(PASSED_ON):
 	@$(MAKE) $@-$(CHOSEN)
 
-GATEWAY_URL ?= http://localhost:$(or $(GATEWAY_PORT),8000)
+GATEWAY_URL ?= http://localhost:$(or $(GATEWAY_PORT),$(shell sed -n 's/^GATEWAY_PORT=//p' .env 2>/dev/null),8000)
 DEAD_LETTERS := $(GATEWAY_URL)/api/v1/dead-letters
 ASK := curl --silent --show-error --write-out '\n'
 
@@ -112,6 +112,14 @@ bench: $(VENV)/.installed-dev ## measure throughput and latency against a bare h
 bench-quick: $(VENV)/.installed-dev ## the same, in a short run
 	@$(BIN)/python -m tests.load.bench --quick
 
+.PHONY: chaos
+chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothing lost, double or wrong (CHAOS=--seed=7)
+	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything else, grow? (SOAK=--seconds=60)
+	@$(BIN)/python -m tests.load.soak $(SOAK)
+
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
@@ -124,7 +132,8 @@ up-native:
 	@$(PYTHON) -m scripts.stack.preflight start
 	@$(MAKE) $(VENV)/.installed
 	@$(STACK_CLI) up
-$(addsuffix -native,$(PASSED_ON)): $(VENV)/.installed
+$(addsuffix -native,$(PASSED_ON)):
+	@test -f $(VENV)/.installed || { echo "nothing is installed here, so nothing runs: make up" >&2; exit 1; }
 	@$(STACK_CLI) $(@:-native=)
 
 # --- the stack in containers ------------------------------------------------------------------------------------------

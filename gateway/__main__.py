@@ -7,7 +7,7 @@ import sys
 import uvloop
 from aiohttp import web
 
-from gateway.app import make_app
+from gateway.app import drain_on_signals, make_app
 from gateway.settings import GatewaySettings
 from shared.catalogue import load_catalogue
 from shared.errors import ConfigurationError
@@ -27,12 +27,15 @@ def main() -> int:
     configure_logging(settings, "gateway")
     loop = uvloop.new_event_loop()
     calm_garbage_collector()
+    app = make_app(settings, catalogue)
+    app.on_startup.append(_take_signals)
     try:
         web.run_app(
-            make_app(settings, catalogue),
+            app,
             host=settings.gateway_host,
             port=settings.gateway_port,
-            shutdown_timeout=settings.shutdown_grace_s,
+            shutdown_timeout=settings.shutdown_grace_s - settings.drain_delay_s,
+            handle_signals=False,
             access_log=None,
             print=None,
             handler_cancellation=True,
@@ -43,6 +46,10 @@ def main() -> int:
         print(f"gateway: cannot listen on {settings.gateway_host}:{settings.gateway_port}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+async def _take_signals(app: web.Application) -> None:
+    drain_on_signals(app)
 
 
 if __name__ == "__main__":

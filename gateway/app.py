@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
@@ -118,4 +119,27 @@ async def _answer_waiters(app: web.Application) -> None:
     """On stop: those that wait get until shortly before the grace period ends, then what is known."""
     gateway = app[GATEWAY]
     gateway.closing = True
-    asyncio.get_running_loop().call_later(gateway.settings.shutdown_grace_s * 0.8, gateway.waiters.stop)
+    remaining_s = gateway.settings.shutdown_grace_s - gateway.settings.drain_delay_s
+    asyncio.get_running_loop().call_later(remaining_s * 0.8, gateway.waiters.stop)
+
+
+def drain_on_signals(app: web.Application) -> None:
+    """Have SIGTERM and SIGINT stop the running application in two steps; a second signal skips the first.
+
+    A listener that is closed drops the connections that wait in its queue. So at first only `/readyz` turns red, and
+    the listener is closed when balancers have had the time to see it.
+    """
+    gateway = app[GATEWAY]
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        raise web.GracefulExit
+
+    def drain() -> None:
+        if gateway.draining:
+            stop()
+        gateway.draining = True
+        loop.call_later(gateway.settings.drain_delay_s, stop)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, drain)

@@ -11,10 +11,14 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from gateway.problems import ProblemError, of_http_error
-from gateway.state import GATEWAY, MODEL
+from gateway.state import GATEWAY, MODEL, PREDICTIONS
 from shared.metrics import ERRORS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS
+from shared.prediction_log import PredictionLog
 
 log = logging.getLogger(__name__)
+answers = PredictionLog(log)
+
+_PROBES = ("/livez", "/readyz", "/metrics")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,10 +32,13 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         response = await _answer(request, handler)
         status = response.status
+        response.headers["Server"] = "millstream"  # not which versions of what
         return response
     finally:
         HTTP_IN_FLIGHT.dec()
-        _count(request, status, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        _count(request, status, seconds)
+        _note(request, status, seconds)
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -55,6 +62,25 @@ def _count(request: web.Request, status: int, seconds: float) -> None:
     model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
     _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
     _duration(endpoint, model).observe(seconds)
+
+
+def _note(request: web.Request, status: int, seconds: float) -> None:
+    """The access log: probes are left out, and at a high rate all but a share (see PredictionLog)."""
+    endpoint = _endpoint(request)
+    ids = request.get(PREDICTIONS, ("",))
+    if endpoint in _PROBES or not answers.wants(ids[0]):
+        return
+    answers.event(
+        "answered",
+        ids[0],
+        request.headers.get("traceparent", ""),
+        method=request.method,
+        endpoint=endpoint,
+        status=status,
+        duration_ms=round(seconds * 1000, 1),
+        model=request.get(MODEL, "")[:100],
+        predictions=len(ids) if len(ids) > 1 else None,
+    )
 
 
 @cache

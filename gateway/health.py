@@ -53,7 +53,11 @@ async def livez(request: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Whether to send requests here; 503 takes it out of the balancer. Postgres may be away: accepting goes on."""
     gateway = request.app[GATEWAY]
-    reason = "stopping" if gateway.closing else "" if gateway.waiters.listening.is_set() else "Redis is away"
+    reason = (
+        "stopping"
+        if gateway.draining or gateway.closing
+        else "" if gateway.waiters.listening.is_set() else "Redis is away"
+    )
     if reason:
         return json_response({"status": "not ready", "reason": reason}, status=503)
     return json_response({"status": "ok"})

@@ -16,7 +16,7 @@ import asyncpg
 
 from gateway.finished import Finished
 from gateway.settings import GatewaySettings
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, is_closed_transport
 from shared.messages import Status
 
 _SHOWN = "p.id, m.name, v.version, p.status, p.output_data, p.confidence, p.processing_time_ms, p.error, p.input_data"
@@ -105,7 +105,7 @@ class History:
         return [_finished(row, with_input=False) for row in rows]
 
     async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
-        with _errors():
+        with history_errors():
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._settings.database_url.get_secret_value(),
@@ -127,11 +127,17 @@ def _page_of_versions(count: int) -> str:
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def history_errors() -> Iterator[None]:
+    """Name the ways Postgres fails."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
         raise StoreUnavailable("postgres", type(error).__name__) from error
+    except RuntimeError as error:
+        if is_closed_transport(error):
+            raise StoreUnavailable("postgres", "connection cut") from error
+        raise
 
 
 def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:

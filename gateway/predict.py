@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 
@@ -14,13 +15,14 @@ from gateway.idempotency import conflict, fingerprint, key_of
 from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
-from gateway.state import GATEWAY, MODEL, Gateway
+from gateway.state import GATEWAY, MODEL, PREDICTIONS, Gateway
 from gateway.waiting import Expectation
 from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
 from shared.messages import Status
 from shared.metrics import ERRORS
 from shared.options import PredictOptions, option_error
+from shared.prediction_log import PredictionLog
 from shared.publishing import Group, NewRequest, Published, Verdict
 
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
@@ -30,6 +32,7 @@ _REFUSALS = {
     Verdict.MEMORY: "the queue is short of memory",
 }
 _RETRY_AFTER_S = 2
+predictions = PredictionLog(logging.getLogger(__name__))
 _NO_OPTIONS = b"{}"
 
 
@@ -90,6 +93,8 @@ async def _submit(
     ids = [each.id for each in new]
     with gateway.waiters.expect(ids if wait.seconds else []) as expected:
         published = await _publish(gateway, served, group)
+        _note_accepted(served, new, published)
+        request[PREDICTIONS] = published.earlier or ids
         if not published.earlier:
             return await _results(gateway, ids, expected, wait)
     earlier = published.earlier if wait.seconds else []
@@ -97,6 +102,12 @@ async def _submit(
         for each in await _finished(gateway, earlier):
             expected.wake(each.id, each)
         return await _results(gateway, published.earlier, expected, wait)
+
+
+def _note_accepted(served: ServedVersion, new: Sequence[NewRequest], published: Published) -> None:
+    for each in () if published.earlier else new:
+        if predictions.wants(each.id):
+            predictions.event("accepted", each.id, each.traceparent, model=served.model, version=served.version.version)
 
 
 async def _publish(gateway: Gateway, served: ServedVersion, group: Group) -> Published:
@@ -129,7 +140,8 @@ async def _results(
 
 async def _finished(gateway: Gateway, ids: Sequence[str]) -> Sequence[Finished]:
     try:
-        return await gateway.predictions.finished(ids)
+        found = await gateway.predictions.finished(ids)
+        return [each._replace(input=None) for each in found]  # as when they come by a hint
     except StoreUnavailable as error:  # they were accepted all the same, and the client gets the ids
         ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
         return ()

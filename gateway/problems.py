@@ -97,8 +97,6 @@ def of_http_error(error: web.HTTPException, max_body_bytes: int) -> ProblemError
     details = {
         404: "there is nothing at this path; see /docs",
         405: f"this path takes {error.headers.get('Allow', 'other methods')}",
-        408: "Request timeout",
-        409: "Conflict",
         413: f"the body is longer than {max_body_bytes} bytes; send less, or several requests",
     }
     detail = details.get(error.status, error.reason)

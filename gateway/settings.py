@@ -17,6 +17,12 @@ class GatewaySettings(DatabaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address to listen on")
     gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    drain_delay_s: float = Field(
+        1,
+        ge=0,
+        le=300,
+        description="seconds to go on after SIGTERM with a red /readyz, until balancers send nothing more",
+    )
     default_wait_s: float = Field(30, ge=0, le=MAX_WAIT_S, description="seconds a request waits for its answer")
     request_timeout_s: float = Field(
         3600, gt=0, le=MAX_TIMEOUT_S, description="seconds until a request not yet computed expires"
@@ -34,6 +40,15 @@ class GatewaySettings(DatabaseSettings):
     idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
     dead_letter_days: float = Field(7, gt=0, le=3650, description="how long dead letters are kept")
     expiry_interval_s: float = Field(1, gt=0, le=60, description="how often unread requests past their deadline expire")
+
+    @model_validator(mode="after")
+    def _delay_fits_grace(self) -> Self:
+        if self.drain_delay_s >= self.shutdown_grace_s:
+            raise ValueError(
+                f"DRAIN_DELAY_S ({self.drain_delay_s:g}) must be below SHUTDOWN_GRACE_S ({self.shutdown_grace_s:g}), "
+                "or there is no time left to answer those that wait"
+            )
+        return self
 
     @model_validator(mode="after")
     def _batch_fits_backlog(self) -> Self:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -28,7 +29,8 @@ class Gateway:
     """One gateway process.
 
     Attributes:
-        closing: it was told to stop: it answers those that wait and takes no more.
+        draining: it was told to stop: `/readyz` says so, and it goes on for a moment, until the balancer knows.
+        closing: it takes no more, and answers those that wait.
     """
 
     settings: GatewaySettings
@@ -43,6 +45,7 @@ class Gateway:
     waiters: Waiters
     workers: WorkerDirectory
     liveness: Liveness
+    draining: bool = False
     closing: bool = False
 
     @staticmethod
@@ -52,4 +55,6 @@ class Gateway:
 
 
 GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
+# the predictions that a request made or repeats, for its log line
+PREDICTIONS: web.RequestKey[Sequence[str]] = web.RequestKey("predictions", Sequence)
 MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model that a request is about, for its metrics

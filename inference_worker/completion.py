@@ -16,10 +16,13 @@ from shared.catalogue import ServedVersion
 from shared.errors import StoreUnavailable
 from shared.keys import request_stream_name
 from shared.liveness import Liveness
+from shared.messages import Status
 from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
-from shared.request_stream import Delivery, Finished, RequestStream
+from shared.prediction_log import PredictionLog
+from shared.request_stream import Delivery, Finished, RequestStream, readable_id
 
 log = logging.getLogger(__name__)
+predictions = PredictionLog(log)
 
 _RETRY_WHILE_STOPPING_S = 0.2
 
@@ -68,13 +71,34 @@ class Completion:
                 PREDICTIONS.labels(*self._labels, each.outcome.status.value).inc()
                 if each.outcome.confidence is not None:
                     CONFIDENCE.labels(*self._labels).observe(each.outcome.confidence)
+                self._note_finished(each)
+
+    def _note_finished(self, finished: Finished) -> None:
+        request, outcome = finished.request, finished.outcome
+        if predictions.wants(request.id):
+            predictions.event(
+                "finished",
+                request.id,
+                request.traceparent,
+                model=request.model,
+                version=request.version,
+                status=outcome.status.value,
+                duration_ms=outcome.processing_time_ms,
+                queue_ms=outcome.queue_time_ms,
+                deliveries=finished.delivery.deliveries,
+                worker=outcome.worker,
+                error=outcome.error.split(":")[0],  # its kind: a model's words may quote the text
+            )
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str, stop: asyncio.Event) -> None:
         """Give an entry up for good."""
-        await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
+        first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
         self.held.discard(delivery.entry)
+        if first and readable_id(delivery.fields):
+            PREDICTIONS.labels(*self._labels, Status.FAILED.value).inc()
         DEAD_LETTERS.labels(request_stream_name(*self._labels), reason).inc()
-        log.error("request dead-lettered", extra={"entry": delivery.entry, "reason": reason, "detail": error})
+        about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields), "lane": self._label}
+        log.error("request dead-lettered", extra={**about, "reason": reason, "detail": error})
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return entries that were not begun; where Redis is away they are claimed after the visibility timeout."""

@@ -12,9 +12,11 @@ import uuid
 import uvloop
 
 from persister.database import Database
+from persister.drift import DriftWatch
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from shared.backoff import Backoff
+from shared.catalogue import load_catalogue
 from shared.errors import ConfigurationError, StoreUnavailable
 from shared.keys import Keys
 from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
@@ -45,6 +47,7 @@ async def run(settings: PersisterSettings) -> None:
             {
                 "persist": persister.run(stop),
                 "partitions": persister.keep_partitions(stop),
+                "drift": _drift(settings, database, stop),
                 "probes": serve_probes(
                     settings.persister_metrics_host,
                     settings.persister_metrics_port,
@@ -60,6 +63,14 @@ async def run(settings: PersisterSettings) -> None:
         await database.close()
         await redis.aclose()
     log.info("stopped")
+
+
+async def _drift(settings: PersisterSettings, database: Database, stop: asyncio.Event) -> None:
+    if not settings.drift_interval_s:
+        await stop.wait()
+        return
+    versions = load_catalogue(settings.model_catalogue).served()
+    await DriftWatch(database, versions, settings.drift_window, settings.drift_interval_s).run(stop)
 
 
 async def _connect(settings: PersisterSettings, stop: asyncio.Event) -> Database | None:

@@ -8,15 +8,17 @@ one: the one change that is ever made.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import asyncpg
 
 from persister.partitions import Partition
 from persister.rows import Row
 from persister.settings import PersisterSettings
-from shared.errors import PermanentError, StoreUnavailable
+from shared.errors import PermanentError, StoreUnavailable, is_closed_transport
 
 _COLUMNS = (
     "id, model_version_id, input_data, output_data, confidence, processing_time_ms, created_at, status, error, "
@@ -45,8 +47,24 @@ _ADD_VERSION = (
 )
 
 
+# The first, or the newest, successful predictions of a version, counted by bin of confidence and by label.
+_DISTRIBUTION = """
+SELECT coalesce(width_bucket(confidence, 0, 1, 10), 0) AS bin, coalesce(output_data->>'label', '') AS label, count(*)
+FROM (
+    SELECT confidence, output_data FROM predictions
+    WHERE model_version_id = $1 AND status = 'succeeded' ORDER BY id {order} LIMIT $2
+) window_of_predictions GROUP BY 1, 2"""
+
+
 class RowRejected(PermanentError):
     """Postgres will not take a row of this batch, however often it is tried."""
+
+
+class Distribution(NamedTuple):
+    """Counts of predictions, by tenth of confidence (0: it has none) and by label ('': it has none)."""
+
+    confidence: Counter[int]
+    labels: Counter[str]
 
 
 class Database:
@@ -112,6 +130,23 @@ class Database:
                 f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
             )
 
+    async def distribution(self, model: str, version: str, count: int, *, newest: bool) -> Distribution:
+        """How confidence and labels are distributed in the first, or the newest, successful predictions of a version.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        await self._ensure_versions({(model, version)})
+        query = _DISTRIBUTION.format(order="DESC" if newest else "ASC")
+        with database_errors():
+            rows = await self.pool.fetch(query, self._version_ids[model, version], count)
+        confidence: Counter[int] = Counter()
+        labels: Counter[str] = Counter()
+        for bin_number, label, number in rows:
+            confidence[min(bin_number, 10)] += number
+            labels[label] += number
+        return Distribution(confidence, labels)
+
     async def _ensure_versions(self, names: set[tuple[str, str]]) -> None:
         if names <= self._version_ids.keys():
             return
@@ -153,5 +188,10 @@ def database_errors() -> Iterator[None]:
         yield
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as error:
         raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
         raise StoreUnavailable("postgres", type(error).__name__) from error
+    except RuntimeError as error:
+        if is_closed_transport(error):
+            raise StoreUnavailable("postgres", "connection cut") from error
+        raise

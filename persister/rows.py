@@ -13,7 +13,7 @@ from shared.messages import PredictionResult
 
 
 class Row(NamedTuple):
-    """One row of `predictions`, its model version still by name; JSON as text."""
+    """One row of `predictions`, its model version still by name; JSON as text. `traceparent` is not stored."""
 
     id: UUID
     model: str
@@ -30,6 +30,7 @@ class Row(NamedTuple):
     queue_time_ms: int
     cached: bool
     completed_at: datetime
+    traceparent: str = ""
 
 
 def row_of(result: PredictionResult) -> Row:
@@ -51,6 +52,7 @@ def row_of(result: PredictionResult) -> Row:
         queue_time_ms=outcome.queue_time_ms,
         cached=outcome.cached,
         completed_at=datetime.fromtimestamp(result.completed_at / 1000, UTC),
+        traceparent=result.traceparent,
     )
 
 

@@ -49,3 +49,8 @@ class PermanentError(MillstreamError):
 
 class MalformedMessage(PermanentError):
     """A stream entry that this version cannot decode; it belongs in the dead-letter stream."""
+
+
+def is_closed_transport(error: RuntimeError) -> bool:
+    """Whether a driver wrote to a connection that had just been cut: uvloop raises a bare RuntimeError there."""
+    return "the handler is closed" in str(error)

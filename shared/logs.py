@@ -1,9 +1,14 @@
-"""Logging: one line an event, a constant message, data in fields. Ids, never payloads or secrets."""
+"""Logging: one line an event, a constant name, data in fields. Ids, never payloads or secrets.
+
+Levels: ERROR, something was given up on and a person should look; WARNING, something is wrong and is being retried or
+worked around; INFO, what happened; DEBUG, how.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -22,17 +27,24 @@ class ConsoleFormatter(logging.Formatter):
         return "  ".join([line, *fields])
 
 
+class JsonLines(JsonFormatter):
+    """For machines: one JSON object a line, its time as RFC 3339 has it."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (logging's name)
+        """The record's time in UTC, to the millisecond."""
+        return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+
+
 def configure_logging(settings: Settings, service: str) -> None:
     """Send all logs to stderr in the format that the settings ask for."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(
-            JsonFormatter(
+            JsonLines(
                 "{asctime}{levelname}{name}{message}",
                 style="{",
-                rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+                rename_fields={"asctime": "time", "levelname": "level", "name": "logger", "message": "event"},
                 static_fields={"service": service, "environment": settings.environment},
-                datefmt="%Y-%m-%dT%H:%M:%S%z",
             )
         )
     else:

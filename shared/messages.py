@@ -80,6 +80,7 @@ class PredictionResult(NamedTuple):
     options: bytes = b"{}"
     principal: str = ""
     completed_at: int = 0
+    traceparent: str = ""
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -156,6 +157,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         options=fields.get(b"options") or b"{}",
         principal=_text(fields, b"principal", b""),
         completed_at=_integer(fields, b"completed_at"),
+        traceparent=_text(fields, b"traceparent", b""),
     )
 
 

@@ -44,6 +44,11 @@ PERSIST_BATCH_SIZE = Histogram("millstream_persist_batch_size", "Rows written to
 PERSIST_LAG = Histogram("millstream_persist_lag_seconds", "Time from completion to the committed row", buckets=_LATENCY)
 REDELIVERIES = Counter("millstream_redeliveries_total", "Abandoned entries taken over", ["stream"])
 DEAD_LETTERS = Counter("millstream_dead_letters_total", "Entries given up on", ["stream", "reason"])
+DRIFT_PSI = Gauge(
+    "millstream_drift_psi",
+    "How far the newest predictions have moved from the first ones (population stability index)",
+    ["model", "version", "signal"],
+)
 BUILD = Info("millstream_build", "Version of the software")
 
 __all__ = ["REGISTRY"]

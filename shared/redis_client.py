@@ -15,10 +15,10 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.errors import StoreUnavailable
+from shared.errors import StoreUnavailable, is_closed_transport
 from shared.settings import Settings
 
 _AWAY = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
@@ -49,6 +49,10 @@ def redis_errors() -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
         raise StoreUnavailable("redis", type(error).__name__) from error
+    except RuntimeError as error:
+        if is_closed_transport(error):
+            raise StoreUnavailable("redis", "connection cut") from error
+        raise
     except ResponseError as error:
         if is_out_of_memory(error):
             raise StoreUnavailable("redis", "out of memory") from error
@@ -59,7 +63,7 @@ def redis_errors() -> Iterator[None]:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether Redis refused a command because it is at maxmemory, directly or inside a script."""
-    return "OOM command not allowed" in str(error) or str(error).startswith("OOM ")
+    return isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)
 
 
 def is_missing_group(error: Exception) -> bool:
@@ -82,16 +86,3 @@ class Script:
         """
         with redis_errors():
             return await self._script(keys=keys, args=args, client=client)
-
-
-async def ensure_group(redis: Redis, stream: str, group: str) -> None:
-    """Create a consumer group that starts at the first entry, and its stream; harmless where it exists.
-
-    Starting at `0` matters: a group created at `$` would never see what was added before it.
-    """
-    with redis_errors():
-        try:
-            await redis.xgroup_create(stream, group, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise

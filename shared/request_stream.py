@@ -19,7 +19,7 @@ from redis.exceptions import ResponseError
 from shared.ids import is_id
 from shared.keys import Keys
 from shared.messages import Outcome, PredictionRequest, encode_outcome, readable
-from shared.redis_client import Script, ensure_group, is_missing_group, redis_errors
+from shared.redis_client import Script, is_missing_group, redis_errors
 
 HINT_MAX_BYTES = 16_384
 
@@ -59,6 +59,7 @@ class RequestStream:
         self._keys = keys
         self._consumer = consumer
         self._group = keys.WORKER_GROUP
+        self._join = Script(redis, "join")
         self._complete = Script(redis, "complete")
         self._dead_letter = Script(redis, "dead_letter")
         self._claim = Script(redis, "claim")
@@ -68,9 +69,7 @@ class RequestStream:
 
     async def join(self) -> None:
         """Create the stream, its group and this consumer, so that it is known to serve this version."""
-        await ensure_group(self._redis, self.key, self._group)
-        with redis_errors():
-            await self._redis.xgroup_createconsumer(self.key, self._group, self._consumer)
+        await self._join([self.key], [self._group, self._consumer])
 
     async def read(self, count: int, block_ms: int) -> Read:
         """Up to `count` entries nobody has read yet; waits at most `block_ms` for the first.

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from shared.keys import Keys
 from shared.messages import readable
-from shared.redis_client import Script, ensure_group, is_missing_group, redis_errors
+from shared.redis_client import Script, is_missing_group, redis_errors
 from shared.request_stream import Delivery, claimed_delivery
 
 
@@ -33,13 +33,15 @@ class ResultStream:
         self._keys = keys
         self._consumer = consumer
         self._group = keys.PERSISTER_GROUP
+        self._join = Script(redis, "join")
         self._claim = Script(redis, "claim")
         self._persisted = Script(redis, "persisted")
         self._remove = Script(redis, "remove_consumer")
+        self._remove_idle = Script(redis, "remove_idle_consumers")
 
     async def join(self) -> None:
         """Create the stream and its group."""
-        await ensure_group(self._redis, self.key, self._group)
+        await self._join([self.key], [self._group, ""])
 
     async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
         """Up to `count` results nobody has read yet; waits at most `block_ms` for the first; never cancelled.
@@ -104,6 +106,21 @@ class ResultStream:
         }
         with redis_errors():
             await self._redis.xadd(self._keys.dead, {**about, **original})
+
+    async def remove_idle(self, least_idle_ms: int) -> int:
+        """Remove consumers that hold nothing and have not read for so long; the answer counts them.
+
+        Persisters keep no heartbeat, and one that is killed cannot leave: its consumer would stay for ever.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        try:
+            return int(await self._remove_idle([self.key], [self._group, least_idle_ms]))
+        except ResponseError as error:
+            if not is_missing_group(error) and "no such key" not in str(error):
+                raise
+            return 0
 
     async def leave(self) -> None:
         """Remove this consumer if nothing is pending for it."""

@@ -22,19 +22,16 @@ class Heartbeat:
     def __init__(self, redis: Redis, keys: Keys, worker_id: str, ttl_s: float) -> None:
         self._redis = redis
         self._key = keys.worker(worker_id)
+        self._beat = Script(redis, "heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
 
     async def beat(self, facts: dict[str, str]) -> None:
         """Say what is true now (models, in flight, since when).
 
         Raises:
-            StoreUnavailable: Redis cannot be reached or is full.
+            StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hset(self._key, mapping=facts)  # type: ignore[arg-type]
-                pipe.pexpire(self._key, self._ttl_ms)
-                await pipe.execute()
+        await self._beat([self._key], [self._ttl_ms, *(part for fact in facts.items() for part in fact)])
 
     async def stop(self) -> None:
         """Take the sign of life back.

@@ -78,13 +78,13 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def kill_tree(pid: int, timeout_s: float = 10.0) -> bool:
-    """SIGKILL a group leader, its group and all its descendants; True when none is left within the timeout.
+    """SIGKILL a process, the group it leads, if any, and all its descendants; True when none is left in time.
 
     Postgres puts each backend into a session of its own, so the group alone is not enough.
     """
     below = descendants(pid)
     signal_group(pid, signal.SIGKILL)
-    for each in below:
+    for each in (pid, *below):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(each, signal.SIGKILL)
     return wait_gone([pid, *below], timeout_s)

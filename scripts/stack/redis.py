@@ -54,6 +54,7 @@ class RedisServer(DataServer):
 
     def prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)  # its file holds the texts that clients send
 
     def command(self) -> list[str]:
         flags = [part for name, value in self._options.items() for part in (f"--{name}", value)]

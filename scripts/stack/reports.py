@@ -29,7 +29,7 @@ def summary(config: StackConfig) -> Iterator[str]:
     yield from _addresses(config)
     yield f"  history    make psql    ({EXAMPLE_QUERY})"
     yield f"  a stream   redis-cli {redis} {_example_stream(config)}"
-    yield "             make streams    (every stream, no redis-cli needed)"
+    yield "             (empty unless requests wait) · make streams shows every stream, no redis-cli needed"
     yield "  more       make status · make logs · make down · make help"
 
 
@@ -39,6 +39,7 @@ def compose_summary(config: StackConfig) -> Iterator[str]:
     yield "  history    docker compose exec postgres psql -U millstream millstream \\"
     yield f"               -c '{EXAMPLE_QUERY}'"
     yield f"  a stream   docker compose exec redis redis-cli {_example_stream(config)}"
+    yield "             (empty unless requests wait)"
     yield "  more       make status · make logs · make down · make help"
 
 

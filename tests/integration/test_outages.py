@@ -128,7 +128,7 @@ async def test_completion_goes_on_until_redis_is_back_even_while_stopping(
     fragile.start()
     await asyncio.wait_for(asyncio.gather(finishing, giving_up), 20)
     assert completion.held == set() and completion.trouble is None
-    assert [fields[b"status"] for fields in await results(client, keys)] == [b"succeeded", b"failed"]
+    assert {fields[b"status"] for fields in await results(client, keys)} == {b"succeeded", b"failed"}
 
 
 async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys, served: ServedVersion) -> None:

@@ -19,6 +19,7 @@ from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.redis_client import connect
 from shared.result_stream import Persisted, ResultStream
+from tests import gateways
 from tests.streams import Redis, finished, new_request, publish, stream
 from tests.waiting import eventually
 
@@ -163,6 +164,26 @@ async def test_a_dead_persisters_results_are_stored_by_another(
     assert await database.fetchval("SELECT count(*) FROM predictions WHERE id = ANY($1::uuid[])", ids) == 2
 
 
+async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database
+) -> None:
+    await compute(redis, keys, "a")
+    dead, empty_handed = (ResultStream(redis, keys, name) for name in ("dead", "empty-handed"))
+    await dead.read(10, 0)
+    await empty_handed.read(10, 0)
+    assert await dead.remove_idle(60_000) == 0  # what has just read is alive
+    stop = asyncio.Event()
+    task = asyncio.create_task(persister(settings, redis, keys, store, "living").run(stop))
+
+    async def only_the_living() -> bool:
+        return {each["name"] for each in await redis.xinfo_consumers(keys.results, "persister")} == {b"living"}
+
+    await eventually(only_the_living, "dead consumers are gone")
+    stop.set()
+    await task
+    assert await redis.xlen(keys.results) == 0
+
+
 async def test_an_unknown_version_is_added_inactive(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
@@ -203,12 +224,13 @@ async def test_nothing_is_acknowledged_while_postgres_is_away(
 async def test_a_stop_waits_for_the_batch_in_hand(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
-    await compute(redis, keys, "a")
-    await database.execute("ALTER TABLE predictions RENAME TO hidden")
     service = persister(settings, redis, keys, store)
     stop = asyncio.Event()
     task = asyncio.create_task(service.run(stop))
-    await eventually(lambda: service.unavailable not in (None, "starting"), "the outage is noticed")
+    await eventually(lambda: service.unavailable is None, "it runs")
+    await database.execute("ALTER TABLE predictions RENAME TO hidden")
+    await compute(redis, keys, "a")
+    await eventually(lambda: service.unavailable is not None, "the outage is noticed, with the batch in hand")
     stop.set()
     await database.execute("ALTER TABLE hidden RENAME TO predictions")
     async with asyncio.timeout(10):
@@ -276,15 +298,22 @@ async def test_partitions_are_made_ahead_and_rows_go_into_them(
 async def test_a_month_already_in_the_default_partition_is_said_and_served(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
-    await compute(redis, keys, "a")
-    service = persister(settings, redis, keys, store)
-    await run_until_empty(service, redis, keys)
+    await gateways.store(database, 1, "echo", "1.0.0")
     assert await database.fetchval("SELECT count(*) FROM predictions_default") == 1
     first, *_ = partitions_from(datetime.now(UTC), 1)
     with pytest.raises(RowRejected):
         await store.make_partition(first)
-    await service.make_partitions(datetime.now(UTC))
-    assert await database.fetchval("SELECT count(*) FROM predictions") == 1
+    await compute(redis, keys, "a")
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions") == 2
+
+
+async def test_the_first_result_goes_into_its_partition(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")  # it waits before a persister ever ran
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    assert await database.fetchval("SELECT count(*) FROM predictions_default") == 0
 
 
 async def test_partitions_are_kept_until_the_stop(

@@ -72,7 +72,6 @@ def pipeline(folder: Path, appendfsync: AppendFsync) -> Iterator[tuple[int, str,
             "REDIS_URL": redis.url,
             "MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/models.toml"),
             "WORKER_MODELS": "noop",
-            "LOG_LEVEL": "WARNING",
         }
         subprocess.run(
             [sys.executable, "-m", "migrations"], cwd=REPOSITORY, env={**os.environ, **environment}, check=True

@@ -36,7 +36,7 @@ def test_a_json_line_has_what_machines_ask_for(capsys: pytest.CaptureFixture[str
     assert record == {
         "level": "WARNING",
         "logger": "gateway.edge",
-        "message": "hints lost",
+        "event": "hints lost",
         "service": "gateway",
         "environment": "staging",
         "detail": "a\nb",
@@ -65,7 +65,7 @@ def test_what_is_less_severe_than_the_level_is_left_out(capsys: pytest.CaptureFi
     configure_logging(Settings(log_level="ERROR"), "worker")
     logging.getLogger("x").warning("quiet")
     logging.getLogger("x").error("loud")
-    assert [json.loads(line)["message"] for line in capsys.readouterr().err.splitlines()] == ["loud"]
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["loud"]
 
 
 def test_configuring_twice_does_not_log_twice(capsys: pytest.CaptureFixture[str]) -> None:

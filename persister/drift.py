@@ -1,0 +1,71 @@
+"""Which model got worse: how far each version's newest predictions have moved from its first ones.
+
+Labels and confidence are all that can be watched without knowing the right answers. A shift does not prove that a model
+is wrong; it says that it sees other texts, or answers them otherwise, than when it was new.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+from persister.database import Database, Distribution
+from shared.backoff import wait_for_stop
+from shared.catalogue import ServedVersion
+from shared.drift import psi
+from shared.errors import StoreUnavailable
+from shared.metrics import DRIFT_PSI, ERRORS
+
+log = logging.getLogger(__name__)
+
+
+def signals(reference: Distribution, newest: Distribution, window: int) -> Mapping[str, float]:
+    """The index of each signal; none before there are two windows to compare, or where a signal is absent."""
+    if reference.confidence.total() < window or newest.confidence.total() < window:
+        return {}
+    found = {}
+    if set(reference.confidence) != {0}:
+        found["confidence"] = psi(reference.confidence, newest.confidence)
+    if set(reference.labels) != {""}:
+        found["label"] = psi(reference.labels, newest.labels)
+    return found
+
+
+class DriftWatch:
+    """Measures drift now and then."""
+
+    def __init__(self, database: Database, versions: Sequence[ServedVersion], window: int, interval_s: float) -> None:
+        self._database = database
+        self._versions = versions
+        self._window = window
+        self._interval_s = interval_s
+        self._references: dict[str, Distribution] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Measure until `stop` is set."""
+        while not stop.is_set():
+            try:
+                for served in self._versions:
+                    await self.measure(served)
+            except StoreUnavailable:
+                ERRORS.labels("persister", "drift").inc()
+            await wait_for_stop(stop, self._interval_s)
+
+    async def measure(self, served: ServedVersion) -> Mapping[str, float]:
+        """Measure one version and set its gauges; the answer has the index of each signal.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        name = (served.model, served.version.version)
+        reference = self._references.get(served.label)
+        if reference is None:
+            reference = await self._database.distribution(*name, self._window, newest=False)
+            if reference.confidence.total() == self._window:
+                self._references[served.label] = reference
+        newest = await self._database.distribution(*name, self._window, newest=True)
+        found = signals(reference, newest, self._window)
+        for signal, index in found.items():
+            DRIFT_PSI.labels(*name, signal).set(index)
+        return found

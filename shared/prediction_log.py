@@ -1,0 +1,50 @@
+"""Events in the life of single predictions: accepted, finished, stored. `grep` one id and read its whole life.
+
+At a low rate every prediction is logged. Above a limit only a fixed share of the ids is, chosen by the id itself, so
+that all services choose the same ones: a life is logged whole or not at all, and logging costs the same at any rate.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+MOST_PER_S = 100
+ALWAYS_ENDING = "00"  # one id in 256
+
+
+class PredictionLog:
+    """Logs events of predictions, sparingly.
+
+    Args:
+        logger: where they go; level INFO.
+        most_per_s: events logged in one second before only the chosen ids are.
+    """
+
+    def __init__(
+        self, logger: logging.Logger, most_per_s: int = MOST_PER_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._logger = logger
+        self._most_per_s = most_per_s
+        self._clock = clock
+        self._second = 0
+        self._logged = 0
+
+    def wants(self, prediction_id: str) -> bool:
+        """Whether an event of this prediction is to be logged; where it is, it counts."""
+        if not self._logger.isEnabledFor(logging.INFO):
+            return False
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._logged = second, 0
+        if self._logged < self._most_per_s:
+            self._logged += 1
+            return True
+        return prediction_id.endswith(ALWAYS_ENDING)
+
+    def event(self, name: str, prediction_id: str, traceparent: str = "", **fields: object) -> None:
+        """Log an event that `wants` wanted; empty fields are left out."""
+        trace_id = traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
+        known = {"prediction_id": prediction_id, "trace_id": trace_id, **fields}
+        self._logger.info(name, extra={field: value for field, value in known.items() if value not in ("", None)})

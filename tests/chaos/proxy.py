@@ -1,0 +1,101 @@
+"""A small TCP proxy whose connections can be cut, refused, or swallowed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from enum import Enum, auto
+
+from scripts.stack.ports import LOOPBACK
+
+_CHUNK = 65_536
+
+
+class Mode(Enum):
+    """What the proxy does with connections."""
+
+    FORWARD = auto()
+    REFUSE = auto()
+    BLACKHOLE = auto()  # what arrives is read and thrown away, in both directions: the worst kind of silence
+
+
+class Proxy:
+    """Listens on a port of its own and passes on to another."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self.port = 0
+        self._upstream_port = upstream_port
+        self._mode = Mode.FORWARD
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+        self._links: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen."""
+        self._server = await asyncio.start_server(self._accept, LOOPBACK, 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Cut everything and stop listening."""
+        if self._server is not None:
+            self._server.close()
+        self.cut()
+        for link in self._links:
+            link.cancel()
+        await asyncio.gather(*self._links, return_exceptions=True)
+
+    def set(self, mode: Mode) -> None:
+        """Change what happens, to open connections too.
+
+        Connections that were blackholed have lost bytes: whoever goes back to forwarding must cut them.
+        """
+        lossy = self._mode is Mode.BLACKHOLE
+        self._mode = mode
+        if mode is Mode.REFUSE or lossy:
+            self.cut()
+
+    def cut(self) -> None:
+        """Reset every open connection."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        link = asyncio.current_task()
+        assert link is not None
+        self._links.add(link)
+        self._open.add(writer)
+        try:
+            if self._mode is not Mode.REFUSE:
+                await self._link(reader, writer)
+        finally:
+            self._links.discard(link)
+            self._drop(writer)
+
+    async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            up_reader, up_writer = await asyncio.open_connection(LOOPBACK, self._upstream_port)
+        except OSError:
+            return
+        self._open.add(up_writer)
+        pumps = [
+            asyncio.create_task(self._pump(reader, up_writer)),
+            asyncio.create_task(self._pump(up_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            self._drop(up_writer)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                if self._mode is Mode.FORWARD:
+                    writer.write(data)
+                    await writer.drain()
+
+    def _drop(self, writer: asyncio.StreamWriter) -> None:
+        self._open.discard(writer)
+        writer.transport.abort()

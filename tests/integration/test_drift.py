@@ -1,0 +1,74 @@
+"""Drift measured from what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+from prometheus_client import REGISTRY
+
+from persister.database import Database
+from persister.drift import DriftWatch
+from persister.settings import PersisterSettings
+from shared.catalogue import Catalogue, ServedVersion
+from tests.gateways import store
+from tests.waiting import eventually
+
+
+@pytest.fixture
+async def stored(environment: dict[str, str]) -> AsyncIterator[Database]:
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    made = await Database.connect(PersisterSettings(**values))
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def served(catalogue: Catalogue) -> ServedVersion:
+    found = catalogue.resolve("echo", "1.0.0")
+    assert found is not None
+    return found
+
+
+def gauge(signal: str) -> float | None:
+    labels = {"model": "echo", "version": "1.0.0", "signal": signal}
+    return REGISTRY.get_sample_value("millstream_drift_psi", labels)
+
+
+async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
+    stored: Database, served: ServedVersion, database: asyncpg.Connection
+) -> None:
+    watch = DriftWatch(stored, [served], window=100, interval_s=60)
+    assert await watch.measure(served) == {}
+    await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
+    assert await watch.measure(served) == {"confidence": 0, "label": 0}
+    await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_100_000)
+    assert await watch.measure(served) == {"confidence": 0, "label": 0}
+    await database.execute(
+        'UPDATE predictions SET output_data = \'{"label": "BAD"}\' WHERE id IN '
+        "(SELECT id FROM predictions ORDER BY id DESC LIMIT 50)"
+    )
+    found = await watch.measure(served)
+    assert found["label"] > 0.25 and found["confidence"] == 0
+    assert gauge("label") == found["label"]
+    await store(database, 500, "echo", "1.0.0", status="failed", since_ms=1_800_000_200_000)
+    assert await watch.measure(served) == found  # failures say nothing about answers
+
+
+async def test_it_goes_on_where_postgres_is_away(
+    stored: Database, served: ServedVersion, database: asyncpg.Connection
+) -> None:
+    await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
+    await database.execute("ALTER TABLE predictions RENAME TO hidden")
+    watch = DriftWatch(stored, [served], window=100, interval_s=0.02)
+    stop = asyncio.Event()
+    running = asyncio.create_task(watch.run(stop))
+    errors = {"component": "persister", "kind": "drift"}
+    await eventually(lambda: (REGISTRY.get_sample_value("millstream_errors_total", errors) or 0) > 0, "it fails")
+    await database.execute("ALTER TABLE hidden RENAME TO predictions")
+    await eventually(lambda: "echo:1.0.0" in watch._references, "it measures again")
+    stop.set()
+    await asyncio.wait_for(running, 5)
