@@ -1,7 +1,7 @@
 """Does it grow? What a process was seen to use, and the judgement over it.
 
 Some growth is no leak: services collect cycles rarely (`calm_garbage_collector`), so a gateway gains about 1.4 MB over
-100,000 predictions and gives it back at a collection. With a collection every three seconds it is flat to the last page.
+100,000 predictions and gives it back at a collection. Collecting every three seconds, it is flat to the page.
 """
 
 from __future__ import annotations
