@@ -84,6 +84,10 @@ test: $(VENV)/.installed-dev models ## unit, integration and end-to-end tests, w
 	@$(BIN)/coverage json --quiet -o coverage.json
 	@$(BIN)/python -m scripts.coverage_gate coverage.json
 
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document and against it (FUZZ_SEED, FUZZ_EXAMPLES)
+	@$(BIN)/python -m pytest -q -s tests/fuzz
+
 .PHONY: coverage
 coverage: ## the tests, and an HTML report in htmlcov/ (also where a gate fails)
 	@$(MAKE) test; code=$$?; $(BIN)/coverage html --quiet && echo "htmlcov/index.html"; exit $$code

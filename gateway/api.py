@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gateway import dead_letters, health, models, predict, predictions, schemas
+from gateway import dead_letters, health, idempotency, models, predict, predictions, schemas
 from gateway.edge import Handler
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
 from shared.messages import FINISHED
@@ -49,14 +49,12 @@ _WAIT = Parameter(
     "seconds to wait for the answer; so does `Prefer: wait=S` (RFC 7240)",
     {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
 )
-_PREFER = Parameter(
-    "Prefer", "header", "`respond-async` or `wait=S`; the query parameter wins", {"type": "string", "maxLength": 200}
-)
+_PREFER = Parameter("Prefer", "header", "`respond-async` or `wait=S`; the query parameter wins", {"type": "string"})
 _KEY = Parameter(
     "Idempotency-Key",
     "header",
     "a key of the client's own: repeating the request with it makes nothing new, for a day",
-    {"type": "string", "minLength": 1, "maxLength": 255},
+    {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
 )
 _TIMEOUT = Parameter(
     "timeout",
@@ -66,7 +64,10 @@ _TIMEOUT = Parameter(
 )
 _ID = Parameter("prediction_id", "path", "the id that predict answered", {"type": "string", "format": "uuid"})
 _LETTER = Parameter(
-    "dead_letter_id", "path", "an id of the list of dead letters", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+    "dead_letter_id",
+    "path",
+    "an id of the list of dead letters",
+    {"type": "string", "pattern": dead_letters.ENTRY_PATTERN},
 )
 _NAME = Parameter("name", "path", "a model's name", {"type": "string", "minLength": 1})
 _LIMIT = Parameter(
@@ -131,7 +132,10 @@ OPERATIONS: tuple[Operation, ...] = (
         parameters=(
             _LIMIT,
             Parameter(
-                "cursor", "query", "`next_cursor` of the page before", {"type": "string", "pattern": "^[0-9]+-[0-9]+$"}
+                "cursor",
+                "query",
+                "`next_cursor` of the page before",
+                {"type": "string", "pattern": dead_letters.ENTRY_PATTERN},
             ),
         ),
     ),

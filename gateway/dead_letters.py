@@ -16,7 +16,8 @@ from gateway.state import GATEWAY, MODEL
 from shared.dead_letters import DeadLetter
 from shared.errors import StoreUnavailable
 
-_ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
+_ENTRY = re.compile(ENTRY_PATTERN)
 _RETRY_AFTER_S = 2
 
 

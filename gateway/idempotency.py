@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from gateway.problems import ProblemError, invalid
 
 MAX_CHARS = 255
+PATTERN = '^(?!""$)[!-~]+$'  # what the document promises to take; a quoted key may hold a little more
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 

@@ -97,8 +97,9 @@ async def _submit(
         request[PREDICTIONS] = published.earlier or ids
         if not published.earlier:
             return await _results(gateway, ids, expected, wait)
-    with gateway.waiters.expect(published.earlier if wait.seconds else []) as expected:
-        for each in await _finished(gateway, published.earlier):
+    earlier = published.earlier if wait.seconds else []
+    with gateway.waiters.expect(earlier) as expected:
+        for each in await _finished(gateway, earlier):
             expected.wake(each.id, each)
         return await _results(gateway, published.earlier, expected, wait)
 

@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.problems import invalid
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
+
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*([eE][-+]?[0-9]+)?", re.ASCII)  # float() takes `1_0`, ` 1` and `١` too
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def timeout_ms_of(query: Mapping[str, str], default_s: float) -> int:
 
 def _seconds(name: str, text: str, low: float, high: float) -> float:
     try:
-        seconds = float(text)
+        seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
     except ValueError:
         seconds = math.nan
     if not low <= seconds <= high:

@@ -11,7 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.messages import Status
 from shared.options import NO_NUL, PredictOptions
 
-Text = Annotated[str, Field(min_length=1, pattern=NO_NUL, description="the text to predict on")]
+# For the document: neither NUL nor only blanks, as `str.strip` has them (`\s` is another set in each language).
+_BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+TEXT_PATTERN = rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*$"
+
+Text = Annotated[
+    str,
+    Field(
+        min_length=1,
+        pattern=NO_NUL,
+        description="the text to predict on; not blank",
+        json_schema_extra={"pattern": TEXT_PATTERN},
+    ),
+]
 _Model = Annotated[str, Field(min_length=1, max_length=100, description="a model of /api/v1/models")]
 _Version = Annotated[str, Field(min_length=1, max_length=20, description="a version of it; absent: the default one")]
 

@@ -47,6 +47,8 @@ class DeadLetters:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
+        if before is not None and not before.strip("0-"):
+            return []  # Redis refuses to look before 0-0
         with redis_errors():
             entries = await self._redis.xrevrange(
                 self._keys.dead, max="+" if before is None else f"({before}", count=count

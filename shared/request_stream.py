@@ -139,13 +139,22 @@ class RequestStream:
 
     async def renew(self, entries: Sequence[str]) -> int:
         """Keep entries that are still being computed; the answer counts those that were still this worker's."""
-        return int(await self._renew([self.key], [self._group, self._consumer, *entries]))
+        return await self._of_own(self._renew, [self._group, self._consumer, *entries])
 
     async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
         """Give back entries that were read and not started: claimable at once, their delivery count restored."""
         if not entries:
             return 0
-        return int(await self._release([self.key], [self._group, self._consumer, visibility_timeout_ms + 1, *entries]))
+        return await self._of_own(self._release, [self._group, self._consumer, visibility_timeout_ms + 1, *entries])
+
+    async def _of_own(self, script: Script, args: Sequence[str | int]) -> int:
+        """Run a script over entries of this consumer's own; without a group (Redis was flushed) it has none."""
+        try:
+            return int(await script([self.key], args))
+        except ResponseError as error:
+            if not is_missing_group(error):
+                raise
+            return 0
 
     async def complete(self, finished: Sequence[Finished]) -> list[bool]:
         """Record outcomes: one script call a batch.

@@ -33,9 +33,12 @@ for at = 6, #ARGV, 11 do
     fields[#fields + 1] = 'completed_at'
     fields[#fields + 1] = now
     local result_entry = redis.call('XADD', results, '*', unpack(fields))
-    local waiters = redis.call('HGET', state, 'waiters')
-    redis.call('HSET', state, 'status', ARGV[at + 3], 'result_entry', result_entry)
-    if waiters and waiters ~= '' then
+    local about = redis.call('HMGET', state, 'waiters', 'attempt')
+    local waiters = about[1]
+    -- where a later attempt is under way (a replay), the state speaks of that one
+    local latest = tonumber(about[2] or '0') <= tonumber(ARGV[at + 2])
+    if latest then redis.call('HSET', state, 'status', ARGV[at + 3], 'result_entry', result_entry) end
+    if latest and waiters and waiters ~= '' then
       local hint = table.concat({id, ARGV[at + 2], ARGV[4], ARGV[5], unpack(ARGV, at + 3, at + 10)}, FIELD)
       if #hint > hint_limit then hint = id end
       for waiter in string.gmatch(waiters, '[^,]+') do

@@ -17,13 +17,16 @@ redis.call('XADD', dead, '*', 'source', stream, 'source_entry', entry, 'reason',
   'deliveries', deliveries, 'dead_at', now, unpack(found[2]))
 if id == '' then return 1 end
 
-local about = redis.call('HMGET', state, 'waiters', 'attempt')
 local original = {}
 for i = 1, #found[2], 2 do original[found[2][i]] = found[2][i + 1] end
+local about = redis.call('HMGET', state, 'waiters', 'attempt')
+local attempt = string.match(original['attempt'] or '', '^%d+$') or about[2] or '0'
 local input = reason == 'max_deliveries' and original['input'] or '{}'
-local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', about[2] or '0',
+local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', attempt,
   'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
   'status', 'failed', 'error', err, 'completed_at', now)
+-- where a later attempt is under way (a replay), the state speaks of that one
+if tonumber(about[2] or '0') > tonumber(attempt) then return 1 end
 redis.call('HSET', state, 'status', 'failed', 'result_entry', result_entry)
 for waiter in string.gmatch(about[1] or '', '[^,]+') do
   redis.call('PUBLISH', ARGV[9] .. waiter, id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -159,8 +160,18 @@ async def test_pages_walk_all_dead_letters_newest_first(gateway: Client, redis: 
             break
         cursor = {"cursor": page["next_cursor"]}
     assert seen == entries[::-1]
-    async with gateway.get("/api/v1/dead-letters", params={"cursor": "x"}) as answer:
-        assert answer.status == 422
+    assert await letters(gateway, cursor="0-0") == []  # nothing is before the first id there can be
+    for wrong in ("x", f"{2**64}-0", f"0-{2**64}"):
+        async with gateway.get("/api/v1/dead-letters", params={"cursor": wrong}) as answer:
+            assert answer.status == 422
+
+
+@pytest.mark.parametrize("entry", ["0-0", f"{2**64}-0", f"0-{2**64}", "9" * 20 + "-1"])
+async def test_an_id_beyond_what_a_stream_can_hold_is_unknown(gateway: Client, entry: str) -> None:
+    async with gateway.post(f"/api/v1/dead-letters/{entry}/replay") as answer:
+        assert answer.status == 404
+    async with gateway.delete(f"/api/v1/dead-letters/{entry}") as answer:
+        assert answer.status == 404
 
 
 async def test_dead_letters_age_out(gateway: Client, worker: HandWorker, redis: Redis, keys: Keys) -> None:
@@ -198,3 +209,26 @@ async def test_an_expired_replay_replaces_the_failure_in_postgres_too(
     await worker.finish(taken, Outcome(Status.EXPIRED, error="too late"))
     await persist_everything(redis, keys, database_url)
     assert tuple(await database.fetchrow("SELECT attempt, status FROM predictions")) == (1, "expired")
+
+
+@pytest.mark.parametrize("end", ["finish", "dead-letter"])
+async def test_while_a_later_attempt_runs_an_earlier_ones_end_does_not_show(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, end: str
+) -> None:
+    """A rejected result is dead-lettered again by each persister that dies over it: two letters of one prediction."""
+    prediction_id = await kill(gateway, worker)
+    entries: Any = await redis.xrange(keys.dead)
+    await redis.xadd(keys.dead, entries[0][1])
+    for letter in await letters(gateway):
+        async with gateway.post(f"/api/v1/dead-letters/{letter['dead_letter_id']}/replay") as answer:
+            assert answer.status == 202
+    first, second = await worker.take(2)
+    assert [first[1].attempt, second[1].attempt] == [1, 2]
+    if end == "finish":
+        await worker.finish([first])
+    else:
+        await worker.stream.dead_letter(first[0], "max_deliveries", "again")
+    assert await status_of(gateway, prediction_id) == "queued"
+    await worker.finish([second], succeeded({"label": "LATEST"}))
+    async with gateway.get(f"/api/v1/predictions/{prediction_id}") as answer:
+        assert (await answer.json())["result"] == {"label": "LATEST"}

@@ -36,6 +36,18 @@ async def test_the_same_key_and_body_are_the_same_prediction_before_and_after_it
     assert await redis.xlen(worker.stream.key) == 0
 
 
+async def test_one_who_does_not_wait_gets_the_same_answer_again_after_its_end(
+    gateway: Client, worker: HandWorker
+) -> None:
+    first = await ask(gateway, "k1", wait="0")
+    await worker.serve_one()
+    assert await ask(gateway, "k1", wait="0") == first
+    async with gateway.post(
+        "/api/v1/predict", json=BODY, headers={"Idempotency-Key": "k1", "Prefer": "respond-async"}
+    ) as answer:
+        assert (answer.status, await answer.json()) == first
+
+
 async def test_many_at_once_make_one_prediction(start_gateway: StartGateway, worker: HandWorker, redis: Redis) -> None:
     gateways = [await start_gateway(), await start_gateway()]
     asked = [asyncio.create_task(ask(gateways[number % 2], "k1")) for number in range(20)]

@@ -309,3 +309,17 @@ async def _one(redis: Redis, keys: Keys) -> Delivery:
     await worker.join()
     (delivery,) = (await worker.read(1, 10)).deliveries
     return delivery
+
+
+async def test_without_a_group_nobody_holds_anything(redis: Redis, keys: Keys) -> None:
+    """Redis was flushed or restored while a batch computes: renewing and giving back are no errors; it may finish."""
+    worker = stream(redis, keys, "a")
+    await publish(redis, keys, "x")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 0)).deliveries
+    await redis.xgroup_destroy(worker.key, keys.WORKER_GROUP)
+    assert await worker.renew([delivery.entry]) == 0
+    assert await worker.release([delivery.entry], 1000) == 0
+    assert await worker.complete([finished(delivery)]) == [True]
+    await redis.delete(worker.key)
+    assert (await worker.renew([delivery.entry]), await worker.release([delivery.entry], 1000)) == (0, 0)

@@ -63,6 +63,14 @@ def test_a_query_is_a_time_in_range_or_refused(text: str) -> None:
         assert 0 <= seconds <= MAX_WAIT_S
 
 
+@pytest.mark.parametrize("text", ["1_0", " 5", "5 ", "٥", "", "nan", "inf", "0x1"])
+def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text: str) -> None:
+    with pytest.raises(ProblemError, match="query.wait: must be a number of seconds"):
+        wait_of({"wait": text}, None, 30)
+    with pytest.raises(ProblemError, match="query.timeout: must be a number of seconds"):
+        timeout_ms_of({"timeout": text}, 3600)
+
+
 @given(text=st.text(max_size=20) | st.floats().map(str) | st.integers().map(str))
 def test_a_timeout_is_at_least_a_millisecond_or_refused(text: str) -> None:
     try:

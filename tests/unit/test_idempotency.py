@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.drain import LONGEST_S, SHORTEST_S, UNKNOWN_S, Sample, drained_per_s, retry_after_s
-from gateway.idempotency import fingerprint, key_of
+from gateway.idempotency import PATTERN, fingerprint, key_of
 from gateway.problems import ProblemError
 from gateway.schemas import PredictRequest
 from shared.queue_depth import Flow
@@ -33,6 +35,17 @@ def test_a_key_that_is_none_is_refused(header: str) -> None:
     with pytest.raises(ProblemError, match="Idempotency-Key: must have 1 to 255") as error:
         key_of(header)
     assert error.value.status == 422
+
+
+@given(header=st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=5))
+def test_the_documented_pattern_takes_what_is_taken(header: str) -> None:
+    try:
+        taken = bool(key_of(header))
+    except ProblemError:
+        taken = False
+    documented = re.search(PATTERN, header.strip()) is not None
+    assert taken or not documented
+    assert documented or not taken or '"' in header  # quotes and spaces within: taken, and not needed
 
 
 def test_a_fingerprint_tells_requests_apart_by_what_they_ask() -> None:

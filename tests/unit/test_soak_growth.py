@@ -27,6 +27,10 @@ def test_a_flat_run_with_a_warm_up_is_fine() -> None:
     assert "nothing grows" in FINE.table()
 
 
+def test_a_tenth_of_next_to_nothing_is_noise() -> None:
+    assert replace(FINE, processes=[samples([8 * MB + second * MB // 50 for second in range(100)])]).problems() == []
+
+
 def test_the_slope_is_that_of_the_samples() -> None:
     grown = growth(TIMES, [50 * MB + second * MB for second in range(100)])
     assert grown.slope == pytest.approx(MB)

@@ -1,0 +1,22 @@
+"""A short run of schemathesis against the pipeline; `make fuzz` is the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.stack.redis import RedisServer
+from shared.keys import Keys
+from tests.e2e.conftest import Start
+from tests.fuzz.campaign import put_dead_letters, run_schemathesis, start_pipeline
+
+
+def test_requests_by_the_document_and_against_it_get_documented_answers(
+    start: Start, redis_server: RedisServer, keys: Keys, tmp_path: Path
+) -> None:
+    url = start_pipeline(start)
+    put_dead_letters(redis_server.url, keys.dead)
+    phases = "examples,coverage,fuzzing"
+    report = run_schemathesis(url, tmp_path, seed=1, examples=20, phases=phases, timeout_s=90)
+    assert report.passed, report.text
+    assert report.cases >= 500 and report.accepted >= 50, report.text
+    assert "handler failed" not in "".join(log.read_text(encoding="utf-8") for log in tmp_path.glob("*.log"))
