@@ -143,10 +143,9 @@ def _placed(rows: Sequence[tuple[str, int, Sequence[Json]]]) -> Iterator[Json]:
         place = {"x": 0, "y": top, "w": COLUMNS, "h": 1}
         yield {"type": "row", "id": next(numbers), "title": title, "collapsed": False, "panels": [], "gridPos": place}
         top += 1
-        width = COLUMNS // len(panels)
         for index, panel in enumerate(panels):
-            rest = COLUMNS - index * width if panel is panels[-1] else width
-            yield {**panel, "id": next(numbers), "gridPos": {"x": index * width, "y": top, "w": rest, "h": height}}
+            left, right = (round(place * COLUMNS / len(panels)) for place in (index, index + 1))
+            yield {**panel, "id": next(numbers), "gridPos": {"x": left, "y": top, "w": right - left, "h": height}}
         top += height
 
 

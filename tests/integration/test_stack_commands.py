@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from scripts.stack import prometheus
 from scripts.stack.config import DEFAULT_PORTS
 from scripts.stack.ports import free_port
 from scripts.stack.state import read_status, supervisor_is_running
 from scripts.stack.strays import clear_strays, marked
+from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 90
@@ -62,6 +64,14 @@ def predict(environment: Mapping[str, str]) -> dict[str, object]:
         return body
 
 
+def scraped(environment: Mapping[str, str]) -> set[str]:
+    """The jobs that Prometheus scrapes with success."""
+    url = f"http://127.0.0.1:{environment['PROMETHEUS_PORT']}/api/v1/targets"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        targets = json.load(answer)["data"]["activeTargets"]
+    return {each["labels"]["job"] for each in targets if each["health"] == "up"}
+
+
 def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
     home = tmp_path / "home"
     try:
@@ -79,7 +89,11 @@ def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp
         ready = {line.split()[0]: line.split()[-1] for line in status.stdout.splitlines()[2:]}
         assert {name for name, answer in ready.items() if answer == "yes"} == {
             *("postgres", "redis", "gateway", "worker", "persister"),
+            *(["prometheus"] if prometheus.program() else []),
         }
+        assert "Prometheus" in up.stdout
+        if prometheus.program():
+            wait_until(lambda: scraped(environment) == {"gateway", "worker", "persister", "prometheus"}, "all scraped")
 
         streams = stack(environment, "streams", "--count", "1")
         assert "millstream:requests:echo:1.0.0" in streams.stdout, streams.stderr

@@ -26,6 +26,7 @@ COLOURS = {"green": "#37872d", "orange": "#c4621b", "red": "#c4162a", "transpare
 LINES = ("#73bf69", "#5794f2", "#f2cc0c", "#ff780a", "#f2495c", "#b877d9", "#8ab8ff", "#ffa6b0", "#96d98d", "#fade2a")
 WIDTH_IN, ROW_IN, DPI = 18.0, 0.36, 80
 MOST_LEGEND = 9
+GAP_S = 3.0
 
 
 def draw(dashboard: dict[str, Any], found: dict[int, list[list[Series]]], picture: Path) -> None:
@@ -82,7 +83,7 @@ def _inside(panel: Panel, box: tuple[float, float, float, float], height: float)
     left, bottom, wide, high = box
     if panel["type"] in ("stat", "table"):
         return (left + 0.004, bottom + 0.03 / height, wide - 0.008, high - 0.36 / height)
-    legend = 0.5 if panel["type"] == "timeseries" else 0.1
+    legend = 0.66 if panel["type"] == "timeseries" else 0.1
     return (left + 0.034, bottom + (legend + 0.2) / height, wide - 0.042, high - (legend + 0.6) / height)
 
 
@@ -117,12 +118,13 @@ def _stat(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
 def _timeseries(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
     defaults = panel["fieldConfig"]["defaults"]
     lines = [
-        (legend_of(panel, query, labels), np.array(points))
+        (legend_of(panel, query, labels), _with_gaps(points))
         for query, series in enumerate(found)
         for labels, points in series
         if any(not math.isnan(value) for _, value in points)
     ]
     _dress(axes, defaults["unit"])
+    axes.set_xlim(0, max((points[-1, 0] for _, points in lines), default=1))
     if defaults["custom"]["stacking"]["mode"] == "normal" and lines:
         times = sorted({at for _, points in lines for at in points[:, 0]})
         stacked = [np.interp(times, points[:, 0], np.nan_to_num(points[:, 1]), left=0, right=0) for _, points in lines]
@@ -154,6 +156,16 @@ def _timeseries(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> 
         handlelength=1.2,
         columnspacing=1,
     )
+
+
+def _with_gaps(points: Sequence[tuple[float, float]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The points as an array, a line through which is broken where values are missing."""
+    spaced: list[tuple[float, float]] = []
+    for at, value in points:
+        if spaced and at - spaced[-1][0] > GAP_S:
+            spaced.append((at - GAP_S / 2, math.nan))
+        spaced.append((at, value))
+    return np.array(spaced)
 
 
 def _heatmap(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
