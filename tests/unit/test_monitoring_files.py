@@ -102,5 +102,5 @@ def test_a_program_that_fails_refuses() -> None:
 
 
 def test_every_check_has_files_good_and_bad() -> None:
-    for each in validate.CHECKS:
+    for each in (*validate.CHECKS, validate.COMPOSE):
         assert each.good and all(path.exists() for path in (*each.good, each.bad)), each.name
