@@ -26,7 +26,7 @@ def calm_garbage_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(50_000, 10, 10)
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -329,7 +329,7 @@ async def test_a_client_that_goes_away_leaves_no_waiter_behind(
 
 
 async def test_a_gateway_that_stops_answers_those_who_wait(start_gateway: StartGateway, worker: HandWorker) -> None:
-    gateway = await start_gateway(shutdown_grace_s=0.5)
+    gateway = await start_gateway(shutdown_grace_s=0.5, drain_delay_s=0)
     posted = asyncio.create_task(gateway.post(PREDICT, json=BODY))
     taken = await worker.take()
     polled = long_poll(gateway, taken[0][1].id)

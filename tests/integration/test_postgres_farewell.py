@@ -29,6 +29,7 @@ class Relay:
 
     def __init__(self, url: str) -> None:
         self.said_farewell = asyncio.Event()
+        self._serving: set[asyncio.Task[None]] = set()
         self._parts = urlsplit(url)
 
     @asynccontextmanager
@@ -38,12 +39,21 @@ class Relay:
         port = server.sockets[0].getsockname()[1]
         yield self._parts._replace(netloc=self._parts.netloc.rsplit(":", 1)[0] + f":{port}").geturl()
         server.close()
+        for serving in self._serving:
+            serving.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._parts.port)
-        await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
-        up_writer.close()
-        writer.close()
+        try:
+            await asyncio.gather(self._pump(reader, up_writer), self._pump(up_reader, writer))
+        finally:
+            for each in (up_writer, writer):
+                each.close()
+            await asyncio.gather(*(each.wait_closed() for each in (up_writer, writer)), return_exceptions=True)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65_536):
