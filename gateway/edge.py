@@ -37,8 +37,9 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     finally:
         HTTP_IN_FLIGHT.dec()
         seconds = time.perf_counter() - started
-        _count(request, status, seconds)
-        _note(request, status, seconds)
+        endpoint = _endpoint(request)
+        _count(request, endpoint, status, seconds)
+        _note(request, endpoint, status, seconds)
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -56,17 +57,15 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return ProblemError(500, "internal", "something went wrong here; it was logged").response()
 
 
-def _count(request: web.Request, status: int, seconds: float) -> None:
-    endpoint = _endpoint(request)
+def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
     model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
     _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
     _duration(endpoint, model).observe(seconds)
 
 
-def _note(request: web.Request, status: int, seconds: float) -> None:
+def _note(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     """The access log: probes are left out, and at a high rate all but a share (see PredictionLog)."""
-    endpoint = _endpoint(request)
     ids = request.get(PREDICTIONS, ("",))
     if endpoint in _PROBES or not answers.wants(ids[0]):
         return

@@ -16,7 +16,7 @@ from shared.catalogue import ServedVersion
 from shared.errors import StoreUnavailable
 from shared.keys import request_stream_name
 from shared.liveness import Liveness
-from shared.messages import Status
+from shared.messages import FINISHED, Status
 from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.prediction_log import PredictionLog
 from shared.request_stream import Delivery, Finished, RequestStream, readable_id
@@ -45,6 +45,8 @@ class Completion:
         self._stream = stream
         self._label = served.label
         self._labels = (served.model, served.version.version)
+        self._confidence = CONFIDENCE.labels(*self._labels)
+        self._finished = {status: PREDICTIONS.labels(*self._labels, status.value) for status in FINISHED}
         self._liveness = liveness
         self._visibility_timeout_ms = visibility_timeout_ms
         self._backoff = Backoff()
@@ -68,9 +70,9 @@ class Completion:
         self.held.difference_update(each.delivery.entry for each in finished)
         for each, first in zip(finished, done, strict=True):
             if first:
-                PREDICTIONS.labels(*self._labels, each.outcome.status.value).inc()
+                self._finished[each.outcome.status].inc()
                 if each.outcome.confidence is not None:
-                    CONFIDENCE.labels(*self._labels).observe(each.outcome.confidence)
+                    self._confidence.observe(each.outcome.confidence)
                 self._note_finished(each)
 
     def _note_finished(self, finished: Finished) -> None:
@@ -95,7 +97,7 @@ class Completion:
         first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
         self.held.discard(delivery.entry)
         if first and readable_id(delivery.fields):
-            PREDICTIONS.labels(*self._labels, Status.FAILED.value).inc()
+            self._finished[Status.FAILED].inc()
         DEAD_LETTERS.labels(request_stream_name(*self._labels), reason).inc()
         about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields), "lane": self._label}
         log.error("request dead-lettered", extra={**about, "reason": reason, "detail": error})

@@ -67,6 +67,7 @@ class Lane:
         self._liveness = liveness
         self._worker_id = worker_id
         self._labels = (served.model, served.version.version)
+        self._queue_wait = QUEUE_WAIT.labels(*self._labels)
         self._completion = Completion(stream, served, liveness, settings.visibility_timeout_ms)
         self._next_claim = 0.0
         self._last_read = 0
@@ -220,7 +221,7 @@ class Lane:
         )
 
     def _outcome(self, output: Output | Exception, took_ms: int, queued_ms: int) -> Outcome:
-        QUEUE_WAIT.labels(*self._labels).observe(queued_ms / 1000)
+        self._queue_wait.observe(queued_ms / 1000)
         if isinstance(output, Exception):
             return outcomes.failed(output, took_ms, queued_ms, self._worker_id)
         try:

@@ -15,13 +15,13 @@ local FIELD, ENTRY = '\31', '\30'
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
-local done, hints, key = {}, {}, 3
+local done, hints, entries, key = {}, {}, {}, 3
 for at = 6, #ARGV, 11 do
   local entry, id, state = ARGV[at], ARGV[at + 1], KEYS[key]
   key = key + 1
   local found = redis.call('XRANGE', stream, entry, entry)[1]
+  entries[#entries + 1] = entry
   if redis.call('XDEL', stream, entry) == 1 then
-    redis.call('XACK', stream, group, entry)
     local fields = found[2]
     for i, name in ipairs(names) do
       local value = ARGV[at + 2 + i]
@@ -49,10 +49,10 @@ for at = 6, #ARGV, 11 do
     end
     done[#done + 1] = 1
   else
-    redis.call('XACK', stream, group, entry)
     done[#done + 1] = 0
   end
 end
+if #entries > 0 then redis.call('XACK', stream, group, unpack(entries)) end
 for waiter, list in pairs(hints) do
   redis.call('PUBLISH', channel .. waiter, table.concat(list, ENTRY))
 end

@@ -4,12 +4,14 @@
 -- KEYS  result stream, then the state hash of each entry
 -- ARGV  group, then for each entry: entry id, attempt
 -- Returns how many entries were deleted.
-local deleted = 0
+local entries, states = {}, {}
 for i = 2, #KEYS do
-  local entry, attempt = ARGV[2 * i - 2], ARGV[2 * i - 1]
-  deleted = deleted + redis.call('XDEL', KEYS[1], entry)
-  redis.call('XACK', KEYS[1], ARGV[1], entry)
+  entries[#entries + 1] = ARGV[2 * i - 2]
   local current = redis.call('HGET', KEYS[i], 'attempt')
-  if not current or tonumber(current) <= tonumber(attempt) then redis.call('UNLINK', KEYS[i]) end
+  if not current or tonumber(current) <= tonumber(ARGV[2 * i - 1]) then states[#states + 1] = KEYS[i] end
 end
+if #entries == 0 then return 0 end
+local deleted = redis.call('XDEL', KEYS[1], unpack(entries))
+redis.call('XACK', KEYS[1], ARGV[1], unpack(entries))
+if #states > 0 then redis.call('UNLINK', unpack(states)) end
 return deleted
