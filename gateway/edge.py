@@ -59,7 +59,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
-    model = name if not name or request.app[GATEWAY].catalogue.find(name) else "unknown"
+    model = name if not name or request.app[GATEWAY].catalogue.resolve(name, None) else "unknown"
     _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
     _duration(endpoint, model).observe(seconds)
 

@@ -37,8 +37,10 @@ _REQUIRED = {"zero-shot-classification": "labels"}
 
 def option_error(task: str, options: PredictOptions | None) -> tuple[str, str] | None:
     """Why these options do not fit this task, as (field, message); None where they fit."""
-    given = set() if options is None else options.model_fields_set
     required = _REQUIRED.get(task)
+    if options is None and required is None:
+        return None
+    given = set() if options is None else options.model_fields_set
     if required and (options is None or getattr(options, required) is None):
         return required, f"a {task} model needs options.{required}"
     for name in sorted(given - _ALLOWED.get(task, given if ":" in task else set())):
