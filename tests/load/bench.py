@@ -74,7 +74,10 @@ def pipeline(folder: Path, appendfsync: AppendFsync) -> Iterator[tuple[int, str,
             "WORKER_MODELS": "noop",
         }
         subprocess.run(
-            [sys.executable, "-m", "migrations"], cwd=REPOSITORY, env={**os.environ, **environment, "LOG_LEVEL": "WARNING"}, check=True
+            [sys.executable, "-m", "migrations"],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment, "LOG_LEVEL": "WARNING"},
+            check=True,
         )
         ports = {name: free_port() for name in ("gateway", "inference_worker", "persister")}
         names = ("GATEWAY_PORT", "WORKER_METRICS_PORT", "PERSISTER_METRICS_PORT")
