@@ -190,6 +190,7 @@ async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis
         requests.leave(),
         result_stream.read(1, 10),
         result_stream.claim(1, 1),
+        result_stream.remove_idle(1),
         result_stream.leave(),
     ):
         with pytest.raises(ResponseError, match="WRONGTYPE"):

@@ -264,6 +264,7 @@ async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
     await redis.delete(keys.results)
     assert await results.claim(0, 1) == []  # makes it anew
     await redis.delete(keys.results)
+    assert await results.remove_idle(1) == 0
     await results.leave()
     await compute(redis, keys, "a")
     assert await results.read(1, 10) == []
