@@ -20,7 +20,7 @@ import uvloop
 class Connection(asyncio.Protocol):
     """One connection that repeats one request until told to stop."""
 
-    def __init__(self, request: bytes, until: float, latencies: list[float], statuses: Counter[str]) -> None:
+    def __init__(self, request: bytes, until: float, latencies: list[float], statuses: Counter[bytes]) -> None:
         self._request = request
         self._until = until
         self._latencies = latencies
@@ -36,16 +36,13 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect an answer; when it is whole, send the next request."""
-        self._buffer += data
-        head, found, rest = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
-        if len(rest) < length:
+        answer = self._buffer + data if self._buffer else data
+        if not self._is_whole(answer):
+            self._buffer = answer
             return
         now = time.perf_counter()
         self._latencies.append(now - self._sent)
-        self._statuses[head[9:12].decode()] += 1
+        self._statuses[answer[9:12]] += 1
         self._buffer = b""
         if now < self._until:
             self._send()
@@ -53,10 +50,18 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             self._finish()
 
+    def _is_whole(self, answer: bytes) -> bool:
+        """Whether an answer has come in full."""
+        head = answer.find(b"\r\n\r\n") + 4
+        if head < 4:
+            return False
+        field = answer.find(b"Content-Length: ") + 16
+        return len(answer) - head >= int(answer[field : answer.find(b"\r\n", field)])
+
     def connection_lost(self, error: Exception | None) -> None:
         """A connection that the server closes early is an error of its own."""
         if not self.done.done():
-            self._statuses["lost"] += 1
+            self._statuses[b"lost"] += 1
         self._finish()
 
     def _send(self) -> None:
@@ -72,7 +77,7 @@ async def load(port: int, path: str, body: bytes, connections: int, seconds: flo
     """Send requests for some seconds; the answer has the rate, latency percentiles in ms, and answers by status."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     latencies: list[float] = []
-    statuses: Counter[str] = Counter()
+    statuses: Counter[bytes] = Counter()
     started = time.perf_counter()
     loop = asyncio.get_running_loop()
     all_connections = []
@@ -85,7 +90,11 @@ async def load(port: int, path: str, body: bytes, connections: int, seconds: flo
     took = time.perf_counter() - started
     latencies.sort()
     percentiles = {f"p{p}_ms": round(latencies[int(len(latencies) * p / 100)] * 1000, 3) for p in (50, 99)}
-    return {"rate": round(len(latencies) / took, 1), **percentiles, "statuses": dict(statuses)}
+    return {
+        "rate": round(len(latencies) / took, 1),
+        **percentiles,
+        "statuses": {status.decode(): count for status, count in statuses.items()},
+    }
 
 
 def main() -> None:
