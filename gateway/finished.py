@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from shared.ids import id_time
-from shared.messages import Hint, Outcome, PredictionResult, Status
+from shared.messages import Hint, Outcome, PredictionResult, Status, input_of
 
 
 class Finished(NamedTuple):
@@ -51,9 +51,7 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    options = orjson.loads(result.options)
-    shown = orjson.dumps({**orjson.loads(result.input), "options": options}) if options else result.input
-    return _finished(result.id, result.model, result.version, result.outcome, shown)
+    return _finished(result.id, result.model, result.version, result.outcome, input_of(result))
 
 
 def _finished(prediction_id: str, model: str, version: str, outcome: Outcome, shown_input: bytes | None) -> Finished:

@@ -6,10 +6,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
-import orjson
-
 from shared.ids import id_time
-from shared.messages import PredictionResult
+from shared.messages import PredictionResult, input_of
 
 
 class Row(NamedTuple):
@@ -54,13 +52,6 @@ def row_of(result: PredictionResult) -> Row:
         completed_at=datetime.fromtimestamp(result.completed_at / 1000, UTC),
         traceparent=result.traceparent,
     )
-
-
-def input_of(result: PredictionResult) -> bytes:
-    """What was asked, as it is kept: the input, with the options where there were any."""
-    if result.options == b"{}":
-        return result.input
-    return orjson.dumps({**orjson.loads(result.input), "options": orjson.loads(result.options)})
 
 
 def rejected(row: Row, reason: str) -> Row:

@@ -203,6 +203,13 @@ def _decode_hint(values: list[bytes]) -> Hint:
     )
 
 
+def input_of(result: PredictionResult) -> bytes:
+    """What was asked, as it is kept and shown: the input, with the options where there were any."""
+    if result.options == b"{}":
+        return result.input
+    return orjson.dumps({**orjson.loads(result.input), "options": orjson.loads(result.options)})
+
+
 def readable(error: str) -> str:
     """An error text that fits a stream field and a hint: one line, without control characters, bounded."""
     line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from persister.partitions import partitions_from
-from persister.rows import input_of, rejected, row_of
+from persister.rows import rejected, row_of
 from shared.ids import uuid7
-from shared.messages import Outcome, PredictionResult, Status
+from shared.messages import Outcome, PredictionResult, Status, input_of
 
 ID = uuid7(1_733_000_000_000, 1)
 
