@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -68,12 +69,13 @@ class Completion:
             return
         done = await self._until_done(lambda: self._stream.complete(finished), stop)
         self.held.difference_update(each.delivery.entry for each in finished)
-        for each, first in zip(finished, done, strict=True):
-            if first:
-                self._finished[each.outcome.status].inc()
-                if each.outcome.confidence is not None:
-                    self._confidence.observe(each.outcome.confidence)
-                self._note_finished(each)
+        ours = [each for each, first in zip(finished, done, strict=True) if first]
+        for status, count in Counter(each.outcome.status for each in ours).items():
+            self._finished[status].inc(count)
+        for each in ours:
+            if each.outcome.confidence is not None:
+                self._confidence.observe(each.outcome.confidence)
+            self._note_finished(each)
 
     def _note_finished(self, finished: Finished) -> None:
         request, outcome = finished.request, finished.outcome

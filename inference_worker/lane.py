@@ -15,7 +15,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from inference_worker import outcomes
 from inference_worker.batching import plan_batches, read_size
@@ -37,8 +37,7 @@ log = logging.getLogger(__name__)
 _STEP_WHILE_STOPPING_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     """A request in hand, ready to compute; `queued_ms` is how long it waited."""
 
     delivery: Delivery

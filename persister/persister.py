@@ -143,7 +143,7 @@ class Persister:
         if rows:
             await self._store(rows)
         await self._stream.forget(
-            [*done, *(Persisted(delivery.entry, str(row.id), row.attempt) for delivery, row in rows)]
+            [*done, *(Persisted(delivery.entry, row.id, row.attempt) for delivery, row in rows)]
         )
         self._observe([row for _, row in rows])
 
@@ -173,11 +173,10 @@ class Persister:
         for row in rows:
             lag_s = max(0.0, (now - row.completed_at).total_seconds())
             PERSIST_LAG.observe(lag_s)
-            prediction_id = str(row.id)
-            if predictions.wants(prediction_id):
+            if predictions.wants(row.id):
                 predictions.event(
                     "stored",
-                    prediction_id,
+                    row.id,
                     row.traceparent,
                     model=row.model,
                     version=row.version,
