@@ -71,14 +71,19 @@ class Completion:
         except StoreUnavailable:
             ERRORS.labels("inference_worker", "renewal").inc()
 
-    async def finish(self, finished: Sequence[Finished], stop: asyncio.Event, computed: Computed | None = None) -> None:
+    async def finish(
+        self, finished: Sequence[Finished], stop: asyncio.Event, computed: Computed | None = None
+    ) -> Sequence[bool]:
         """Record outcomes; where another worker was first, its outcome stands and ours is dropped.
 
         Args:
             computed: when they were computed, where traces are on.
+
+        Returns:
+            For each, whether ours stands.
         """
         if not finished:
-            return
+            return ()
         done = await self._until_done(lambda: self._stream.complete(finished), stop)
         self.held.difference_update(each.delivery.entry for each in finished)
         for each, first in zip(finished, done, strict=True):
@@ -89,6 +94,7 @@ class Completion:
                 self._note_finished(each)
         if self._spans is not None:
             self._spans.finished(finished, done, computed)
+        return done
 
     def _note_finished(self, finished: Finished) -> None:
         request, outcome = finished.request, finished.outcome

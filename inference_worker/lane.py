@@ -22,6 +22,7 @@ from inference_worker import outcomes
 from inference_worker.batching import plan_batches, read_size
 from inference_worker.completion import Completion
 from inference_worker.engine import Engine
+from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from shared.backoff import wait_for_stop
@@ -75,6 +76,7 @@ class Lane:
         self._queue_wait = QUEUE_WAIT.labels(*self._labels)
         self._completion = Completion(stream, served, liveness, settings.visibility_timeout_ms, spans)
         self._spans = spans
+        self._label_counts = LabelCounts(*self._labels, engine.labels)
         self._next_claim = 0.0
         self._last_read = 0
         self._computing: asyncio.Task[None] | None = None
@@ -225,7 +227,8 @@ class Lane:
             self._queue_wait.observe(job.queued_ms / 1000, exemplar)
             outcome = self._outcome(output, round(seconds * 1000), job.queued_ms)
             finished.append(Finished(job.delivery, job.request, outcome))
-        await self._completion.finish(finished, stop, computed)
+        first = await self._completion.finish(finished, stop, computed)
+        self._label_counts.count(outputs, finished, first)
 
     def _outcome(self, output: Output | Exception, took_ms: int, queued_ms: int) -> Outcome:
         if isinstance(output, Exception):

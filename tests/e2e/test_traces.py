@@ -37,7 +37,7 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
-def traced(url: str, **more: str) -> dict[str, str]:
+def traced(url: str, **more: str) -> dict[str, Any]:
     """Settings that turn traces on."""
     return {
         "OTEL_EXPORTER_OTLP_ENDPOINT": url,
@@ -48,7 +48,7 @@ def traced(url: str, **more: str) -> dict[str, str]:
     }
 
 
-def pipeline(start: Start, settings: dict[str, str]) -> list[Service]:
+def pipeline(start: Start, settings: dict[str, Any]) -> list[Service]:
     """All three services."""
     return [
         start("gateway", **settings),

@@ -145,9 +145,10 @@ async def test_a_dead_letter_keeps_its_trace(
     body = {"model": "echo", "text": "hello"}
     await gateway.post("/api/v1/predict?wait=0", json=body, headers={"traceparent": TRACEPARENT})
     ((delivery, _),) = await worker.take()
+    await ResultStream(redis, keys, "p").join()
     assert await worker.stream.dead_letter(delivery, "max_deliveries", "given up")
-    ((_, fields),) = await redis.xrange(keys.results)
-    assert fields[b"traceparent"].decode() == TRACEPARENT
+    (result,) = await ResultStream(redis, keys, "p").read(1, 0)
+    assert result.fields[b"traceparent"].decode() == TRACEPARENT
 
 
 async def test_leaving_waits_for_a_collector_that_is_away_only_so_long(

@@ -1,0 +1,45 @@
+"""How often a model answered each of its labels: what its answers are made of, and whether that changes.
+
+Labels are those that a model's own configuration names, the first `MOST_LABELS` of them; whatever else it answers is
+counted as `other`. Labels that a client brings (zero-shot) are not counted: there is no end to them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from inference_worker.tasks.protocol import Output
+from shared.messages import Status
+from shared.metrics import PREDICTIONS_BY_LABEL
+from shared.request_stream import Finished
+
+MOST_LABELS = 20
+OTHER = "other"
+
+
+class LabelCounts:
+    """Counts the labels of one model version; nothing where it has none of its own."""
+
+    def __init__(self, model: str, version: str, labels: Sequence[str]) -> None:
+        self._names = (model, version)
+        self._known = frozenset(labels[:MOST_LABELS])
+        for label in self._known:
+            PREDICTIONS_BY_LABEL.labels(*self._names, label)  # there from the start, so that none begins unseen
+
+    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Finished], first: Sequence[bool]) -> None:
+        """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
+        if not self._known:
+            return
+        labels = Counter(
+            _label(output)
+            for output, each, stands in zip(outputs, finished, first, strict=True)
+            if stands and isinstance(output, Output) and each.outcome.status is Status.SUCCEEDED
+        )
+        for label, number in labels.items():
+            PREDICTIONS_BY_LABEL.labels(*self._names, label if label in self._known else OTHER).inc(number)
+
+
+def _label(output: Output) -> str:
+    label = output.result.get("label")
+    return label if isinstance(label, str) else OTHER
