@@ -59,9 +59,10 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
-    model = name if not name or request.app[GATEWAY].catalogue.resolve(name, None) else "unknown"
+    gateway = request.app[GATEWAY]
+    model = name if not name or gateway.catalogue.resolve(name, None) else "unknown"
     _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
-    trace = request.get(TRACE)
+    trace = None if gateway.traces is None else request.get(TRACE)
     _duration(endpoint, model).observe(seconds, None if trace is None else trace.exemplar)
 
 
