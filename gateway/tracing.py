@@ -50,18 +50,25 @@ def tracing_middleware(traces: Traces) -> Middleware:
 
 def _begin(traces: Traces, request: web.Request, endpoint: str) -> Span:
     method = request.method if request.method in hdrs.METH_ALL else "_OTHER"
-    attributes = {"http.request.method": method, "url.scheme": request.scheme, "url.path": request.path[:_MAX_CHARS]}
     name = "HTTP" if method == "_OTHER" else method
     if endpoint != "unknown":
-        attributes["http.route"] = endpoint
         name = f"{name} {endpoint}"
-    span = traces.start(name, "server", request.headers.get("traceparent", ""), attributes)
+    span = traces.start(name, "server", request.headers.get("traceparent", ""))
     traceparent = traces.traceparent(span)
-    request[TRACE] = Trace(span, traceparent, exemplar_of(traceparent))
+    exemplar = exemplar_of(traceparent)
+    request[TRACE] = Trace(span, traceparent, exemplar)
+    if exemplar is not None:
+        span.set_attribute("http.request.method", method)
+        span.set_attribute("url.scheme", request.scheme)
+        span.set_attribute("url.path", request.path[:_MAX_CHARS])
+        if endpoint != "unknown":
+            span.set_attribute("http.route", endpoint)
     return span
 
 
 def _end(traces: Traces, span: Span, request: web.Request, status: int) -> None:
+    if not span.is_recording():
+        return
     span.set_attribute("http.response.status_code", status)
     if MODEL in request:
         span.set_attribute("millstream.model", request[MODEL][:_MAX_CHARS])

@@ -23,21 +23,23 @@ class LabelCounts:
 
     def __init__(self, model: str, version: str, labels: Sequence[str]) -> None:
         self._names = (model, version)
-        self._known = frozenset(labels[:MOST_LABELS])
-        for label in self._known:
-            PREDICTIONS_BY_LABEL.labels(*self._names, label)  # there from the start, so that none begins unseen
+        # made at the start, so that no series begins with an increase that nobody sees
+        self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
 
     def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Finished], first: Sequence[bool]) -> None:
         """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
-        if not self._known:
+        if not self._counters:
             return
         labels = Counter(
             _label(output)
             for output, each, stands in zip(outputs, finished, first, strict=True)
-            if stands and isinstance(output, Output) and each.outcome.status is Status.SUCCEEDED
+            if stands and each.outcome.status is Status.SUCCEEDED and isinstance(output, Output)
         )
         for label, number in labels.items():
-            PREDICTIONS_BY_LABEL.labels(*self._names, label if label in self._known else OTHER).inc(number)
+            counter = self._counters.get(label)
+            if counter is None:
+                counter = PREDICTIONS_BY_LABEL.labels(*self._names, OTHER)
+            counter.inc(number)
 
 
 def _label(output: Output) -> str:

@@ -48,7 +48,8 @@ def test_the_plain_text_is_that_of_the_library(registry: CollectorRegistry) -> N
 
 def test_the_openmetrics_text_is_that_of_the_library(registry: CollectorRegistry) -> None:
     for _ in range(2):
-        assert metrics_text(registry, openmetrics=True) == generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+        expected = generate_openmetrics(registry)  # type: ignore[no-untyped-call]
+        assert metrics_text(registry, openmetrics=True) == expected
 
 
 def test_the_openmetrics_of_the_services_can_be_read_by_its_parser() -> None:

@@ -1,4 +1,4 @@
-"""Traces are off without an endpoint, and then nothing of OpenTelemetry is there; what cannot be is said at the start."""
+"""Traces are off without an endpoint, and then nothing of OpenTelemetry is there; what cannot be is said at start."""
 
 from __future__ import annotations
 
