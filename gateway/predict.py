@@ -16,6 +16,7 @@ from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
 from gateway.state import GATEWAY, MODEL, PREDICTIONS, Gateway
+from gateway.tracing import PublishSpan
 from gateway.waiting import Expectation
 from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
@@ -89,10 +90,15 @@ async def _submit(
     _check_capacity(gateway, len(texts))
     key = key_of(request.headers.get("Idempotency-Key"))
     new = _new_requests(request, texts, body.options, wait)
+    publishing = None
+    if gateway.traces is not None:
+        publishing = PublishSpan(gateway.traces, request, served, new)
+        new = publishing.requests
     group = Group(new, key, fingerprint(request.path, body) if key else "")
     ids = [each.id for each in new]
     with gateway.waiters.expect(ids if wait.seconds else []) as expected:
-        published = await _publish(gateway, served, group)
+        publish = _publish(gateway, served, group)
+        published = await (publish if publishing is None else publishing.around(publish))
         _note_accepted(served, new, published)
         request[PREDICTIONS] = published.earlier or ids
         if not published.earlier:

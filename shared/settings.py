@@ -41,6 +41,19 @@ class Settings(BaseSettings):
     max_deliveries: int = Field(3, ge=1, le=100, description="deliveries of one request before it is dead-lettered")
     claim_interval_ms: int = Field(2000, ge=50, description="how often abandoned entries are looked for")
     stall_timeout_s: float = Field(30, gt=0, description="/livez turns red when a loop has not moved for so long")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+",
+        max_length=500,
+        description="collector (OTLP over HTTP, as `http://localhost:4318`) that traces go to; unset: no traces; "
+        "needs the extra `otel`",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1,
+        ge=0,
+        le=1,
+        description="share of traces begun here that are kept; a client's `traceparent` decides for its own",
+    )
 
     @model_validator(mode="after")
     def _relations(self) -> Self:
