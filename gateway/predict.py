@@ -45,7 +45,7 @@ async def predict(request: web.Request) -> web.Response:
     request[MODEL] = body.model
     served = _resolve(gateway, body.model, body.version, body.options)
     _check_length(gateway, body.text, ("body", "text"))
-    ((prediction_id, finished),) = await _submit(request, served, body, [body.text], wait)
+    ((prediction_id, finished),) = await _submit(gateway, request, served, body, [body.text], wait)
     if finished is None:
         return _accepted(prediction_id, wait)
     if finished.status is not Status.SUCCEEDED:
@@ -65,7 +65,7 @@ async def predict_batch(request: web.Request) -> web.Response:
         raise invalid([(("body", "texts"), f"must have at most {limit} texts, not {len(body.texts)}")])
     for index, text in enumerate(body.texts):
         _check_length(gateway, text, ("body", "texts", index))
-    answers = await _submit(request, served, body, body.texts, wait)
+    answers = await _submit(gateway, request, served, body, body.texts, wait)
     items = [
         {"prediction_id": prediction_id, "status": Status.QUEUED.value} if finished is None else finished.body()
         for prediction_id, finished in answers
@@ -75,6 +75,7 @@ async def predict_batch(request: web.Request) -> web.Response:
 
 
 async def _submit(
+    gateway: Gateway,
     request: web.Request,
     served: ServedVersion,
     body: PredictRequest | BatchRequest,
@@ -86,10 +87,9 @@ async def _submit(
     Raises:
         ProblemError: 503 refused or Redis away, 409 an idempotency key used with another body.
     """
-    gateway = request.app[GATEWAY]
     _check_capacity(gateway, len(texts))
     key = key_of(request.headers.get("Idempotency-Key"))
-    new = _new_requests(request, texts, body.options, wait)
+    new = _new_requests(gateway, request, texts, body.options, wait)
     publishing = None
     if gateway.traces is not None:
         publishing = PublishSpan(gateway.traces, request, served, new)
@@ -154,9 +154,8 @@ async def _finished(gateway: Gateway, ids: Sequence[str]) -> Sequence[Finished]:
 
 
 def _new_requests(
-    request: web.Request, texts: Sequence[str], options: PredictOptions | None, wait: Wait
+    gateway: Gateway, request: web.Request, texts: Sequence[str], options: PredictOptions | None, wait: Wait
 ) -> list[NewRequest]:
-    gateway = request.app[GATEWAY]
     timeout_ms = timeout_ms_of(request.query, gateway.settings.request_timeout_s)
     encoded = _NO_OPTIONS if options is None else options.model_dump_json(exclude_unset=True).encode()
     traceparent = request.headers.get("traceparent", "")

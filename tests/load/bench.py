@@ -2,8 +2,8 @@
 
 Everything runs on this machine: load, gateway, worker (a no-op model), persister, Redis with its append-only file,
 Postgres with fsync. Every answered prediction is stored, and the run fails unless the counts are equal and no key is
-left behind. The pipeline and what it is compared with take turns, and the median of the rounds counts: a machine drifts.
-A second gateway, without metrics, shows what they cost.
+left behind. The pipeline and what it is compared with take turns, and the median of the rounds counts. A second
+gateway, without metrics, shows what they cost.
 """
 
 from __future__ import annotations
