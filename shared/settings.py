@@ -6,10 +6,11 @@ table in docs/DEPLOYMENT.md is made from these classes by `python -m scripts.set
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -43,7 +44,6 @@ class Settings(BaseSettings):
     stall_timeout_s: float = Field(30, gt=0, description="/livez turns red when a loop has not moved for so long")
     otel_exporter_otlp_endpoint: str | None = Field(
         None,
-        pattern=r"^https?://[^\s/]+",
         max_length=500,
         description="collector (OTLP over HTTP, as `http://localhost:4318`) that traces go to; unset: no traces; "
         "needs the extra `otel`",
@@ -54,6 +54,13 @@ class Settings(BaseSettings):
         le=1,
         description="share of traces begun here that are kept; a client's `traceparent` decides for its own",
     )
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^\s/]+", value):
+            raise ValueError(f"must be the address of a collector, as http://localhost:4318, not {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _relations(self) -> Self:

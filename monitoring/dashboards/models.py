@@ -151,6 +151,11 @@ def _confidence() -> list[Json]:
             "percentunit",
             "Share of predictions with a confidence of at most 0.6.",
         ),
+    ]
+
+
+def _answers() -> list[Json]:
+    return [
         graph(
             "Predictions by label",
             [(f"sum by (model, version, label) ({rate(LABELLED, CHOSEN)})", "{{model}} {{version}} {{label}}")],
@@ -186,6 +191,7 @@ def models() -> Json:
         ("Speed", 8, _speed()),
         ("Amount", 8, _amount()),
         ("Confidence", 9, _confidence()),
+        ("Answers", 8, _answers()),
     ]
     return dashboard(
         "millstream-models",
