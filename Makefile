@@ -107,8 +107,8 @@ lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
 	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
 
 .PHONY: validate
-validate: $(VENV)/.installed-dev ## the tools' own checks of rules, alerts and dashboards (promtool, amtool, npm)
-	@$(BIN)/python -m monitoring.validate
+validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, workflows, rules, secrets (ONLY=helm: some of them)
+	@$(BIN)/python -m scripts.validate $(ONLY)
 
 .PHONY: dashboards dashboards-preview
 dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
