@@ -22,7 +22,7 @@ CHART = ROOT / "k8s" / "chart"
 BAD = FIXTURES / "kubernetes"
 MANIFESTS = files("k8s/*.yaml")
 VALUES = files("values*.yaml", "ci/*.yaml", below=CHART)
-VERSIONS = ("1.33", "1.37")  # the oldest and the newest that must take the manifests
+VERSIONS = ("1.30", "1.37")  # the oldest and the newest that must take the manifests
 APIS = sorted({version for version, _ in schemas.CUSTOM_RESOURCES})
 
 
