@@ -50,8 +50,8 @@ CHECKS = (
     Check(
         "shell scripts (shellcheck)",
         {"shellcheck": ""},
-        files("scripts/*.sh", ".ci/run"),
+        files("scripts/**/*.sh", ".github/**/*.sh", ".ci/run"),
         {FIXTURES / "shell" / "unquoted.sh": "SC2086"},
-        command("shellcheck", "--enable=check-unassigned-uppercase,deprecate-which"),
+        command("shellcheck", "--external-sources", "--enable=check-unassigned-uppercase,deprecate-which"),
     ),
 )
