@@ -17,27 +17,28 @@ submit() {
       --data @- "$API/api/v1/predict/batch?wait=0" || echo "no answer"
 }
 
-# Waits until the replicas are more (-gt) or not more (-le) than at the start; submits meanwhile where it is told to.
-wait_for() {
-  local comparison=$1 load=$2 end=$((SECONDS + PATIENCE_S)) now
+# Waits until there are more replicas than at the start, under load, or no more, without.
+wait_until_scaled() {
+  local direction=$1 end=$((SECONDS + PATIENCE_S)) now
   while ((SECONDS < end)); do
     now=$(read_hpa '{.status.currentReplicas}')
     echo "$SECONDS s: $now replicas, wanted $(read_hpa '{.status.desiredReplicas}'), metrics $(read_hpa '{.status.currentMetrics}')"
-    if [ "$now" "$comparison" "$before" ]; then return; fi
-    if [[ $load == yes ]]; then for _ in 1 2 3 4 5 6 7 8; do submit; done; fi
+    if [[ $direction == out ]] && ((now > before)); then return; fi
+    if [[ $direction == in ]] && ((now <= before)); then return; fi
+    if [[ $direction == out ]]; then for _ in 1 2 3 4 5 6 7 8; do submit; done; fi
     sleep 10
   done
   kubectl --namespace "$NAMESPACE" describe hpa "$HPA"
-  echo "not scaled within $PATIENCE_S s" >&2
+  echo "not scaled $direction within $PATIENCE_S s" >&2
   exit 1
 }
 
 before=$(read_hpa '{.status.currentReplicas}')
 before=${before:-1}
-wait_for -gt yes
+wait_until_scaled out
 if ! kubectl --namespace "$NAMESPACE" describe hpa "$HPA" | grep 'SuccessfulRescale.*external metric'; then
   echo "it has scaled, but not because of its queue: is prometheus-adapter answering?" >&2
   kubectl get --raw /apis/external.metrics.k8s.io/v1beta1 >&2 || true
   exit 1
 fi
-wait_for -le no
+wait_until_scaled in
