@@ -6,6 +6,7 @@ checked against these operators' own types.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,15 +56,17 @@ def documents(path: Path) -> list[dict[str, Any]]:
 
 
 def manifests(paths: Sequence[Path]) -> None:
-    """Check every document: those of Kubernetes for each version, others against the types of their operators."""
+    """Check every document: those of Kubernetes for each version, others against the types of their operators.
+
+    A document that several files have is checked once: what the chart renders differs little between files of values.
+    """
+    seen: set[str] = set()
     with TemporaryDirectory(prefix="millstream-") as folder:
         own = []
         for number, path in enumerate(paths):
-            read = documents(path)
-            known = [each for each in read if _types(each) is None]
-            for each in read:
-                if (types := _types(each)) is not None:
-                    schemas.conforms(f"{relative(path)}: {each['kind']} {each['metadata']['name']}", each, types)
+            new = {json.dumps(each): each for each in documents(path)}
+            known = [each for text, each in new.items() if text not in seen and not _of_operator(path, each)]
+            seen.update(new)
             own.append(Path(folder) / f"{number}-{path.name}")
             own[-1].write_text(yaml.safe_dump_all(known, sort_keys=False), encoding="utf-8")
         for version in VERSIONS:
@@ -72,8 +75,12 @@ def manifests(paths: Sequence[Path]) -> None:
                 raise Refused(f"kubernetes-validate: {said.strip()}")
 
 
-def _types(document: dict[str, Any]) -> tuple[str, str] | None:
-    return schemas.CUSTOM_RESOURCES.get((document["apiVersion"], document["kind"]))
+def _of_operator(path: Path, document: dict[str, Any]) -> bool:
+    """Check a document against the types of an operator, if it is one's."""
+    types = schemas.CUSTOM_RESOURCES.get((document["apiVersion"], document["kind"]))
+    if types is not None:
+        schemas.conforms(f"{relative(path)}: {document['kind']} {document['metadata']['name']}", document, types)
+    return types is not None
 
 
 def lint(paths: Sequence[Path]) -> None:
