@@ -12,13 +12,19 @@ app: {{ index . 1 }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end -}}
 
-{{/* Labels of an object: (list $ "worker-sentiment" "worker") */}}
-{{- define "millstream.labels" -}}
-{{- $root := index . 0 -}}
+{{/* Labels of the pods of a component: (list $ "worker-sentiment" "worker"). A version among them would replace the
+stores' pods at each upgrade. */}}
+{{- define "millstream.podLabels" -}}
 app: {{ index . 1 }}
 app.kubernetes.io/name: millstream
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 2 }}
+{{- end -}}
+
+{{/* Labels of any other object */}}
+{{- define "millstream.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "millstream.podLabels" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
