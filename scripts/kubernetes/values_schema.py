@@ -219,9 +219,7 @@ def schema() -> Schema:
                 "resources": reference("resources"),
             }
         ),
-        "grafana": closed(
-            {"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}
-        ),
+        "grafana": closed({"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}),
         "serviceMonitor": closed({"enabled": FLAG, "labels": TEXTS}),
         "prometheusRule": closed({"enabled": FLAG, "labels": TEXTS}),
         "dashboards": closed({"enabled": FLAG, "labels": TEXTS}),

@@ -37,7 +37,9 @@ class Admin:
     async def template(self, *words: str) -> list[dict[str, Any]]:
         """What helm would install in this cluster, as it is now."""
         on_server = ("--dry-run=server", "--disable-openapi-validation", f"--kube-apiserver={self._url}")
-        made = await self._run("helm", "template", "millstream", str(CHART), "--namespace=millstream", *on_server, *words)
+        made = await self._run(
+            "helm", "template", "millstream", str(CHART), "--namespace=millstream", *on_server, *words
+        )
         return [each for each in yaml.safe_load_all(made) if each]
 
     async def _run(self, program: str, *words: str) -> str:
@@ -82,7 +84,12 @@ async def test_a_filled_secret_stays_filled(made: tuple[Cluster, Admin]) -> None
 async def test_a_secret_that_was_there_first_stays_filled(made: tuple[Cluster, Admin]) -> None:
     there, admin = made
     metadata = {"name": "millstream-secrets", "namespace": "millstream"}  # as `kubectl create` makes it
-    there.objects[SECRETS] = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"REDIS_PASSWORD": "YWJj"}}
+    there.objects[SECRETS] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata,
+        "data": {"REDIS_PASSWORD": "YWJj"},
+    }
     await admin.apply(FOLDER / "secret.yaml")
     await admin.apply(FOLDER / "secret.yaml")
     assert there.secret("millstream-secrets") == {"REDIS_PASSWORD": "abc"}
