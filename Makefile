@@ -17,7 +17,8 @@ TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
 # Done by either stack in its own way.
 PASSED_ON := down status logs clean streams redis-cli psql migrate
 STACK_CLI := $(BIN)/python -m scripts.stack
-COMPOSE := docker compose --profile watching
+COMPOSE := docker compose
+IMAGES := gateway persister migrate inference-worker models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -65,6 +66,18 @@ env: check-python ## make .env with a fresh password, where there is none
 .PHONY: models
 models: $(VENV)/.installed ## build the model artifacts (what is there already is kept)
 	@$(BIN)/python -m models.build
+
+# ARTIFACTS=baked puts the models into the worker's image; PYTHON_IMAGE, TORCH_INDEX_URL, PIP_FIND_LINKS, BUILD_NETWORK.
+.PHONY: images $(addprefix image-,$(IMAGES))
+images: $(addprefix image-,$(IMAGES)) ## build every image, and hold the sizes to their limits (ARTIFACTS=baked)
+	@$(PYTHON) -m scripts.image_sizes
+IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL PIP_FIND_LINKS,$(if $($(name)),--build-arg $(name)='$($(name))'))
+$(addprefix image-,$(IMAGES)):
+	@echo "building millstream/$(@:image-%=%) …"
+	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --target $(@:image-%=%) \
+		--tag millstream/$(@:image-%=%):local $(IMAGE_ARGS) \
+		--build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) .
 
 .PHONY: train-sentiment
 train-sentiment: $(VENV)/.installed ## train the sentiment adapters anew (takes long)
@@ -152,10 +165,7 @@ $(addsuffix -native,$(PASSED_ON)):
 .PHONY: up-compose $(addsuffix -compose,$(PASSED_ON))
 up-compose: env
 	@echo "building the images (the first time takes minutes) …"
-	@docker compose build $(COMPOSE_BUILD_FLAGS)
-	@docker compose up --detach --wait
-	@$(COMPOSE) up --detach prometheus alertmanager grafana \
-		|| echo "going on without what of Prometheus, Alertmanager and Grafana could not be started"
+	@$(COMPOSE) up --detach --build --wait || { $(PYTHON) -m scripts.stack.engine trouble >&2; exit 1; }
 	@$(PYTHON) -m scripts.stack.engine summary
 down-compose: env
 	@$(COMPOSE) down
@@ -166,15 +176,15 @@ logs-compose: env
 clean-compose: env
 	@$(COMPOSE) down --volumes
 streams-compose: env
-	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
+	@$(COMPOSE) exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
 		[ "$$(redis-cli TYPE $$key)" = stream ] || continue; \
 		echo "$$key  depth $$(redis-cli XLEN $$key)"; redis-cli XREVRANGE $$key + - COUNT 3 | cut -c 1-120; done'
 redis-cli-compose: env
-	@docker compose exec redis redis-cli
+	@$(COMPOSE) exec redis redis-cli
 psql-compose: env
-	@docker compose exec postgres psql -U millstream millstream
+	@$(COMPOSE) exec postgres psql -U millstream millstream
 migrate-compose: env
-	@docker compose run --rm migrate
+	@$(COMPOSE) run --rm migrate
 
 # --- installing -------------------------------------------------------------------------------------------------------
 
