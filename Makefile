@@ -97,6 +97,14 @@ test: $(VENV)/.installed-dev models ## unit, integration and end-to-end tests, w
 	@$(BIN)/coverage json --quiet -o coverage.json
 	@$(BIN)/python -m scripts.coverage_gate coverage.json
 
+# Against a stack that runs already, wherever: URL is where its gateway is.
+URL ?= $(GATEWAY_URL)
+.PHONY: smoke e2e
+smoke: ## a smoke test of a running stack: make smoke URL=https://…
+	@$(PYTHON) scripts/smoke.py $(URL)
+e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack: make e2e URL=https://…
+	@MILLSTREAM_URL=$(URL) $(BIN)/python -m pytest -q tests/deployed
+
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document and against it (FUZZ_SEED, FUZZ_EXAMPLES)
 	@$(BIN)/python -m pytest -q -s tests/fuzz
@@ -139,6 +147,10 @@ bench-quick: $(VENV)/.installed-dev ## the same, in a short run
 .PHONY: chaos
 chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothing lost, double or wrong (CHAOS=--seed=7)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
+
+.PHONY: chaos-compose
+chaos-compose: $(VENV)/.installed-dev ## kill, stop and scale the containers of a running stack under load (CHAOS=…)
+	@$(BIN)/python -m tests.compose --url $(GATEWAY_URL) $(CHAOS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything else, grow? (SOAK=--seconds=60)

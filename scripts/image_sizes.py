@@ -1,7 +1,7 @@
-"""The gate on image sizes: `python -m scripts.image_sizes`, after `make images`. The exit code is 1 where one is too big.
+"""The gate on image sizes: `python -m scripts.image_sizes`, after `make images`; it ends with 1 where one is too big.
 
-Sizes are those of the unpacked layers, what an image takes on a node's disk; the layer of model artifacts, where they are
-baked in, is shown beside it and does not count. The limits stand in pyproject.toml. Only the standard library.
+Sizes are those of the unpacked layers, what an image takes on a node's disk. The layer of model artifacts, where they
+are baked in, is shown beside it and does not count. The limits stand in pyproject.toml. Only the standard library.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Size:
 def parse(history: str) -> Size:
     """Add up what `docker history` says of the layers, one a line: bytes, a tab, the instruction."""
     layers = [line.partition("\t") for line in history.splitlines()]
-    artifacts = sum(int(size) for size, _, made_by in layers if made_by.startswith("COPY") and ARTIFACTS_LAYER in made_by)
+    artifacts = sum(
+        int(size) for size, _, made_by in layers if made_by.startswith("COPY") and ARTIFACTS_LAYER in made_by
+    )
     return Size(sum(int(size) for size, _, _ in layers) - artifacts, artifacts)
 
 
@@ -64,14 +66,18 @@ def line(image: str, size: Size, limit_mb: int | None) -> tuple[bool, str]:
 
 def read_limits(pyproject: Path) -> Mapping[str, int]:
     """Megabytes by target of the Dockerfile; 0 is no limit."""
-    limits: Mapping[str, int] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["millstream"]["image_limits_mb"]
+    limits: Mapping[str, int] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["millstream"][
+        "image_limits_mb"
+    ]
     return limits
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the sizes of all images, or of those named."""
     limits = read_limits(Path(__file__).resolve().parents[1] / "pyproject.toml")
-    parser = argparse.ArgumentParser(prog="python -m scripts.image_sizes", description="Hold image sizes to their limits.")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.image_sizes", description="Hold image sizes to their limits."
+    )
     parser.add_argument("--name", default="millstream/{target}:local", help="an image's name (default: %(default)s)")
     parser.add_argument("targets", nargs="*", metavar="target", help=f"of: {', '.join(limits)} (default: all)")
     given = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """Which stack `make up` means: docker compose where an engine answers, else native. Only the standard library.
 
-`python -m scripts.stack.engine` prints `native` or `compose`; with the argument `summary`, how to go on after compose, and
-with `trouble`, where compose did not come up.
+`python -m scripts.stack.engine` prints `native` or `compose`; with the argument `summary`, how to go on after compose,
+and with `trouble`, how to go on where compose did not come up.
 """
 
 from __future__ import annotations

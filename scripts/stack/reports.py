@@ -51,7 +51,7 @@ def compose_summary(config: StackConfig) -> Iterator[str]:
 def compose_trouble() -> Iterator[str]:
     """What to do where the stack in containers did not come up."""
     yield "millstream: the stack did not come up. What is wrong stands above, in make status and in make logs."
-    yield "Where an image cannot be pulled, leave its service out. A compose.override.yaml with these lines leaves Grafana out:"
+    yield "Where an image cannot be pulled, leave its service out. This compose.override.yaml leaves Grafana out:"
     yield "services:"
     yield "  grafana:"
     yield "    profiles: [left-out]"
