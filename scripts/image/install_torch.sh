@@ -8,7 +8,7 @@ install() {
 
 # PyTorch's own index has CPU builds, the default one may have gigabytes of CUDA (the gate on image sizes sees it).
 torch=$(grep '^torch==' scripts/constraints.txt)
-install --index-url "$TORCH_INDEX_URL" --retries 0 --timeout 10 "$torch" || {
+install --index-url "${TORCH_INDEX_URL:?the Dockerfile sets it}" --retries 0 --timeout 10 "$torch" || {
     echo "no $torch from $TORCH_INDEX_URL: taking it from the default index" >&2
     install "$torch"
 }
