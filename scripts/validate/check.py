@@ -13,7 +13,7 @@ from scripts.tools.kit import ROOT, ToolMissing, find
 
 FIXTURES = ROOT / "tests" / "fixtures"
 TIMEOUT_S = 300
-SHOWN_CHARS = 3000
+SHOWN_CHARS = 1500
 
 Run = Callable[[Sequence[Path]], None]
 
@@ -110,8 +110,15 @@ def output(program: str, *words: str, environment: Mapping[str, str] | None = No
     except subprocess.TimeoutExpired:
         raise Refused(f"{program} was not done after {TIMEOUT_S} s") from None
     if done.returncode:
-        raise Refused(f"{program}: {(done.stderr.strip() + ' ' + done.stdout.strip()).strip()[:SHOWN_CHARS]}")
+        raise Refused(f"{program}: {_shortened((done.stderr.strip() + ' ' + done.stdout.strip()).strip())}")
     return done.stdout
+
+
+def _shortened(said: str) -> str:
+    """The beginning and the end of what is long."""
+    if len(said) <= 2 * SHOWN_CHARS:
+        return said
+    return f"{said[:SHOWN_CHARS]}\n… ({len(said) - 2 * SHOWN_CHARS} characters left out) …\n{said[-SHOWN_CHARS:]}"
 
 
 def files(*patterns: str, below: Path = ROOT) -> tuple[Path, ...]:
