@@ -131,6 +131,10 @@ lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
 validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, workflows, rules, secrets (ONLY=helm: some of them)
 	@$(BIN)/python -m scripts.validate $(ONLY)
 
+.PHONY: manifests
+manifests: $(VENV)/.installed tools-helm ## make k8s/*.yaml, and the schema and table of values, from k8s/chart/
+	@$(BIN)/python -m scripts.kubernetes --write
+
 .PHONY: dashboards dashboards-preview
 dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
 	@$(BIN)/python -m monitoring.dashboards --write

@@ -151,6 +151,7 @@ def schema() -> Schema:
         "settings": reference("settings"),
         "catalogue": TEXT,
         "artifacts": closed({"existingClaim": OPTIONAL_NAME}),
+        "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
         "secret": closed({"existing": OPTIONAL_NAME}),
         "api": closed(component(autoscaling=scaling("inFlight"), preStopSeconds=integer(0, 300))),
         "worker": closed(worker),

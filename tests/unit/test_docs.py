@@ -23,6 +23,8 @@ DOCUMENTS = (
     "docs/DEPLOYMENT.md",
     "docs/MONITORING.md",
     "docs/RUNBOOK.md",
+    "k8s/README.md",
+    "k8s/chart/README.md",
     "models/README.md",
 )
 ARCHITECTURE = "docs/ARCHITECTURE.md"
@@ -50,6 +52,7 @@ _READ_BY_THE_STACKS = {
     "Makefile": re.compile(r"\$\((?:or )?\$?\(?([A-Z_]+)\)|^([A-Z_]+) \?=", re.MULTILINE),
     "compose.yaml": re.compile(r"\$\{([A-Z_]+)"),
     "Dockerfile": re.compile(r"^ARG ([A-Z_]+)", re.MULTILINE),
+    "k8s/deployment-*.yaml": re.compile(r"^ +- name: ([A-Z_]+)$", re.MULTILINE),
     "scripts/stack/*.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "models/models.toml": re.compile(r"\(([A-Z_]+)\)"),
 }

@@ -164,17 +164,24 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The catalogue of the values over the image's: as a mount, and as a volume. */}}
-{{- define "millstream.catalogueMount" -}}
+{{/* The catalogue of the values over the image's, and certificates: as mounts, and as volumes. */}}
+{{- define "millstream.extraMounts" -}}
 {{- if .Values.catalogue }}
 - {name: catalogue, mountPath: /app/models/models.toml, subPath: models.toml, readOnly: true}
 {{- end }}
+{{- if .Values.certificates.existingConfigMap }}
+- {name: certificates, mountPath: /etc/millstream/certificates, readOnly: true}
+{{- end }}
 {{- end -}}
-{{- define "millstream.catalogueVolume" -}}
+{{- define "millstream.extraVolumes" -}}
 {{- if .Values.catalogue }}
 - name: catalogue
   configMap:
     name: {{ include "millstream.name" (list . "catalogue") }}
+{{- end }}
+{{- with .Values.certificates.existingConfigMap }}
+- name: certificates
+  configMap: {name: {{ . }}}
 {{- end }}
 {{- end -}}
 
