@@ -75,10 +75,10 @@ def grafana(paths: Sequence[Path]) -> None:
 
 
 def compose(paths: Sequence[Path]) -> None:
-    """Have docker compose read files, with those services too that only watch."""
+    """Have docker compose read files."""
     for path in paths:
-        words = ["docker", "compose", "--profile=watching", f"--file={path}", "config", "--quiet"]
-        _output(["env", "POSTGRES_PASSWORD=none", "GRAFANA_PASSWORD=none", *words])
+        words = ["docker", "compose", f"--file={path}", "config", "--quiet"]
+        _output(["env", "POSTGRES_PASSWORD=none", "REDIS_PASSWORD=none", "GRAFANA_PASSWORD=none", *words])
 
 
 def has_compose() -> bool:
