@@ -31,7 +31,7 @@ CHECKS = (
         {"zizmor": ""},
         (*WORKFLOWS, *DEPENDABOT),
         {BAD / "injection.yml": "template-injection", BAD / "unpinned.yml": "unpinned-uses"},
-        command("zizmor", "--offline", "--strict-collection", "--quiet", "--no-progress"),
+        command("zizmor", "--offline", "--persona=pedantic", "--strict-collection", "--quiet", "--no-progress"),
     ),
     Check(
         "workflows (GitHub's schema)",
