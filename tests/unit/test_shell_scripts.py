@@ -30,7 +30,7 @@ esac
 INSTALLED = '[{"name":"millstream","revision":"7","status":"deployed"}]'
 
 
-class Sandbox:
+class Machine:
     """A copy of the script beside a chart, and a PATH that begins with the programs above."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,57 +71,57 @@ class Sandbox:
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Sandbox:
-    """A sandbox of the test's own."""
-    return Sandbox(tmp_path)
+def machine(tmp_path: Path) -> Machine:
+    """A machine of the test's own."""
+    return Machine(tmp_path)
 
 
-def test_deploying_upgrades_and_tests(sandbox: Sandbox) -> None:
-    more = sandbox.root / "more.yaml"
+def test_deploying_upgrades_and_tests(machine: Machine) -> None:
+    more = machine.root / "more.yaml"
     more.touch()
-    done = sandbox.run("deploy.sh", "staging", "--tag", "1.2.0", "--registry", "ghcr.io/a/b", "--values", str(more))
+    done = machine.run("deploy.sh", "staging", "--tag", "1.2.0", "--registry", "ghcr.io/a/b", "--values", str(more))
     assert done.returncode == 0, done.stderr
-    assert sandbox.changes() == ["upgrade", "test"]
-    upgrade = next(line for line in sandbox.calls.read_text(encoding="utf-8").splitlines() if " upgrade " in line)
+    assert machine.changes() == ["upgrade", "test"]
+    upgrade = next(line for line in machine.calls.read_text(encoding="utf-8").splitlines() if " upgrade " in line)
     assert upgrade.startswith("helm --kube-context kind-a --namespace millstream-staging upgrade millstream ")
     assert "--install --rollback-on-failure --wait --timeout 10m" in upgrade
     first, second = upgrade.index("values-staging.yaml"), upgrade.index("more.yaml")
     assert first < second, "further values come after those of the environment"
     assert upgrade.endswith("--set-string images.tag=1.2.0 --set-string images.registry=ghcr.io/a/b")
-    assert "pod-security.kubernetes.io/enforce=restricted" in sandbox.calls.read_text(encoding="utf-8")
+    assert "pod-security.kubernetes.io/enforce=restricted" in machine.calls.read_text(encoding="utf-8")
 
 
-def test_helm_3_has_another_name_for_rolling_back(sandbox: Sandbox) -> None:
-    assert sandbox.run("deploy.sh", "staging", HELM_VERSION="v3.18.4+gd80839c").returncode == 0
-    assert "--install --atomic --wait" in sandbox.calls.read_text(encoding="utf-8")
+def test_helm_3_has_another_name_for_rolling_back(machine: Machine) -> None:
+    assert machine.run("deploy.sh", "staging", HELM_VERSION="v3.18.4+gd80839c").returncode == 0
+    assert "--install --atomic --wait" in machine.calls.read_text(encoding="utf-8")
 
 
-def test_a_missing_namespace_is_made(sandbox: Sandbox) -> None:
-    assert sandbox.run("deploy.sh", "staging", NAMESPACE_ENDS="1").returncode == 0
-    assert "create namespace millstream-staging" in sandbox.calls.read_text(encoding="utf-8")
+def test_a_missing_namespace_is_made(machine: Machine) -> None:
+    assert machine.run("deploy.sh", "staging", NAMESPACE_ENDS="1").returncode == 0
+    assert "create namespace millstream-staging" in machine.calls.read_text(encoding="utf-8")
 
 
-def test_a_failed_upgrade_is_left_to_helm(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", UPGRADE_ENDS="1", RELEASES=INSTALLED)
+def test_a_failed_upgrade_is_left_to_helm(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", UPGRADE_ENDS="1", RELEASES=INSTALLED)
     assert done.returncode == 1 and "the upgrade failed, and helm took it back" in done.stderr
-    assert sandbox.changes() == ["upgrade"]
+    assert machine.changes() == ["upgrade"]
 
 
-def test_a_failed_smoke_test_brings_back_what_ran(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", TEST_ENDS="1", RELEASES=INSTALLED)
+def test_a_failed_smoke_test_brings_back_what_ran(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", TEST_ENDS="1", RELEASES=INSTALLED)
     assert done.returncode == 1 and "going back to revision 7" in done.stderr
-    assert sandbox.changes() == ["upgrade", "test", "rollback"]
-    assert " rollback millstream 7 --wait" in sandbox.calls.read_text(encoding="utf-8")
+    assert machine.changes() == ["upgrade", "test", "rollback"]
+    assert " rollback millstream 7 --wait" in machine.calls.read_text(encoding="utf-8")
 
 
-def test_a_failed_smoke_test_of_a_first_install_removes_it(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", TEST_ENDS="1")
+def test_a_failed_smoke_test_of_a_first_install_removes_it(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", TEST_ENDS="1")
     assert done.returncode == 1 and "nothing ran before" in done.stderr
-    assert sandbox.changes() == ["upgrade", "test", "uninstall"]
+    assert machine.changes() == ["upgrade", "test", "uninstall"]
 
 
-def test_a_failed_rollback_is_told_apart(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", TEST_ENDS="1", BACK_ENDS="1", RELEASES=INSTALLED)
+def test_a_failed_rollback_is_told_apart(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", TEST_ENDS="1", BACK_ENDS="1", RELEASES=INSTALLED)
     assert done.returncode == 3 and "the broken release still runs" in done.stderr
 
 
@@ -130,19 +130,19 @@ def test_a_failed_rollback_is_told_apart(sandbox: Sandbox) -> None:
     [((), {}, []), (("--confirm",), {}, ["upgrade", "test"]), ((), {"CI": "true"}, ["upgrade", "test"])],
 )
 def test_production_wants_to_be_confirmed(
-    sandbox: Sandbox, arguments: tuple[str, ...], environment: dict[str, str], changed: list[str]
+    machine: Machine, arguments: tuple[str, ...], environment: dict[str, str], changed: list[str]
 ) -> None:
-    done = sandbox.run("deploy.sh", "production", *arguments, **environment)
-    assert sandbox.changes() == changed
+    done = machine.run("deploy.sh", "production", *arguments, **environment)
+    assert machine.changes() == changed
     assert done.returncode == (0 if changed else 2)
     assert changed or "add --confirm if you mean it" in done.stderr
 
 
-def test_a_dry_run_changes_nothing_and_needs_no_cluster(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "production", "--dry-run", CLUSTER_ENDS="1")
-    assert done.returncode == 0 and sandbox.changes() == []
+def test_a_dry_run_changes_nothing_and_needs_no_cluster(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "production", "--dry-run", CLUSTER_ENDS="1")
+    assert done.returncode == 0 and machine.changes() == []
     assert "upgrade millstream" in done.stdout and " test millstream " in done.stdout
-    assert not [line for line in sandbox.calls.read_text(encoding="utf-8").splitlines() if line.startswith("kubectl")]
+    assert not [line for line in machine.calls.read_text(encoding="utf-8").splitlines() if line.startswith("kubectl")]
 
 
 @pytest.mark.parametrize(
@@ -159,71 +159,71 @@ def test_a_dry_run_changes_nothing_and_needs_no_cluster(sandbox: Sandbox) -> Non
         (("staging", "--context", "kind-c"), "no context 'kind-c' (there are: kind-a kind-b)"),
     ],
 )
-def test_wrong_arguments_are_refused(sandbox: Sandbox, arguments: tuple[str, ...], says: str) -> None:
-    done = sandbox.run("deploy.sh", *arguments)
+def test_wrong_arguments_are_refused(machine: Machine, arguments: tuple[str, ...], says: str) -> None:
+    done = machine.run("deploy.sh", *arguments)
     assert done.returncode == 2 and says in done.stderr, done.stderr
-    assert sandbox.changes() == []
+    assert machine.changes() == []
 
 
-def test_what_is_missing_is_named(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", CLUSTER_ENDS="1")
+def test_what_is_missing_is_named(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", CLUSTER_ENDS="1")
     assert done.returncode == 2 and "the cluster of the context 'kind-a' does not answer" in done.stderr
-    (sandbox.root / "k8s" / "chart" / "values-staging.yaml").unlink()
-    assert "there is no k8s/chart/values-staging.yaml" in sandbox.run("deploy.sh", "staging").stderr
+    (machine.root / "k8s" / "chart" / "values-staging.yaml").unlink()
+    assert "there is no k8s/chart/values-staging.yaml" in machine.run("deploy.sh", "staging").stderr
 
 
-def bare_path(sandbox: Sandbox, *names: str) -> str:
+def bare_path(machine: Machine, *names: str) -> str:
     """A PATH with little but these programs of the system; `true` takes the place of a Python that has all."""
-    folder = sandbox.root / "path"
+    folder = machine.root / "path"
     folder.mkdir()
     for name in ("bash", "dirname", "basename", "cat", *names):
         (folder / name).symlink_to(shutil.which("true" if name == "python3" else name) or name)
     return str(folder)
 
 
-def test_a_missing_helm_is_named(sandbox: Sandbox) -> None:
-    done = sandbox.run("deploy.sh", "staging", PATH=bare_path(sandbox))
+def test_a_missing_helm_is_named(machine: Machine) -> None:
+    done = machine.run("deploy.sh", "staging", PATH=bare_path(machine))
     assert done.returncode == 2 and "helm is not installed: make tools-helm" in done.stderr
 
 
 @pytest.mark.parametrize("script", ["deploy.sh", "setup.sh"])
-def test_help_is_there(sandbox: Sandbox, script: str) -> None:
-    done = sandbox.run(script, "--help")
+def test_help_is_there(machine: Machine, script: str) -> None:
+    done = machine.run(script, "--help")
     assert done.returncode == 0 and done.stdout.startswith(f"usage: scripts/{script}")
 
 
-def test_setting_up_goes_through_make(sandbox: Sandbox) -> None:
-    assert sandbox.run("setup.sh").returncode == 0
-    targets = [line.split()[-1] for line in sandbox.calls.read_text(encoding="utf-8").splitlines()]
+def test_setting_up_goes_through_make(machine: Machine) -> None:
+    assert machine.run("setup.sh").returncode == 0
+    targets = [line.split()[-1] for line in machine.calls.read_text(encoding="utf-8").splitlines()]
     assert targets == [".venv/.installed", "env", "models"]
 
 
-def test_setting_up_dryly_does_nothing(sandbox: Sandbox) -> None:
-    done = sandbox.run("setup.sh", "--dry-run", "--no-models")
+def test_setting_up_dryly_does_nothing(machine: Machine) -> None:
+    done = machine.run("setup.sh", "--dry-run", "--no-models")
     assert done.returncode == 0 and "would run: make PYTHON=python3 env" in done.stdout
-    assert "models" not in done.stdout and not sandbox.calls.exists()
+    assert "models" not in done.stdout and not machine.calls.exists()
 
 
-def test_setting_up_names_what_is_missing(sandbox: Sandbox) -> None:
-    path = bare_path(sandbox, "python3")
-    done = sandbox.run("setup.sh", PATH=path)
+def test_setting_up_names_what_is_missing(machine: Machine) -> None:
+    path = bare_path(machine, "python3")
+    done = machine.run("setup.sh", PATH=path)
     assert done.returncode == 2 and "missing, by Debian's names: make curl." in done.stderr
-    done = sandbox.run("setup.sh", "--install-packages", PATH=path)
+    done = machine.run("setup.sh", "--install-packages", PATH=path)
     assert done.returncode == 2 and "there is no apt-get here" in done.stderr
 
 
-def test_setting_up_installs_what_is_missing_where_it_is_told_to(sandbox: Sandbox) -> None:
-    sandbox.program("apt-get", "")
-    sandbox.program("sudo", "")
-    (sandbox.bin / "env").symlink_to(shutil.which("env") or "env")
-    path = f"{sandbox.bin}:{bare_path(sandbox, 'python3')}"
-    done = sandbox.run("setup.sh", "--install-packages", "--dry-run", PATH=path)
+def test_setting_up_installs_what_is_missing_where_it_is_told_to(machine: Machine) -> None:
+    machine.program("apt-get", "")
+    machine.program("sudo", "")
+    (machine.bin / "env").symlink_to(shutil.which("env") or "env")
+    path = f"{machine.bin}:{bare_path(machine, 'python3')}"
+    done = machine.run("setup.sh", "--install-packages", "--dry-run", PATH=path)
     assert done.returncode == 0, done.stderr
     assert "apt-get -qq install --yes --no-install-recommends curl" in done.stdout
 
 
-def test_an_old_python_is_refused(sandbox: Sandbox) -> None:
-    sandbox.program("old-python", 'case "$*" in *version_info*) exit 1 ;; --version) echo Python 3.9.2 ;; esac\n')
-    done = sandbox.run("setup.sh", PYTHON="old-python")
+def test_an_old_python_is_refused(machine: Machine) -> None:
+    machine.program("old-python", 'case "$*" in *version_info*) exit 1 ;; --version) echo Python 3.9.2 ;; esac\n')
+    done = machine.run("setup.sh", PYTHON="old-python")
     assert done.returncode == 2 and "old-python is Python 3.9.2, not 3.11 or later" in done.stderr
-    assert sandbox.run("setup.sh", "--fast").returncode == 2
+    assert machine.run("setup.sh", "--fast").returncode == 2
