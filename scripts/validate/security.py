@@ -14,26 +14,32 @@ from scripts.validate.check import FIXTURES, Check, command, output
 
 GIT = {"git": "Debian: apt install git"}
 CODE = ("gateway", "inference_worker", "persister", "shared", "migrations", "models", "monitoring", "scripts")
+# git refuses repositories of other users, which a mounted one is.
+ANY_OWNER = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 GITLEAKS = ("--no-banner", "--no-color", "--redact", "--verbose", f"--config={ROOT / '.gitleaks.toml'}")
 
 
 def secrets_in_files(paths: Sequence[Path]) -> None:
-    """Look through what git tracks or would track: .env, .venv and the like are no part of it."""
+    """Look through all files that git does not ignore: .env, .venv and the like are no part of it."""
     with TemporaryDirectory(prefix="millstream-") as folder:
+        empty, copies = Path(folder) / "empty.git", Path(folder) / "files"
+        copies.mkdir()
+        output("git", "init", "--quiet", "--bare", str(empty))
         for path in paths:
-            tracked = output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=path)
-            for name in filter(None, tracked.split("\0")):
+            listed = ("ls-files", "-z", "--others", "--exclude-standard")
+            names = output("git", f"--git-dir={empty}", f"--work-tree={path}", *listed, cwd=path)
+            for name in filter(None, names.split("\0")):
                 if (path / name).is_file():
-                    copy = Path(folder) / name
-                    copy.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(path / name, copy)
-        output("gitleaks", "dir", *GITLEAKS, ".", cwd=Path(folder))
+                    (copies / name).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(path / name, copies / name)
+        output("gitleaks", "dir", *GITLEAKS, ".", cwd=copies)
 
 
 def secrets_in_history(paths: Sequence[Path]) -> None:
-    """Look through every commit of repositories."""
+    """Look through every commit of repositories; what was unpacked from an archive has none."""
     for path in paths:
-        output("gitleaks", "git", *GITLEAKS, ".", cwd=path)
+        if (path / ".git").exists():
+            output("gitleaks", "git", *GITLEAKS, ".", cwd=path, environment=ANY_OWNER)
 
 
 def leaked(folder: Path) -> dict[Path, str]:

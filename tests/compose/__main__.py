@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from tests.compose import containers
-from tests.compose.load import Clients, Ledger
+from tests.compose.load import Clients, Ledger, problems
 from tests.deployed.api import Api
 from tests.waiting import eventually
 
@@ -110,10 +110,7 @@ async def stored_once(ledger: Ledger, url: str) -> list[str]:
             await eventually(all_there, "all is in the history", STORED_WITHIN_S)
         except AssertionError:
             pass  # what is missing is named below
-    unknown = [each for each in found if each not in ledger.accepted and each > oldest]
-    wrong = [f"{each} is lost: it is not in the history" for each in ledger.accepted if not found[each]]
-    wrong += [f"{each} is in the history {times} times" for each, times in found.items() if times > 1]
-    return wrong + [f"{each} is in the history, and a client has another id for its request" for each in unknown]
+    return problems(ledger.accepted, found)
 
 
 def report(ledger: Ledger, wrong: list[str]) -> int:

@@ -8,6 +8,7 @@ import itertools
 import random
 import uuid
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,14 @@ class Ledger:
             self.wrong.append(f"{body['prediction_id']} ended as {body}")
         elif asked.label and body["result"]["label"] != asked.label:
             self.wrong.append(f"{body['prediction_id']} should be {asked.label}: {body}")
+
+
+def problems(accepted: Mapping[str, Asked], history: Mapping[str, int]) -> list[str]:
+    """What is wrong with the history, by how often each id stands in it since the first of them was accepted."""
+    wrong = [f"{each} is lost: it is not in the history" for each in accepted if not history.get(each)]
+    wrong += [f"{each} is in the history {times} times" for each, times in history.items() if times > 1]
+    extra = [each for each in history if each not in accepted and each > min(accepted)]
+    return wrong + [f"{each} is in the history, and a client has another id for its request" for each in extra]
 
 
 class Clients:
