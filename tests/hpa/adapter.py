@@ -16,6 +16,8 @@ from typing import Any
 import yaml
 
 VALUES = Path(__file__).resolve().parents[2] / "k8s" / "prometheus-adapter" / "values.yaml"
+# A selector's labels, each with its value (matchLabels) or with the values of an `In` (matchExpressions).
+Selector = Mapping[str, str | Sequence[str]]
 _FIELD = re.compile(r"<<\s*\.(\w+)\s*>>")
 
 
@@ -47,15 +49,17 @@ class Rule:
         """Whether this rule serves a series of that name."""
         return re.search(self.matches, series) is not None
 
-    def external_query(self, series: str, namespace: str, selector: Mapping[str, str | Sequence[str]]) -> str:
-        """The PromQL of an external metric; a selector's label may have several values (`In`)."""
-        matchers = [_matcher(label, wanted) for label, wanted in sorted(selector.items())]
+    def external_query(self, series: str, namespace: str, selector: Selector) -> str:
+        """The PromQL of an external metric."""
+        matchers = [_selected(label, wanted) for label, wanted in sorted(selector.items())]
         return self._expand(series, [*matchers, _equal(self._label("namespace"), namespace)], "")
 
     def pods_query(self, series: str, namespace: str, pods: Sequence[str]) -> str:
         """The PromQL of a metric of pods."""
         label = self._label("pod")
-        matchers = [_equal(self._label("namespace"), namespace), _matcher(label, pods)]
+        matchers = [_equal(self._label("namespace"), namespace), _equal(label, pods[0])]
+        if len(pods) > 1:
+            matchers[1] = _one_of(label, pods)
         return self._expand(series, matchers, label)
 
     def _label(self, resource: str) -> str:
@@ -105,6 +109,9 @@ def _equal(label: str, value: str) -> str:
     return f'{label}="{value}"'
 
 
-def _matcher(label: str, wanted: str | Sequence[str]) -> str:
-    values = [wanted] if isinstance(wanted, str) else list(wanted)
-    return _equal(label, values[0]) if len(values) == 1 else f'{label}=~"{"|".join(values)}"'
+def _one_of(label: str, values: Sequence[str]) -> str:
+    return f'{label}=~"{"|".join(values)}"'
+
+
+def _selected(label: str, wanted: str | Sequence[str]) -> str:
+    return _equal(label, wanted) if isinstance(wanted, str) else _one_of(label, wanted)
