@@ -76,8 +76,14 @@ eval: models ## measure the sentiment models on held-out texts
 
 ##@ Check it
 
+.PHONY: tools tools-helm
+tools: $(VENV)/bin/python ## install helm, kubectl and the checkers of `make validate` into .cache/tools
+	@$(BIN)/python -m scripts.tools
+tools-helm: $(VENV)/bin/python
+	@$(BIN)/python -m scripts.tools helm
+
 .PHONY: test
-test: $(VENV)/.installed-dev models ## unit, integration and end-to-end tests, with the coverage gates
+test: $(VENV)/.installed-dev models tools-helm ## unit, integration and end-to-end tests, with the coverage gates
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
 	@$(BIN)/coverage combine --quiet
