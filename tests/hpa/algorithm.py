@@ -1,8 +1,8 @@
 """The Kubernetes horizontal pod autoscaler (autoscaling/v2) without a cluster: pure, the time is an argument.
 
 After https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/ ("Algorithm details",
-"Configurable scaling behavior") and kubernetes/kubernetes, `pkg/controller/podautoscaler/replica_calculator.go` (what one
-metric proposes) and `horizontal.go` (`computeReplicasForMetrics`, `stabilizeRecommendationWithBehaviors`,
+"Configurable scaling behavior") and kubernetes/kubernetes, `pkg/controller/podautoscaler/replica_calculator.go` (what
+one metric proposes) and `horizontal.go` (`computeReplicasForMetrics`, `stabilizeRecommendationWithBehaviors`,
 `convertDesiredReplicasWithBehaviorRate`). The names are theirs.
 
 Each sync: every metric proposes a number of replicas, the highest wins. That recommendation is stabilized: of those of
@@ -216,4 +216,3 @@ class Autoscaler:
     @staticmethod
     def _within(now: float, events: Sequence[tuple[float, int]], seconds: float) -> list[int]:
         return [value for at, value in events if at > now - seconds]
-

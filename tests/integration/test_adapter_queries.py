@@ -1,5 +1,7 @@
-"""What prometheus-adapter would answer an HPA: its queries, expanded as it does, asked of a real Prometheus that scrapes
-two real gateways over a real Redis."""
+"""What prometheus-adapter would answer an HPA: its queries, expanded as it does, asked of a real Prometheus.
+
+It scrapes two real gateways over a real Redis.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ class Installation:
         """What the custom metrics API would answer: a value for each pod that has one."""
         rule = rule_of(load_rules(), "custom", metric)
         (series,) = self.prometheus.series(rule.discovery)
-        return {labels["pod"]: value for labels, value in self.prometheus.query(rule.pods_query(series, NAMESPACE, pods))}
+        return {
+            labels["pod"]: value for labels, value in self.prometheus.query(rule.pods_query(series, NAMESPACE, pods))
+        }
 
 
 def fill(redis: Redis) -> None:
@@ -151,9 +155,7 @@ def test_nothing_is_answered_for_what_is_not_there(installation: Installation) -
 
 def test_each_gateway_has_its_requests_in_flight(installation: Installation) -> None:
     """The scrape itself is one of them."""
-    wait_until(
-        lambda: installation.pods(IN_FLIGHT) == {PODS[0]: WAITING + 1, PODS[1]: 1}, "each gateway is told apart"
-    )
+    wait_until(lambda: installation.pods(IN_FLIGHT) == {PODS[0]: WAITING + 1, PODS[1]: 1}, "each gateway is told apart")
     assert installation.pods(IN_FLIGHT, PODS[1:]) == {PODS[1]: 1}
 
 
@@ -173,7 +175,9 @@ def test_while_redis_is_away_there_is_no_depth(installation: Installation) -> No
 def test_without_one_gateway_the_depth_stays_and_without_any_it_goes(installation: Installation) -> None:
     installation.gateways[0].kill()
     wait_until(lambda: set(installation.pods(IN_FLIGHT)) == {PODS[1]}, "the first gateway is gone")
-    wait_until(lambda: installation.external(MODEL, model="echo", version="1.0.0") == [7], "its depths are another's too")
+    wait_until(
+        lambda: installation.external(MODEL, model="echo", version="1.0.0") == [7], "its depths are another's too"
+    )
     assert installation.external(QUEUED) == [RESULTS]
     installation.gateways[1].kill()
     wait_until(lambda: installation.external(MODEL, model="echo") == [], "nobody says how deep it is")

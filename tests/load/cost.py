@@ -1,8 +1,8 @@
-"""What a million predictions cost: `python -m tests.load.cost`. CPU seconds of each part of the pipeline, without models.
+"""What a million predictions cost: `python -m tests.load.cost`. CPU seconds of each part, without models.
 
-The pipeline of `make bench` on this machine, a no-op model, one HTTP request a prediction, its client waiting. The busier
-the pipeline, the more goes together in a script call, a batch and an INSERT: the cost falls with the load. One connection
-and many are measured, so that what is between them is known.
+The pipeline of `make bench` on this machine, a no-op model, one HTTP request a prediction, its client waiting. The
+busier the pipeline, the more goes together in a script call, a batch and an INSERT: the cost falls with the load. One
+connection and many are measured, so that what is between them is known.
 """
 
 from __future__ import annotations

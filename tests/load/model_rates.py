@@ -3,8 +3,8 @@
 Where others use the CPU too, the rate falls and the CPU time of a text hardly does: that is the figure to go by.
 
 A deep queue is what is measured: windows of several batches, sorted by length and cut as the worker cuts them, with the
-worker's own code. Short texts are the held-out ones of `make eval` (a sentence or two), summaries are made of the fixture
-articles. Tokenizing counts, Redis does not.
+worker's own code. Short texts are the held-out ones of `make eval` (a sentence or two), summaries are made of the
+fixture articles. Tokenizing counts, Redis does not.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def measure(name: str, task: Task, limits: BatchLimits, texts: Sequence[str], se
     source = cycle(texts)
     done, started, cpu, chars = 0, 0.0, 0.0, 0
     while not started or time.perf_counter() - started < seconds:
-        items = [Item(text, {"labels": LABELS}) for text in islice(source, window if started else limits.max_batch_size)]
+        items = [
+            Item(text, {"labels": LABELS}) for text in islice(source, window if started else limits.max_batch_size)
+        ]
         _compute(task, limits, items)
         if started:
             done += len(items)
@@ -81,7 +83,8 @@ def main() -> None:
     sentences = [rated.text for rated in load_split()["test"]]
     articles = [article.text for article in load_articles()]
     catalogue = load_catalogue(Path(ROOT, "models.toml"))
-    print(f"{parsed.cpus} CPU\n{'version':<34}{'texts':>7}{'chars':>8}{'texts/s':>10}{'CPU ms/text':>13}{'texts/CPU s':>12}")
+    print(f"{parsed.cpus} CPU")
+    print(f"{'version':<34}{'texts':>7}{'chars':>8}{'texts/s':>10}{'CPU ms/text':>13}{'texts/CPU s':>12}")
     for each in catalogue.served():
         model = catalogue.find(each.model)
         assert model is not None

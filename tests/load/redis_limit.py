@@ -1,10 +1,10 @@
 """How far one Redis goes: `python -m tests.load.redis_limit`, behind `make redis-limit`.
 
 The whole life of a prediction in Redis, by the pipeline's own code and scripts, from several client processes at once:
-published in groups, read, completed with a hint to a waiting gateway, read as a result, forgotten with its state. Nothing
-else is done: no HTTP, no model, no Postgres. What is measured is the server: its CPU time a prediction, which is what
-one Redis has of one core, and the rate that these clients reach beside it. On a machine of few cores the clients slow the
-server, so the CPU time is the figure to go by: 1 s divided by it is what one core can do.
+published in groups, read, completed with a hint to a waiting gateway, read as a result, forgotten with its state.
+Nothing else is done: no HTTP, no model, no Postgres. What is measured is the server: its CPU time a prediction, and the
+rate that these clients reach beside it. On a machine of few cores the clients slow the server, so the CPU time is the
+figure to go by: 1 s divided by it is what one core can do.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PIPELINED = 4  # batches of one process under way at once
 
 async def predict(url: str, name: str, batch: int, until: float) -> int:
     """Take batches through, one after another, on a version of one's own; the answer counts predictions."""
-    redis = connect(Settings(redis_url=url))  # type: ignore[arg-type]
+    redis = connect(Settings(redis_url=url))
     keys = Keys("millstream:")
     publisher = Publisher(redis, keys, f"gateway-{name}", LIMITS)
     stream = RequestStream(redis, keys, "noop", name, "worker")
@@ -81,9 +81,10 @@ async def client(url: str, number: int, batch: int, seconds: float) -> int:
 
 def run(appendfsync: AppendFsync, batch: int, clients: int, seconds: float) -> dict[str, Any]:
     """Measure one Redis; nothing may be left in it."""
-    with tempfile.TemporaryDirectory() as folder, running_redis(
-        Path(folder) / "redis", appendfsync=appendfsync, maxmemory="2gb", settings=NO_REWRITE
-    ) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running_redis(Path(folder) / "redis", appendfsync=appendfsync, maxmemory="2gb", settings=NO_REWRITE) as server,
+    ):
         assert server.process is not None
         before, started = cpu_seconds(server.process.pid), time.monotonic()
         processes = [_start(server.url, number, batch, seconds) for number in range(clients)]
@@ -110,7 +111,8 @@ def _start(url: str, number: int, batch: int, seconds: float) -> subprocess.Pope
 
 def report(rows: Sequence[dict[str, Any]]) -> None:
     """Print the table."""
-    print(f"{'appendfsync':<13}{'batch':>6}{'predictions/s':>15}{'CPU us each':>13}{'busy':>7}{'1 core/s':>10}{'AOF B each':>12}")
+    names = f"{'predictions/s':>15}{'CPU us each':>13}{'busy':>7}{'1 core/s':>10}{'AOF B each':>12}"
+    print(f"{'appendfsync':<13}{'batch':>6}{names}")
     for row in rows:
         print(
             f"{row['appendfsync']:<13}{row['batch']:>6}{row['rate']:>15.0f}{row['cpu_us']:>13.1f}{row['busy']:>7.0%}"

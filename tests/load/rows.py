@@ -116,9 +116,7 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running_postgres(Path(folder) / "postgres", durable=True) as server,
     ):
-        settings = PersisterSettings(
-            database_url=server.url, model_catalogue=REPOSITORY / "tests/fixtures/models.toml"  # type: ignore[arg-type]
-        )
+        settings = PersisterSettings(database_url=server.url, model_catalogue=REPOSITORY / "tests/fixtures/models.toml")
         migrate(settings, 0)
         assert server.process is not None
         before = cpu_seconds(server.process.pid)

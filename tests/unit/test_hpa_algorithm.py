@@ -1,5 +1,5 @@
-"""The autoscaler's arithmetic against worked examples: of the Kubernetes documentation ("Horizontal Pod Autoscaling") and
-of the cases in kubernetes/kubernetes, `pkg/controller/podautoscaler/{horizontal,replica_calculator}_test.go`."""
+"""The autoscaler's arithmetic against worked examples of the Kubernetes documentation ("Horizontal Pod Autoscaling") and
+cases of kubernetes/kubernetes, `pkg/controller/podautoscaler/{horizontal,replica_calculator}_test.go`."""
 
 from __future__ import annotations
 
@@ -99,9 +99,7 @@ def test_a_resource_is_a_share_of_what_is_requested(values: list[float], utiliza
         (4, [Pod(0.0, ignored=True)] * 3 + [Pod(0.1)], 50, 1),  # in: pods that are not ready are left out
     ],
 )
-def test_pods_that_are_not_ready_or_have_no_value(
-    current: int, seen: list[Pod], utilization: int, wanted: int
-) -> None:
+def test_pods_that_are_not_ready_or_have_no_value(current: int, seen: list[Pod], utilization: int, wanted: int) -> None:
     assert resource_replicas(current, seen, utilization) == wanted
 
 
@@ -196,7 +194,7 @@ def test_a_window_takes_the_safest_recommendation(
 
 
 def test_the_documentations_scale_down_from_80_to_10() -> None:
-    """4 pods or 10 % a minute, whichever is more: 8 of 80, 8 of 72 (7.2, rounded up) …, and 4 at a time from 40 down."""
+    """4 pods or 10 % a minute, whichever is more: 8 of 80, 8 of 72 (7.2, rounded up), …, and 4 at a time from 40."""
     scaler = Autoscaler(10, 100, down=rules(4, 60, 10, 60))
     seen, now = [80], NOW
     while seen[-1] > 10:
