@@ -154,6 +154,14 @@ bench: $(VENV)/.installed-dev ## measure throughput and latency against a bare h
 bench-quick: $(VENV)/.installed-dev ## the same, in a short run
 	@$(BIN)/python -m tests.load.bench --quick
 
+.PHONY: redis-limit
+redis-limit: $(VENV)/.installed-dev ## how far one Redis goes: the scripts of the pipeline by several clients at once
+	@$(BIN)/python -m tests.load.redis_limit
+
+.PHONY: hpa-plot
+hpa-plot: $(VENV)/.installed-preview ## simulate the autoscalers of k8s/hpa.yaml over a day, and draw it into docs/img/
+	@$(BIN)/python -m tests.hpa
+
 .PHONY: chaos
 chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothing lost, double or wrong (CHAOS=--seed=7)
 	@$(BIN)/python -m tests.chaos $(CHAOS)

@@ -86,7 +86,8 @@ def test_the_files_are_there() -> None:
 
 def test_every_version_of_the_catalogue_is_served_by_one_worker() -> None:
     serving = [label for each in WORKERS.values() for label in served(each)]
-    assert sorted(serving) == sorted(each.label for each in CATALOGUE.served())
+    wanted = sorted(each.label for each in CATALOGUE.served())
+    assert sorted(serving) == wanted, "correct `models` in k8s/chart/values.yaml, then: make manifests"
 
 
 @pytest.mark.parametrize("name", SERVICES)
