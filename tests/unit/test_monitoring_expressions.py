@@ -22,6 +22,11 @@ DASHBOARDS = sorted((ROOT / "monitoring" / "grafana" / "dashboards").glob("*.jso
 RULES = sorted((ROOT / "monitoring" / "rules").glob("*.yml"))
 
 SCRAPED = frozenset({"job", "instance"})  # what Prometheus adds to each series
+IN_KUBERNETES = frozenset({"namespace", "pod"})  # what it adds there besides (k8s/prometheus.yaml)
+LEVELS = {  # what stands before the first colon of a recorded series, and the labels that it means
+    "stream": frozenset({"stream"}),
+    "namespace_model_version": frozenset({"namespace", "model", "version"}),
+}
 OTHERS = {  # by Prometheus itself, and by every Python process
     "up": SCRAPED,
     "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
@@ -49,8 +54,7 @@ def known() -> dict[str, frozenset[str]]:
     series = {name: labels for each in declared for name, labels in series_of(each)}
     for _, rule in rules(*RULES):
         if "record" in rule:  # named level:metric:operation, the level being its labels
-            level = rule["record"].split(":")[0]
-            series[rule["record"]] = frozenset({"stream"}) if level == "stream" else frozenset()
+            series[rule["record"]] = LEVELS.get(rule["record"].split(":")[0], frozenset())
     return series | OTHERS
 
 
@@ -84,6 +88,19 @@ def plain(expression: str) -> str:
     return re.sub(r"\$(model|version)\b", "x", expression)
 
 
+def labels_made(expression: str) -> set[str]:
+    """The labels that an expression's own label_replace and label_join make."""
+    tree = promql_parser.parse(plain(expression))
+    made: set[str] = set()
+
+    def visit(node: Any) -> None:
+        if isinstance(node, promql_parser.Call) and node.func.name in ("label_replace", "label_join"):
+            made.add(node.args[1].val)
+
+    promql_parser.walk(tree, visit)
+    return made
+
+
 def wrong(expression: str) -> Iterator[str]:
     """What is wrong with an expression."""
     try:
@@ -93,7 +110,7 @@ def wrong(expression: str) -> Iterator[str]:
         return
     selectors: list[Any] = []
     grouped: set[str] = set()
-    made = {"stream"} if "label_replace" in expression else set()
+    made = labels_made(expression)
 
     def visit(node: Any) -> None:
         if isinstance(node, promql_parser.VectorSelector):
@@ -102,7 +119,7 @@ def wrong(expression: str) -> Iterator[str]:
             grouped.update(node.modifier.labels)
 
     promql_parser.walk(tree, visit)
-    there: set[str] = set(made)
+    there = made | IN_KUBERNETES
     for selector in selectors:
         labels = known().get(selector.name)
         if labels is None:

@@ -1,0 +1,44 @@
+{{/* What the schema can't say: relations between values. */}}
+{{- define "millstream.checks" -}}
+{{- if not .Values.models }}{{ fail "models: no worker is left; name at least one" }}{{ end -}}
+{{- if gt (len (include "millstream.name" (list . ""))) 40 }}{{ fail "namePrefix: names would be too long; give a prefix of 40 characters at most (unset, it is the release's name and a hyphen)" }}{{ end -}}
+{{- $served := dict -}}
+{{- $pods := dict "api" .Values.api "persister" .Values.persister -}}
+{{- range $key, $entry := .Values.models -}}
+  {{- $_ := set $pods (printf "models.%s" $key) (include "millstream.worker" (list $ $entry) | fromJson) -}}
+  {{- range $version := $entry.versions -}}
+    {{- with get $served $version -}}
+      {{- fail (printf "models.%s serves %s, which models.%s serves too: both would be scaled on its queue" $key $version .) -}}
+    {{- end -}}
+    {{- $_ := set $served $version $key -}}
+  {{- end -}}
+{{- end -}}
+{{- range $key, $pod := $pods -}}
+  {{- $limits := $pod.autoscaling -}}
+  {{- if gt (int $limits.minReplicas) (int $limits.maxReplicas) -}}
+    {{- fail (printf "%s.autoscaling: minReplicas (%v) is above maxReplicas (%v)" $key $limits.minReplicas $limits.maxReplicas) -}}
+  {{- end -}}
+{{- end -}}
+{{- if not (hasKey $served .Values.test.version) -}}
+  {{- fail (printf "test.version: %s is served by no entry of models" .Values.test.version) -}}
+{{- end -}}
+{{- $grace := include "millstream.setting" (list . .Values.api.settings "SHUTDOWN_GRACE_S" 30) | float64 -}}
+{{- $delay := include "millstream.setting" (list . .Values.api.settings "DRAIN_DELAY_S" 1) | float64 -}}
+{{- if ge $delay $grace -}}
+  {{- fail (printf "settings: DRAIN_DELAY_S (%v) must be below SHUTDOWN_GRACE_S (%v)" $delay $grace) -}}
+{{- end -}}
+{{- if .Values.postgres.enabled -}}
+  {{- $most := 10 -}}{{/* the migrate step, and people */}}
+  {{- range $each := list .Values.api .Values.persister -}}
+    {{- $replicas := ternary $each.replicas $each.autoscaling.maxReplicas (eq $.Values.autoscaling.mode "none") -}}
+    {{- $pool := include "millstream.setting" (list $ $each.settings "DATABASE_POOL_SIZE" 4) | int -}}
+    {{- $most = add $most (mul (add1 $replicas) $pool) -}}
+  {{- end -}}
+  {{- if gt (int $most) (int .Values.postgres.maxConnections) -}}
+    {{- fail (printf "postgres.maxConnections (%v) is too few: all replicas, one more of each while they are replaced, with DATABASE_POOL_SIZE each and 10 besides may open %v" .Values.postgres.maxConnections $most) -}}
+  {{- end -}}
+{{- end -}}
+{{- if and .Values.grafana.enabled (not .Values.prometheus.enabled) (not .Values.grafana.prometheusUrl) -}}
+  {{- fail "grafana.prometheusUrl: name the Prometheus to show, or set prometheus.enabled" -}}
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,209 @@
+{{/* The full name of something: (list $ "api") */}}
+{{- define "millstream.name" -}}
+{{- $root := index . 0 -}}
+{{- $prefix := $root.Values.namePrefix -}}
+{{- if kindIs "invalid" $prefix }}{{ $prefix = printf "%s-" $root.Release.Name }}{{ end -}}
+{{- printf "%s%s" $prefix (index . 1) -}}
+{{- end -}}
+
+{{/* What selects the pods of a component: (list $ "api") */}}
+{{- define "millstream.selector" -}}
+app: {{ index . 1 }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+{{- end -}}
+
+{{/* Labels of the pods of a component: (list $ "worker-sentiment" "worker"). A version among them would replace the
+stores' pods at each upgrade. */}}
+{{- define "millstream.podLabels" -}}
+app: {{ index . 1 }}
+app.kubernetes.io/name: millstream
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 2 }}
+{{- end -}}
+
+{{/* Labels of any other object */}}
+{{- define "millstream.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "millstream.podLabels" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
+{{- end -}}
+
+{{/* Name, namespace and labels: (list $ "api" "gateway"), or with a name of its own as fourth: "api-service" */}}
+{{- define "millstream.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 1 -}}
+{{- if gt (len .) 3 }}{{ $name = index . 3 }}{{ end -}}
+name: {{ include "millstream.name" (list $root $name) }}
+namespace: {{ $root.Release.Namespace }}
+labels:
+  {{- include "millstream.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* The image of a service: (list $ "gateway") */}}
+{{- define "millstream.image" -}}
+{{- $root := index . 0 -}}
+{{ $root.Values.images.registry }}/{{ index . 1 }}:{{ $root.Values.images.tag | default $root.Chart.AppVersion }}
+{{- end -}}
+
+{{/* The value of an environment variable as text; numbers without an exponent. */}}
+{{- define "millstream.text" -}}
+{{- if kindIs "string" . }}{{ . | quote }}{{ else }}{{ toJson . | quote }}{{ end -}}
+{{- end -}}
+
+{{- define "millstream.secretName" -}}
+{{ .Values.secret.existing | default (include "millstream.name" (list . "secrets")) }}
+{{- end -}}
+
+{{/* One variable from a Secret: (list "REDIS_PASSWORD" secret key) */}}
+{{- define "millstream.fromSecret" -}}
+- name: {{ index . 0 }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ index . 1 }}
+      key: {{ index . 2 }}
+{{- end -}}
+
+{{- define "millstream.redisEnv" -}}
+{{- if .Values.redis.enabled -}}
+{{ include "millstream.fromSecret" (list "REDIS_PASSWORD" (include "millstream.secretName" .) "REDIS_PASSWORD") }}
+- name: REDIS_URL
+  value: redis://:$(REDIS_PASSWORD)@{{ include "millstream.name" (list . "redis") }}:6379/0
+{{- else -}}
+{{- $external := .Values.redis.external -}}
+{{ include "millstream.fromSecret" (list "REDIS_URL" (required "redis.external.existingSecret: name the Secret with the URL of your Redis, or set redis.enabled" $external.existingSecret) $external.key) }}
+{{- end -}}
+{{- end -}}
+
+{{- define "millstream.databaseEnv" -}}
+{{- if .Values.postgres.enabled -}}
+{{ include "millstream.fromSecret" (list "POSTGRES_PASSWORD" (include "millstream.secretName" .) "POSTGRES_PASSWORD") }}
+- name: DATABASE_URL
+  value: postgresql://millstream:$(POSTGRES_PASSWORD)@{{ include "millstream.name" (list . "postgres") }}:5432/millstream
+{{- else -}}
+{{- $external := .Values.postgres.external -}}
+{{ include "millstream.fromSecret" (list "DATABASE_URL" (required "postgres.external.existingSecret: name the Secret with the URL of your Postgres, or set postgres.enabled" $external.existingSecret) $external.key) }}
+{{- end -}}
+{{- end -}}
+
+{{/* Settings of one component over those of all: (list $ .Values.api.settings) */}}
+{{- define "millstream.ownSettings" -}}
+{{- range $name, $value := index . 1 }}
+- name: {{ $name }}
+  value: {{ include "millstream.text" $value }}
+{{- end }}
+{{- end -}}
+
+{{- define "millstream.envFrom" -}}
+- configMapRef:
+    name: {{ include "millstream.name" (list . "config") }}
+{{- end -}}
+
+{{/* A setting of a component: (list $ .Values.api.settings "SHUTDOWN_GRACE_S" 30) */}}
+{{- define "millstream.setting" -}}
+{{- $root := index . 0 -}}
+{{- $name := index . 2 -}}
+{{- get (index . 1) $name | default (get $root.Values.settings $name) | default (index . 3) -}}
+{{- end -}}
+
+{{/* Seconds that a pod is given to end: what it takes before SIGTERM, its own grace, and a margin: (list $ settings 5) */}}
+{{- define "millstream.grace" -}}
+{{- add (include "millstream.setting" (list (index . 0) (index . 1) "SHUTDOWN_GRACE_S" 30) | float64 | ceil | int) (index . 2) 10 -}}
+{{- end -}}
+
+{{/* The restricted profile, for a pod: the user's id */}}
+{{- define "millstream.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ . }}
+runAsGroup: {{ . }}
+fsGroup: {{ . }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end -}}
+
+{{- define "millstream.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* Replicas apart from one another, as far as nodes and zones allow: (list $ "api") */}}
+{{- define "millstream.spread" -}}
+{{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+- topologyKey: {{ $key }}
+  maxSkew: 1
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector:
+    matchLabels:
+      {{- include "millstream.selector" $ | nindent 6 }}
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end -}}
+
+{{/* Where pods go: (list $ .Values.api) */}}
+{{- define "millstream.placement" -}}
+{{- $root := index . 0 -}}
+{{- $own := index . 1 -}}
+{{- with $root.Values.images.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $own.nodeSelector }}
+nodeSelector: {{ toJson . }}
+{{- end }}
+{{- with $own.tolerations }}
+tolerations: {{ toJson . }}
+{{- end }}
+{{- with $own.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- end -}}
+
+{{/* The catalogue of the values over the image's, and certificates: as mounts, and as volumes. */}}
+{{- define "millstream.extraMounts" -}}
+{{- if .Values.catalogue }}
+- {name: catalogue, mountPath: /app/models/models.toml, subPath: models.toml, readOnly: true}
+{{- end }}
+{{- if .Values.certificates.existingConfigMap }}
+- {name: certificates, mountPath: /etc/millstream/certificates, readOnly: true}
+{{- end }}
+{{- end -}}
+{{- define "millstream.extraVolumes" -}}
+{{- if .Values.catalogue }}
+- name: catalogue
+  configMap:
+    name: {{ include "millstream.name" (list . "catalogue") }}
+{{- end }}
+{{- with .Values.certificates.existingConfigMap }}
+- name: certificates
+  configMap: {name: {{ . }}}
+{{- end }}
+{{- end -}}
+
+{{/* Changes when the configuration does, so that pods are replaced. */}}
+{{- define "millstream.configChecksum" -}}
+{{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum | trunc 16 }}
+{{- end -}}
+
+{{/* A worker: an entry of `models` over the defaults: (list $ entry), as JSON */}}
+{{- define "millstream.worker" -}}
+{{- mergeOverwrite (deepCopy (index . 0).Values.worker) (deepCopy (index . 1)) | toJson -}}
+{{- end -}}
+
+{{/* Address of the Redis that KEDA asks */}}
+{{- define "millstream.redisAddress" -}}
+{{- if .Values.redis.enabled -}}
+{{ include "millstream.name" (list . "redis") }}.{{ .Release.Namespace }}.svc:6379
+{{- else -}}
+{{ required "redis.external.address: KEDA wants host:port of your Redis" .Values.redis.external.address }}
+{{- end -}}
+{{- end -}}
+
+{{- define "millstream.prometheusUrl" -}}
+http://{{ include "millstream.name" (list . "prometheus") }}.{{ .Release.Namespace }}.svc:9090
+{{- end -}}

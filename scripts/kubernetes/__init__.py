@@ -1,0 +1,1 @@
+"""What is made for Kubernetes: the plain manifests from the chart, the schema and the table of the chart's values."""

@@ -1,0 +1,239 @@
+"""values.schema.json: what the chart's values may be. Helm refuses the rest, unknown names too.
+
+What the services' settings may be is taken from their classes, so the chart knows them as the services do.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from scripts.kubernetes.chart import CHART
+from scripts.settings_table import CLASSES
+
+FILE = CHART / "values.schema.json"
+# Made by the templates, or secret.
+NOT_SETTABLE = (
+    "REDIS_URL",
+    "DATABASE_URL",
+    "MODEL_CATALOGUE",
+    "GATEWAY_HOST",
+    "GATEWAY_PORT",
+    "WORKER_MODELS",
+    "WORKER_METRICS_HOST",
+    "WORKER_METRICS_PORT",
+    "PERSISTER_METRICS_HOST",
+    "PERSISTER_METRICS_PORT",
+)
+_MEANINGFUL = (
+    "type",
+    "enum",
+    "anyOf",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "description",
+)
+
+Schema = dict[str, Any]
+
+NAME = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$"}
+OPTIONAL_NAME = {**NAME, "type": ["string", "null"]}
+TEXT = {"type": "string"}
+OPTIONAL_TEXT = {"type": ["string", "null"], "minLength": 1}
+FLAG = {"type": "boolean"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+IMAGE = {"type": "string", "pattern": "^[a-z0-9][a-zA-Z0-9./:_-]*:[a-zA-Z0-9._-]+(@sha256:[0-9a-f]{64})?$"}
+CPU = {"type": ["string", "number"], "pattern": "^([0-9]+m|[0-9]+(\\.[0-9]+)?)$", "exclusiveMinimum": 0}
+SIZE = {"type": "string", "pattern": "^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)$"}
+ADDRESS = {"type": "string", "pattern": "^[^/:@]+:[0-9]{1,5}$"}
+URL = {"type": ["string", "null"], "pattern": "^https?://[^/]+:[0-9]{1,5}$"}
+# Model and version become the values of label selectors: 63 letters at most, the last one no sign.
+VERSION = {
+    "type": "string",
+    "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?:[a-z0-9]([a-z0-9._-]{0,18}[a-z0-9])?$",
+}
+
+
+def integer(least: int, most: int) -> Schema:
+    """A whole number."""
+    return {"type": "integer", "minimum": least, "maximum": most}
+
+
+def listed(items: Schema, least: int = 0) -> Schema:
+    """A list without doubles."""
+    return {"type": "array", "items": items, "minItems": least, "uniqueItems": True}
+
+
+def closed(properties: Schema, required: tuple[str, ...] = ()) -> Schema:
+    """An object that has nothing but these."""
+    made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return made | ({"required": list(required)} if required else {})
+
+
+def reference(name: str) -> Schema:
+    """One of `$defs`."""
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def settings() -> Schema:
+    """The services' settings by their variables, with the limits of their classes."""
+    known: Schema = {}
+    for each in CLASSES:
+        for name, field in each.model_json_schema()["properties"].items():
+            if name.upper() not in NOT_SETTABLE:
+                known.setdefault(name.upper(), {key: field[key] for key in _MEANINGFUL if key in field})
+    return closed(known)
+
+
+def resources() -> Schema:
+    """Requests and limits, all of them: a container without one takes its neighbours' share."""
+    amounts = closed({"cpu": CPU, "memory": SIZE}, ("cpu", "memory"))
+    return closed({"requests": amounts, "limits": amounts}, ("requests", "limits"))
+
+
+def component(**own: Schema) -> Schema:
+    """A service: what all have, and its own."""
+    return {
+        "replicas": integer(0, 1000),
+        "resources": reference("resources"),
+        "settings": reference("settings"),
+        "podAnnotations": TEXTS,
+        "nodeSelector": TEXTS,
+        "tolerations": {"type": "array", "items": {"type": "object"}},
+        "priorityClassName": TEXT,
+        **own,
+    }
+
+
+def scaling(signal: str) -> Schema:
+    """Limits of an autoscaler, and the target of its own signal."""
+    return closed(
+        {
+            "minReplicas": integer(1, 1000),
+            "maxReplicas": integer(1, 1000),
+            signal: integer(1, 10_000_000),
+            "cpuPercent": integer(1, 1000),
+        }
+    )
+
+
+def external(**own: Schema) -> Schema:
+    """A store of the user's."""
+    return closed({"existingSecret": OPTIONAL_NAME, "key": {"type": "string", "minLength": 1}, **own})
+
+
+def volume() -> Schema:
+    """A store's image and volume."""
+    return {"enabled": FLAG, "image": IMAGE, "storage": SIZE, "storageClass": OPTIONAL_NAME}
+
+
+def schema() -> Schema:
+    """The whole schema."""
+    worker = component(
+        autoscaling=scaling("queueDepth"), tmpSize=SIZE, startupSeconds=integer(5, 86_400)
+    )  # an entry of `models` may set each of them
+    top = {
+        "global": {"type": "object", "description": "Helm's own, where this chart is a part of another"},
+        "namePrefix": {"type": ["string", "null"], "pattern": "^([a-z]([-a-z0-9]{0,19}-)?)?$"},
+        "images": closed(
+            {
+                "registry": {"type": "string", "pattern": "^[a-z0-9][a-z0-9./:_-]*[a-z0-9]$"},
+                "tag": {"type": ["string", "null"], "pattern": "^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$"},
+                "pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+                "pullSecrets": listed(NAME),
+            }
+        ),
+        "settings": reference("settings"),
+        "catalogue": TEXT,
+        "artifacts": closed({"existingClaim": OPTIONAL_NAME}),
+        "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
+        "secret": closed({"existing": OPTIONAL_NAME}),
+        "api": closed(component(autoscaling=scaling("inFlight"), preStopSeconds=integer(0, 300))),
+        "worker": closed(worker),
+        "models": {
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": "^[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?$"},
+            "additionalProperties": closed({"versions": listed(VERSION, 1), **worker}, ("versions",)),
+        },
+        "persister": closed(component(autoscaling=scaling("queueDepth"))),
+        "migrate": closed({"enabled": FLAG, "resources": reference("resources")}),
+        "autoscaling": closed(
+            {
+                "mode": {"enum": ["hpa", "keda", "none"]},
+                "scaleInAfterSeconds": integer(0, 3600),
+                "keda": closed({"scaleToZero": FLAG, "pollingSeconds": integer(1, 3600), "prometheusUrl": URL}),
+            }
+        ),
+        "postgres": closed(
+            {
+                **volume(),
+                "external": external(port=PORT),
+                "maxConnections": integer(10, 10_000),
+                "resources": reference("resources"),
+            }
+        ),
+        "redis": closed(
+            {
+                **volume(),
+                "external": external(
+                    address={**ADDRESS, "type": ["string", "null"]}, tls=FLAG, passwordKey=OPTIONAL_TEXT
+                ),
+                "maxmemoryMiB": integer(64, 1_048_576),
+                "appendfsync": {"enum": ["always", "everysec", "no"]},
+                "cpuRequest": CPU,
+                "cpuLimit": CPU,
+            }
+        ),
+        "service": closed({"type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}, "annotations": TEXTS}),
+        "ingress": closed(
+            {
+                "enabled": FLAG,
+                "className": NAME,
+                "host": NAME,
+                "tlsSecret": {"type": "string", "pattern": f"^$|{NAME['pattern']}"},
+                "annotations": TEXTS,
+                "paths": listed({"type": "string", "pattern": "^/"}, 1),
+            }
+        ),
+        "networkPolicy": closed(
+            {
+                "enabled": FLAG,
+                "clientNamespaces": listed(NAME),
+                "monitoringNamespaces": listed(NAME),
+                "kedaNamespace": NAME,
+                "workersReachHub": FLAG,
+                "extraEgress": {"type": "array", "items": {"type": "object"}},
+            }
+        ),
+        "podDisruptionBudgets": closed({"enabled": FLAG}),
+        "prometheus": closed(
+            {
+                **volume(),
+                "retention": {"type": "string", "pattern": "^[1-9][0-9]*[hdwy]$"},
+                "alertmanagers": listed(ADDRESS),
+                "resources": reference("resources"),
+            }
+        ),
+        "grafana": closed({"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}),
+        "serviceMonitor": closed({"enabled": FLAG, "labels": TEXTS}),
+        "prometheusRule": closed({"enabled": FLAG, "labels": TEXTS}),
+        "dashboards": closed({"enabled": FLAG, "labels": TEXTS}),
+        "test": closed({"version": VERSION}),
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the chart millstream; made by make manifests",
+        **closed(top),
+        "$defs": {"settings": settings(), "resources": resources()},
+    }
+
+
+def text() -> str:
+    """The file."""
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
