@@ -19,10 +19,10 @@ COPY scripts/constraints.txt scripts/requirements.py scripts/
 COPY scripts/image scripts/image
 
 FROM builder AS gateway-packages
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh gateway
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh gateway otel
 
 FROM builder AS persister-packages
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh persister
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh persister otel
 
 FROM builder AS migrate-packages
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh migrate
@@ -37,7 +37,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends binutils && 
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install_torch.sh
 # hadolint ignore=DL3059
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
 
 # --- what every image starts from -------------------------------------------------------------------------------------
 

@@ -48,14 +48,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="of each run (default: 10)")
     seconds = parser.parse_args().seconds
     table: dict[int, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory() as folder, pipeline(Path(folder), "always") as (port, database, redis):
-        answered = sum(measure(port, 64, 2)["statuses"].values())
-        asyncio.run(settle(database, redis, answered))
+    with tempfile.TemporaryDirectory() as folder, pipeline(Path(folder), "always") as at:
+        answered = sum(measure(at.port, 64, 2).statuses.values())
+        asyncio.run(settle(at.database_url, at.redis_url, answered))
         for connections in (1, 64, 256):
             before = used()
-            done = sum(measure(port, connections, seconds)["statuses"].values())
+            done = sum(measure(at.port, connections, seconds).statuses.values())
             answered += done
-            asyncio.run(settle(database, redis, answered))
+            asyncio.run(settle(at.database_url, at.redis_url, answered))
             after = used()
             row = {part: (after[part] - before[part]) / done * 1e6 for part in PARTS.values()}
             table[connections] = {"rate": done / seconds, **row, "all": sum(row.values())}
