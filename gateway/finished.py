@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from shared.hints import Hint
 from shared.ids import id_time
-from shared.messages import Hint, Outcome, PredictionResult, Status, input_of
+from shared.messages import Outcome, PredictionResult, Status, input_of
 
 
 class Finished(NamedTuple):

@@ -15,8 +15,8 @@ from gateway.finished import Finished, from_hint
 from gateway.lookup import Predictions
 from shared.backoff import Backoff
 from shared.errors import StoreUnavailable
+from shared.hints import Hint
 from shared.liveness import Liveness
-from shared.messages import Hint
 from shared.metrics import ERRORS
 from shared.prediction_state import PredictionStates
 

@@ -17,8 +17,6 @@ from shared.errors import MalformedMessage
 from shared.ids import is_id
 
 SCHEMA = 1
-FIELD_SEPARATOR = b"\x1f"
-ENTRY_SEPARATOR = b"\x1e"
 ERROR_MAX_CHARS = 500
 
 Fields = Mapping[bytes, bytes]
@@ -35,7 +33,7 @@ class Status(StrEnum):
 
 
 FINISHED = frozenset(Status) - {Status.QUEUED}
-_STATUSES = {status.value.encode(): status for status in FINISHED}
+STATUSES = {status.value.encode(): status for status in FINISHED}
 
 
 class PredictionRequest(NamedTuple):
@@ -162,57 +160,6 @@ def decode_result(fields: Fields) -> PredictionResult:
     )
 
 
-class Hint(NamedTuple):
-    """A word to a gateway that a prediction is finished; `outcome` is None where it was too long to send along."""
-
-    id: str
-    attempt: int = 0
-    model: str = ""
-    version: str = ""
-    outcome: Outcome | None = None
-
-
-_HINT_LENGTH = 4 + len(OUTCOME_FIELDS)
-
-
-def decode_hints(payload: bytes) -> list[Hint]:
-    """Decode what the completion script publishes to a gateway's channel.
-
-    A hint that cannot be read is left out: hints carry no promise, the gateway re-reads the states anyway.
-    """
-    hints = []
-    for entry in payload.split(ENTRY_SEPARATOR):
-        try:
-            hints.append(_decode_hint(entry.split(FIELD_SEPARATOR)))
-        except (ValueError, KeyError):
-            continue
-    return hints
-
-
-def _decode_hint(values: list[bytes]) -> Hint:
-    if len(values) < _HINT_LENGTH:
-        return Hint(values[0].decode())
-    prediction_id, attempt, model, version, status, result, confidence, took, queued, error, worker, cached = values[
-        :_HINT_LENGTH
-    ]
-    return Hint(
-        prediction_id.decode(),
-        int(attempt),
-        model.decode(),
-        version.decode(),
-        Outcome(
-            _STATUSES[status],
-            result or None,
-            float(confidence) if confidence else None,
-            int(took),
-            int(queued),
-            error.decode(),
-            worker.decode(),
-            cached == b"1",
-        ),
-    )
-
-
 def input_of(result: PredictionResult) -> bytes:
     """What was asked, as it is kept and shown: the input, with the options where there were any."""
     if result.options == b"{}":
@@ -229,7 +176,7 @@ def readable(error: str) -> str:
 
 
 def _decode_outcome(fields: Fields) -> Outcome:
-    status = _STATUSES.get(_raw(fields, b"status"))
+    status = STATUSES.get(_raw(fields, b"status"))
     if status is None:
         raise MalformedMessage("bad_status", f"field 'status' is {_text(fields, b'status')[:40]!r}")
     return Outcome(

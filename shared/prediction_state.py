@@ -9,8 +9,9 @@ from typing import Any
 from redis.asyncio import Redis
 
 from shared.errors import MalformedMessage
+from shared.hints import Hint, decode_hints
 from shared.keys import Keys
-from shared.messages import Hint, PredictionResult, decode_hints, decode_result
+from shared.messages import PredictionResult, decode_result
 from shared.metrics import ERRORS
 from shared.redis_client import Script, redis_errors
 

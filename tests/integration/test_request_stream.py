@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from shared.errors import StoreUnavailable
+from shared.hints import decode_hints
 from shared.keys import Keys
-from shared.messages import Outcome, PredictionResult, Status, decode_hints, decode_request, decode_result
+from shared.messages import Outcome, PredictionResult, Status, decode_request, decode_result
 from shared.prediction_state import PredictionStates, Queued
 from shared.publishing import Group, Limits, Published, Publisher, Verdict
 from shared.redis_client import connect

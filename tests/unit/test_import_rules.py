@@ -63,6 +63,7 @@ PURE_MODULES = (
     "persister/partitions.py",
     "persister/rows.py",
     "shared/errors.py",
+    "shared/hints.py",
     "shared/ids.py",
     "shared/keys.py",
     "shared/messages.py",

@@ -11,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import MalformedMessage
+from shared.hints import ENTRY_SEPARATOR, FIELD_SEPARATOR, decode_hints
 from shared.messages import (
-    ENTRY_SEPARATOR,
     ERROR_MAX_CHARS,
-    FIELD_SEPARATOR,
     OUTCOME_FIELDS,
     Outcome,
     Status,
-    decode_hints,
     decode_request,
     decode_result,
     encode_outcome,
