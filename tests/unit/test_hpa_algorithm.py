@@ -1,5 +1,5 @@
-"""The autoscaler's arithmetic against worked examples of the Kubernetes documentation ("Horizontal Pod Autoscaling") and
-cases of kubernetes/kubernetes, `pkg/controller/podautoscaler/{horizontal,replica_calculator}_test.go`."""
+"""The autoscaler's arithmetic against worked examples of the Kubernetes documentation ("Horizontal Pod Autoscaling")
+and cases of kubernetes/kubernetes, `pkg/controller/podautoscaler/{horizontal,replica_calculator}_test.go`."""
 
 from __future__ import annotations
 
