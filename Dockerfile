@@ -1,59 +1,67 @@
-# One image a service: `docker build --target gateway|inference-worker|persister|migrate|models .`
-# Packages are installed in stages of their own, at pinned versions; the code comes last, so a change of it is quick.
+# One image a service: `docker build --target gateway|inference-worker|persister|migrate|models .`; `make images` makes all.
+# Packages are installed at pinned versions in stages of their own, which have what installing needs; an image takes over
+# the result alone. The code comes last, so a change of it is quick.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+# Where the worker's models come from: `mounted` (a volume on /app/models/artifacts) or `baked` (built into its image).
+ARG ARTIFACTS=mounted
 
-FROM ${PYTHON_IMAGE} AS base
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+FROM ${PYTHON_IMAGE} AS builder
+ENV PIP_CACHE_DIR=/var/cache/pip \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+WORKDIR /build
+RUN python3 -m venv --without-pip /opt/venv
+COPY pyproject.toml ./
+COPY scripts/constraints.txt scripts/requirements.py scripts/
+COPY scripts/image scripts/image
+
+FROM builder AS gateway-packages
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh gateway
+
+FROM builder AS persister-packages
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh persister
+
+FROM builder AS migrate-packages
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh migrate
+
+# PIP_FIND_LINKS is for a place of your own that has the wheel of torch; pip reads it from the environment by itself.
+FROM builder AS worker-packages
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_FIND_LINKS=
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+# Two layers, so that a change of another package does not install torch anew.
+# hadolint ignore=DL3059
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install_torch.sh
+# hadolint ignore=DL3059
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker
+
+# --- what every image starts from -------------------------------------------------------------------------------------
+
+FROM ${PYTHON_IMAGE} AS runtime
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin millstream
+    PYTHONDONTWRITEBYTECODE=1
+# tini is the first process: it forwards signals from the first moment and reaps what is orphaned. Its version is the one
+# of the base image's Debian. Nothing is installed in a running container, so pip goes.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
+    && python3 -m pip uninstall --yes --root-user-action=ignore pip setuptools wheel \
+    && useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /usr/sbin/nologin millstream
 WORKDIR /app
+LABEL org.opencontainers.image.vendor="Millstream" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENTRYPOINT ["tini", "--"]
 
-FROM base AS packages
-WORKDIR /build
-RUN python3 -m venv /opt/venv
-COPY pyproject.toml ./
-COPY scripts/constraints.txt scripts/requirements.py scripts/
+# --- gateway ----------------------------------------------------------------------------------------------------------
 
-FROM packages AS gateway-packages
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    python -m scripts.requirements gateway > wanted.txt \
-    && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
-
-FROM packages AS persister-packages
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    python -m scripts.requirements persister > wanted.txt \
-    && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
-
-FROM packages AS migrate-packages
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    python -m scripts.requirements migrate > wanted.txt \
-    && pip install --no-compile -c scripts/constraints.txt -r wanted.txt && python -m compileall -q /opt/venv
-
-# PyTorch's own index has CPU builds, the default one may pull gigabytes of CUDA. PIP_FIND_LINKS is for a place of your
-# own that has the wheel; pip reads it from the environment by itself. compileall fails on files that are templates.
-FROM packages AS worker-packages
-ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-ARG PIP_FIND_LINKS=
-# hadolint ignore=DL3013
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    torch=$(grep '^torch==' scripts/constraints.txt) \
-    && { pip install --no-compile --no-deps --index-url "$TORCH_INDEX_URL" --retries 0 --timeout 10 "$torch" \
-         || pip install --no-compile --no-deps "$torch"; }
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    python -m scripts.requirements worker > wanted.txt \
-    && pip install --no-compile -c scripts/constraints.txt -r wanted.txt \
-    && { python -m compileall -q -x 'transformers/models' /opt/venv || true; }
-
-FROM worker-packages AS models-packages
-RUN --mount=type=cache,target=/tmp/.cache/pip \
-    python -m scripts.requirements worker models > wanted.txt \
-    && pip install --no-compile -c scripts/constraints.txt -r wanted.txt
-
-FROM base AS gateway
+FROM runtime AS gateway
 COPY --from=gateway-packages /opt/venv /opt/venv
 COPY shared shared
 COPY models/models.toml models/models.toml
@@ -63,10 +71,18 @@ ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=8000
 EXPOSE 8000
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
+    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "GATEWAY_PORT", "8000"]
 CMD ["python", "-m", "gateway"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream gateway" \
+      org.opencontainers.image.description="The HTTP API: accepts predictions and answers them" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
-FROM base AS persister
+# --- persister --------------------------------------------------------------------------------------------------------
+
+FROM runtime AS persister
 COPY --from=persister-packages /opt/venv /opt/venv
 COPY shared shared
 COPY models/models.toml models/models.toml
@@ -76,38 +92,86 @@ ENV PERSISTER_METRICS_HOST=0.0.0.0 PERSISTER_METRICS_PORT=8002
 EXPOSE 8002
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8002/readyz', timeout=4)"]
+    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "PERSISTER_METRICS_PORT", "8002"]
 CMD ["python", "-m", "persister"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream persister" \
+      org.opencontainers.image.description="Writes finished predictions to Postgres" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
-FROM base AS migrate
+# --- migrate: runs to its end; its exit code is its health ------------------------------------------------------------
+
+FROM runtime AS migrate
 COPY --from=migrate-packages /opt/venv /opt/venv
 COPY shared shared
 COPY models/models.toml models/models.toml
 COPY migrations migrations
+RUN python -m compileall -q shared migrations
 USER 10001:10001
-# It runs to its end: its exit code is its health.
 HEALTHCHECK NONE
 CMD ["python", "-m", "migrations"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream migrate" \
+      org.opencontainers.image.description="Brings the database and its list of models up to date, and ends" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
 
-# A volume that is mounted on the empty folder of artifacts takes its owner over.
-FROM base AS inference-worker
+# --- models: builds the artifacts, and ends ---------------------------------------------------------------------------
+
+FROM runtime AS worker-runtime
 COPY --from=worker-packages /opt/venv /opt/venv
+
+# Its image is the worker's with a little more. It downloads packages of weights when it runs, so it has pip.
+FROM worker-runtime AS models
+ENV TQDM_DISABLE=1
+COPY pyproject.toml ./
+COPY scripts/constraints.txt scripts/requirements.py scripts/
+COPY scripts/image scripts/image
+RUN --mount=type=cache,target=/var/cache/pip \
+    python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh models && rm -r pyproject.toml scripts
+COPY shared shared
+COPY models models
+RUN python -m compileall -q shared models && mkdir models/artifacts && chown 10001:10001 models/artifacts
+USER 10001:10001
+HEALTHCHECK NONE
+CMD ["python", "-m", "models.build"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream models" \
+      org.opencontainers.image.description="Builds the model artifacts that are missing, and ends" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# --- inference worker -------------------------------------------------------------------------------------------------
+
+# A volume that is mounted on an empty folder takes its owner over.
+FROM runtime AS artifacts-mounted
+RUN mkdir --parents models/artifacts
+
+FROM models AS artifacts-baked
+RUN ["python", "-m", "models.build"]
+
+# hadolint ignore=DL3006
+FROM artifacts-${ARTIFACTS} AS artifacts
+
+FROM worker-runtime AS inference-worker
 COPY shared shared
 COPY models/models.toml models/models.toml
+COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
 COPY inference_worker inference_worker
-RUN python -m compileall -q shared inference_worker && mkdir models/artifacts && chown 10001:10001 models/artifacts
+RUN python -m compileall -q shared inference_worker && install --directory --owner=10001 --group=10001 models/hub
 ENV WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=8001 HF_HUB_DISABLE_TELEMETRY=1
 EXPOSE 8001
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8001/readyz', timeout=4)"]
+    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
 CMD ["python", "-m", "inference_worker"]
-
-FROM base AS models
-COPY --from=models-packages /opt/venv /opt/venv
-COPY shared shared
-COPY models models
-RUN mkdir models/artifacts && chown 10001:10001 models/artifacts
-USER 10001:10001
-HEALTHCHECK NONE
-CMD ["python", "-m", "models.build"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream inference worker" \
+      org.opencontainers.image.description="Runs models on what it reads from their request streams" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

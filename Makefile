@@ -17,7 +17,8 @@ TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
 # Done by either stack in its own way.
 PASSED_ON := down status logs clean streams redis-cli psql migrate
 STACK_CLI := $(BIN)/python -m scripts.stack
-COMPOSE := docker compose --profile watching
+COMPOSE := docker compose
+IMAGES := gateway persister migrate inference-worker models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -71,6 +72,18 @@ env: check-python ## make .env with a fresh password, where there is none
 models: $(VENV)/.installed ## build the model artifacts (what is there already is kept)
 	@$(BIN)/python -m models.build
 
+# ARTIFACTS=baked puts the models into the worker's image; PYTHON_IMAGE, TORCH_INDEX_URL, PIP_FIND_LINKS, BUILD_NETWORK.
+.PHONY: images $(addprefix image-,$(IMAGES))
+images: $(addprefix image-,$(IMAGES)) ## build every image, and hold the sizes to their limits (ARTIFACTS=baked)
+	@$(PYTHON) -m scripts.image_sizes
+IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL PIP_FIND_LINKS,$(if $($(name)),--build-arg $(name)='$($(name))'))
+$(addprefix image-,$(IMAGES)):
+	@echo "building millstream/$(@:image-%=%) …"
+	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --target $(@:image-%=%) \
+		--tag millstream/$(@:image-%=%):local $(IMAGE_ARGS) \
+		--build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
+		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) .
+
 .PHONY: train-sentiment
 train-sentiment: $(VENV)/.installed ## train the sentiment adapters anew (takes long)
 	@$(BIN)/python -m models.train_sentiment
@@ -95,6 +108,14 @@ test: $(VENV)/.installed-dev models tools-helm ## unit, integration and end-to-e
 	@$(BIN)/coverage json --quiet -o coverage.json
 	@$(BIN)/python -m scripts.coverage_gate coverage.json
 
+# Against a stack that runs already, wherever: URL is where its gateway is.
+URL ?= $(GATEWAY_URL)
+.PHONY: smoke e2e
+smoke: ## a smoke test of a running stack: make smoke URL=https://…
+	@$(PYTHON) scripts/smoke.py $(URL)
+e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack: make e2e URL=https://…
+	@MILLSTREAM_URL=$(URL) $(BIN)/python -m pytest -q tests/deployed
+
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document and against it (FUZZ_SEED, FUZZ_EXAMPLES)
 	@$(BIN)/python -m pytest -q -s tests/fuzz
@@ -112,8 +133,12 @@ lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
 	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
 
 .PHONY: validate
-validate: $(VENV)/.installed-dev ## the tools' own checks of rules, alerts and dashboards (promtool, amtool, npm)
-	@$(BIN)/python -m monitoring.validate
+validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, workflows, rules, secrets (ONLY=helm: some of them)
+	@$(BIN)/python -m scripts.validate $(ONLY)
+
+.PHONY: manifests
+manifests: $(VENV)/.installed tools-helm ## make k8s/*.yaml, and the schema and table of values, from k8s/chart/
+	@$(BIN)/python -m scripts.kubernetes --write
 
 .PHONY: dashboards dashboards-preview
 dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
@@ -146,6 +171,10 @@ hpa-plot: $(VENV)/.installed-preview ## simulate the autoscalers of k8s/hpa.yaml
 chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothing lost, double or wrong (CHAOS=--seed=7)
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
+.PHONY: chaos-compose
+chaos-compose: $(VENV)/.installed-dev ## kill, stop and scale the containers of a running stack under load (CHAOS=…)
+	@$(BIN)/python -m tests.compose --url $(GATEWAY_URL) $(CHAOS)
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything else, grow? (SOAK=--seconds=60)
 	@$(BIN)/python -m tests.load.soak $(SOAK)
@@ -153,7 +182,7 @@ soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything e
 .PHONY: help
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # --- the native stack -------------------------------------------------------------------------------------------------
 
@@ -174,10 +203,7 @@ $(addsuffix -native,$(PASSED_ON)):
 .PHONY: up-compose rollback-compose $(addsuffix -compose,$(PASSED_ON))
 up-compose: env
 	@echo "building the images (the first time takes minutes) …"
-	@docker compose build $(COMPOSE_BUILD_FLAGS)
-	@docker compose up --detach --wait
-	@$(COMPOSE) up --detach prometheus alertmanager grafana \
-		|| echo "going on without what of Prometheus, Alertmanager and Grafana could not be started"
+	@$(COMPOSE) up --detach --build --wait || { $(PYTHON) -m scripts.stack.engine trouble >&2; exit 1; }
 	@$(PYTHON) -m scripts.stack.engine summary
 down-compose: env
 	@$(COMPOSE) down
@@ -188,17 +214,17 @@ logs-compose: env
 clean-compose: env
 	@$(COMPOSE) down --volumes
 streams-compose: env
-	@docker compose exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
+	@$(COMPOSE) exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
 		[ "$$(redis-cli TYPE $$key)" = stream ] || continue; \
 		echo "$$key  depth $$(redis-cli XLEN $$key)"; redis-cli XREVRANGE $$key + - COUNT 3 | cut -c 1-120; done'
 redis-cli-compose: env
-	@docker compose exec redis redis-cli
+	@$(COMPOSE) exec redis redis-cli
 psql-compose: env
-	@docker compose exec postgres psql -U millstream millstream
+	@$(COMPOSE) exec postgres psql -U millstream millstream
 migrate-compose: env
-	@docker compose run --rm migrate
+	@$(COMPOSE) run --rm migrate
 rollback-compose: env
-	@docker compose run --rm migrate python -m migrations --rollback $(STEPS)
+	@$(COMPOSE) run --rm migrate python -m migrations --rollback $(STEPS)
 
 # --- installing -------------------------------------------------------------------------------------------------------
 

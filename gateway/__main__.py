@@ -14,6 +14,7 @@ from shared.errors import ConfigurationError
 from shared.lifecycle import calm_garbage_collector
 from shared.logs import configure_logging
 from shared.settings import load_settings
+from shared.tracing import start_tracing
 
 
 def main() -> int:
@@ -21,13 +22,14 @@ def main() -> int:
     try:
         settings = load_settings(GatewaySettings)
         catalogue = load_catalogue(settings.model_catalogue)
+        traces = start_tracing(settings, "gateway")
     except ConfigurationError as error:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
     configure_logging(settings, "gateway")
     loop = uvloop.new_event_loop()
     calm_garbage_collector()
-    app = make_app(settings, catalogue)
+    app = make_app(settings, catalogue, traces)
     app.on_startup.append(_take_signals)
     try:
         web.run_app(

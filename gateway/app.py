@@ -7,6 +7,7 @@ import signal
 import uuid
 from collections.abc import AsyncIterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -22,6 +23,8 @@ from gateway.sampling import Sampling
 from gateway.settings import GatewaySettings
 from gateway.state import GATEWAY, Gateway
 from gateway.submissions import Submissions
+from gateway.tally import tally
+from gateway.tracing import tracing_middleware
 from gateway.waiting import Waiters
 from shared.catalogue import Catalogue
 from shared.dead_letters import DeadLetters
@@ -36,11 +39,15 @@ from shared.redis_client import connect
 from shared.request_stream import RequestStream
 from shared.workers import WorkerDirectory
 
+if TYPE_CHECKING:
+    from shared.spans import Traces
 
-def make_app(settings: GatewaySettings, catalogue: Catalogue) -> web.Application:
+
+def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None = None) -> web.Application:
     """The application; it connects when it starts."""
-    app = web.Application(middlewares=[edge], client_max_size=settings.max_body_bytes)
-    app[GATEWAY] = _gateway(settings, catalogue)
+    middlewares = [edge] if traces is None else [tracing_middleware(traces), edge]
+    app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
+    app[GATEWAY] = _gateway(settings, catalogue, traces)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)
     app.router.add_get("/metrics", metrics)
@@ -60,7 +67,7 @@ def software_version() -> str:
         return "unknown"
 
 
-def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
+def _gateway(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None) -> Gateway:
     gateway_id = uuid.uuid4().hex
     keys = Keys(settings.key_prefix)
     redis = connect(settings, retry_once=True)
@@ -85,14 +92,18 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue) -> Gateway:
         workers=workers,
         sampling=Sampling(redis, keys, catalogue, workers),
         liveness=liveness,
+        traces=traces,
     )
 
 
 async def _connections(app: web.Application) -> AsyncIterator[None]:
     yield
-    await app[GATEWAY].sampling.close()
-    await app[GATEWAY].history.close()
-    await app[GATEWAY].redis.aclose()
+    gateway = app[GATEWAY]
+    await gateway.sampling.close()
+    await gateway.history.close()
+    await gateway.redis.aclose()
+    if gateway.traces is not None:
+        await gateway.traces.close()
 
 
 async def _loops(app: web.Application) -> AsyncIterator[None]:
@@ -114,6 +125,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
         asyncio.create_task(waiters.keep_rechecking(), name="recheck"),
         asyncio.create_task(expiry.keep_expiring(), name="expiry"),
         asyncio.create_task(gateway.drain.keep_measuring(), name="drain"),
+        asyncio.create_task(tally.keep_counting(), name="tally"),
     ]
     yield
     await cancel_until_ended(tasks)

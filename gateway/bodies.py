@@ -39,15 +39,20 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
 
 
 async def _bytes(request: web.Request) -> bytes:
+    if request.content.is_eof():  # it came with the headers, as short ones do: nothing to wait for
+        return await _read(request)
     limit_s = request.app[GATEWAY].settings.body_timeout_s
     try:
-        if request.content.is_eof():  # it came with the headers, as short ones do: nothing to wait for
-            return await request.read()
         async with asyncio.timeout(limit_s):
-            return await request.read()
+            return await _read(request)
     except TimeoutError:
         detail = f"the body did not arrive within {limit_s:g} s"
         raise ProblemError(408, "body-too-slow", detail, headers={"Connection": "close"}) from None
+
+
+async def _read(request: web.Request) -> bytes:
+    try:
+        return await request.read()
     except web.RequestPayloadError:
         raise ProblemError(400, "malformed-body", "the body is not what its content-encoding says") from None
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from functools import cache
 
 from aiohttp import web
-from prometheus_client import Counter, Histogram
 
 from gateway.problems import ProblemError, of_http_error
-from gateway.state import GATEWAY, MODEL, PREDICTIONS
-from shared.metrics import ERRORS, HTTP_DURATION, HTTP_IN_FLIGHT, HTTP_REQUESTS
+from gateway.state import GATEWAY, MODEL, PREDICTIONS, TRACE
+from gateway.tally import Answered, tally
+from shared.metrics import ERRORS
 from shared.prediction_log import PredictionLog
 
 log = logging.getLogger(__name__)
 answers = PredictionLog(log)
 
-_PROBES = ("/livez", "/readyz", "/metrics")
+PROBES = ("/livez", "/readyz", "/metrics")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -27,7 +26,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every request, whatever its handler does, and count it."""
     started = time.perf_counter()
-    HTTP_IN_FLIGHT.inc()
+    tally.in_flight += 1
     status = 499  # the client went away
     try:
         response = await _answer(request, handler)
@@ -35,9 +34,9 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Server"] = "millstream"  # not which versions of what
         return response
     finally:
-        HTTP_IN_FLIGHT.dec()
+        tally.in_flight -= 1
         seconds = time.perf_counter() - started
-        endpoint = _endpoint(request)
+        endpoint = endpoint_of(request)
         _count(request, endpoint, status, seconds)
         _note(request, endpoint, status, seconds)
 
@@ -52,27 +51,31 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             raise
         return of_http_error(error, request.app[GATEWAY].settings.max_body_bytes).response()
     except Exception:
-        log.exception("handler failed", extra={"endpoint": _endpoint(request)})
+        log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
         ERRORS.labels("gateway", "handler").inc()
         return ProblemError(500, "internal", "something went wrong here; it was logged").response()
 
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
-    model = name if not name or request.app[GATEWAY].catalogue.resolve(name, None) else "unknown"
-    _requests(request.method if endpoint != "unknown" else "", endpoint, model, status).inc()
-    _duration(endpoint, model).observe(seconds)
+    gateway = request.app[GATEWAY]
+    model = name if not name or gateway.catalogue.resolve(name, None) else "unknown"
+    method = request.method if endpoint != "unknown" else ""
+    trace = None if gateway.traces is None else request.get(TRACE)
+    exemplar = None if trace is None else trace.exemplar
+    tally.answered.append(Answered(method, endpoint, model, status, seconds, exemplar))
 
 
 def _note(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     """The access log: probes are left out, and at a high rate all but a share (see PredictionLog)."""
     ids = request.get(PREDICTIONS, ("",))
-    if endpoint in _PROBES or not answers.wants(ids[0]):
+    if endpoint in PROBES or not answers.wants(ids[0]):
         return
+    trace = request.get(TRACE)
     answers.event(
         "answered",
         ids[0],
-        request.headers.get("traceparent", ""),
+        request.headers.get("traceparent", "") if trace is None else trace.traceparent,
         method=request.method,
         endpoint=endpoint,
         status=status,
@@ -82,17 +85,7 @@ def _note(request: web.Request, endpoint: str, status: int, seconds: float) -> N
     )
 
 
-@cache
-def _requests(method: str, endpoint: str, model: str, status: int) -> Counter:
-    return HTTP_REQUESTS.labels(method, endpoint, model, str(status))
-
-
-@cache
-def _duration(endpoint: str, model: str) -> Histogram:
-    return HTTP_DURATION.labels(endpoint, model)
-
-
-def _endpoint(request: web.Request) -> str:
+def endpoint_of(request: web.Request) -> str:
     """The route's pattern: a bounded label, unlike the path."""
     resource = request.match_info.route.resource
     return "unknown" if resource is None else resource.canonical

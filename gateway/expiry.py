@@ -40,16 +40,18 @@ class Expiry:
         self._keep_dead_letters_ms = keep_dead_letters_ms
 
     async def keep_expiring(self) -> None:
-        """Do it again and again, until cancelled."""
+        """Look at each stream once an interval, until cancelled; one after the other, so that it comes in no bursts."""
+        pause_s = self._interval_s / len(self._streams)
         while True:
             self._liveness.moved("expiry")
-            await asyncio.sleep(self._interval_s)
             try:
                 for stream in self._streams:
+                    await asyncio.sleep(pause_s)
                     await self.expire(stream)
                 await self.age_out()
             except StoreUnavailable as error:
                 ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+                await asyncio.sleep(self._interval_s)
 
     async def age_out(self) -> int:
         """Delete dead letters that were kept long enough; the answer counts them.

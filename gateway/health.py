@@ -6,8 +6,9 @@ from aiohttp import web
 
 from gateway.predict import json_response
 from gateway.state import GATEWAY
+from gateway.tally import tally
 from shared.errors import StoreUnavailable
-from shared.exposition import CONTENT_TYPE, metrics_text
+from shared.exposition import exposition
 
 
 async def health(request: web.Request) -> web.Response:
@@ -54,4 +55,6 @@ async def readyz(request: web.Request) -> web.Response:
 async def metrics(request: web.Request) -> web.Response:
     """All metrics of this process, and the depth of every stream."""
     await request.app[GATEWAY].sampling.refresh()
-    return web.Response(body=metrics_text(), headers={"Content-Type": CONTENT_TYPE})
+    tally.count()
+    body, content_type = exposition(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})

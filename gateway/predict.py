@@ -16,6 +16,7 @@ from gateway.preferences import Wait, timeout_ms_of, wait_of
 from gateway.problems import ProblemError, invalid, unavailable
 from gateway.schemas import BatchRequest, PredictRequest
 from gateway.state import GATEWAY, MODEL, PREDICTIONS, Gateway
+from gateway.tracing import PublishSpan
 from gateway.waiting import Expectation
 from shared.catalogue import Catalogue, ServedVersion
 from shared.errors import StoreUnavailable
@@ -44,7 +45,7 @@ async def predict(request: web.Request) -> web.Response:
     request[MODEL] = body.model
     served = _resolve(gateway, body.model, body.version, body.options)
     _check_length(gateway, body.text, ("body", "text"))
-    ((prediction_id, finished),) = await _submit(request, served, body, [body.text], wait)
+    ((prediction_id, finished),) = await _submit(gateway, request, served, body, [body.text], wait)
     if finished is None:
         return _accepted(prediction_id, wait)
     if finished.status is not Status.SUCCEEDED:
@@ -64,7 +65,7 @@ async def predict_batch(request: web.Request) -> web.Response:
         raise invalid([(("body", "texts"), f"must have at most {limit} texts, not {len(body.texts)}")])
     for index, text in enumerate(body.texts):
         _check_length(gateway, text, ("body", "texts", index))
-    answers = await _submit(request, served, body, body.texts, wait)
+    answers = await _submit(gateway, request, served, body, body.texts, wait)
     items = [
         {"prediction_id": prediction_id, "status": Status.QUEUED.value} if finished is None else finished.body()
         for prediction_id, finished in answers
@@ -74,6 +75,7 @@ async def predict_batch(request: web.Request) -> web.Response:
 
 
 async def _submit(
+    gateway: Gateway,
     request: web.Request,
     served: ServedVersion,
     body: PredictRequest | BatchRequest,
@@ -85,14 +87,18 @@ async def _submit(
     Raises:
         ProblemError: 503 refused or Redis away, 409 an idempotency key used with another body.
     """
-    gateway = request.app[GATEWAY]
     _check_capacity(gateway, len(texts))
     key = key_of(request.headers.get("Idempotency-Key"))
-    new = _new_requests(request, texts, body.options, wait)
+    new = _new_requests(gateway, request, texts, body.options, wait)
+    publishing = None
+    if gateway.traces is not None:
+        publishing = PublishSpan(gateway.traces, request, served, new)
+        new = publishing.requests
     group = Group(new, key, fingerprint(request.path, body) if key else "")
     ids = [each.id for each in new]
     with gateway.waiters.expect(ids if wait.seconds else []) as expected:
-        published = await _publish(gateway, served, group)
+        publish = _publish(gateway, served, group)
+        published = await (publish if publishing is None else publishing.around(publish))
         _note_accepted(served, new, published)
         request[PREDICTIONS] = published.earlier or ids
         if not published.earlier:
@@ -148,9 +154,8 @@ async def _finished(gateway: Gateway, ids: Sequence[str]) -> Sequence[Finished]:
 
 
 def _new_requests(
-    request: web.Request, texts: Sequence[str], options: PredictOptions | None, wait: Wait
+    gateway: Gateway, request: web.Request, texts: Sequence[str], options: PredictOptions | None, wait: Wait
 ) -> list[NewRequest]:
-    gateway = request.app[GATEWAY]
     timeout_ms = timeout_ms_of(request.query, gateway.settings.request_timeout_s)
     encoded = _NO_OPTIONS if options is None else options.model_dump_json(exclude_unset=True).encode()
     traceparent = request.headers.get("traceparent", "")

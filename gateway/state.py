@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
 from redis.asyncio import Redis
@@ -24,6 +25,17 @@ from shared.keys import Keys
 from shared.liveness import Liveness
 from shared.workers import WorkerDirectory
 
+if TYPE_CHECKING:
+    from shared.spans import Span, Traces
+
+
+class Trace(NamedTuple):
+    """The span of a request, its name for others, and what leads to it from the metrics (None: it is not kept)."""
+
+    span: Span
+    traceparent: str
+    exemplar: dict[str, str] | None
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -32,6 +44,7 @@ class Gateway:
     Attributes:
         draining: it was told to stop: `/readyz` says so, and it goes on for a moment, until the balancer knows.
         closing: it takes no more, and answers those that wait.
+        traces: what makes its spans; None where traces are off.
     """
 
     settings: GatewaySettings
@@ -47,6 +60,7 @@ class Gateway:
     workers: WorkerDirectory
     sampling: Sampling
     liveness: Liveness
+    traces: Traces | None = None
     draining: bool = False
     closing: bool = False
 
@@ -60,3 +74,4 @@ GATEWAY: web.AppKey[Gateway] = web.AppKey("gateway", Gateway)
 # the predictions that a request made or repeats, for its log line
 PREDICTIONS: web.RequestKey[Sequence[str]] = web.RequestKey("predictions", Sequence)
 MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model that a request is about, for its metrics
+TRACE: web.RequestKey[Trace] = web.RequestKey("trace", Trace)  # where traces are on: the request's own

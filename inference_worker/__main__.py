@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -17,6 +18,7 @@ from inference_worker.engine import Engine
 from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.lane import Lane
 from inference_worker.settings import WorkerSettings
+from inference_worker.tracing import LaneSpans
 from shared.catalogue import Catalogue, ServedVersion, load_catalogue
 from shared.errors import ConfigurationError
 from shared.keys import Keys
@@ -27,7 +29,11 @@ from shared.probes import serve_probes
 from shared.redis_client import connect
 from shared.request_stream import RequestStream
 from shared.settings import load_settings
+from shared.tracing import start_tracing
 from shared.workers import Heartbeat, WorkerDirectory
+
+if TYPE_CHECKING:
+    from shared.spans import Traces
 
 log = logging.getLogger("inference_worker")
 
@@ -35,8 +41,9 @@ log = logging.getLogger("inference_worker")
 class Worker:
     """One worker process: its lanes and what keeps them."""
 
-    def __init__(self, settings: WorkerSettings, stop: asyncio.Event) -> None:
+    def __init__(self, settings: WorkerSettings, stop: asyncio.Event, traces: Traces | None) -> None:
         self._settings = settings
+        self._traces = traces
         self._stop = stop
         self._keys = Keys(settings.key_prefix)
         self._redis = connect(settings)
@@ -55,6 +62,8 @@ class Worker:
             await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
         finally:
             await self._redis.aclose()
+            if self._traces is not None:
+                await self._traces.close()
         log.info("stopped", extra={"worker": self._id})
 
     async def _serve(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
@@ -85,7 +94,8 @@ class Worker:
         await engine.warm_up()
         log.info("loaded", extra={"model": served.label, "seconds": round(time.monotonic() - started, 2)})
         stream = RequestStream(self._redis, self._keys, served.model, version.version, self._id)
-        return Lane(self._settings, served, stream, engine, self._liveness, self._id)
+        spans = None if self._traces is None else LaneSpans(self._traces, served.model, version.version)
+        return Lane(self._settings, served, stream, engine, self._liveness, self._id, spans)
 
     async def _probes(self) -> None:
         settings = self._settings
@@ -107,11 +117,12 @@ async def run(settings: WorkerSettings) -> None:
     """
     catalogue = load_catalogue(settings.model_catalogue)
     selection = catalogue.select(settings.worker_models)
+    traces = start_tracing(settings, "inference_worker")
     if any(":" not in each.task for each in selection):
         from inference_worker.tasks.torch_threads import configure_torch
 
         log.info("torch threads", extra={"threads": configure_torch(settings.worker_cpus)})
-    await Worker(settings, stop_on_signals()).run(catalogue, selection)
+    await Worker(settings, stop_on_signals(), traces).run(catalogue, selection)
 
 
 def main() -> int:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from shared.backoff import Backoff
 from shared.catalogue import ServedVersion
@@ -20,6 +21,9 @@ from shared.messages import FINISHED, Status
 from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.prediction_log import PredictionLog
 from shared.request_stream import Delivery, Finished, RequestStream, readable_id
+
+if TYPE_CHECKING:
+    from inference_worker.tracing import Computed, LaneSpans
 
 log = logging.getLogger(__name__)
 predictions = PredictionLog(log)
@@ -38,7 +42,12 @@ class Completion:
     """
 
     def __init__(
-        self, stream: RequestStream, served: ServedVersion, liveness: Liveness, visibility_timeout_ms: int
+        self,
+        stream: RequestStream,
+        served: ServedVersion,
+        liveness: Liveness,
+        visibility_timeout_ms: int,
+        spans: LaneSpans | None = None,
     ) -> None:
         self.held: set[str] = set()
         self.trouble: str | None = "starting"
@@ -49,6 +58,7 @@ class Completion:
         self._finished = {status: PREDICTIONS.labels(*self._labels, status.value) for status in FINISHED}
         self._liveness = liveness
         self._visibility_timeout_ms = visibility_timeout_ms
+        self._spans = spans
         self._backoff = Backoff()
 
     def hold(self, deliveries: Sequence[Delivery]) -> None:
@@ -62,18 +72,31 @@ class Completion:
         except StoreUnavailable:
             ERRORS.labels("inference_worker", "renewal").inc()
 
-    async def finish(self, finished: Sequence[Finished], stop: asyncio.Event) -> None:
-        """Record outcomes; where another worker was first, its outcome stands and ours is dropped."""
+    async def finish(
+        self, finished: Sequence[Finished], stop: asyncio.Event, computed: Computed | None = None
+    ) -> Sequence[bool]:
+        """Record outcomes; where another worker was first, its outcome stands and ours is dropped.
+
+        Args:
+            computed: when they were computed, where traces are on.
+
+        Returns:
+            For each, whether ours stands.
+        """
         if not finished:
-            return
+            return ()
         done = await self._until_done(lambda: self._stream.complete(finished), stop)
         self.held.difference_update(each.delivery.entry for each in finished)
-        for each, first in zip(finished, done, strict=True):
-            if first:
-                self._finished[each.outcome.status].inc()
-                if each.outcome.confidence is not None:
-                    self._confidence.observe(each.outcome.confidence)
-                self._note_finished(each)
+        ours = [each for each, first in zip(finished, done, strict=True) if first]
+        for status, count in Counter(each.outcome.status for each in ours).items():
+            self._finished[status].inc(count)
+        for each in ours:
+            if each.outcome.confidence is not None:
+                self._confidence.observe(each.outcome.confidence)
+            self._note_finished(each)
+        if self._spans is not None:
+            self._spans.finished(finished, done, computed)
+        return done
 
     def _note_finished(self, finished: Finished) -> None:
         request, outcome = finished.request, finished.outcome
@@ -98,6 +121,8 @@ class Completion:
         self.held.discard(delivery.entry)
         if first and readable_id(delivery.fields):
             self._finished[Status.FAILED].inc()
+        if self._spans is not None:
+            self._spans.dead_lettered(delivery, reason)
         DEAD_LETTERS.labels(request_stream_name(*self._labels), reason).inc()
         about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields), "lane": self._label}
         log.error("request dead-lettered", extra={**about, "reason": reason, "detail": error})

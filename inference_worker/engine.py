@@ -42,10 +42,15 @@ class _Step(Generic[In, Out]):
 
 
 class Engine:
-    """One loaded task and its threads."""
+    """One loaded task and its threads.
+
+    Attributes:
+        labels: what its results' `label` is one of; empty where it has no such list.
+    """
 
     def __init__(self, task: Task, label: str) -> None:
         self._task = task
+        self.labels: Sequence[str] = tuple(getattr(task, "labels", ()))
         self._encode: _Step[Item, Encoded] = _Step(f"encode {label}", task.encode)
         self._predict: _Step[Encoded, Output] = _Step(f"predict {label}", task.predict)
 

@@ -15,12 +15,13 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from inference_worker import outcomes
 from inference_worker.batching import plan_batches, read_size
 from inference_worker.completion import Completion
 from inference_worker.engine import Engine
+from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from shared.backoff import wait_for_stop
@@ -32,13 +33,15 @@ from shared.messages import Outcome, PredictionRequest, decode_request
 from shared.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 from shared.request_stream import Delivery, Finished, Read, RequestStream
 
+if TYPE_CHECKING:
+    from inference_worker.tracing import LaneSpans
+
 log = logging.getLogger(__name__)
 
 _STEP_WHILE_STOPPING_S = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
+class _Job(NamedTuple):
     """A request in hand, ready to compute; `queued_ms` is how long it waited."""
 
     delivery: Delivery
@@ -58,6 +61,7 @@ class Lane:
         engine: Engine,
         liveness: Liveness,
         worker_id: str,
+        spans: LaneSpans | None = None,
     ) -> None:
         self.served = served
         self._settings = settings
@@ -68,7 +72,9 @@ class Lane:
         self._worker_id = worker_id
         self._labels = (served.model, served.version.version)
         self._queue_wait = QUEUE_WAIT.labels(*self._labels)
-        self._completion = Completion(stream, served, liveness, settings.visibility_timeout_ms)
+        self._completion = Completion(stream, served, liveness, settings.visibility_timeout_ms, spans)
+        self._spans = spans
+        self._label_counts = LabelCounts(*self._labels, engine.labels)
         self._next_claim = 0.0
         self._last_read = 0
         self._computing: asyncio.Task[None] | None = None
@@ -210,18 +216,19 @@ class Lane:
         started = time.monotonic()
         outputs = await self._engine.predict([job.encoded for job in jobs])
         seconds = time.monotonic() - started
+        computed = None if self._spans is None else self._spans.computed(seconds, len(jobs))
+        exemplars = [None] * len(jobs) if self._spans is None else self._spans.exemplars(job.request for job in jobs)
         BATCH_SIZE.labels(*self._labels).observe(len(jobs))
-        INFERENCE_DURATION.labels(*self._labels).observe(seconds)
-        await self._completion.finish(
-            [
-                Finished(job.delivery, job.request, self._outcome(output, round(seconds * 1000), job.queued_ms))
-                for job, output in zip(jobs, outputs, strict=True)
-            ],
-            stop,
-        )
+        INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
+        finished = []
+        for job, output, exemplar in zip(jobs, outputs, exemplars, strict=True):
+            self._queue_wait.observe(job.queued_ms / 1000, exemplar)
+            outcome = self._outcome(output, round(seconds * 1000), job.queued_ms)
+            finished.append(Finished(job.delivery, job.request, outcome))
+        first = await self._completion.finish(finished, stop, computed)
+        self._label_counts.count(outputs, finished, first)
 
     def _outcome(self, output: Output | Exception, took_ms: int, queued_ms: int) -> Outcome:
-        self._queue_wait.observe(queued_ms / 1000)
         if isinstance(output, Exception):
             return outcomes.failed(output, took_ms, queued_ms, self._worker_id)
         try:

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import uuid
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -15,6 +16,7 @@ from persister.database import Database
 from persister.drift import DriftWatch
 from persister.persister import Persister
 from persister.settings import PersisterSettings
+from persister.tracing import PersisterSpans
 from shared.backoff import Backoff
 from shared.catalogue import load_catalogue
 from shared.errors import ConfigurationError, StoreUnavailable
@@ -26,11 +28,15 @@ from shared.probes import serve_probes
 from shared.redis_client import connect
 from shared.result_stream import ResultStream
 from shared.settings import load_settings
+from shared.tracing import start_tracing
+
+if TYPE_CHECKING:
+    from shared.spans import Traces
 
 log = logging.getLogger("persister")
 
 
-async def run(settings: PersisterSettings) -> None:
+async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     """Connect, persist until told to stop, leave."""
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
@@ -40,7 +46,7 @@ async def run(settings: PersisterSettings) -> None:
     redis = connect(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     stream = ResultStream(redis, Keys(settings.key_prefix), consumer)
-    persister = Persister(settings, stream, database, liveness)
+    persister = Persister(settings, stream, database, liveness, None if traces is None else PersisterSpans(traces))
     log.info("started", extra={"consumer": consumer})
     try:
         await run_tasks(
@@ -62,6 +68,8 @@ async def run(settings: PersisterSettings) -> None:
     finally:
         await database.close()
         await redis.aclose()
+        if traces is not None:
+            await traces.close()
     log.info("stopped")
 
 
@@ -89,12 +97,13 @@ def main() -> int:
     """Run the service; the exit code says whether it ended as asked."""
     try:
         settings = load_settings(PersisterSettings)
+        traces = start_tracing(settings, "persister")
     except ConfigurationError as error:
         print(f"persister: {error}", file=sys.stderr)
         return 2
     configure_logging(settings, "persister")
     calm_garbage_collector()
-    uvloop.run(run(settings))
+    uvloop.run(run(settings, traces))
     return 0
 
 

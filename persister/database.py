@@ -29,9 +29,9 @@ _VALUES = (
     "unnest($1::uuid[], $2::int[], $3::jsonb[], $4::jsonb[], $5::float8[], $6::int[], $7::timestamptz[], $8::text[], "
     "$9::text[], $10::int[], $11::text[], $12::int[], $13::bool[], $14::timestamptz[])"
 )
-_INSERT = f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT DO NOTHING"
+_INSERT = f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT DO NOTHING"  # nosec B608
 _UPSERT = (
-    f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT (id) DO UPDATE SET "
+    f"INSERT INTO predictions ({_COLUMNS}) SELECT * FROM {_VALUES} ON CONFLICT (id) DO UPDATE SET "  # nosec B608
     + ", ".join(
         f"{column} = excluded.{column}" for column in _COLUMNS.split(", ") if column not in ("id", "created_at")
     )

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
@@ -24,6 +25,10 @@ from shared.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG
 from shared.prediction_log import PredictionLog
 from shared.request_stream import Delivery, readable_id
 from shared.result_stream import Persisted, ResultStream
+from shared.tracing import exemplar_of
+
+if TYPE_CHECKING:
+    from persister.tracing import PersisterSpans
 
 log = logging.getLogger(__name__)
 predictions = PredictionLog(log)
@@ -36,12 +41,18 @@ class Persister:
     """Moves results from Redis to Postgres."""
 
     def __init__(
-        self, settings: PersisterSettings, stream: ResultStream, database: Database, liveness: Liveness
+        self,
+        settings: PersisterSettings,
+        stream: ResultStream,
+        database: Database,
+        liveness: Liveness,
+        spans: PersisterSpans | None = None,
     ) -> None:
         self._settings = settings
         self._stream = stream
         self._database = database
         self._liveness = liveness
+        self._spans = spans
         self._backoff = Backoff()
         self._next_claim = 0.0
         self._has_partitions = False
@@ -101,6 +112,8 @@ class Persister:
 
     async def _persist_whatever_happens(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
         """Hold on to a batch through outages; giving up would leave it pending until the visibility timeout."""
+        if self._spans is not None:
+            self._spans.batch_read()
         while True:
             try:
                 return await self._persist(deliveries)
@@ -142,9 +155,7 @@ class Persister:
                 done.append(Persisted(delivery.entry, readable_id(delivery.fields), 0))
         if rows:
             await self._store(rows)
-        await self._stream.forget(
-            [*done, *(Persisted(delivery.entry, str(row.id), row.attempt) for delivery, row in rows)]
-        )
+        await self._stream.forget([*done, *(Persisted(delivery.entry, row.id, row.attempt) for delivery, row in rows)])
         self._observe([row for _, row in rows])
 
     async def _store(self, rows: Sequence[tuple[Delivery, Row]]) -> None:
@@ -166,18 +177,21 @@ class Persister:
         DEAD_LETTERS.labels("results", reason).inc()
         about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields)}
         log.error("result dead-lettered", extra={**about, "reason": reason})
+        if self._spans is not None:
+            self._spans.dead_lettered(delivery, reason)
 
     def _observe(self, rows: Sequence[Row]) -> None:
         now = datetime.now(UTC)
         PERSIST_BATCH_SIZE.observe(len(rows))
+        if self._spans is not None:
+            self._spans.stored(rows)
         for row in rows:
             lag_s = max(0.0, (now - row.completed_at).total_seconds())
-            PERSIST_LAG.observe(lag_s)
-            prediction_id = str(row.id)
-            if predictions.wants(prediction_id):
+            PERSIST_LAG.observe(lag_s, None if self._spans is None else exemplar_of(row.traceparent))
+            if predictions.wants(row.id):
                 predictions.event(
                     "stored",
-                    prediction_id,
+                    row.id,
                     row.traceparent,
                     model=row.model,
                     version=row.version,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import NamedTuple
-from uuid import UUID
 
 from shared.ids import id_time
 from shared.messages import PredictionResult, input_of
@@ -13,7 +12,7 @@ from shared.messages import PredictionResult, input_of
 class Row(NamedTuple):
     """One row of `predictions`, its model version still by name; JSON as text. `traceparent` is not stored."""
 
-    id: UUID
+    id: str
     model: str
     version: str
     input_data: str
@@ -35,7 +34,7 @@ def row_of(result: PredictionResult) -> Row:
     """The row that keeps this result."""
     outcome = result.outcome
     return Row(
-        id=UUID(result.id),
+        id=result.id,
         model=result.model,
         version=result.version,
         input_data=input_of(result).decode(),

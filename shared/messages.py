@@ -17,8 +17,8 @@ from shared.errors import MalformedMessage
 from shared.ids import is_id
 
 SCHEMA = 1
-FIELD_SEPARATOR = "\x1f"
-ENTRY_SEPARATOR = "\x1e"
+FIELD_SEPARATOR = b"\x1f"
+ENTRY_SEPARATOR = b"\x1e"
 ERROR_MAX_CHARS = 500
 
 Fields = Mapping[bytes, bytes]
@@ -35,6 +35,7 @@ class Status(StrEnum):
 
 
 FINISHED = frozenset(Status) - {Status.QUEUED}
+_STATUSES = {status.value.encode(): status for status in FINISHED}
 
 
 class PredictionRequest(NamedTuple):
@@ -171,7 +172,7 @@ class Hint(NamedTuple):
     outcome: Outcome | None = None
 
 
-_HINT_FIELDS = tuple(name.encode() for name in ("id", "attempt", "model", "version", *OUTCOME_FIELDS))
+_HINT_LENGTH = 4 + len(OUTCOME_FIELDS)
 
 
 def decode_hints(payload: bytes) -> list[Hint]:
@@ -180,26 +181,35 @@ def decode_hints(payload: bytes) -> list[Hint]:
     A hint that cannot be read is left out: hints carry no promise, the gateway re-reads the states anyway.
     """
     hints = []
-    for entry in payload.split(ENTRY_SEPARATOR.encode()):
-        values = entry.split(FIELD_SEPARATOR.encode())
+    for entry in payload.split(ENTRY_SEPARATOR):
         try:
-            hints.append(_decode_hint(values))
-        except (MalformedMessage, UnicodeDecodeError):
+            hints.append(_decode_hint(entry.split(FIELD_SEPARATOR)))
+        except (ValueError, KeyError):
             continue
     return hints
 
 
 def _decode_hint(values: list[bytes]) -> Hint:
-    prediction_id = values[0].decode()
-    if len(values) < len(_HINT_FIELDS):
-        return Hint(prediction_id)
-    fields = dict(zip(_HINT_FIELDS, values, strict=False))
+    if len(values) < _HINT_LENGTH:
+        return Hint(values[0].decode())
+    prediction_id, attempt, model, version, status, result, confidence, took, queued, error, worker, cached = values[
+        :_HINT_LENGTH
+    ]
     return Hint(
-        prediction_id,
-        _integer(fields, b"attempt"),
-        _text(fields, b"model"),
-        _text(fields, b"version"),
-        _decode_outcome(fields),
+        prediction_id.decode(),
+        int(attempt),
+        model.decode(),
+        version.decode(),
+        Outcome(
+            _STATUSES[status],
+            result or None,
+            float(confidence) if confidence else None,
+            int(took),
+            int(queued),
+            error.decode(),
+            worker.decode(),
+            cached == b"1",
+        ),
     )
 
 
@@ -212,16 +222,18 @@ def input_of(result: PredictionResult) -> bytes:
 
 def readable(error: str) -> str:
     """An error text that fits a stream field and a hint: one line, without control characters, bounded."""
+    if not error:
+        return ""
     line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])
     return " ".join(line.split())[:ERROR_MAX_CHARS]
 
 
 def _decode_outcome(fields: Fields) -> Outcome:
-    status = _text(fields, b"status")
-    if status not in FINISHED:
-        raise MalformedMessage("bad_status", f"field 'status' is {status[:40]!r}")
+    status = _STATUSES.get(_raw(fields, b"status"))
+    if status is None:
+        raise MalformedMessage("bad_status", f"field 'status' is {_text(fields, b'status')[:40]!r}")
     return Outcome(
-        status=Status(status),
+        status=status,
         result=fields.get(b"result") or None,
         confidence=_number(fields, b"confidence"),
         processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),

@@ -1,5 +1,6 @@
 """Every metric of the pipeline, declared once with its meaning. Labels are bounded: models and versions come from the
-catalogue, streams are logical names (`requests/sentiment-analysis/1.0.0`), an unknown model is `unknown`."""
+catalogue, streams are logical names (`requests/sentiment-analysis/1.0.0`), an unknown model is `unknown`, labels are
+those of a model's own configuration and at most so many of them."""
 
 from __future__ import annotations
 
@@ -31,6 +32,11 @@ CONFIDENCE = Histogram(
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
 )
 PREDICTIONS = Counter("millstream_predictions_total", "Predictions finished", ["model", "version", "status"])
+PREDICTIONS_BY_LABEL = Counter(
+    "millstream_predictions_by_label_total",
+    "Successful predictions by the label that they answered; only of models with labels of their own",
+    ["model", "version", "label"],
+)
 MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
 WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
 DB_POOL = Gauge(

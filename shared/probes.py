@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from shared.exposition import CONTENT_TYPE, metrics_text
+from shared.exposition import exposition
 from shared.liveness import Liveness
 
 
@@ -33,8 +33,9 @@ async def serve_probes(
         body = {"status": "not ready", "reason": reason} if reason else {"status": "ok"}
         return web.json_response(body, status=503 if reason else 200)
 
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=metrics_text(), headers={"Content-Type": CONTENT_TYPE})
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     app = web.Application()
     app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])

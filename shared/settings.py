@@ -6,10 +6,11 @@ table in docs/DEPLOYMENT.md is made from these classes by `python -m scripts.set
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.errors import ConfigurationError
@@ -41,6 +42,25 @@ class Settings(BaseSettings):
     max_deliveries: int = Field(3, ge=1, le=100, description="deliveries of one request before it is dead-lettered")
     claim_interval_ms: int = Field(2000, ge=50, description="how often abandoned entries are looked for")
     stall_timeout_s: float = Field(30, gt=0, description="/livez turns red when a loop has not moved for so long")
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None,
+        max_length=500,
+        description="collector (OTLP over HTTP, as `http://localhost:4318`) that traces go to; unset: no traces; "
+        "needs the extra `otel`",
+    )
+    otel_traces_sampler_arg: float = Field(
+        1,
+        ge=0,
+        le=1,
+        description="share of traces begun here that are kept; a client's `traceparent` decides for its own",
+    )
+
+    @field_validator("otel_exporter_otlp_endpoint")
+    @classmethod
+    def _endpoint_is_a_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^\s/]+", value):
+            raise ValueError(f"must be the address of a collector, as http://localhost:4318, not {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _relations(self) -> Self:

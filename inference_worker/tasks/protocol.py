@@ -51,6 +51,9 @@ class Output:
 class Task(Protocol):
     """One loaded model version.
 
+    A task whose results have a `label` out of a list of its own may name that list as an attribute `labels`; the worker
+    then counts how often each is answered.
+
     Attributes:
         sample: an item to warm up with.
     """

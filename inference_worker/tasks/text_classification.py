@@ -18,14 +18,18 @@ from inference_worker.tasks.tokens import TextTokenizer
 
 
 class TextClassification:
-    """Any sequence classifier: one label of several (softmax), or labels independent of each other (sigmoid)."""
+    """Any sequence classifier: one label of several (softmax), or labels independent of each other (sigmoid).
+
+    Attributes:
+        labels: what the model's configuration names.
+    """
 
     sample = Item("This is a sentence of ordinary length, neither short nor long, to warm up with.")
 
     def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int) -> None:
         self._tokenizer = tokenizer
-        self._labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
-        independent = model.config.problem_type == "multi_label_classification" or len(self._labels) == 1
+        self.labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
+        independent = model.config.problem_type == "multi_label_classification" or len(self.labels) == 1
         reduce = _independent_scores if independent else _exclusive_scores
         self._forward = Forward(model, tokenizer, token_budget, reduce)
 
@@ -49,7 +53,7 @@ class TextClassification:
         """Score; the confidence is the score of the best label."""
         scores = parts_of(self._forward([row for each in batch for row in each.data]), [each.rows for each in batch])
         return [
-            label_output(self._labels, average_by_weight(part, each.data))
+            label_output(self.labels, average_by_weight(part, each.data))
             for part, each in zip(scores, batch, strict=True)
         ]
 

@@ -8,6 +8,7 @@ from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, table
 
 COMPUTING = "millstream_inference_duration_seconds"
 DONE = "millstream_predictions_total"
+LABELLED = "millstream_predictions_by_label_total"
 BATCH = "millstream_batch_size"
 SURE = "millstream_prediction_confidence"
 FAILED = f'{CHOSEN},status="failed"'
@@ -150,6 +151,19 @@ def _confidence() -> list[Json]:
             "percentunit",
             "Share of predictions with a confidence of at most 0.6.",
         ),
+    ]
+
+
+def _answers() -> list[Json]:
+    return [
+        graph(
+            "Predictions by label",
+            [(f"sum by (model, version, label) ({rate(LABELLED, CHOSEN)})", "{{model}} {{version}} {{label}}")],
+            "ops",
+            "What models with labels of their own answered, a second; other: a label that is not among their first 20. "
+            "Shares that move without the texts having changed are a model that changed.",
+            stacked=True,
+        ),
         graph(
             "Drift",
             [
@@ -177,6 +191,7 @@ def models() -> Json:
         ("Speed", 8, _speed()),
         ("Amount", 8, _amount()),
         ("Confidence", 9, _confidence()),
+        ("Answers", 8, _answers()),
     ]
     return dashboard(
         "millstream-models",

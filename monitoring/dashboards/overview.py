@@ -140,6 +140,16 @@ def _slo() -> list[Json]:
             ((1, "orange"), (14.4, "red")),
         ),
         graph(
+            "Latency budget burn",
+            [(f"millstream:http_slow_ratio:rate{window} / 0.01", window) for window in ("5m", "1h", "6h", "3d")],
+            "short",
+            (
+                "99 % of predict requests are answered within 2.5 s: 1 spends exactly the budget of 1 % over 30 days. "
+                "Alerts as for errors."
+            ),
+            ((1, "orange"), (14.4, "red")),
+        ),
+        graph(
             "In flight",
             [('sum by (instance) (millstream_http_requests_in_flight{job="gateway"})', "{{instance}}")],
             "short",

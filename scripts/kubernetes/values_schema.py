@@ -151,6 +151,7 @@ def schema() -> Schema:
         "settings": reference("settings"),
         "catalogue": TEXT,
         "artifacts": closed({"existingClaim": OPTIONAL_NAME}),
+        "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
         "secret": closed({"existing": OPTIONAL_NAME}),
         "api": closed(component(autoscaling=scaling("inFlight"), preStopSeconds=integer(0, 300))),
         "worker": closed(worker),
@@ -219,9 +220,7 @@ def schema() -> Schema:
                 "resources": reference("resources"),
             }
         ),
-        "grafana": closed(
-            {"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}
-        ),
+        "grafana": closed({"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}),
         "serviceMonitor": closed({"enabled": FLAG, "labels": TEXTS}),
         "prometheusRule": closed({"enabled": FLAG, "labels": TEXTS}),
         "dashboards": closed({"enabled": FLAG, "labels": TEXTS}),

@@ -11,7 +11,7 @@ from pathlib import Path
 from scripts.stack.errors import StackError
 
 PASSWORD = "POSTGRES_PASSWORD"
-SECRETS = (PASSWORD, "GRAFANA_PASSWORD")
+SECRETS = (PASSWORD, "REDIS_PASSWORD", "GRAFANA_PASSWORD")
 _LINE = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 
@@ -57,6 +57,18 @@ def create(path: Path, example: Path) -> bool:
     return True
 
 
+def complete(path: Path) -> list[str]:
+    """Give `.env` those passwords that it lacks or has empty, as one of an earlier version does; their names."""
+    text = path.read_text(encoding="utf-8")
+    values = parse(text)
+    missing = [name for name in SECRETS if not values.get(name)]
+    if missing:
+        kept = [line for line in text.splitlines() if line.strip() not in {f"{name}=" for name in missing}]
+        fresh = [f"{name}={secrets.token_urlsafe(24)}" for name in missing]
+        path.write_text("\n".join([*kept, *fresh]) + "\n", encoding="utf-8")
+    return missing
+
+
 def _value(raw: str) -> str:
     if len(raw) >= 2 and raw[0] == raw[-1] and raw[0] in "\"'":
         return raw[1:-1]
@@ -64,10 +76,18 @@ def _value(raw: str) -> str:
 
 
 def main() -> int:
-    """`make env`: make `.env` where there is none."""
+    """`make env`: make `.env` where there is none, and see that it has every password."""
     root = Path(__file__).resolve().parents[2]
     if create(root / ".env", root / ".env.example"):
         print("made .env with fresh passwords")
+        return 0
+    try:
+        added = complete(root / ".env")
+    except StackError as error:
+        print(f"millstream: {error}", file=sys.stderr)
+        return 1
+    if added:
+        print(f"added to .env: {', '.join(added)}")
     return 0
 
 

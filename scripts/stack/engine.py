@@ -1,6 +1,7 @@
 """Which stack `make up` means: docker compose where an engine answers, else native. Only the standard library.
 
-`python -m scripts.stack.engine` prints `native` or `compose`; with the argument `summary`, how to go on after compose.
+`python -m scripts.stack.engine` prints `native` or `compose`; with the argument `summary`, how to go on after compose,
+and with `trouble`, how to go on where compose did not come up.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 
 from scripts.stack import config as stack_config
 from scripts.stack.errors import StackError
-from scripts.stack.reports import compose_summary
+from scripts.stack.reports import compose_summary, compose_trouble
 from scripts.stack.state import supervisor_is_running
 
 ANSWER_TIMEOUT_S = 3.0
@@ -41,7 +42,7 @@ def _succeeds(command: list[str]) -> bool:
 
 
 def main() -> int:
-    """Print the choice, or the summary."""
+    """Print the choice, or what is asked for."""
     try:
         config = stack_config.load(os.environ)
     except StackError as error:
@@ -49,6 +50,8 @@ def main() -> int:
         return 1
     if sys.argv[1:] == ["summary"]:
         print("\n".join(compose_summary(config)))
+    elif sys.argv[1:] == ["trouble"]:
+        print("\n".join(compose_trouble()))
     else:
         native = supervisor_is_running(config.run)
         print(choose(native, not native and docker_answers()))

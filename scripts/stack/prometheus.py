@@ -43,6 +43,7 @@ class PrometheusServer:
             f"--storage.tsdb.retention.time={RETENTION}",
             f"--storage.tsdb.retention.size={MOST_DISK}",
             f"--web.listen-address={LOOPBACK}:{self.port}",
+            "--enable-feature=exemplar-storage",
             "--log.level=warn",
         ]
 

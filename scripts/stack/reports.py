@@ -38,12 +38,24 @@ def summary(config: StackConfig, status: StackStatus | None = None) -> Iterator[
 def compose_summary(config: StackConfig) -> Iterator[str]:
     """How to go on once the stack is up in containers."""
     yield from _addresses(config)
-    yield "  watching   http://localhost:3000 (Grafana: admin, password in .env) · :9090 (Prometheus) · :9093 (alerts)"
+    prometheus_port, grafana_port = config.ports["PROMETHEUS_PORT"], config.values.get("GRAFANA_PORT", "3000")
+    yield f"  Grafana    http://localhost:{grafana_port} (user admin, password in .env)"
+    yield f"  Prometheus http://localhost:{prometheus_port}"
     yield "  history    docker compose exec postgres psql -U millstream millstream \\"
     yield f"               -c '{EXAMPLE_QUERY}'"
     yield f"  a stream   docker compose exec redis redis-cli {_example_stream(config)}"
     yield "             (empty unless requests wait)"
     yield "  more       make status · make logs · make down · make help"
+
+
+def compose_trouble() -> Iterator[str]:
+    """What to do where the stack in containers did not come up."""
+    yield "millstream: the stack did not come up. What is wrong stands above, in make status and in make logs."
+    yield "Where an image cannot be pulled, leave its service out. This compose.override.yaml leaves Grafana out:"
+    yield "services:"
+    yield "  grafana:"
+    yield "    profiles: [left-out]"
+    yield "Without Docker: make up STACK=native"
 
 
 def _example_stream(config: StackConfig) -> str:

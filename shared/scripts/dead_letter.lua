@@ -24,7 +24,7 @@ local attempt = string.match(original['attempt'] or '', '^%d+$') or about[2] or 
 local input = reason == 'max_deliveries' and original['input'] or '{}'
 local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', attempt,
   'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
-  'status', 'failed', 'error', err, 'completed_at', now)
+  'traceparent', original['traceparent'] or '', 'status', 'failed', 'error', err, 'completed_at', now)
 -- where a later attempt is under way (a replay), the state speaks of that one
 if tonumber(about[2] or '0') > tonumber(attempt) then return 1 end
 redis.call('HSET', state, 'status', 'failed', 'result_entry', result_entry)

@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import UUID
 
 import asyncpg
 
@@ -47,7 +46,7 @@ def rows(count: int, now: datetime) -> Iterator[list[Row]]:
 def _row(at_ms: int, month: datetime) -> Row:
     score = random.random()
     return Row(
-        id=UUID(uuid7(at_ms, random.getrandbits(80))),
+        id=uuid7(at_ms, random.getrandbits(80)),
         model="noop",
         version="1.0.0",
         input_data=f'{{"text":"{TEXT}"}}',

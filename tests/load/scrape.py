@@ -125,14 +125,14 @@ def run(versions: int, times: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Print the figures; the exit code says whether both medians are below the ceiling."""
+    """Print the figures; the exit code says whether both are below the ceiling, 19 times of 20."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--versions", type=int, default=50)
     parser.add_argument("--times", type=int, default=100)
     parsed = parser.parse_args()
     measured = run(parsed.versions, parsed.times)
     print(json.dumps(measured, indent=1))
-    return 0 if all(each["p50_ms"] < CEILING_MS for each in measured.values()) else 1
+    return 0 if all(each["p95_ms"] < CEILING_MS for each in measured.values()) else 1
 
 
 if __name__ == "__main__":

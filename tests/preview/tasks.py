@@ -16,6 +16,7 @@ class Varied:
     """
 
     sample = Item("warm up")
+    labels = ("POSITIVE", "NEGATIVE")
 
     def __init__(self, location: str, dtype: str, token_budget: int) -> None:
         name = location.rsplit("/", 1)[-1]

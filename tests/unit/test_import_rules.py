@@ -47,6 +47,10 @@ REDIS_TYPE = ("redis.asyncio", "redis.asyncio.Redis")
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
 DATABASE_MODULES = ("gateway/history.py", "persister/database.py", "migrations/")
 
+# Traces are an extra: what is not installed, or not wanted, is not imported.
+TRACE_LIBRARIES = ("opentelemetry",)
+TRACE_MODULE = "shared/spans.py"
+
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
     "gateway/finished.py",
@@ -132,6 +136,16 @@ def database_in_its_modules(path: str, source: str) -> Iterator[str]:
         yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, DATABASE_LIBRARIES))
 
 
+def opentelemetry_in_its_module(path: str, source: str) -> Iterator[str]:
+    """OpenTelemetry in one module, which others import for its types, or when traces are turned on."""
+    if path == TRACE_MODULE:
+        return
+    yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, TRACE_LIBRARIES))
+    for node in ast.parse(source).body:  # not inside a function, nor below `if TYPE_CHECKING`
+        if isinstance(node, ast.ImportFrom) and node.module == "shared.spans":
+            yield f"line {node.lineno}: {node.module}"
+
+
 def pure_modules_do_nothing(path: str, source: str) -> Iterator[str]:
     """Pure modules import no I/O, and call no clock and no chance."""
     if not allowed(path, PURE_MODULES):
@@ -160,6 +174,7 @@ RULES: tuple[Rule, ...] = (
     model_libraries_in_model_code,
     redis_in_its_modules,
     database_in_its_modules,
+    opentelemetry_in_its_module,
     pure_modules_do_nothing,
     imports_are_absolute,
 )
@@ -176,6 +191,8 @@ KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
     (redis_in_its_modules, "gateway/state.py", "from redis.asyncio import Redis, from_url"),
     (database_in_its_modules, "gateway/app.py", "import asyncpg"),
     (database_in_its_modules, "shared/settings.py", "from psycopg import connect"),
+    (opentelemetry_in_its_module, "gateway/tracing.py", "from opentelemetry import trace"),
+    (opentelemetry_in_its_module, "gateway/tracing.py", "from shared.spans import Traces"),
     (pure_modules_do_nothing, "shared/messages.py", "import time"),
     (pure_modules_do_nothing, "shared/messages.py", "from http import client"),
     (pure_modules_do_nothing, "inference_worker/batching.py", "import asyncio"),
@@ -192,6 +209,7 @@ KNOWN_GOOD: tuple[tuple[Rule, str, str], ...] = (
     (redis_in_its_modules, "gateway/state.py", "from redis.asyncio import Redis"),
     (redis_in_its_modules, "gateway/app.py", "from shared.redis_client import connect"),
     (database_in_its_modules, "migrations/apply.py", "import psycopg"),
+    (opentelemetry_in_its_module, "gateway/tracing.py", "if TYPE_CHECKING:\n    from shared.spans import Traces"),
     (pure_modules_do_nothing, "gateway/app.py", "import time"),
     (pure_modules_do_nothing, "shared/ids.py", "from datetime import datetime\nday = datetime(2026, 1, 1)"),
 )
@@ -223,6 +241,8 @@ def test_every_rule_has_a_known_bad_example() -> None:
     assert {rule for rule, _, _ in KNOWN_BAD} == set(RULES)
 
 
-@pytest.mark.parametrize("listed", [*REDIS_MODULES, *REDIS_HOLDERS, *DATABASE_MODULES, *PURE_MODULES, *MODEL_CODE])
+@pytest.mark.parametrize(
+    "listed", [*REDIS_MODULES, *REDIS_HOLDERS, *DATABASE_MODULES, TRACE_MODULE, *PURE_MODULES, *MODEL_CODE]
+)
 def test_listed_module_exists(listed: str) -> None:
     assert (ROOT / listed).exists(), "a module was renamed or removed: correct the list"

@@ -140,8 +140,8 @@ def test_outcomes_survive_a_hint(several: list[Outcome]) -> None:
     entries = []
     for outcome in several:
         values = [ID, "0", "m", "1", *encode_outcome(outcome)]
-        entries.append(FIELD_SEPARATOR.encode().join(v if isinstance(v, bytes) else v.encode() for v in values))
-    hints = decode_hints(ENTRY_SEPARATOR.encode().join(entries))
+        entries.append(FIELD_SEPARATOR.join(v if isinstance(v, bytes) else v.encode() for v in values))
+    hints = decode_hints(ENTRY_SEPARATOR.join(entries))
     assert [hint.outcome for hint in hints] == several
     assert {(hint.id, hint.model, hint.version) for hint in hints} == {(ID, "m", "1")}
 

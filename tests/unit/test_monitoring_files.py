@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from monitoring import validate
 from monitoring.dashboards.__main__ import FOLDER, files
 from tests.unit.test_monitoring_expressions import DASHBOARDS, RULES, panels, rules
 
@@ -24,7 +21,7 @@ def rule_tests() -> list[dict[str, Any]]:
     """What the tests of the rules expect of alerts."""
     paths = sorted((ROOT / "monitoring" / "rules" / "tests").glob("*.yml"))
     tests = [each for path in paths for each in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]]
-    return [expected for test in tests for expected in test["alert_rule_test"]]
+    return [expected for test in tests for expected in test.get("alert_rule_test", [])]
 
 
 def test_the_dashboards_are_those_that_the_code_makes() -> None:
@@ -65,42 +62,3 @@ def test_an_alert_says_what_it_is_and_what_to_do(name: str) -> None:
 def test_an_alert_is_made_to_fire_and_not_to_fire(name: str) -> None:
     outcomes = {bool(each["exp_alerts"]) for each in rule_tests() if each["alertname"] == name}
     assert outcomes == {True, False}
-
-
-def check(bad: Path, tool: str = "sh") -> validate.Check:
-    """A check that refuses one file."""
-
-    def refuses_bad(paths: Sequence[Path]) -> None:
-        if bad in paths:
-            raise validate.Refused("as it should be")
-
-    return validate.Check("a check", tool, "Debian: apt install it", (ROOT / "Makefile",), bad, refuses_bad)
-
-
-def test_validation_holds_where_good_passes_and_bad_does_not() -> None:
-    assert validate.problem(check(ROOT / "README.md")) is None
-
-
-def test_validation_names_a_missing_tool_and_how_to_get_it() -> None:
-    why = validate.problem(check(ROOT / "README.md", tool="no-such-tool"))
-    assert why == "no-such-tool is not installed. Debian: apt install it"
-
-
-def test_validation_fails_where_good_is_refused() -> None:
-    assert validate.problem(check(ROOT / "Makefile")) == "as it should be"
-
-
-def test_validation_fails_where_a_bad_file_passes() -> None:
-    blind = dataclasses.replace(check(ROOT / "README.md"), run=lambda paths: None)
-    assert "finds nothing" in (validate.problem(blind) or "")
-
-
-def test_a_program_that_fails_refuses() -> None:
-    with pytest.raises(validate.Refused, match="false"):
-        validate.command("false")([])
-    validate.one_by_one("true")([ROOT / "Makefile"])
-
-
-def test_every_check_has_files_good_and_bad() -> None:
-    for each in (*validate.CHECKS, validate.COMPOSE):
-        assert each.good and all(path.exists() for path in (*each.good, each.bad)), each.name

@@ -32,7 +32,7 @@ def result(**changes: object) -> PredictionResult:
 
 def test_a_result_becomes_a_row() -> None:
     row = row_of(result())
-    assert row.id == UUID(ID)
+    assert row.id == ID
     assert (row.input_data, row.output_data) == ('{"text":"hello"}', '{"label":"A"}')
     assert row.created_at == datetime.fromtimestamp(1_733_000_000, UTC)
     assert row.completed_at == datetime.fromtimestamp(1_733_000_000.5, UTC)
@@ -48,7 +48,7 @@ def test_options_are_kept_beside_the_text() -> None:
 
 def test_a_rejected_row_keeps_who_and_why_but_no_data() -> None:
     row = rejected(row_of(result()), "r" * 600)
-    assert (row.id, row.model, row.status, row.input_data, row.output_data) == (UUID(ID), "m", "failed", "{}", None)
+    assert (row.id, row.model, row.status, row.input_data, row.output_data) == (ID, "m", "failed", "{}", None)
     assert row.error is not None and row.error.startswith("the result could not be stored: r") and len(row.error) == 500
 
 

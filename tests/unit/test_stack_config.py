@@ -40,6 +40,17 @@ def test_env_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
     assert dotenv.read(env)["POSTGRES_PASSWORD"] == password
 
 
+def test_an_older_env_is_given_the_passwords_it_lacks(tmp_path: Path) -> None:
+    env = tmp_path / ".env"
+    env.write_text("# mine\nPOSTGRES_PASSWORD=old\nGRAFANA_PASSWORD=\nLOG_LEVEL=DEBUG\n", encoding="utf-8")
+    assert dotenv.complete(env) == ["REDIS_PASSWORD", "GRAFANA_PASSWORD"]
+    values = dotenv.read(env)
+    assert (values["POSTGRES_PASSWORD"], values["LOG_LEVEL"]) == ("old", "DEBUG")
+    assert min(len(values[name]) for name in ("REDIS_PASSWORD", "GRAFANA_PASSWORD")) >= 24
+    assert env.read_text(encoding="utf-8").startswith("# mine\n")
+    assert dotenv.complete(env) == []
+
+
 def test_the_repository_has_no_password() -> None:
     assert {dotenv.read(ROOT / ".env.example")[name] for name in dotenv.SECRETS} == {""}
 

@@ -49,6 +49,9 @@ def test_the_choice_and_the_summary_are_printed(
     monkeypatch.setattr("sys.argv", ["engine", "summary"])
     assert main() == 0
     assert "docker compose exec redis redis-cli" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["engine", "trouble"])
+    assert main() == 0
+    assert "profiles: [left-out]" in capsys.readouterr().out
 
 
 def test_a_wrong_setting_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 {{/* What the schema can't say: relations between values. */}}
 {{- define "millstream.checks" -}}
 {{- if not .Values.models }}{{ fail "models: no worker is left; name at least one" }}{{ end -}}
+{{- if gt (len (include "millstream.name" (list . ""))) 40 }}{{ fail "namePrefix: names would be too long; give a prefix of 40 characters at most (unset, it is the release's name and a hyphen)" }}{{ end -}}
 {{- $served := dict -}}
 {{- $pods := dict "api" .Values.api "persister" .Values.persister -}}
 {{- range $key, $entry := .Values.models -}}

@@ -12,13 +12,19 @@ app: {{ index . 1 }}
 app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 {{- end -}}
 
-{{/* Labels of an object: (list $ "worker-sentiment" "worker") */}}
-{{- define "millstream.labels" -}}
-{{- $root := index . 0 -}}
+{{/* Labels of the pods of a component: (list $ "worker-sentiment" "worker"). A version among them would replace the
+stores' pods at each upgrade. */}}
+{{- define "millstream.podLabels" -}}
 app: {{ index . 1 }}
 app.kubernetes.io/name: millstream
-app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 2 }}
+{{- end -}}
+
+{{/* Labels of any other object */}}
+{{- define "millstream.labels" -}}
+{{- $root := index . 0 -}}
+{{ include "millstream.podLabels" . }}
 app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version }}
@@ -158,17 +164,24 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The catalogue of the values over the image's: as a mount, and as a volume. */}}
-{{- define "millstream.catalogueMount" -}}
+{{/* The catalogue of the values over the image's, and certificates: as mounts, and as volumes. */}}
+{{- define "millstream.extraMounts" -}}
 {{- if .Values.catalogue }}
 - {name: catalogue, mountPath: /app/models/models.toml, subPath: models.toml, readOnly: true}
 {{- end }}
+{{- if .Values.certificates.existingConfigMap }}
+- {name: certificates, mountPath: /etc/millstream/certificates, readOnly: true}
+{{- end }}
 {{- end -}}
-{{- define "millstream.catalogueVolume" -}}
+{{- define "millstream.extraVolumes" -}}
 {{- if .Values.catalogue }}
 - name: catalogue
   configMap:
     name: {{ include "millstream.name" (list . "catalogue") }}
+{{- end }}
+{{- with .Values.certificates.existingConfigMap }}
+- name: certificates
+  configMap: {name: {{ . }}}
 {{- end }}
 {{- end -}}
 

@@ -1,0 +1,47 @@
+"""How often a model answered each of its labels: what its answers are made of, and whether that changes.
+
+Labels are those that a model's own configuration names, the first `MOST_LABELS` of them; whatever else it answers is
+counted as `other`. Labels that a client brings (zero-shot) are not counted: there is no end to them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from inference_worker.tasks.protocol import Output
+from shared.messages import Status
+from shared.metrics import PREDICTIONS_BY_LABEL
+from shared.request_stream import Finished
+
+MOST_LABELS = 20
+OTHER = "other"
+
+
+class LabelCounts:
+    """Counts the labels of one model version; nothing where it has none of its own."""
+
+    def __init__(self, model: str, version: str, labels: Sequence[str]) -> None:
+        self._names = (model, version)
+        # made at the start, so that no series begins with an increase that nobody sees
+        self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
+
+    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Finished], first: Sequence[bool]) -> None:
+        """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
+        if not self._counters:
+            return
+        labels = Counter(
+            _label(output)
+            for output, each, stands in zip(outputs, finished, first, strict=True)
+            if stands and each.outcome.status is Status.SUCCEEDED and isinstance(output, Output)
+        )
+        for label, number in labels.items():
+            counter = self._counters.get(label)
+            if counter is None:
+                counter = PREDICTIONS_BY_LABEL.labels(*self._names, OTHER)
+            counter.inc(number)
+
+
+def _label(output: Output) -> str:
+    label = output.result.get("label")
+    return label if isinstance(label, str) else OTHER

@@ -1,0 +1,54 @@
+"""The persister's spans: one for each result whose trace is kept, from its batch's reading until its row is committed.
+
+A span's parent is the gateway's publish, as for the worker's: the entry of `results` is the request's, passed on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from persister.rows import Row
+from shared.request_stream import Delivery, readable_id
+from shared.tracing import is_sampled
+
+if TYPE_CHECKING:
+    from shared.spans import Traces
+
+_NAME = "process results"
+_ATTRIBUTES: dict[str, str | int] = {
+    "messaging.system": "redis",
+    "messaging.operation.name": "process",
+    "messaging.operation.type": "process",
+    "messaging.destination.name": "results",
+    "messaging.consumer.group.name": "persister",
+}
+
+
+class PersisterSpans:
+    """Makes the spans of one persister, which has one batch in hand at a time."""
+
+    def __init__(self, traces: Traces) -> None:
+        self._traces = traces
+        self._read_ns = 0
+
+    def batch_read(self) -> None:
+        """A batch is in hand."""
+        self._read_ns = time.time_ns()
+
+    def stored(self, rows: Sequence[Row]) -> None:
+        """Its rows are committed, and the entries forgotten."""
+        for row in rows:
+            if is_sampled(row.traceparent):
+                attributes = {**_ATTRIBUTES, "messaging.message.id": str(row.id), "millstream.batch.size": len(rows)}
+                self._traces.start(_NAME, "consumer", row.traceparent, attributes, self._read_ns).end()
+
+    def dead_lettered(self, delivery: Delivery, reason: str) -> None:
+        """A result was given up on."""
+        traceparent = delivery.fields.get(b"traceparent", b"").decode(errors="replace")
+        if is_sampled(traceparent):
+            attributes = {**_ATTRIBUTES, "messaging.message.id": readable_id(delivery.fields)}
+            span = self._traces.start(_NAME, "consumer", traceparent, attributes, self._read_ns)
+            self._traces.fail(span, reason)
+            span.end()

@@ -1,0 +1,254 @@
+"""What the chart renders, refuses and says of itself, by the real helm."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from scripts.kubernetes import __main__ as kubernetes
+from scripts.kubernetes import plain, values_schema, values_table
+from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
+from shared.keys import Keys
+
+Object = dict[str, Any]
+
+FILES = sorted([*CHART.glob("values-*.yaml"), *(CHART / "ci").glob("*.yaml")])
+
+
+def objects(*options: str, values: tuple[Path, ...] = ()) -> list[Object]:
+    """What the chart renders."""
+    return [yaml.safe_load(text) for _, text in documents(render(*options, values=values))]
+
+
+def named(made: list[Object], kind: str, name: str) -> Object:
+    """One of these objects."""
+    return next(each for each in made if each["kind"] == kind and each["metadata"]["name"] == name)
+
+
+def container(workload: Object) -> Object:
+    """Its one container."""
+    (only,) = workload["spec"]["template"]["spec"]["containers"]
+    assert isinstance(only, dict)
+    return only
+
+
+def test_what_is_made_from_the_chart_is_current(capsys: pytest.CaptureFixture[str]) -> None:
+    assert kubernetes.main([]) == 0, f"run: make manifests\n{capsys.readouterr().err}"
+
+
+def test_a_manifest_that_drifts_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in plain.FOLDER.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    monkeypatch.setattr(plain, "FOLDER", tmp_path)
+    monkeypatch.setattr(kubernetes, "ROOT", tmp_path)
+    monkeypatch.setattr(kubernetes, "documentation", dict)
+    assert kubernetes.main([]) == 0
+    hpa = tmp_path / "hpa.yaml"
+    hpa.write_text(hpa.read_text(encoding="utf-8").replace("maxReplicas: 10", "maxReplicas: 11"), encoding="utf-8")
+    (tmp_path / "deployment-worker-old.yaml").write_text("kind: Deployment\n", encoding="utf-8")
+    assert kubernetes.main([]) == 1
+    said = capsys.readouterr().err
+    assert "hpa.yaml is not what would be made: make manifests" in said and "deployment-worker-old.yaml" in said
+    assert kubernetes.main(["--write"]) == 0
+    assert kubernetes.main([]) == 0
+
+
+def test_every_value_is_described() -> None:
+    rows = values_table.rows(values_table.VALUES.read_text(encoding="utf-8"))
+    assert not [row.key for row in rows if not row.meaning]
+    keys = [row.key for row in rows]
+    assert {"namePrefix", "settings", "api.autoscaling.inFlight", "models", "redis.external.address"} <= set(keys)
+
+
+def test_a_value_without_a_comment_is_found() -> None:
+    rows = values_table.rows("# Known.\nknown: 1\n# A group.\ngroup:\n  # Its part.\n  part: [a]\n  other: null\n")
+    assert rows == [("known", "1", "Known."), ("group.part", '["a"]', "Its part."), ("group.other", "null", "")]
+
+
+def test_the_schema_is_valid_and_closed() -> None:
+    schema = values_schema.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    def open_objects(node: object, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        found = [path] if "properties" in node and node.get("additionalProperties") is not False else []
+        return found + [each for key, value in node.items() for each in open_objects(value, f"{path}.{key}")]
+
+    assert not open_objects(schema, "")
+    defaults = yaml.safe_load(values_table.VALUES.read_text(encoding="utf-8"))
+    assert set(schema["properties"]) == set(defaults) | {"global"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_files_of_values_render(path: Path) -> None:
+    made = objects(values=(path,))
+    names = [(each["kind"], each["metadata"]["name"]) for each in made]
+    assert len(names) == len(set(names))
+    for each in made:
+        assert each["metadata"]["namespace"] == "millstream"
+        assert "null" not in each["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("apii.replicas=3", "apii"),
+        ("api.replica=3", "replica"),
+        ("api.replicas=many", "replicas"),
+        ("settings.LOG_LEVEL=LOUD", "LOG_LEVEL"),
+        ("settings.MAX_BACKLOGS=5", "MAX_BACKLOGS"),
+        ("settings.MAX_DELIVERIES=0", "MAX_DELIVERIES"),
+        ("settings.REDIS_URL=redis://elsewhere", "REDIS_URL"),
+        ("images.tag=not a tag", "tag"),
+        ("redis.appendfsync=never", "appendfsync"),
+        ("redis.storage=lots", "storage"),
+        ("postgres.image=postgres", "image"),
+        ("autoscaling.mode=magic", "mode"),
+        ("api.resources.limits.memory=null", "memory"),
+        ("models.sentiment.versions={sentiment-analysis}", "versions"),
+        ("models.Sentiment.versions={sentiment-analysis:1.0.0}", "Sentiment"),
+        ("models.more.replicas=1", "versions"),
+        ("namePrefix=Ml", "namePrefix"),
+        # relations between values
+        ("api.autoscaling.minReplicas=11", "minReplicas (11) is above maxReplicas (10)"),
+        ("models.sentiment.autoscaling.minReplicas=9", "models.sentiment.autoscaling: minReplicas (9)"),
+        ("settings.DRAIN_DELAY_S=30", "DRAIN_DELAY_S (30) must be below SHUTDOWN_GRACE_S (30)"),
+        ("models.more.versions={embeddings:1.0.0}", "which models.embeddings serves too"),
+        ("test.version=embeddings:9.0.0", "embeddings:9.0.0 is served by no entry of models"),
+        ("postgres.maxConnections=50", "postgres.maxConnections (50) is too few"),
+        ("redis.enabled=false", "redis.external."),
+        ("postgres.enabled=false", "postgres.external.existingSecret: name the Secret"),
+        ("prometheus.enabled=false", "grafana.prometheusUrl"),
+    ],
+)
+def test_a_bad_value_is_refused(option: str, words: str) -> None:
+    with pytest.raises(RenderingFailed) as refused:
+        render(f"--set={option}")
+    assert words in str(refused.value)
+
+
+def test_a_long_release_name_is_refused() -> None:
+    with pytest.raises(RenderingFailed, match="give a prefix of 40 characters at most"):
+        render(release="a-release-with-a-name-of-more-than-forty-characters")
+
+
+def test_settings_reach_their_pods_and_replace_them() -> None:
+    own = "--set=api.settings.MAX_BODY_BYTES=3000000"
+    before, after = objects(), objects("--set=settings.MAX_BACKLOG=4000000", own)
+    assert named(after, "ConfigMap", "millstream-config")["data"]["MAX_BACKLOG"] == "4000000"
+    api = named(after, "Deployment", "millstream-api")
+    assert {"name": "MAX_BODY_BYTES", "value": "3000000"} in container(api)["env"]
+    stamps = [
+        named(made, "Deployment", "millstream-persister")["spec"]["template"]["metadata"]["annotations"]
+        for made in (before, after)
+    ]
+    assert stamps[0]["checksum/config"] != stamps[1]["checksum/config"]
+    jobs = [next(each for each in made if each["kind"] == "Job")["metadata"]["name"] for made in (before, after)]
+    assert jobs[0] != jobs[1]
+
+
+def test_an_upgrade_of_the_chart_leaves_the_stores_alone() -> None:
+    for name in ("postgres", "redis"):
+        template = named(objects(), "StatefulSet", f"millstream-{name}")["spec"]["template"]
+        assert "0.1.0" not in str(template["metadata"])
+
+
+def test_the_drain_of_a_component_fits_its_own_settings() -> None:
+    made = objects("--set-json=api.settings.SHUTDOWN_GRACE_S=90.5", "--set=api.preStopSeconds=7")
+    grace = {
+        name: named(made, "Deployment", f"millstream-{name}")["spec"]["template"]["spec"][
+            "terminationGracePeriodSeconds"
+        ]
+        for name in ("api", "persister")
+    }
+    assert grace == {"api": 91 + 7 + 10, "persister": 30 + 10}
+
+
+def test_redis_gets_twice_its_maxmemory() -> None:
+    redis = container(named(objects("--set=redis.maxmemoryMiB=2048"), "StatefulSet", "millstream-redis"))
+    assert redis["resources"]["limits"]["memory"] == f"{2 * 2048 + 256}Mi"
+    command = redis["command"][-1]
+    for option in ("--maxmemory 2048mb", "--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
+        assert option in command
+
+
+def test_models_with_other_versions_each_have_a_metric_of_their_own() -> None:
+    option = "--set=models.embeddings.versions={embeddings:1.0.0,zero-shot-classification:1.1.0}"
+    metrics = named(objects(option), "HorizontalPodAutoscaler", "millstream-worker-embeddings")["spec"]["metrics"]
+    selectors = [each["external"]["metric"]["selector"]["matchExpressions"] for each in metrics if "external" in each]
+    assert [[each["values"] for each in selector] for selector in selectors] == [
+        [["embeddings"], ["1.0.0"]],
+        [["zero-shot-classification"], ["1.1.0"]],
+    ]
+
+
+def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
+    made = objects("--set=autoscaling.mode=keda", "--set=settings.KEY_PREFIX=ours:")
+    assert not [each for each in made if each["kind"] == "HorizontalPodAutoscaler"]
+    keys = Keys("ours:")
+    worker = named(made, "ScaledObject", "millstream-worker-sentiment")["spec"]
+    assert worker["minReplicaCount"] == 0
+    *streams, cpu = worker["triggers"]
+    assert cpu["type"] == "cpu"
+    assert [each["metadata"]["stream"] for each in streams] == [
+        keys.requests("sentiment-analysis", version) for version in ("1.0.0", "1.1.0")
+    ]
+    # With a consumer group KEDA would ask for what is pending or lagging, and miss the rest.
+    assert all(set(each["metadata"]) == {"address", "stream", "streamLength"} for each in streams)
+    persister = named(made, "ScaledObject", "millstream-persister")["spec"]
+    assert persister["minReplicaCount"] == 1
+    assert persister["triggers"][0]["metadata"]["stream"] == keys.results
+    authentication = named(made, "TriggerAuthentication", "millstream-redis")["spec"]["secretTargetRef"]
+    assert authentication == [{"parameter": "password", "name": "millstream-secrets", "key": "REDIS_PASSWORD"}]
+
+
+def test_stores_of_the_users_replace_those_of_the_chart() -> None:
+    made = objects(values=(CHART / "ci" / "keda.yaml",))
+    assert not [each for each in made if each["kind"] == "StatefulSet"]
+    sources = {each["name"]: each for each in container(named(made, "Deployment", "millstream-api"))["env"]}
+    assert sources["REDIS_URL"]["valueFrom"]["secretKeyRef"] == {"name": "millstream-redis", "key": "REDIS_URL"}
+    assert sources["DATABASE_URL"]["valueFrom"]["secretKeyRef"] == {
+        "name": "millstream-database",
+        "key": "DATABASE_URL",
+    }
+    policy = named(made, "NetworkPolicy", "millstream-api")["spec"]
+    assert [each["ports"] for each in policy["egress"]] == [[{"port": 6380}], [{"port": 5432}]]
+
+
+def test_the_prometheus_operator_is_told_the_jobs_and_the_rules() -> None:
+    made = objects(values=(CHART / "ci" / "keda.yaml",))
+    monitors = [each for each in made if each["kind"] in ("ServiceMonitor", "PodMonitor")]
+    endpoints = [each["spec"].get("endpoints", each["spec"].get("podMetricsEndpoints"))[0] for each in monitors]
+    jobs = {relabeling["replacement"] for each in endpoints for relabeling in each["relabelings"]}
+    assert jobs == {"gateway", "worker", "persister"}
+    rules = {each["metadata"]["name"]: each["spec"] for each in made if each["kind"] == "PrometheusRule"}
+    for path in (CHART / "files" / "rules").glob("*.yml"):
+        assert rules[f"millstream-{path.stem}"] == yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def test_nobody_is_let_in_where_nobody_is_named() -> None:
+    alone = ("--set=prometheus.enabled=false", "--set=grafana.enabled=false")
+    made = objects("--set-json=networkPolicy.monitoringNamespaces=[]", *alone)
+    worker = named(made, "NetworkPolicy", "millstream-worker")["spec"]
+    assert not worker["ingress"]
+
+
+def test_there_is_no_default_password() -> None:
+    first, second = (named(objects(), "Secret", "millstream-secrets")["data"] for _ in range(2))
+    assert set(first) == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+    assert not set(first.values()) & set(second.values())
+
+
+def test_the_smoke_test_is_a_hook_and_a_program() -> None:
+    pod = named(objects(), "Pod", "millstream-smoke")
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    code = pod["spec"]["containers"][0]["command"][-1]
+    assert ast.dump(ast.parse(code)) == ast.dump(ast.parse((CHART / "files" / "smoke.py").read_text(encoding="utf-8")))
