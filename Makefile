@@ -57,6 +57,11 @@ delete-dead-letter: need-id ## delete one: make delete-dead-letter ID=…
 need-id:
 	@test -n '$(ID)' || { echo "name the dead letter, as in: make replay ID=1764000000000-0 (make dead-letters lists them)" >&2; exit 1; }
 
+.PHONY: rollback
+rollback: ## take back the newest migrations, with their data: make rollback STEPS=1
+	@test -n '$(STEPS)' || { echo "say how many migrations to take back, as in: make rollback STEPS=1 (back up first)" >&2; exit 1; }
+	@$(MAKE) rollback-$(CHOSEN)
+
 .PHONY: env
 env: check-python ## make .env with a fresh password, where there is none
 	@$(PYTHON) -m scripts.stack.dotenv
@@ -181,18 +186,21 @@ help: ## this list
 
 # --- the native stack -------------------------------------------------------------------------------------------------
 
-.PHONY: up-native $(addsuffix -native,$(PASSED_ON))
+.PHONY: up-native rollback-native $(addsuffix -native,$(PASSED_ON))
 up-native:
 	@$(PYTHON) -m scripts.stack.preflight start
 	@$(MAKE) $(VENV)/.installed
 	@$(STACK_CLI) up
+rollback-native:
+	@test -f $(VENV)/.installed || { echo "nothing is installed here, so there is no database: make up" >&2; exit 1; }
+	@$(STACK_CLI) rollback $(STEPS)
 $(addsuffix -native,$(PASSED_ON)):
 	@test -f $(VENV)/.installed || { echo "nothing is installed here, so nothing runs: make up" >&2; exit 1; }
 	@$(STACK_CLI) $(@:-native=)
 
 # --- the stack in containers ------------------------------------------------------------------------------------------
 
-.PHONY: up-compose $(addsuffix -compose,$(PASSED_ON))
+.PHONY: up-compose rollback-compose $(addsuffix -compose,$(PASSED_ON))
 up-compose: env
 	@echo "building the images (the first time takes minutes) …"
 	@$(COMPOSE) up --detach --build --wait || { $(PYTHON) -m scripts.stack.engine trouble >&2; exit 1; }
@@ -215,6 +223,8 @@ psql-compose: env
 	@$(COMPOSE) exec postgres psql -U millstream millstream
 migrate-compose: env
 	@$(COMPOSE) run --rm migrate
+rollback-compose: env
+	@$(COMPOSE) run --rm migrate python -m migrations --rollback $(STEPS)
 
 # --- installing -------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 import hiredis
-from redis.asyncio import Connection, ConnectionPool, Redis
+from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -41,8 +41,7 @@ def connect(settings: Settings, *, retry_once: bool = False) -> Redis:
         retry=Retry(ConstantBackoff(0.05), 1) if retry_once else Retry(NoBackoff(), 0),
         health_check_interval=0,
     )
-    if pool.connection_class is Connection:
-        pool.connection_class = PackingConnection
+    pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
     return Redis.from_pool(pool)
 
 
@@ -52,6 +51,13 @@ class PackingConnection(Connection):
     def pack_command(self, *args: Any) -> list[bytes]:
         """The command on the wire; its name may have several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
+
+
+class PackingTlsConnection(PackingConnection, SSLConnection):
+    """The same over TLS."""
+
+
+_PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}
 
 
 @contextmanager

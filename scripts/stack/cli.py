@@ -56,15 +56,23 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--count", type=int, default=streams.LAST_ENTRIES, help="last entries of each")
     below.add_parser("clean", help="stop, and remove all data and logs")
     below.add_parser("migrate", help="migrate the database and sync the model catalogue into it")
+    back = below.add_parser("rollback", help="take back the newest migrations, with the data in what they made")
+    back.add_argument("steps", type=_positive, help="how many")
     below.add_parser("supervise", help="the supervisor itself, in the foreground")
     for name, what in (("psql", "a psql on the database"), ("redis-cli", "a redis-cli on Redis")):
         below.add_parser(name, help=f"{what}; its own arguments may follow")
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of migrations; 1 takes back the newest")
+    return int(text)
+
+
 def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
     command: str = parsed.command
-    if command in ("streams", "psql", "redis-cli", "migrate"):
+    if command in ("streams", "psql", "redis-cli", "migrate", "rollback"):
         config = commands.as_running(config)
     if command == "up":
         commands.up(config)
@@ -82,6 +90,8 @@ def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
         commands.clean(config)
     elif command == "migrate":
         return commands.migrate(config)
+    elif command == "rollback":
+        return commands.migrate(config, parsed.steps)
     elif command == "supervise":
         return supervise(config)
     elif command == "psql":

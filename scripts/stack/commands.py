@@ -119,9 +119,9 @@ def status(config: StackConfig) -> bool:
     return current.phase == "ready"
 
 
-def migrate(config: StackConfig) -> int:
-    """Run the migrate step against the stack's database; returns its exit code."""
-    command = [sys.executable, "-m", "migrations"]
+def migrate(config: StackConfig, rollback_steps: int = 0) -> int:
+    """Run the migrate step against the stack's database, or take back its newest steps; returns its exit code."""
+    command = [sys.executable, "-m", "migrations", *(["--rollback", str(rollback_steps)] if rollback_steps else [])]
     return subprocess.run(command, env=service_environment(config), cwd=config.root, check=False).returncode
 
 

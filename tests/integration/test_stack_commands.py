@@ -101,6 +101,12 @@ def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp
         count = stack(environment, "psql", "-At", text="SELECT count(*) FROM predictions")
         assert count.stdout == "1\n", count.stderr
 
+        assert stack(environment, "rollback", "1").returncode == 0
+        gone = stack(environment, "psql", "-At", text="SELECT to_regclass('predictions') IS NULL")
+        assert gone.stdout == "t\n", gone.stderr
+        assert stack(environment, "migrate").returncode == 0
+        assert stack(environment, "psql", "-At", text="SELECT count(*) FROM predictions").stdout == "0\n"
+
         down = stack(environment, "down")
         assert down.returncode == 0 and "stopped in" in down.stdout
         assert not supervisor_is_running(home / "run")
@@ -130,6 +136,12 @@ def test_a_taken_port_is_told_before_anything_starts(environment: dict[str, str]
     assert (up.returncode, up.stdout) == (1, "")
     assert "give each a port of its own" in up.stderr
     assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_rolling_back_wants_a_number(environment: dict[str, str]) -> None:
+    for steps in ("0", "all"):
+        answer = stack(environment, "rollback", steps)
+        assert answer.returncode == 2 and "1 takes back the newest" in answer.stderr
 
 
 def test_commands_of_a_stack_that_is_down_say_so(environment: dict[str, str]) -> None:
