@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from persister.settings import PersisterSettings
+from scripts.markers import between
 from shared.settings import DatabaseSettings, Settings
 
 Service = tuple[str, type[BaseSettings]]
@@ -66,11 +67,7 @@ def put(document: str, made: str) -> str:
     Raises:
         ValueError: the markers are missing or in the wrong order.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document lacks the markers {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+    return between(document, BEGIN, made, END)
 
 
 def _default(kind: type[BaseSettings], name: str) -> str:

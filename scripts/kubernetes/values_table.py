@@ -9,6 +9,7 @@ from typing import NamedTuple
 import yaml
 
 from scripts.kubernetes.chart import CHART
+from scripts.markers import between
 
 VALUES = CHART / "values.yaml"
 README = CHART / "README.md"
@@ -43,11 +44,7 @@ def readme(document: str, made: str) -> str:
     Raises:
         ValueError: the markers are missing or in the wrong order.
     """
-    before, begin, rest = document.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the document lacks the markers {BEGIN!r} and {END!r}")
-    return f"{before}{BEGIN}\n{made}\n{END}{after}"
+    return between(document, BEGIN, made, END)
 
 
 def _rows(mapping: yaml.MappingNode, lines: list[str], prefix: str) -> Iterator[Row]:
