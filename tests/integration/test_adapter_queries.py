@@ -115,6 +115,10 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
                 fill(client)
             waiting = [ask_and_wait(gateways[0].url) for _ in range(WAITING)]
             with running_prometheus(folder / "prometheus", list(zip(ports, labels, strict=True))) as server:
+                each_depth = 'count(millstream_queue_depth{stream="results"})'
+                wait_until(
+                    lambda: [count for _, count in server.query(each_depth)] == [len(PODS)], "both gateways are scraped"
+                )
                 yield Installation(redis, gateways, server)
         finally:
             for each in gateways:
