@@ -103,7 +103,7 @@ tools-helm: $(VENV)/bin/python
 .PHONY: test
 test: $(VENV)/.installed-dev models tools-helm ## unit, integration and end-to-end tests, with the coverage gates
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
+	@$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile tests/unit tests/integration tests/e2e
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage json --quiet -o coverage.json
 	@$(BIN)/python -m scripts.coverage_gate coverage.json
