@@ -140,7 +140,9 @@ async def _answer_waiters(app: web.Application) -> None:
 
 
 def drain_on_signals(app: web.Application) -> None:
-    """Have SIGTERM and SIGINT stop the running application in two steps; a second signal skips the first.
+    """Have SIGTERM and SIGINT stop the running application in two steps.
+
+    A second signal skips the first step, further ones change nothing.
 
     A listener that is closed drops the connections that wait in its queue. So at first only `/readyz` turns red, and
     the listener is closed when balancers have had the time to see it.
@@ -148,8 +150,13 @@ def drain_on_signals(app: web.Application) -> None:
     gateway = app[GATEWAY]
     loop = asyncio.get_running_loop()
 
+    stopping = False
+
     def stop() -> None:
-        raise web.GracefulExit
+        nonlocal stopping
+        if not stopping:  # raised once more it would cut the cleanup short
+            stopping = True
+            raise web.GracefulExit
 
     def drain() -> None:
         if gateway.draining:

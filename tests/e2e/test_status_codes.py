@@ -182,3 +182,19 @@ async def test_a_gateway_that_is_told_to_stop_answers_who_waits_and_leaves(
         assert (await waiting)["status"] == "queued"
     assert await asyncio.to_thread(gateway.process.wait, 20) == 0
     assert "Traceback" not in gateway.log.read_text(encoding="utf-8")
+
+
+async def test_an_impatient_operator_does_not_break_the_end_of_a_gateway(
+    start: Start, redis: Redis, keys: Keys
+) -> None:
+    """Told to stop again and again, it still answers who waits, and ends as one that was asked to."""
+    gateway = start("gateway", SHUTDOWN_GRACE_S="3", DRAIN_DELAY_S="0.5")
+    async with aiohttp.ClientSession(gateway.url) as session:
+        waiting = asyncio.create_task(Api(session).call(202, "POST", f"{PREDICT}?wait=60", json=FINE))
+        await eventually(lambda: has_entries(redis, keys.requests("echo", "1.0.0")), "one waits")
+        while not waiting.done():
+            gateway.process.terminate()
+            await asyncio.wait({waiting}, timeout=0.2)
+        assert (await waiting)["status"] == "queued"
+    assert await asyncio.to_thread(gateway.process.wait, 20) == 0
+    assert "Traceback" not in gateway.log.read_text(encoding="utf-8")
