@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,8 +26,8 @@ from redis.asyncio import Redis
 
 from scripts.stack.ports import answers as listens
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import running_postgres
-from scripts.stack.redis import AppendFsync, running_redis
+from scripts.stack.redis import AppendFsync
+from tests.load.stores import running_stores
 from tests.processes import REPOSITORY, Service, wait_until
 
 BODY = json.dumps(
@@ -101,19 +100,8 @@ def bare() -> Iterator[int]:
 def pipeline(folder: Path, appendfsync: AppendFsync) -> Iterator[Pipeline]:
     """The whole pipeline, with two gateways."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(running_postgres(folder / "postgres", durable=True))
-        redis = stack.enter_context(running_redis(folder / "redis", appendfsync=appendfsync, maxmemory="2gb"))
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": redis.url,
-            "MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/models.toml"),
-            "WORKER_MODELS": "noop",
-        }
-        subprocess.run(
-            [sys.executable, "-m", "migrations"],
-            cwd=REPOSITORY,
-            env={**os.environ, **environment, "LOG_LEVEL": "WARNING"},
-            check=True,
+        postgres, redis, environment = stack.enter_context(
+            running_stores(folder, "noop", appendfsync=appendfsync, maxmemory="2gb", durable=True)
         )
         modules = {
             "gateway": "GATEWAY_PORT",

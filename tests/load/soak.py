@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import re
 import subprocess
 import sys
@@ -29,9 +28,8 @@ import asyncpg
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import running_postgres
-from scripts.stack.redis import running_redis
 from tests.load.growth import Findings, Samples
+from tests.load.stores import running_stores
 from tests.processes import REPOSITORY, Service
 from tests.waiting import eventually
 
@@ -72,19 +70,10 @@ class Pipeline:
 def pipeline(folder: Path) -> Iterator[Pipeline]:
     """One of each service, and the stores."""
     with ExitStack() as stack:
-        postgres = stack.enter_context(running_postgres(folder / "postgres"))
-        redis = stack.enter_context(running_redis(folder / "redis", appendfsync="everysec"))
+        postgres, redis, environment = stack.enter_context(running_stores(folder, "echo,noop"))
+        environment["LOG_LEVEL"] = "WARNING"
         ports = {"gateway": "GATEWAY_PORT", "inference_worker": "WORKER_METRICS_PORT"}
         ports["persister"] = "PERSISTER_METRICS_PORT"
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": redis.url,
-            "MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/models.toml"),
-            "WORKER_MODELS": "echo,noop",
-            "LOG_LEVEL": "WARNING",
-        }
-        migrate = [sys.executable, "-m", "migrations"]
-        subprocess.run(migrate, cwd=REPOSITORY, env={**os.environ, **environment}, check=True)
         services = {}
         for name, variable in ports.items():
             port = free_port()

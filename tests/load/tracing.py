@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import statistics
 import subprocess
@@ -22,9 +21,8 @@ from pathlib import Path
 from redis import Redis
 
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import running_postgres
-from scripts.stack.redis import running_redis
 from tests.collector import Collector, running_collector
+from tests.load.stores import running_stores
 from tests.processes import REPOSITORY, Service, wait_until
 
 BODY = json.dumps({"model": "noop", "text": "This product is great and I love it very much, thanks a lot"})
@@ -70,18 +68,8 @@ def arms(folder: Path, before: Path | None, off_only: bool) -> Iterator[tuple[li
     """All arms, ready."""
     with ExitStack() as stack:
         collector = stack.enter_context(running_collector())
-        postgres = stack.enter_context(running_postgres(folder / "postgres"))
-        redis = stack.enter_context(running_redis(folder / "redis", maxmemory="1gb"))
-        environment = {
-            "DATABASE_URL": postgres.url,
-            "REDIS_URL": redis.url,
-            "MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/models.toml"),
-            "WORKER_MODELS": "noop",
-            "LOG_LEVEL": "WARNING",
-        }
-        subprocess.run(
-            [sys.executable, "-m", "migrations"], cwd=REPOSITORY, env={**os.environ, **environment}, check=True
-        )
+        _, _, environment = stack.enter_context(running_stores(folder, "noop", maxmemory="1gb"))
+        environment["LOG_LEVEL"] = "WARNING"
         on = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         plan: dict[str, dict[str, str]] = {"before": {"PYTHONPATH": str(before)}} if before else {}
         plan["off"] = {}
