@@ -71,7 +71,7 @@ ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=8000
 EXPOSE 8000
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "GATEWAY_PORT", "8000"]
+    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "GATEWAY_PORT", "8000"]
 CMD ["python", "-m", "gateway"]
 ARG VERSION=
 ARG REVISION=
@@ -92,7 +92,7 @@ ENV PERSISTER_METRICS_HOST=0.0.0.0 PERSISTER_METRICS_PORT=8002
 EXPOSE 8002
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "PERSISTER_METRICS_PORT", "8002"]
+    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "PERSISTER_METRICS_PORT", "8002"]
 CMD ["python", "-m", "persister"]
 ARG VERSION=
 ARG REVISION=
@@ -167,7 +167,7 @@ ENV WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=8001 HF_HUB_DISABLE_TELEMETR
 EXPOSE 8001
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python", "-I", "-S", "/app/shared/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
+    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
 CMD ["python", "-m", "inference_worker"]
 ARG VERSION=
 ARG REVISION=

@@ -9,12 +9,12 @@ from aiohttp import web
 
 from gateway.app import drain_on_signals, make_app
 from gateway.settings import GatewaySettings
-from shared.catalogue import load_catalogue
-from shared.errors import ConfigurationError
-from shared.lifecycle import calm_garbage_collector
-from shared.logs import configure_logging
-from shared.settings import load_settings
-from shared.tracing import start_tracing
+from shared.contract.catalogue import load_catalogue
+from shared.contract.errors import ConfigurationError
+from shared.service.lifecycle import calm_garbage_collector
+from shared.service.logs import configure_logging
+from shared.service.settings import load_settings
+from shared.telemetry.tracing import start_tracing
 
 
 def main() -> int:

@@ -11,36 +11,36 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.api import OPERATIONS
-from gateway.docs import add_docs
-from gateway.drain import Drain
-from gateway.edge import edge
-from gateway.expiry import Expiry
-from gateway.health import metrics
-from gateway.history import History
-from gateway.lookup import Predictions
-from gateway.sampling import Sampling
+from gateway.api.health import metrics
+from gateway.api.operations import OPERATIONS
+from gateway.core.history import History
+from gateway.core.lookup import Predictions
+from gateway.core.submissions import Submissions
+from gateway.core.waiting import Waiters
+from gateway.http.context import GATEWAY, Gateway
+from gateway.http.docs import add_docs
+from gateway.http.http_metrics import tally
+from gateway.http.middleware import edge
+from gateway.http.tracing import tracing_middleware
 from gateway.settings import GatewaySettings
-from gateway.state import GATEWAY, Gateway
-from gateway.submissions import Submissions
-from gateway.tally import tally
-from gateway.tracing import tracing_middleware
-from gateway.waiting import Waiters
-from shared.catalogue import Catalogue
-from shared.dead_letters import DeadLetters
-from shared.keys import Keys
-from shared.lifecycle import cancel_until_ended
-from shared.liveness import Liveness
-from shared.metrics import BUILD
-from shared.prediction_state import PredictionStates
-from shared.publishing import Limits, Publisher
-from shared.queue_depth import Flows
-from shared.redis_client import connect
-from shared.request_stream import RequestStream
-from shared.workers import WorkerDirectory
+from gateway.upkeep.expiry import Expiry
+from gateway.upkeep.queue_metrics import Sampling
+from gateway.upkeep.throughput import Drain
+from shared.contract.catalogue import Catalogue
+from shared.contract.keys import Keys
+from shared.service.lifecycle import cancel_until_ended
+from shared.service.liveness import Liveness
+from shared.streams.dead_letters import DeadLetters
+from shared.streams.prediction_state import PredictionStates
+from shared.streams.publishing import Limits, Publisher
+from shared.streams.queue_depth import Flows
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import RequestStream
+from shared.streams.workers import WorkerDirectory
+from shared.telemetry.metrics import BUILD
 
 if TYPE_CHECKING:
-    from shared.spans import Traces
+    from shared.telemetry.spans import Traces
 
 
 def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None = None) -> web.Application:

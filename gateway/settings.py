@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shared.settings import DatabaseSettings
+from shared.service.settings import DatabaseSettings
 
 MAX_WAIT_S = 60
 MAX_TIMEOUT_S = 86_400

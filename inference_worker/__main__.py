@@ -19,21 +19,21 @@ from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.lane import Lane
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
-from shared.catalogue import Catalogue, ServedVersion, load_catalogue
-from shared.errors import ConfigurationError
-from shared.keys import Keys
-from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
-from shared.liveness import Liveness
-from shared.logs import configure_logging
-from shared.probes import serve_probes
-from shared.redis_client import connect
-from shared.request_stream import RequestStream
-from shared.settings import load_settings
-from shared.tracing import start_tracing
-from shared.workers import Heartbeat, WorkerDirectory
+from shared.contract.catalogue import Catalogue, ServedVersion, load_catalogue
+from shared.contract.errors import ConfigurationError
+from shared.contract.keys import Keys
+from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
+from shared.service.liveness import Liveness
+from shared.service.logs import configure_logging
+from shared.service.probes import serve_probes
+from shared.service.settings import load_settings
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import RequestStream
+from shared.streams.workers import Heartbeat, WorkerDirectory
+from shared.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
-    from shared.spans import Traces
+    from shared.telemetry.spans import Traces
 
 log = logging.getLogger("inference_worker")
 

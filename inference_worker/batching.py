@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shared.catalogue import BatchLimits
+from shared.contract.catalogue import BatchLimits
 
 DEEP_READ_BATCHES = 4
 

@@ -12,15 +12,15 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from shared.backoff import Backoff
-from shared.catalogue import ServedVersion
-from shared.errors import StoreUnavailable
-from shared.keys import request_stream_name
-from shared.liveness import Liveness
-from shared.messages import FINISHED, Status
-from shared.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
-from shared.prediction_log import PredictionLog
-from shared.request_stream import Delivery, Finished, RequestStream, readable_id
+from shared.contract.catalogue import ServedVersion
+from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import request_stream_name
+from shared.contract.messages import FINISHED, Status
+from shared.service.backoff import Backoff
+from shared.service.liveness import Liveness
+from shared.streams.request_stream import Delivery, Finished, RequestStream, readable_id
+from shared.telemetry.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
+from shared.telemetry.prediction_log import PredictionLog
 
 if TYPE_CHECKING:
     from inference_worker.tracing import Computed, LaneSpans

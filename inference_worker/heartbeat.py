@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import orjson
 
 from inference_worker.lane import Lane
-from shared.backoff import wait_for_stop
-from shared.errors import StoreUnavailable
-from shared.metrics import ERRORS
-from shared.workers import Heartbeat, WorkerDirectory
+from shared.contract.errors import StoreUnavailable
+from shared.service.backoff import wait_for_stop
+from shared.streams.workers import Heartbeat, WorkerDirectory
+from shared.telemetry.metrics import ERRORS
 
 log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from inference_worker.tasks.protocol import Output
-from shared.messages import Status
-from shared.metrics import PREDICTIONS_BY_LABEL
-from shared.request_stream import Finished
+from shared.contract.messages import Status
+from shared.streams.request_stream import Finished
+from shared.telemetry.metrics import PREDICTIONS_BY_LABEL
 
 MOST_LABELS = 20
 OTHER = "other"

@@ -24,14 +24,14 @@ from inference_worker.engine import Engine
 from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
-from shared.backoff import wait_for_stop
-from shared.catalogue import ServedVersion
-from shared.errors import MalformedMessage, StoreUnavailable
-from shared.keys import request_stream_name
-from shared.liveness import Liveness
-from shared.messages import Outcome, PredictionRequest, decode_request
-from shared.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
-from shared.request_stream import Delivery, Finished, Read, RequestStream
+from shared.contract.catalogue import ServedVersion
+from shared.contract.errors import MalformedMessage, StoreUnavailable
+from shared.contract.keys import request_stream_name
+from shared.contract.messages import Outcome, PredictionRequest, decode_request
+from shared.service.backoff import wait_for_stop
+from shared.service.liveness import Liveness
+from shared.streams.request_stream import Delivery, Finished, Read, RequestStream
+from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 
 if TYPE_CHECKING:
     from inference_worker.tracing import LaneSpans

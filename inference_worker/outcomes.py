@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import orjson
 
 from inference_worker.tasks.protocol import Output
-from shared.messages import Outcome, PredictionRequest, Status
+from shared.contract.messages import Outcome, PredictionRequest, Status
 
 
 class BadOutput(Exception):

@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from shared.keys import request_stream_name
-from shared.messages import PredictionRequest, Status
-from shared.request_stream import Delivery, Finished, readable_id
-from shared.tracing import exemplar_of, is_sampled
+from shared.contract.keys import request_stream_name
+from shared.contract.messages import PredictionRequest, Status
+from shared.streams.request_stream import Delivery, Finished, readable_id
+from shared.telemetry.tracing import exemplar_of, is_sampled
 
 if TYPE_CHECKING:
-    from shared.spans import Traces
+    from shared.telemetry.spans import Traces
 
 _MS = 1_000_000
 

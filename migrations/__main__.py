@@ -10,10 +10,10 @@ import psycopg
 
 from migrations.apply import migrate, migration_lock, roll_back
 from migrations.catalogue_sync import sync_catalogue
-from shared.catalogue import load_catalogue
-from shared.errors import ConfigurationError
-from shared.logs import configure_logging
-from shared.settings import DatabaseSettings, load_settings
+from shared.contract.catalogue import load_catalogue
+from shared.contract.errors import ConfigurationError
+from shared.service.logs import configure_logging
+from shared.service.settings import DatabaseSettings, load_settings
 
 log = logging.getLogger("migrations")
 

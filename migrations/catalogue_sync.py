@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import psycopg
 
-from shared.catalogue import Catalogue, Model, Version
+from shared.contract.catalogue import Catalogue, Model, Version
 
 
 def sync_catalogue(connection: psycopg.Connection, catalogue: Catalogue) -> None:

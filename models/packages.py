@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import MillstreamError
+from shared.contract.errors import MillstreamError
 
 
 class BuildError(MillstreamError):

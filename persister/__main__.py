@@ -17,21 +17,21 @@ from persister.drift import DriftWatch
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
-from shared.backoff import Backoff
-from shared.catalogue import load_catalogue
-from shared.errors import ConfigurationError, StoreUnavailable
-from shared.keys import Keys
-from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
-from shared.liveness import Liveness
-from shared.logs import configure_logging
-from shared.probes import serve_probes
-from shared.redis_client import connect
-from shared.result_stream import ResultStream
-from shared.settings import load_settings
-from shared.tracing import start_tracing
+from shared.contract.catalogue import load_catalogue
+from shared.contract.errors import ConfigurationError, StoreUnavailable
+from shared.contract.keys import Keys
+from shared.service.backoff import Backoff
+from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
+from shared.service.liveness import Liveness
+from shared.service.logs import configure_logging
+from shared.service.probes import serve_probes
+from shared.service.settings import load_settings
+from shared.streams.redis_client import connect
+from shared.streams.result_stream import ResultStream
+from shared.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
-    from shared.spans import Traces
+    from shared.telemetry.spans import Traces
 
 log = logging.getLogger("persister")
 

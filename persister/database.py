@@ -18,8 +18,8 @@ import asyncpg
 from persister.partitions import Partition
 from persister.rows import Row
 from persister.settings import PersisterSettings
-from shared.errors import PermanentError, StoreUnavailable, is_closed_transport
-from shared.metrics import watch_pool
+from shared.contract.errors import PermanentError, StoreUnavailable, is_closed_transport
+from shared.telemetry.metrics import watch_pool
 
 _COLUMNS = (
     "id, model_version_id, input_data, output_data, confidence, processing_time_ms, created_at, status, error, "

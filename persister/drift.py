@@ -11,11 +11,11 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from persister.database import Database, Distribution
-from shared.backoff import wait_for_stop
-from shared.catalogue import ServedVersion
-from shared.drift import psi
-from shared.errors import StoreUnavailable
-from shared.metrics import DRIFT_PSI, ERRORS
+from persister.psi import psi
+from shared.contract.catalogue import ServedVersion
+from shared.contract.errors import StoreUnavailable
+from shared.service.backoff import wait_for_stop
+from shared.telemetry.metrics import DRIFT_PSI, ERRORS
 
 log = logging.getLogger(__name__)
 

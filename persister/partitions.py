@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from shared.ids import first_id_of_month
+from shared.contract.ids import first_id_of_month
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,15 +17,15 @@ from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
 from persister.rows import Row, rejected, row_of
 from persister.settings import PersisterSettings
-from shared.backoff import Backoff, wait_for_stop
-from shared.errors import MalformedMessage, StoreUnavailable
-from shared.liveness import Liveness
-from shared.messages import decode_result
-from shared.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
-from shared.prediction_log import PredictionLog
-from shared.request_stream import Delivery, readable_id
-from shared.result_stream import Persisted, ResultStream
-from shared.tracing import exemplar_of
+from shared.contract.errors import MalformedMessage, StoreUnavailable
+from shared.contract.messages import decode_result
+from shared.service.backoff import Backoff, wait_for_stop
+from shared.service.liveness import Liveness
+from shared.streams.request_stream import Delivery, readable_id
+from shared.streams.result_stream import Persisted, ResultStream
+from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
+from shared.telemetry.prediction_log import PredictionLog
+from shared.telemetry.tracing import exemplar_of
 
 if TYPE_CHECKING:
     from persister.tracing import PersisterSpans

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from shared.ids import id_time
-from shared.messages import PredictionResult, input_of
+from shared.contract.ids import id_time
+from shared.contract.messages import PredictionResult, input_of
 
 
 class Row(NamedTuple):

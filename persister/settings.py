@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from shared.settings import DatabaseSettings
+from shared.service.settings import DatabaseSettings
 
 
 class PersisterSettings(DatabaseSettings):

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from persister.rows import Row
-from shared.request_stream import Delivery, readable_id
-from shared.tracing import is_sampled
+from shared.streams.request_stream import Delivery, readable_id
+from shared.telemetry.tracing import is_sampled
 
 if TYPE_CHECKING:
-    from shared.spans import Traces
+    from shared.telemetry.spans import Traces
 
 _NAME = "process results"
 _ATTRIBUTES: dict[str, str | int] = {

@@ -21,7 +21,7 @@ from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from persister.settings import PersisterSettings
 from scripts.markers import between
-from shared.settings import DatabaseSettings, Settings
+from shared.service.settings import DatabaseSettings, Settings
 
 Service = tuple[str, type[BaseSettings]]
 

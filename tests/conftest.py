@@ -19,9 +19,9 @@ from migrations.__main__ import run as run_migrations
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import RedisServer, running_redis
-from shared.catalogue import Catalogue, load_catalogue
-from shared.keys import Keys
-from shared.settings import DatabaseSettings, Settings
+from shared.contract.catalogue import Catalogue, load_catalogue
+from shared.contract.keys import Keys
+from shared.service.settings import DatabaseSettings, Settings
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -15,16 +15,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 
-from gateway.state import GATEWAY, Gateway
+from gateway.http.context import GATEWAY, Gateway
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
-from shared.ids import id_time, uuid7
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import Outcome, PredictionRequest, Status, decode_request
-from shared.request_stream import Delivery, Finished, RequestStream
-from shared.result_stream import ResultStream
+from shared.contract.ids import id_time, uuid7
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request
+from shared.service.liveness import Liveness
+from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.result_stream import ResultStream
 from tests.waiting import eventually
 
 Client = TestClient[web.Request, web.Application]

@@ -8,11 +8,11 @@ from typing import Any
 
 import orjson
 
-from shared.ids import uuid7
-from shared.keys import Keys
-from shared.messages import Outcome, Status, decode_request
-from shared.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
-from shared.request_stream import Delivery, Finished, RequestStream
+from shared.contract.ids import uuid7
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status, decode_request
+from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
+from shared.streams.request_stream import Delivery, Finished, RequestStream
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
 MODEL, VERSION = "echo", "1.0.0"

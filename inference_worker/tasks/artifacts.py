@@ -20,8 +20,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
-from shared.catalogue import HUB_PREFIX
-from shared.errors import ConfigurationError
+from shared.contract.catalogue import HUB_PREFIX
+from shared.contract.errors import ConfigurationError
 
 _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 _UNWANTED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", ".eval_results/*"]

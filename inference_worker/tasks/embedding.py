@@ -20,7 +20,7 @@ from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.forward import Forward, Reduce, average_by_weight, parts_of
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 
 class Embedder:

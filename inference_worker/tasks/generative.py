@@ -22,7 +22,7 @@ from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import split_sentences
 from inference_worker.tasks.tokens import TextTokenizer, chunks
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 DEFAULT_MOST_TOKENS = 96
 _LONGEST_PART = 2048  # tokens: beyond it small models lose the thread, and attention costs the square

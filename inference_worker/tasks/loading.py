@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Any
 
 from inference_worker.tasks.protocol import Task
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 # Where each task's loader is: imported when needed, since torch takes seconds and a user's own task may not need it.
 BUILT_IN = {

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One text to predict, with the request's options (see `shared.options`)."""
+    """One text to predict, with the request's options (see `shared.contract.options`)."""
 
     text: str
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from inference_worker.tasks.artifacts import Artifact, load_tokenizer
 from inference_worker.tasks.chunking import chunk_tokens
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.sentences import Span, sentence_spans
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 _UNKNOWN_LIMIT = 512
 _NO_LIMIT = 1_000_000  # transformers writes 1e30 where a tokenizer does not know its limit

@@ -23,7 +23,7 @@ from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.text_classification import label_output
 from inference_worker.tasks.tokens import TextTokenizer
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 TEMPERATURE = 0.05  # sentence-transformers trains with cosines times 20: the same scale makes them probabilities
 SIMILARITY_PROMPT = "This text is about {}."

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from scripts.stack.errors import StackError
-from shared.keys import Keys
+from shared.contract.keys import Keys
 
 LONGEST_VALUE = 60
 LAST_ENTRIES = 3

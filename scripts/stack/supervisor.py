@@ -21,7 +21,7 @@ from scripts.stack.service_log import ServiceLog
 from scripts.stack.services import Service, stop_levels
 from scripts.stack.state import StackStatus, write_status
 from scripts.stack.unit import Unit
-from shared.backoff import Backoff
+from shared.service.backoff import Backoff
 
 
 @dataclass(frozen=True)

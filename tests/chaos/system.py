@@ -14,7 +14,7 @@ from pathlib import Path
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import NOT_DURABLE, PostgresServer, database_url
 from scripts.stack.redis import AppendFsync, RedisServer, redis_url
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Target
 from tests.chaos.slots import Slot

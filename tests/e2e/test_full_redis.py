@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.stack.redis import RedisServer, running_redis
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.waiting import eventually
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scripts.stack.redis import RedisServer
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.fuzz.campaign import put_dead_letters, run_schemathesis, start_pipeline
 

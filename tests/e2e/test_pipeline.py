@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.processes import Service
 from tests.streams import Redis

@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.processes import Service
 from tests.waiting import eventually

@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.streams import Redis
 from tests.waiting import eventually

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 import redis as redis_sync
 
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.e2e.conftest import Start
 from tests.processes import REPOSITORY
 

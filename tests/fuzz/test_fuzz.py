@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts.stack.redis import RedisServer
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.fuzz.campaign import PHASES, put_dead_letters, run_schemathesis, start_pipeline
 

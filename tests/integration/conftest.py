@@ -11,8 +11,8 @@ from redis.asyncio import Redis
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from scripts.stack.redis import RedisServer
-from shared.catalogue import Catalogue
-from shared.keys import Keys
+from shared.contract.catalogue import Catalogue
+from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of
 from tests.waiting import eventually
 

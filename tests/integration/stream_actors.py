@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import orjson
 
-from shared.dead_letters import DeadLetters
-from shared.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
-from shared.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
-from shared.request_stream import Delivery, Finished, RequestStream
-from shared.result_stream import Persisted, ResultStream
+from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
+from shared.streams.dead_letters import DeadLetters
+from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
+from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.result_stream import Persisted, ResultStream
 from tests.integration.stream_truth import Truth, attempt_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_request
 

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.keys import Keys
-from shared.messages import PredictionResult, Status
-from shared.prediction_state import PredictionStates, Queued
-from shared.request_stream import Delivery
+from shared.contract.keys import Keys
+from shared.contract.messages import PredictionResult, Status
+from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.request_stream import Delivery
 from tests.streams import MODEL, VERSION, Redis
 
 Attempt = tuple[str, int]  # a prediction's id, and which attempt at it

@@ -17,7 +17,7 @@ from redis import Redis
 from scripts.stack import prometheus
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.conftest import FIXTURES
 from tests.hpa.adapter import Rule, load_rules, rule_of
 from tests.hpa.prometheus import PrometheusProcess, running_prometheus

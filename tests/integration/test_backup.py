@@ -24,11 +24,11 @@ from persister.persister import Persister
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import RedisServer, running_redis
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.redis_client import connect
-from shared.result_stream import ResultStream
-from shared.settings import DatabaseSettings, Settings
+from shared.contract.keys import Keys
+from shared.service.liveness import Liveness
+from shared.service.settings import DatabaseSettings, Settings
+from shared.streams.redis_client import connect
+from shared.streams.result_stream import ResultStream
 from tests import streams
 from tests.conftest import FIXTURES
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from persister.database import Database
 from persister.drift import DriftWatch
 from persister.settings import PersisterSettings
-from shared.catalogue import Catalogue, ServedVersion
+from shared.contract.catalogue import Catalogue, ServedVersion
 from tests.gateways import store
 from tests.waiting import eventually
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.expiry import Expiry
-from shared.catalogue import Catalogue
-from shared.dead_letters import DeadLetters
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import Status, decode_result
-from shared.publishing import Group, Publisher
-from shared.request_stream import RequestStream
+from gateway.upkeep.expiry import Expiry
+from shared.contract.catalogue import Catalogue
+from shared.contract.keys import Keys
+from shared.contract.messages import Status, decode_result
+from shared.service.liveness import Liveness
+from shared.streams.dead_letters import DeadLetters
+from shared.streams.publishing import Group, Publisher
+from shared.streams.request_stream import RequestStream
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 

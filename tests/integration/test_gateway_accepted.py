@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
-from shared.ids import uuid7
-from shared.keys import Keys
+from shared.contract.ids import uuid7
+from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, persisting, store
 from tests.waiting import eventually
 

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.submissions import MAX_REQUESTS_A_CALL, Submissions
+from gateway.core.submissions import MAX_REQUESTS_A_CALL, Submissions
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
-from shared.errors import StoreUnavailable
-from shared.ids import uuid7
-from shared.keys import Keys
-from shared.messages import decode_request
-from shared.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
-from shared.redis_client import connect
-from shared.settings import Settings
+from shared.contract.errors import StoreUnavailable
+from shared.contract.ids import uuid7
+from shared.contract.keys import Keys
+from shared.contract.messages import decode_request
+from shared.service.settings import Settings
+from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
+from shared.streams.redis_client import connect
 
 PLENTY = Limits(max_backlog=50_000, max_results=50_000, max_memory_percent=70)
 STREAM = ("echo", "2.0.0")

@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from gateway.expiry import Expiry
-from shared.dead_letters import DeadLetters
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import Outcome, Status
+from gateway.upkeep.expiry import Expiry
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status
+from shared.service.liveness import Liveness
+from shared.streams.dead_letters import DeadLetters
 from tests.gateways import Client, HandWorker, persist_everything, succeeded
 from tests.waiting import eventually
 

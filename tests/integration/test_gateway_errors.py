@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
 from scripts.stack.redis import running_redis
-from shared.ids import uuid7
-from shared.keys import Keys
-from shared.messages import Outcome, Status
+from shared.contract.ids import uuid7
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of
 from tests.waiting import eventually
 
@@ -434,7 +434,7 @@ async def test_a_fault_of_ours_is_500_and_tells_nothing(
     async def broken(*_: object, **__: object) -> None:
         raise RuntimeError(SECRET)
 
-    monkeypatch.setattr("gateway.history.History.page", broken)
+    monkeypatch.setattr("gateway.core.history.History.page", broken)
     body = await problem(await gateway.get(PREDICTIONS), 500)
     assert body["type"] == "urn:millstream:problem:internal"
     assert "handler failed" in caplog.text

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.bodies import _second_look
-from gateway.problems import ProblemError
-from gateway.schemas import PredictRequest
-from shared.keys import Keys
+from gateway.api.schemas import PredictRequest
+from gateway.http.bodies import _second_look
+from gateway.http.problems import ProblemError
+from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of, persist_everything
 
 

@@ -12,12 +12,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from gateway import history
-from gateway.history import NEWEST
+from gateway.core import history
+from gateway.core.history import NEWEST
 from persister.database import Database
 from persister.partitions import partitions_from
 from persister.settings import PersisterSettings
-from shared.ids import first_id_of_month
+from shared.contract.ids import first_id_of_month
 from tests.gateways import Client, gateway_of, store
 
 PREDICTIONS = "/api/v1/predictions"

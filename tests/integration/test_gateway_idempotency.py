@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, succeeded
 
 BODY = {"model": "echo", "text": "hello"}

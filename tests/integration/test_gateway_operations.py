@@ -13,16 +13,16 @@ from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from gateway.api import OPERATIONS
+from gateway.api.operations import OPERATIONS
 from gateway.app import make_app
-from gateway.docs import _FILES
+from gateway.http.docs import _FILES
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
-from shared.catalogue import Catalogue
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.workers import Heartbeat, WorkerDirectory
+from shared.contract.catalogue import Catalogue
+from shared.contract.keys import Keys
+from shared.service.liveness import Liveness
+from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of
 from tests.waiting import eventually
 

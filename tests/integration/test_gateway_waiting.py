@@ -11,9 +11,9 @@ from aiohttp import ClientResponse
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
-from shared.ids import id_time
-from shared.keys import Keys
-from shared.messages import Outcome, Status
+from shared.contract.ids import id_time
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of, succeeded
 from tests.waiting import eventually
 

@@ -17,15 +17,15 @@ from inference_worker.lane import Lane
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from scripts.stack.redis import RedisServer
-from shared.catalogue import BatchLimits, ServedVersion, Version
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import PredictionResult, Status, decode_result
-from shared.publishing import Group, Publisher
-from shared.redis_client import connect
-from shared.request_stream import RequestStream
-from shared.settings import Settings
-from shared.workers import Heartbeat, WorkerDirectory
+from shared.contract.catalogue import BatchLimits, ServedVersion, Version
+from shared.contract.keys import Keys
+from shared.contract.messages import PredictionResult, Status, decode_result
+from shared.service.liveness import Liveness
+from shared.service.settings import Settings
+from shared.streams.publishing import Group, Publisher
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import RequestStream
+from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
 

@@ -15,8 +15,8 @@ import pytest
 from migrations.__main__ import run
 from migrations.apply import DIRECTORY, migrate, migration_lock, roll_back
 from scripts.stack.postgres import PostgresServer
-from shared.catalogue import parse_catalogue
-from shared.settings import DatabaseSettings
+from shared.contract.catalogue import parse_catalogue
+from shared.service.settings import DatabaseSettings
 from tests.conftest import FIXTURES
 from tests.processes import REPOSITORY
 

@@ -34,7 +34,7 @@ from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item
 from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "bridge", "is", "closed", "this", "example", "about", ".", "a", "b"]
 LONG = "The bridge is closed. This is about the bridge. " * 40

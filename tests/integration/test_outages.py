@@ -16,15 +16,15 @@ from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from scripts.stack.redis import RedisServer, running_redis
-from shared.catalogue import Catalogue, ServedVersion
-from shared.errors import StoreUnavailable
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import Outcome, Status, decode_request
-from shared.redis_client import connect
-from shared.request_stream import Finished, RequestStream
-from shared.result_stream import ResultStream
-from shared.settings import Settings
+from shared.contract.catalogue import Catalogue, ServedVersion
+from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status, decode_request
+from shared.service.liveness import Liveness
+from shared.service.settings import Settings
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import Finished, RequestStream
+from shared.streams.result_stream import ResultStream
 from tests.integration.test_lane import Running, make_lane
 from tests.streams import MODEL, VERSION, Redis, finished, publish, results
 from tests.waiting import eventually

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from gateway.history import History
+from gateway.core.history import History
 from gateway.settings import GatewaySettings
 from persister.database import Database
 from persister.settings import PersisterSettings
-from shared.errors import StoreUnavailable
+from shared.contract.errors import StoreUnavailable
 from tests.waiting import eventually
 
 FAREWELL = b"57P01"

@@ -6,15 +6,15 @@ import asyncio
 
 import pytest
 
-from shared.errors import StoreUnavailable
-from shared.hints import decode_hints
-from shared.keys import Keys
-from shared.messages import Outcome, PredictionResult, Status, decode_request, decode_result
-from shared.prediction_state import PredictionStates, Queued
-from shared.publishing import Group, Limits, Published, Publisher, Verdict
-from shared.redis_client import connect
-from shared.request_stream import Delivery, Finished
-from shared.settings import Settings
+from shared.contract.errors import StoreUnavailable
+from shared.contract.hints import decode_hints
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, PredictionResult, Status, decode_request, decode_result
+from shared.service.settings import Settings
+from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.publishing import Group, Limits, Published, Publisher, Verdict
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import Delivery, Finished
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
 
 

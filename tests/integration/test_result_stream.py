@@ -14,11 +14,11 @@ from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
 from persister.persister import Persister
 from persister.settings import PersisterSettings
-from shared.errors import StoreUnavailable
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.redis_client import connect
-from shared.result_stream import Persisted, ResultStream
+from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import Keys
+from shared.service.liveness import Liveness
+from shared.streams.redis_client import connect
+from shared.streams.result_stream import Persisted, ResultStream
 from tests import gateways
 from tests.streams import Redis, finished, new_request, publish, stream
 from tests.waiting import eventually

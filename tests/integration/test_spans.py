@@ -17,14 +17,14 @@ from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from scripts.stack.ports import free_port
-from shared import spans
-from shared.keys import Keys
-from shared.liveness import Liveness
-from shared.messages import Outcome, PredictionRequest, Status
-from shared.request_stream import Delivery, Finished
-from shared.result_stream import ResultStream
-from shared.settings import Settings
-from shared.spans import Traces
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, PredictionRequest, Status
+from shared.service.liveness import Liveness
+from shared.service.settings import Settings
+from shared.streams.request_stream import Delivery, Finished
+from shared.streams.result_stream import ResultStream
+from shared.telemetry import spans
+from shared.telemetry.spans import Traces
 from tests.collector import Collector, running_collector
 from tests.gateways import Client, HandWorker, StartGateway
 from tests.waiting import eventually

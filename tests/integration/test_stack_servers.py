@@ -21,7 +21,7 @@ from scripts.stack.processes import descendants, wait_gone
 from scripts.stack.redis import ping, running_redis
 from scripts.stack.streams import look, render
 from scripts.stack.unprivileged import wrapper_for
-from shared.keys import Keys
+from shared.contract.keys import Keys
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from redis.asyncio import Redis
 
 from scripts.stack.redis import running_redis
-from shared.keys import Keys
+from shared.contract.keys import Keys
 from tests.integration.stream_actors import VISIBILITY_TIMEOUT_MS, Gateways, Move, Persister, Worker
 from tests.integration.stream_truth import Truth
 

@@ -26,9 +26,9 @@ from scripts.stack.binaries import POSTGRES_SYSTEM
 from scripts.stack.ports import LOOPBACK, free_port
 from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
-from shared.errors import StoreUnavailable
-from shared.redis_client import PackingTlsConnection, connect, redis_errors
-from shared.settings import Settings
+from shared.contract.errors import StoreUnavailable
+from shared.service.settings import Settings
+from shared.streams.redis_client import PackingTlsConnection, connect, redis_errors
 from tests import certificates
 from tests.certificates import Certificates
 from tests.conftest import FIXTURES

@@ -24,7 +24,7 @@ from inference_worker.tasks.torch_threads import configure_torch
 from models.articles import load_articles
 from models.artifacts import ROOT
 from models.data import load_split
-from shared.catalogue import BatchLimits, load_catalogue
+from shared.contract.catalogue import BatchLimits, load_catalogue
 
 LABELS = ("sport", "politics", "business", "science")
 

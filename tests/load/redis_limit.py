@@ -24,14 +24,14 @@ from typing import Any
 import uvloop
 
 from scripts.stack.redis import AppendFsync, running_redis
-from shared.ids import uuid7
-from shared.keys import Keys
-from shared.messages import Outcome, Status, decode_request
-from shared.publishing import Group, Limits, NewRequest, Publisher
-from shared.redis_client import connect
-from shared.request_stream import Finished, RequestStream
-from shared.result_stream import Persisted, ResultStream
-from shared.settings import Settings
+from shared.contract.ids import uuid7
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status, decode_request
+from shared.service.settings import Settings
+from shared.streams.publishing import Group, Limits, NewRequest, Publisher
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import Finished, RequestStream
+from shared.streams.result_stream import Persisted, ResultStream
 from tests.load.cpu import cpu_seconds
 from tests.processes import REPOSITORY
 

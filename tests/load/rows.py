@@ -24,7 +24,7 @@ from persister.partitions import partitions_from
 from persister.rows import Row
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import running_postgres
-from shared.ids import uuid7
+from shared.contract.ids import uuid7
 from tests.load.cpu import cpu_seconds
 from tests.processes import REPOSITORY
 

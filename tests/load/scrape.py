@@ -21,14 +21,14 @@ import aiohttp
 
 from scripts.stack.ports import free_port
 from scripts.stack.redis import running_redis
-from shared import metrics
-from shared.catalogue import load_catalogue
-from shared.exposition import metrics_text
-from shared.keys import Keys
-from shared.redis_client import connect
-from shared.request_stream import RequestStream
-from shared.settings import Settings
-from shared.workers import Heartbeat
+from shared.contract.catalogue import load_catalogue
+from shared.contract.keys import Keys
+from shared.service.settings import Settings
+from shared.streams.redis_client import connect
+from shared.streams.request_stream import RequestStream
+from shared.streams.workers import Heartbeat
+from shared.telemetry import metrics
+from shared.telemetry.exposition import metrics_text
 from tests.processes import Service
 
 MODELS, WORKERS = 10, 3

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.backoff import Backoff, wait_for_stop
+from shared.service.backoff import Backoff, wait_for_stop
 
 
 @given(

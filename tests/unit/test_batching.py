@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_worker.batching import DEEP_READ_BATCHES, plan_batches, read_size
-from shared.catalogue import BatchLimits
+from shared.contract.catalogue import BatchLimits
 
 costs = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 5)), max_size=100)
 limits = st.builds(BatchLimits, max_batch_size=st.integers(1, 32), max_batch_tokens=st.integers(64, 8192))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.catalogue import BUILT_IN_TASKS, Catalogue, load_catalogue, parse_catalogue
-from shared.errors import ConfigurationError
+from shared.contract.catalogue import BUILT_IN_TASKS, Catalogue, load_catalogue, parse_catalogue
+from shared.contract.errors import ConfigurationError
 
 
 def version(name: str = "1.0.0", more: str = "") -> str:

@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 import pytest
 import uvloop
 
-from gateway.history import history_errors
+from gateway.core.history import history_errors
 from persister.database import database_errors
-from shared.errors import StoreUnavailable
-from shared.redis_client import redis_errors
+from shared.contract.errors import StoreUnavailable
+from shared.streams.redis_client import redis_errors
 
 Mapping = Callable[[], AbstractContextManager[None]]
 MAPPINGS: list[Mapping] = [redis_errors, database_errors, history_errors]

@@ -14,8 +14,8 @@ import yaml
 
 from scripts import settings_table
 from scripts.stack import dotenv
-from shared.catalogue import load_catalogue
-from shared.settings import Settings
+from shared.contract.catalogue import load_catalogue
+from shared.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from gateway.api import OPERATIONS
+from gateway.api.operations import OPERATIONS
 from scripts import settings_table
-from shared import metrics
+from shared.telemetry import metrics
 from tests.hpa.adapter import load_rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -81,7 +81,7 @@ def known_variables() -> set[str]:
 
 
 def declared_metrics() -> set[str]:
-    """The metrics of shared/metrics.py as Prometheus names them."""
+    """The metrics of shared/telemetry/metrics.py as Prometheus names them."""
     suffixes = {"counter": "_total", "info": "_info"}
     declared = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
     described = [family for each in declared for family in each.describe()]
@@ -130,7 +130,7 @@ def metrics_exist(text: str, _: Path) -> Iterator[str]:
 
 def scripts_are_listed(text: str, _: Path) -> Iterator[str]:
     """Every Lua script is listed."""
-    yield from sorted({path.name for path in (ROOT / "shared/scripts").glob("*.lua")} - set(_SCRIPT.findall(text)))
+    yield from sorted({path.name for path in (ROOT / "shared/streams/lua").glob("*.lua")} - set(_SCRIPT.findall(text)))
 
 
 def variables_exist(text: str, _: Path) -> Iterator[str]:

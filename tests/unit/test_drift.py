@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from persister.database import Distribution
 from persister.drift import signals
-from shared.drift import psi
+from persister.psi import psi
 
 counts = st.dictionaries(st.sampled_from("abcd"), st.integers(0, 1000)).filter(lambda each: sum(each.values()) > 0)
 

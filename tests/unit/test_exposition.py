@@ -11,8 +11,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from shared.exposition import CONTENT_TYPE, exposition, metrics_text, prefers_openmetrics
-from shared.metrics import HTTP_REQUESTS, PREDICTIONS, QUEUE_WAIT
+from shared.telemetry.exposition import CONTENT_TYPE, exposition, metrics_text, prefers_openmetrics
+from shared.telemetry.metrics import HTTP_REQUESTS, PREDICTIONS, QUEUE_WAIT
 
 PROMETHEUS_2 = (
     "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,"

@@ -6,10 +6,10 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.finished import from_hint, from_result
-from shared.hints import Hint
-from shared.ids import uuid7
-from shared.messages import Outcome, PredictionResult, Status
+from gateway.core.finished import from_hint, from_result
+from shared.contract.hints import Hint
+from shared.contract.ids import uuid7
+from shared.contract.messages import Outcome, PredictionResult, Status
 
 ID = uuid7(1_700_000_000_123, 5)
 

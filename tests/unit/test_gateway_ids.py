@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.ids import first_id_of_month, id_time, is_id, uuid7
+from shared.contract.ids import first_id_of_month, id_time, is_id, uuid7
 
 TIMES = st.integers(0, 4_000_000_000_000)  # until 2096
 RANDOM = st.integers(0, 2**90)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.preferences import Wait, timeout_ms_of, wait_of
-from gateway.problems import ProblemError
+from gateway.http.preferences import Wait, timeout_ms_of, wait_of
+from gateway.http.problems import ProblemError
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
 
 

@@ -7,8 +7,8 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from gateway.problems import TITLES, ProblemError, invalid, invalid_body, of_http_error, unavailable
-from gateway.schemas import BatchRequest, PredictRequest
+from gateway.api.schemas import BatchRequest, PredictRequest
+from gateway.http.problems import TITLES, ProblemError, invalid, invalid_body, of_http_error, unavailable
 
 
 def body_of(error: ProblemError) -> dict[str, object]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from gateway.schemas import TEXT_PATTERN, PredictRequest
-from shared.options import NO_NUL
+from gateway.api.schemas import TEXT_PATTERN, PredictRequest
+from shared.contract.options import NO_NUL
 
 
 def test_the_documented_pattern_of_a_text_is_what_is_checked() -> None:

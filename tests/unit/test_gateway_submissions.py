@@ -8,8 +8,8 @@ from unittest.mock import Mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.submissions import MAX_REQUESTS_A_CALL, _parts
-from shared.publishing import Group, NewRequest
+from gateway.core.submissions import MAX_REQUESTS_A_CALL, _parts
+from shared.streams.publishing import Group, NewRequest
 
 REQUEST = NewRequest("id", b"{}", b"{}", 1000)
 

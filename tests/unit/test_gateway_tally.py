@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.tally import Answered, Tally
-from shared.metrics import REGISTRY
+from gateway.http.http_metrics import Answered, Tally
+from shared.telemetry.metrics import REGISTRY
 
 
 def _value(name: str, **labels: str) -> float:

@@ -13,9 +13,9 @@ from threading import Thread
 import pytest
 
 from scripts.stack.ports import free_port
-from shared.healthcheck import main
+from shared.service.healthcheck import main
 
-PROGRAM = Path(__file__).resolve().parents[2] / "shared" / "healthcheck.py"
+PROGRAM = Path(__file__).resolve().parents[2] / "shared" / "service" / "healthcheck.py"
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.drain import LONGEST_S, SHORTEST_S, UNKNOWN_S, Sample, drained_per_s, retry_after_s
-from gateway.idempotency import PATTERN, fingerprint, key_of
-from gateway.problems import ProblemError
-from gateway.schemas import PredictRequest
-from shared.queue_depth import Flow
+from gateway.api.schemas import PredictRequest
+from gateway.http.idempotency import PATTERN, fingerprint, key_of
+from gateway.http.problems import ProblemError
+from gateway.upkeep.throughput import LONGEST_S, SHORTEST_S, UNKNOWN_S, Sample, drained_per_s, retry_after_s
+from shared.streams.queue_depth import Flow
 
 
 @pytest.mark.parametrize(

@@ -30,44 +30,44 @@ MODEL_LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "accele
 MODEL_CODE = ("inference_worker/tasks/", "models/")
 
 REDIS_MODULES = (
-    "shared/dead_letters.py",
-    "shared/prediction_state.py",
-    "shared/publishing.py",
-    "shared/queue_depth.py",
-    "shared/redis_client.py",
-    "shared/request_stream.py",
-    "shared/result_stream.py",
-    "shared/workers.py",
+    "shared/streams/dead_letters.py",
+    "shared/streams/prediction_state.py",
+    "shared/streams/publishing.py",
+    "shared/streams/queue_depth.py",
+    "shared/streams/redis_client.py",
+    "shared/streams/request_stream.py",
+    "shared/streams/result_stream.py",
+    "shared/streams/workers.py",
     "scripts/stack/streams.py",
 )
 # These hold the client and pass it on: they may name its type, and nothing else of the library.
-REDIS_HOLDERS = ("gateway/sampling.py", "gateway/state.py")
+REDIS_HOLDERS = ("gateway/upkeep/queue_metrics.py", "gateway/http/context.py")
 REDIS_TYPE = ("redis.asyncio", "redis.asyncio.Redis")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
-DATABASE_MODULES = ("gateway/history.py", "persister/database.py", "migrations/")
+DATABASE_MODULES = ("gateway/core/history.py", "persister/database.py", "migrations/")
 
 # Traces are an extra: what is not installed, or not wanted, is not imported.
 TRACE_LIBRARIES = ("opentelemetry",)
-TRACE_MODULE = "shared/spans.py"
+TRACE_MODULE = "shared/telemetry/spans.py"
 
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
-    "gateway/finished.py",
-    "gateway/idempotency.py",
-    "gateway/openapi.py",
-    "gateway/preferences.py",
-    "gateway/schemas.py",
+    "gateway/core/finished.py",
+    "gateway/http/idempotency.py",
+    "gateway/http/openapi.py",
+    "gateway/http/preferences.py",
+    "gateway/api/schemas.py",
     "inference_worker/batching.py",
     "inference_worker/outcomes.py",
     "persister/partitions.py",
     "persister/rows.py",
-    "shared/errors.py",
-    "shared/hints.py",
-    "shared/ids.py",
-    "shared/keys.py",
-    "shared/messages.py",
-    "shared/options.py",
+    "shared/contract/errors.py",
+    "shared/contract/hints.py",
+    "shared/contract/ids.py",
+    "shared/contract/keys.py",
+    "shared/contract/messages.py",
+    "shared/contract/options.py",
 )
 IMPURE_LIBRARIES = (
     *("aiohttp", "asyncio", "asyncpg", "http.client", "io", "logging", "multiprocessing", "os", "pathlib", "psycopg"),
@@ -143,7 +143,7 @@ def opentelemetry_in_its_module(path: str, source: str) -> Iterator[str]:
         return
     yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, TRACE_LIBRARIES))
     for node in ast.parse(source).body:  # not inside a function, nor below `if TYPE_CHECKING`
-        if isinstance(node, ast.ImportFrom) and node.module == "shared.spans":
+        if isinstance(node, ast.ImportFrom) and node.module == "shared.telemetry.spans":
             yield f"line {node.lineno}: {node.module}"
 
 
@@ -183,36 +183,40 @@ RULES: tuple[Rule, ...] = (
 KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
     (services_stay_apart, "gateway/app.py", "import persister.rows"),
     (services_stay_apart, "persister/rows.py", "def f():\n    from inference_worker import lane"),
-    (shared_imports_no_service, "shared/keys.py", "from gateway.app import make_app"),
+    (shared_imports_no_service, "shared/contract/keys.py", "from gateway.app import make_app"),
     (shared_imports_no_service, "migrations/apply.py", "import persister"),
     (model_libraries_in_model_code, "inference_worker/lane.py", "import torch"),
     (model_libraries_in_model_code, "gateway/app.py", "from transformers import AutoTokenizer"),
     (redis_in_its_modules, "gateway/app.py", "from redis.asyncio import Redis"),
     (redis_in_its_modules, "inference_worker/lane.py", "import redis"),
-    (redis_in_its_modules, "gateway/state.py", "from redis.asyncio import Redis, from_url"),
+    (redis_in_its_modules, "gateway/http/context.py", "from redis.asyncio import Redis, from_url"),
     (database_in_its_modules, "gateway/app.py", "import asyncpg"),
-    (database_in_its_modules, "shared/settings.py", "from psycopg import connect"),
-    (opentelemetry_in_its_module, "gateway/tracing.py", "from opentelemetry import trace"),
-    (opentelemetry_in_its_module, "gateway/tracing.py", "from shared.spans import Traces"),
-    (pure_modules_do_nothing, "shared/messages.py", "import time"),
-    (pure_modules_do_nothing, "shared/messages.py", "from http import client"),
+    (database_in_its_modules, "shared/service/settings.py", "from psycopg import connect"),
+    (opentelemetry_in_its_module, "gateway/http/tracing.py", "from opentelemetry import trace"),
+    (opentelemetry_in_its_module, "gateway/http/tracing.py", "from shared.telemetry.spans import Traces"),
+    (pure_modules_do_nothing, "shared/contract/messages.py", "import time"),
+    (pure_modules_do_nothing, "shared/contract/messages.py", "from http import client"),
     (pure_modules_do_nothing, "inference_worker/batching.py", "import asyncio"),
-    (pure_modules_do_nothing, "shared/ids.py", "from datetime import datetime\nnow = datetime.now()"),
-    (pure_modules_do_nothing, "shared/ids.py", "import uuid\nfresh = uuid.uuid4()"),
-    (imports_are_absolute, "shared/keys.py", "from .ids import uuid7"),
-    (imports_are_absolute, "shared/keys.py", "from . import ids"),
+    (pure_modules_do_nothing, "shared/contract/ids.py", "from datetime import datetime\nnow = datetime.now()"),
+    (pure_modules_do_nothing, "shared/contract/ids.py", "import uuid\nfresh = uuid.uuid4()"),
+    (imports_are_absolute, "shared/contract/keys.py", "from .ids import uuid7"),
+    (imports_are_absolute, "shared/contract/keys.py", "from . import ids"),
 )
 
 KNOWN_GOOD: tuple[tuple[Rule, str, str], ...] = (
-    (services_stay_apart, "gateway/app.py", "from gateway.api import X\nimport shared.keys"),
+    (services_stay_apart, "gateway/app.py", "from gateway.api.operations import X\nimport shared.contract.keys"),
     (model_libraries_in_model_code, "inference_worker/tasks/forward.py", "import torch"),
-    (redis_in_its_modules, "shared/redis_client.py", "from redis.asyncio import Redis"),
-    (redis_in_its_modules, "gateway/state.py", "from redis.asyncio import Redis"),
-    (redis_in_its_modules, "gateway/app.py", "from shared.redis_client import connect"),
+    (redis_in_its_modules, "shared/streams/redis_client.py", "from redis.asyncio import Redis"),
+    (redis_in_its_modules, "gateway/http/context.py", "from redis.asyncio import Redis"),
+    (redis_in_its_modules, "gateway/app.py", "from shared.streams.redis_client import connect"),
     (database_in_its_modules, "migrations/apply.py", "import psycopg"),
-    (opentelemetry_in_its_module, "gateway/tracing.py", "if TYPE_CHECKING:\n    from shared.spans import Traces"),
+    (
+        opentelemetry_in_its_module,
+        "gateway/http/tracing.py",
+        "if TYPE_CHECKING:\n    from shared.telemetry.spans import Traces",
+    ),
     (pure_modules_do_nothing, "gateway/app.py", "import time"),
-    (pure_modules_do_nothing, "shared/ids.py", "from datetime import datetime\nday = datetime(2026, 1, 1)"),
+    (pure_modules_do_nothing, "shared/contract/ids.py", "from datetime import datetime\nday = datetime(2026, 1, 1)"),
 )
 
 

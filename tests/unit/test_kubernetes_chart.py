@@ -13,7 +13,7 @@ import yaml
 from scripts.kubernetes import __main__ as kubernetes
 from scripts.kubernetes import plain, values_schema, values_table
 from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
-from shared.keys import Keys
+from shared.contract.keys import Keys
 
 Object = dict[str, Any]
 

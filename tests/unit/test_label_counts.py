@@ -8,9 +8,9 @@ import pytest
 
 from inference_worker.label_counts import MOST_LABELS, LabelCounts
 from inference_worker.tasks.protocol import Output
-from shared.messages import Outcome, PredictionRequest, Status
-from shared.metrics import PREDICTIONS_BY_LABEL
-from shared.request_stream import Delivery, Finished
+from shared.contract.messages import Outcome, PredictionRequest, Status
+from shared.streams.request_stream import Delivery, Finished
+from shared.telemetry.metrics import PREDICTIONS_BY_LABEL
 
 _numbers = itertools.count()
 REQUEST = PredictionRequest("id", "m", "1", "text", {})

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
+from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 
 GRACE_S = 20.0
 

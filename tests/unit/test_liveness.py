@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.liveness import Liveness
+from shared.service.liveness import Liveness
 
 
 class Clock:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.logs import configure_logging
-from shared.settings import Settings
+from shared.service.logs import configure_logging
+from shared.service.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +27,7 @@ def restored_logging() -> Iterator[None]:
 
 def test_a_json_line_has_what_machines_ask_for(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(environment="staging"), "gateway")
-    logging.getLogger("gateway.edge").warning("hints lost", extra={"detail": "a\nb", "count": 3})
+    logging.getLogger("gateway.http.middleware").warning("hints lost", extra={"detail": "a\nb", "count": 3})
     captured = capsys.readouterr()
     assert captured.out == ""
     (line,) = captured.err.splitlines()
@@ -35,7 +35,7 @@ def test_a_json_line_has_what_machines_ask_for(capsys: pytest.CaptureFixture[str
     assert datetime.fromisoformat(record.pop("time")).tzinfo is not None
     assert record == {
         "level": "WARNING",
-        "logger": "gateway.edge",
+        "logger": "gateway.http.middleware",
         "event": "hints lost",
         "service": "gateway",
         "environment": "staging",

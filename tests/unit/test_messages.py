@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.errors import MalformedMessage
-from shared.hints import ENTRY_SEPARATOR, FIELD_SEPARATOR, decode_hints
-from shared.messages import (
+from shared.contract.errors import MalformedMessage
+from shared.contract.hints import ENTRY_SEPARATOR, FIELD_SEPARATOR, decode_hints
+from shared.contract.messages import (
     ERROR_MAX_CHARS,
     OUTCOME_FIELDS,
     Outcome,

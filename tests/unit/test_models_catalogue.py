@@ -6,7 +6,7 @@ from pathlib import Path
 
 from models.artifacts import ROOT
 from models.recipes import RECIPES
-from shared.catalogue import HUB_PREFIX, load_catalogue, parse_catalogue
+from shared.contract.catalogue import HUB_PREFIX, load_catalogue, parse_catalogue
 
 _FILE = Path(ROOT, "models.toml")
 

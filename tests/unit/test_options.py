@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from shared.options import PredictOptions, option_error
+from shared.contract.options import PredictOptions, option_error
 
 LABELS = ["sport", "politics"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from inference_worker import outcomes
 from inference_worker.tasks.protocol import Output
-from shared.messages import PredictionRequest, Status
+from shared.contract.messages import PredictionRequest, Status
 
 
 def test_an_answer_becomes_a_success() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.prediction_log import ALWAYS_ENDING, PredictionLog
+from shared.telemetry.prediction_log import ALWAYS_ENDING, PredictionLog
 
 
 class Clock:

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 
 from scripts.stack.ports import LOOPBACK, free_port
-from shared.liveness import Liveness
-from shared.probes import serve_probes
+from shared.service.liveness import Liveness
+from shared.service.probes import serve_probes
 from tests.waiting import eventually
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from persister.partitions import partitions_from
 from persister.rows import rejected, row_of
-from shared.ids import uuid7
-from shared.messages import Outcome, PredictionResult, Status, input_of
+from shared.contract.ids import uuid7
+from shared.contract.messages import Outcome, PredictionResult, Status, input_of
 
 ID = uuid7(1_733_000_000_000, 1)
 

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from persister.settings import PersisterSettings
-from shared.errors import ConfigurationError
-from shared.settings import DatabaseSettings, Settings, load_settings
+from shared.contract.errors import ConfigurationError
+from shared.service.settings import DatabaseSettings, Settings, load_settings
 
 ALL: list[type[Settings]] = [Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings]
 

@@ -10,7 +10,7 @@ import pytest
 
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Encoded, Item, Output
-from shared.errors import ConfigurationError
+from shared.contract.errors import ConfigurationError
 
 
 class Echo:

@@ -1,0 +1,101 @@
+"""What a scrape of `/metrics` needs from Redis: streams, memory, live workers.
+
+A scrape waits for it only `PATIENCE_S`. One look at Redis is under way at a time, shared by all scrapes and never
+cancelled by them: where Redis hangs, all answer in time and without these values. What is not known now is left out,
+since a queue that stands still in a graph looks like one that is well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from shared.contract.catalogue import Catalogue
+from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import Keys, request_stream_name
+from shared.service.lifecycle import cancel_until_ended
+from shared.streams import queue_depth
+from shared.streams.queue_depth import Depth, Memory
+from shared.streams.workers import WorkerDirectory
+from shared.telemetry.metrics import (
+    ERRORS,
+    MODELS_ACTIVE,
+    QUEUE_DEPTH,
+    QUEUE_OLDEST_AGE,
+    QUEUE_PENDING,
+    REDIS_MEMORY,
+    WORKERS_LIVE,
+)
+
+PATIENCE_S = 0.5
+
+_BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS_LIVE)
+
+
+class _Look(NamedTuple):
+    depths: dict[str, Depth]
+    memory: Memory
+    live: dict[str, int]
+
+
+class Sampling:
+    """Keeps the gauges that come from Redis."""
+
+    def __init__(self, redis: Redis, keys: Keys, catalogue: Catalogue, workers: WorkerDirectory) -> None:
+        self._redis = redis
+        self._served = catalogue.served()
+        self._workers = workers
+        self._groups = {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
+        self._names = {keys.results: "results", keys.dead: "dead"}
+        for each in self._served:
+            key = keys.requests(each.model, each.version.version)
+            self._groups[key] = keys.WORKER_GROUP
+            self._names[key] = request_stream_name(each.model, each.version.version)
+        self._looking: asyncio.Task[_Look | None] | None = None
+
+    async def refresh(self, patience_s: float = PATIENCE_S) -> None:
+        """Set the gauges to what Redis says now, or take them away where it does not say so in time."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look(), name="sampling")
+        done, _ = await asyncio.wait({self._looking}, timeout=patience_s)
+        look = self._looking.result() if done else None
+        if look is None:
+            _forget()
+        else:
+            self._tell(look)
+
+    async def close(self) -> None:
+        """End a look that is under way."""
+        if self._looking is not None and not self._looking.done():
+            await cancel_until_ended([self._looking])
+
+    async def _look(self) -> _Look | None:
+        try:
+            (depths, memory), live = await asyncio.gather(
+                queue_depth.sample(self._redis, self._groups), self._workers.live(self._served)
+            )
+        except StoreUnavailable:
+            ERRORS.labels("gateway", "redis_unavailable").inc()
+            return None
+        return _Look(depths, memory, live)
+
+    def _tell(self, look: _Look) -> None:
+        for key, depth in look.depths.items():
+            stream = self._names[key]
+            QUEUE_DEPTH.labels(stream).set(depth.entries)
+            QUEUE_PENDING.labels(stream).set(depth.pending)
+            QUEUE_OLDEST_AGE.labels(stream).set(depth.oldest_age_s)
+        REDIS_MEMORY.labels("used").set(look.memory.used)
+        REDIS_MEMORY.labels("limit").set(look.memory.limit)
+        for each in self._served:
+            WORKERS_LIVE.labels(each.model, each.version.version).set(look.live[each.label])
+        MODELS_ACTIVE.set(sum(1 for workers in look.live.values() if workers))
+
+
+def _forget() -> None:
+    for gauge in _BY_LABEL:
+        gauge.clear()
+    MODELS_ACTIVE.set(math.nan)

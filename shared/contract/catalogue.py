@@ -1,0 +1,206 @@
+"""The model catalogue: which models exist, in which versions, and how each is served.
+
+The catalogue is one TOML file (`models/models.toml`). Gateway, worker and migrate step read the same file: the gateway
+to resolve a version, the worker to load artifacts, the migrate step to fill the `models` and `model_versions` tables.
+This module is pure apart from `load_catalogue`, which reads that file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.contract.errors import ConfigurationError
+
+BUILT_IN_TASKS = ("text-classification", "summarization", "feature-extraction", "zero-shot-classification")
+HUB_PREFIX = "hf://"
+HERE = Path(".")
+
+_NAME = r"^[a-z0-9][a-z0-9._-]*$"
+_TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+
+ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=_NAME)]
+VersionName = Annotated[str, Field(min_length=1, max_length=20, pattern=_NAME)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BatchLimits(_Strict):
+    """How the worker batches one model version."""
+
+    max_batch_size: int = Field(32, ge=1, le=256, description="requests computed in one forward pass")
+    max_batch_tokens: int = Field(8192, ge=64, le=1_000_000, description="padded tokens in one forward pass")
+    max_wait_ms: int = Field(0, ge=0, le=1000, description="how long an unfilled batch waits for more requests, in ms")
+
+
+class Version(_Strict):
+    """One version of a model: an artifact and how to run it."""
+
+    version: VersionName
+    artifact: str = Field(
+        min_length=1,
+        max_length=255,
+        description="directory relative to the catalogue file, or hf://owner/name[@revision]",
+    )
+    default: bool = False
+    active: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    batch: BatchLimits = BatchLimits()
+
+
+class Model(_Strict):
+    """A served model: its name is what clients send."""
+
+    name: ModelName
+    task: str
+    description: str = Field(min_length=1, max_length=500)
+    versions: tuple[Version, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.task not in BUILT_IN_TASKS and not _TASK.match(self.task):
+            known = ", ".join(BUILT_IN_TASKS)
+            raise ValueError(f"task {self.task!r} is not one of {known}, nor a class as 'package.module:Class'")
+        names = [version.version for version in self.versions]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"version {min(twice)!r} of model {self.name!r} is listed twice")
+        defaults = [version for version in self.versions if version.default]
+        if len(defaults) != 1 or not defaults[0].active:
+            raise ValueError(
+                f"model {self.name!r} needs exactly one version with default = true, and it must be active"
+            )
+        return self
+
+    @property
+    def default_version(self) -> Version:
+        """The version a request without `version` gets."""
+        return next(version for version in self.versions if version.default)
+
+    def find(self, version: str) -> Version | None:
+        """The version of that name, active or not."""
+        return next((each for each in self.versions if each.version == version), None)
+
+
+class ServedVersion(_Strict):
+    """A model version as the worker and the gateway address it."""
+
+    model: str
+    task: str
+    version: Version
+
+    @property
+    def label(self) -> str:
+        """`model:version`, as WORKER_MODELS, logs and messages name it."""
+        return f"{self.model}:{self.version.version}"
+
+
+class Catalogue(_Strict):
+    """All models, by name."""
+
+    models: tuple[Model, ...] = Field(min_length=1)
+    directory: Path = HERE
+
+    @model_validator(mode="after")
+    def _unique(self) -> Self:
+        names = [model.name for model in self.models]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"model {min(twice)!r} is listed twice")
+        return self
+
+    def find(self, name: str) -> Model | None:
+        """The model of that name."""
+        return next((model for model in self.models if model.name == name), None)
+
+    def resolve(self, model: str, version: str | None) -> ServedVersion | None:
+        """The active version that a request asks for, the default one where it names none."""
+        return self._by_name.get((model, version))
+
+    @cached_property
+    def _by_name(self) -> dict[tuple[str, str | None], ServedVersion]:
+        named: dict[tuple[str, str | None], ServedVersion] = {}
+        for each in self.served():
+            named[each.model, each.version.version] = each
+            if each.version.default:
+                named[each.model, None] = each
+        return named
+
+    def served(self) -> tuple[ServedVersion, ...]:
+        """Every active version of every model."""
+        return tuple(
+            ServedVersion(model=model.name, task=model.task, version=version)
+            for model in self.models
+            for version in model.versions
+            if version.active
+        )
+
+    def select(self, wanted: str) -> tuple[ServedVersion, ...]:
+        """The active versions that a `WORKER_MODELS` setting names.
+
+        Args:
+            wanted: `*` for all, or a comma-separated list of `model` (all its versions) and `model:version`;
+                a name with `!` before it leaves that model or version out again.
+
+        Raises:
+            ConfigurationError: a name is not in the catalogue, or nothing is left.
+        """
+        names = [part.strip() for part in wanted.split(",") if part.strip()]
+        excluded = {name[1:] for name in names if name.startswith("!")}
+        included = {name for name in names if not name.startswith("!")} or {"*"}
+        served = self.served()
+        known = {"*"} | {each.model for each in served} | {each.label for each in served}
+        for name in sorted((included | excluded) - known):
+            raise ConfigurationError(
+                f"WORKER_MODELS names {name!r}, which is not an active model or model:version of the catalogue "
+                f"(known: {', '.join(sorted(known - {'*'}))})"
+            )
+        chosen = tuple(
+            each
+            for each in served
+            if included & {"*", each.model, each.label} and not excluded & {each.model, each.label}
+        )
+        if not chosen:
+            raise ConfigurationError(f"WORKER_MODELS={wanted!r} leaves no model version to serve")
+        return chosen
+
+    def artifact_location(self, version: Version) -> str:
+        """Where the artifact is: a hub address as it stands, or an absolute directory."""
+        if version.artifact.startswith(HUB_PREFIX):
+            return version.artifact
+        return str((self.directory / version.artifact).resolve())
+
+
+def parse_catalogue(text: str, directory: Path = HERE) -> Catalogue:
+    """Parse the catalogue's TOML text.
+
+    Raises:
+        ConfigurationError: not TOML, or not a catalogue; the message names the field.
+    """
+    try:
+        return Catalogue.model_validate({**tomllib.loads(text), "directory": directory})
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"the model catalogue is not valid TOML: {error}") from error
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
+        raise ConfigurationError(f"the model catalogue is not valid: {where}") from error
+
+
+def load_catalogue(path: Path) -> Catalogue:
+    """Read and parse the catalogue file.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not a catalogue.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the model catalogue {path}: {error.strerror}") from error
+    return parse_catalogue(text, path.parent)

@@ -1,0 +1,249 @@
+"""The wire contract: what the entries of the request, result and dead-letter streams look like. Pure.
+
+Fields are flat and readable, so that `redis-cli XRANGE` shows what is going on; only `input`, `options` and `result`
+hold JSON. Decoders ignore fields they do not know, so an addition never raises `schema`; a schema number above ours is
+refused (the entry goes to the dead-letter stream). Examples that must decode for ever: tests/contract/v1/*.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import orjson
+
+from shared.contract.errors import MalformedMessage
+from shared.contract.ids import is_id
+
+SCHEMA = 1
+ERROR_MAX_CHARS = 500
+
+Fields = Mapping[bytes, bytes]
+
+
+class Status(StrEnum):
+    """Where a prediction is; `queued` covers waiting and running."""
+
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+FINISHED = frozenset(Status) - {Status.QUEUED}
+STATUSES = {status.value.encode(): status for status in FINISHED}
+
+
+class PredictionRequest(NamedTuple):
+    """A request as a worker reads it. Times are ms since the epoch on Redis's clock."""
+
+    id: str
+    model: str
+    version: str
+    text: str
+    options: Mapping[str, Any]
+    attempt: int = 0
+    principal: str = ""
+    submitted_at: int = 0
+    deadline_at: int = 0
+    traceparent: str = ""
+
+
+class Outcome(NamedTuple):
+    """What a worker adds to a request to finish it. Durations are ms; `result` is the text of a JSON object.
+
+    JSON that only passes through stays text: nobody between the model and the client pays for parsing it.
+    """
+
+    status: Status
+    result: bytes | None = None
+    confidence: float | None = None
+    processing_time_ms: int = 0
+    queue_time_ms: int = 0
+    error: str = ""
+    worker: str = ""
+    cached: bool = False
+
+
+class PredictionResult(NamedTuple):
+    """A finished prediction as gateway and persister read it; `input` and `options` are texts of JSON objects."""
+
+    id: str
+    model: str
+    version: str
+    outcome: Outcome
+    attempt: int = 0
+    input: bytes = b"{}"
+    options: bytes = b"{}"
+    principal: str = ""
+    completed_at: int = 0
+    traceparent: str = ""
+
+
+def decode_request(fields: Fields) -> PredictionRequest:
+    """Decode an entry of a request stream.
+
+    Raises:
+        MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
+    """
+    _check_schema(fields)
+    text = _json_object(fields, b"input").get("text")
+    if not isinstance(text, str):
+        raise MalformedMessage("bad_input", "field 'input' has no string 'text'")
+    return PredictionRequest(
+        id=_id(fields),
+        model=_text(fields, b"model"),
+        version=_text(fields, b"version"),
+        text=text,
+        options=_json_object(fields, b"options", default=b"{}"),
+        attempt=_integer(fields, b"attempt", b"0"),
+        principal=_text(fields, b"principal", b""),
+        submitted_at=_integer(fields, b"submitted_at"),
+        deadline_at=_integer(fields, b"deadline_at"),
+        traceparent=_text(fields, b"traceparent", b""),
+    )
+
+
+def encode_json(value: Mapping[str, Any]) -> bytes:
+    """The text of a JSON object, as `input` and `options` hold it."""
+    return orjson.dumps(dict(value))
+
+
+OUTCOME_FIELDS = (
+    "status",
+    "result",
+    "confidence",
+    "processing_time_ms",
+    "queue_time_ms",
+    "error",
+    "worker",
+    "cached",
+)
+
+
+def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
+    """The values of `OUTCOME_FIELDS`, in that order; absent ones are empty."""
+    return (
+        outcome.status.value,
+        outcome.result or b"",
+        "" if outcome.confidence is None else repr(float(outcome.confidence)),
+        str(outcome.processing_time_ms),
+        str(outcome.queue_time_ms),
+        readable(outcome.error),
+        outcome.worker,
+        "1" if outcome.cached else "0",
+    )
+
+
+def decode_result(fields: Fields) -> PredictionResult:
+    """Decode an entry of the result stream.
+
+    Raises:
+        MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
+    """
+    _check_schema(fields)
+    for name in (b"input", b"options", b"result"):
+        _json_object(fields, name, default=b"{}")
+    return PredictionResult(
+        id=_id(fields),
+        model=_text(fields, b"model"),
+        version=_text(fields, b"version"),
+        outcome=_decode_outcome(fields),
+        attempt=_integer(fields, b"attempt", b"0"),
+        input=_raw(fields, b"input"),
+        options=fields.get(b"options") or b"{}",
+        principal=_text(fields, b"principal", b""),
+        completed_at=_integer(fields, b"completed_at"),
+        traceparent=_text(fields, b"traceparent", b""),
+    )
+
+
+def input_of(result: PredictionResult) -> bytes:
+    """What was asked, as it is kept and shown: the input, with the options where there were any."""
+    if result.options == b"{}":
+        return result.input
+    return orjson.dumps({**orjson.loads(result.input), "options": orjson.loads(result.options)})
+
+
+def readable(error: str) -> str:
+    """An error text that fits a stream field and a hint: one line, without control characters, bounded."""
+    if not error:
+        return ""
+    line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])
+    return " ".join(line.split())[:ERROR_MAX_CHARS]
+
+
+def _decode_outcome(fields: Fields) -> Outcome:
+    status = STATUSES.get(_raw(fields, b"status"))
+    if status is None:
+        raise MalformedMessage("bad_status", f"field 'status' is {_text(fields, b'status')[:40]!r}")
+    return Outcome(
+        status=status,
+        result=fields.get(b"result") or None,
+        confidence=_number(fields, b"confidence"),
+        processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),
+        queue_time_ms=_integer(fields, b"queue_time_ms", b"0"),
+        error=_text(fields, b"error", b""),
+        worker=_text(fields, b"worker", b""),
+        cached=fields.get(b"cached") == b"1",
+    )
+
+
+def _raw(fields: Fields, name: bytes, default: bytes | None = None) -> bytes:
+    value = fields.get(name, default)
+    if value is None:
+        raise MalformedMessage("missing_field", f"field {name.decode()!r} is missing")
+    return value
+
+
+def _text(fields: Fields, name: bytes, default: bytes | None = None) -> str:
+    try:
+        return _raw(fields, name, default).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not UTF-8") from error
+
+
+def _integer(fields: Fields, name: bytes, default: bytes | None = None) -> int:
+    raw = _raw(fields, name, default)
+    if not (raw.isdigit() and len(raw) <= 18):
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a whole number")
+    return int(raw)
+
+
+def _number(fields: Fields, name: bytes) -> float | None:
+    raw = fields.get(name)
+    if not raw:
+        return None
+    try:
+        value = float(raw)
+    except ValueError as error:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a number") from error
+    if not 0 <= value <= 1:
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not between 0 and 1")
+    return value
+
+
+def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> dict[str, Any]:
+    raw = _raw(fields, name, default) or b"{}"
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessage("bad_json", f"field {name.decode()!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise MalformedMessage("bad_json", f"field {name.decode()!r} is not a JSON object")
+    return value
+
+
+def _id(fields: Fields) -> str:
+    text = _text(fields, b"id")
+    if not is_id(text):
+        raise MalformedMessage("bad_id", "field 'id' is not a UUID in its canonical form")
+    return text
+
+
+def _check_schema(fields: Fields) -> None:
+    schema = _integer(fields, b"schema")
+    if not 1 <= schema <= SCHEMA:
+        raise MalformedMessage("unknown_schema", f"schema {schema} is newer than {SCHEMA}, the newest known here")

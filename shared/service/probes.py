@@ -1,0 +1,48 @@
+"""The small HTTP server of the processes that have no other: `/metrics`, `/livez`, `/readyz`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from aiohttp import web
+
+from shared.service.liveness import Liveness
+from shared.telemetry.exposition import exposition
+
+
+async def serve_probes(
+    host: str, port: int, liveness: Liveness, not_ready: Callable[[], str | None], stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set.
+
+    Args:
+        not_ready: why the process is not ready, or None when it is.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    async def livez(_: web.Request) -> web.Response:
+        stalled = liveness.stalled()
+        body = {"status": "stalled" if stalled else "ok", "stalled_s": stalled}
+        return web.json_response(body, status=503 if stalled else 200)
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = "stopping" if stop.is_set() else not_ready()
+        body = {"status": "not ready", "reason": reason} if reason else {"status": "ok"}
+        return web.json_response(body, status=503 if reason else 200)
+
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        await stop.wait()
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,136 @@
+"""The dead-letter stream, as operators use it: list, replay, delete, age out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from redis.asyncio import Redis
+
+from shared.contract.errors import MalformedMessage
+from shared.contract.keys import Keys
+from shared.contract.messages import PredictionRequest, decode_request, encode_json
+from shared.streams.redis_client import Script, redis_errors
+
+
+class DeadLetter(NamedTuple):
+    """An entry given up on.
+
+    Attributes:
+        entry: its id in the dead-letter stream.
+        reason: a short code; `error` says it in words.
+        deliveries: how often it was handed out.
+        dead_at: when it was given up, in ms since the epoch.
+        request: what was asked; None where that cannot be read, and then it cannot be replayed.
+    """
+
+    entry: str
+    source: str
+    reason: str
+    error: str
+    deliveries: int
+    dead_at: int
+    request: PredictionRequest | None
+
+
+class DeadLetters:
+    """The dead-letter stream."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._replay = Script(redis, "replay")
+
+    async def page(self, before: str | None, count: int) -> list[DeadLetter]:
+        """Dead letters, newest first, from before the one with that entry id.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        if before is not None and not before.strip("0-"):
+            return []  # Redis refuses to look before 0-0
+        with redis_errors():
+            entries = await self._redis.xrevrange(
+                self._keys.dead, max="+" if before is None else f"({before}", count=count
+            )
+        return [self._letter(entry.decode(), fields) for entry, fields in entries or []]  # type: ignore
+
+    async def find(self, entry: str) -> DeadLetter | None:
+        """One dead letter.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            entries = await self._redis.xrange(self._keys.dead, entry, entry)
+        return next((self._letter(entry, fields) for _, fields in entries or []), None)  # type: ignore[arg-type]
+
+    async def replay(self, letter: DeadLetter, timeout_ms: int) -> int | None:
+        """Put its request into its stream again, as the next attempt; the answer is that attempt's number.
+
+        Returns:
+            None where the dead letter is gone: replayed or deleted meanwhile.
+
+        Raises:
+            ValueError: it has no request that can be replayed.
+            StoreUnavailable: Redis cannot be reached.
+        """
+        request = letter.request
+        if request is None:
+            raise ValueError(f"dead letter {letter.entry} has no readable request")
+        keys = [
+            self._keys.dead,
+            self._keys.requests(request.model, request.version),
+            self._keys.prediction(request.id),
+        ]
+        attempt = await self._replay(
+            keys,
+            [
+                letter.entry,
+                request.id,
+                request.model,
+                request.version,
+                encode_json({"text": request.text}),
+                encode_json(request.options),
+                request.principal,
+                timeout_ms,
+                request.traceparent,
+                request.attempt,
+            ],
+        )
+        return int(attempt) or None
+
+    async def delete(self, entry: str) -> bool:
+        """Delete a dead letter; says whether it was there.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            return bool(await self._redis.xdel(self._keys.dead, entry))
+
+    async def age_out(self, keep_ms: int) -> int:
+        """Delete those older than `keep_ms`; the answer counts them.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            seconds, microseconds = await self._redis.time()
+            oldest = seconds * 1000 + microseconds // 1000 - keep_ms
+            return int(await self._redis.xtrim(self._keys.dead, minid=f"{max(0, oldest)}-0", approximate=False))
+
+    def _letter(self, entry: str, fields: Mapping[bytes, bytes]) -> DeadLetter:
+        def text(name: bytes) -> str:
+            return fields.get(name, b"").decode(errors="replace")
+
+        def number(name: bytes) -> int:
+            return int(text(name)) if text(name).isdigit() else 0
+
+        try:
+            request = decode_request(fields)
+        except MalformedMessage:
+            request = None
+        source = text(b"source").removeprefix(self._keys.prefix)
+        dead_at = number(b"dead_at") or int(entry.split("-")[0])
+        return DeadLetter(entry, source, text(b"reason"), text(b"error"), number(b"deliveries"), dead_at, request)

@@ -1,0 +1,91 @@
+"""The state of predictions that are not in Postgres yet, and the hints that one has finished: the gateway's side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+
+from shared.contract.errors import MalformedMessage
+from shared.contract.hints import Hint, decode_hints
+from shared.contract.keys import Keys
+from shared.contract.messages import PredictionResult, decode_result
+from shared.streams.redis_client import Script, redis_errors
+from shared.telemetry.metrics import ERRORS
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A prediction that waits or runs."""
+
+    attempt: int
+
+
+State = Queued | PredictionResult | None
+
+
+class PredictionStates:
+    """Reads states and listens for hints in the name of one gateway process."""
+
+    def __init__(self, redis: Redis, keys: Keys, gateway_id: str) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._gateway_id = gateway_id
+        self._script = Script(redis, "lookup")
+
+    async def look(self, prediction_id: str, *, wait: bool = False) -> State:
+        """The state, or None where there is none (unknown, or in Postgres).
+
+        Args:
+            wait: ask for a hint when it finishes; in the same step, so the end cannot fall between.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        keys = [self._keys.prediction(prediction_id), self._keys.results]
+        return _state(await self._script(keys, [self._gateway_id if wait else ""]))
+
+    async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
+        """The states of many, in one round trip, asking for hints again.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in prediction_ids:
+                await self._script([self._keys.prediction(each), self._keys.results], [self._gateway_id], client=pipe)
+            with redis_errors():
+                return [_state(answer) for answer in await pipe.execute()]
+
+    async def hints(self) -> AsyncIterator[list[Hint] | None]:
+        """Hints as they come; None once subscribed, and after every quiet second, so that a listener can look around.
+
+        Raises:
+            StoreUnavailable: the connection is lost; hints sent meanwhile are gone, so re-read the states.
+        """
+        with redis_errors():
+            async with self._redis.pubsub() as pubsub:
+                await pubsub.subscribe(self._keys.notify(self._gateway_id))
+                subscribed = False
+                while True:
+                    message = await pubsub.get_message(timeout=1.0)
+                    subscribed = subscribed or (message is not None and message["type"] == "subscribe")
+                    if message is not None and message["type"] == "message":
+                        yield decode_hints(message["data"])
+                    elif subscribed:
+                        yield None
+
+
+def _state(answer: Any) -> State:
+    if answer is None:
+        return None
+    if answer[0] == b"finished":
+        flat = answer[1]
+        try:
+            return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
+        except MalformedMessage as error:  # not finished yet: the persister will store it as failed
+            ERRORS.labels("gateway", error.reason).inc()
+            return Queued(0)
+    return Queued(int(answer[1]))

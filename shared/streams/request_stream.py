@@ -1,0 +1,226 @@
+"""The request stream of one model version, as a worker uses it: read, claim, renew, finish, give back.
+
+How an entry travels: `read` puts it into this consumer's pending list. It leaves by exactly one of `complete` and
+`dead_letter`, whose scripts delete the entry first and act only where that succeeded, so that whatever two workers
+believe, one outcome is recorded. A worker that dies leaves its entries pending; `claim` of any other takes them over
+after the visibility timeout. A worker that is merely slow keeps them with `renew`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.contract.ids import is_id
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, PredictionRequest, encode_outcome, readable
+from shared.streams.redis_client import Script, is_missing_group, redis_errors
+
+HINT_MAX_BYTES = 16_384
+
+
+class Delivery(NamedTuple):
+    """An entry handed to this worker; `deliveries` counts this one."""
+
+    entry: str
+    fields: Mapping[bytes, bytes]
+    deliveries: int = 1
+
+
+class Finished(NamedTuple):
+    """A request with its outcome."""
+
+    delivery: Delivery
+    request: PredictionRequest
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What one read brought, and Redis's clock (ms since the epoch) right after it."""
+
+    deliveries: Sequence[Delivery]
+    now_ms: int
+
+
+class RequestStream:
+    """One model version's stream, group and consumer."""
+
+    def __init__(self, redis: Redis, keys: Keys, model: str, version: str, consumer: str) -> None:
+        self.model = model
+        self.version = version
+        self.key = keys.requests(model, version)
+        self._redis = redis
+        self._keys = keys
+        self._consumer = consumer
+        self._group = keys.WORKER_GROUP
+        self._join = Script(redis, "join")
+        self._complete = Script(redis, "complete")
+        self._dead_letter = Script(redis, "dead_letter")
+        self._claim = Script(redis, "claim")
+        self._renew = Script(redis, "renew")
+        self._release = Script(redis, "release")
+        self._remove = Script(redis, "remove_consumer")
+
+    async def join(self) -> None:
+        """Create the stream, its group and this consumer, so that it is known to serve this version."""
+        await self._join([self.key], [self._group, self._consumer])
+
+    async def read(self, count: int, block_ms: int) -> Read:
+        """Up to `count` entries nobody has read yet; waits at most `block_ms` for the first.
+
+        The read is never cancelled: an entry that arrives as a blocked read is given up would be stranded in the
+        pending list. Callers look at their stop flag between reads instead. A missing group is created anew.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.xreadgroup(
+                    self._group, self._consumer, {self.key: ">"}, count=count, block=block_ms if block_ms > 0 else None
+                )
+                pipe.time()
+                answer, time = await pipe.execute(raise_on_error=False)
+        if isinstance(answer, ResponseError) and is_missing_group(answer):
+            await self.join()
+            answer = None
+        for each in (answer, time):
+            if isinstance(each, Exception):
+                with redis_errors():
+                    raise each
+        entries = answer[0][1] if answer else []
+        now_ms = time[0] * 1000 + time[1] // 1000
+        return Read([Delivery(entry.decode(), fields) for entry, fields in entries], now_ms)
+
+    async def claim(self, visibility_timeout_ms: int, count: int) -> Read:
+        """Take over abandoned entries: up to `count` that were given back unread, or one that was started before.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        try:
+            now_ms, claimed = await self._claim(
+                [self.key], [self._group, self._consumer, visibility_timeout_ms, count, 1]
+            )
+        except ResponseError as error:
+            if not is_missing_group(error):
+                raise
+            await self.join()
+            return Read([], 0)
+        return Read([claimed_delivery(each) for each in claimed], now_ms)
+
+    async def past_deadline(self, count: int) -> Read:
+        """Of the oldest `count` entries those that nobody has read and whose deadline has passed.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.time()
+                pipe.xrange(self.key, count=count)
+                pipe.xpending_range(self.key, self._group, "-", "+", count)
+                (seconds, microseconds), entries, pending = await pipe.execute(raise_on_error=False)
+        missing = isinstance(pending, ResponseError)  # no group yet: nobody has read anything
+        handed_out = set() if missing else {each["message_id"] for each in pending}
+        now_ms = seconds * 1000 + microseconds // 1000
+        late = [
+            Delivery(entry.decode(), fields, 0)
+            for entry, fields in entries
+            if entry not in handed_out and _deadline(fields) < now_ms
+        ]
+        return Read(late, now_ms)
+
+    async def renew(self, entries: Sequence[str]) -> int:
+        """Keep entries that are still being computed; the answer counts those that were still this worker's."""
+        return await self._of_own(self._renew, [self._group, self._consumer, *entries])
+
+    async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
+        """Give back entries that were read and not started: claimable at once, their delivery count restored."""
+        if not entries:
+            return 0
+        return await self._of_own(self._release, [self._group, self._consumer, visibility_timeout_ms + 1, *entries])
+
+    async def _of_own(self, script: Script, args: Sequence[str | int]) -> int:
+        """Run a script over entries of this consumer's own; without a group (Redis was flushed) it has none."""
+        try:
+            return int(await script([self.key], args))
+        except ResponseError as error:
+            if not is_missing_group(error):
+                raise
+            return 0
+
+    async def complete(self, finished: Sequence[Finished]) -> list[bool]:
+        """Record outcomes: one script call a batch.
+
+        Returns:
+            For each, whether this call finished it (False: someone else did before).
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached; calling again is safe.
+        """
+        keys = [self.key, self._keys.results]
+        args: list[str | bytes | int] = [
+            self._group,
+            self._keys.notify(""),
+            HINT_MAX_BYTES,
+            self.model,
+            self.version,
+        ]
+        for delivery, request, outcome in finished:
+            keys.append(self._keys.prediction(request.id))
+            args += (delivery.entry, request.id, request.attempt, *encode_outcome(outcome))
+        return [bool(done) for done in await self._complete(keys, args)]
+
+    async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> bool:
+        """Give an entry up; its prediction, where its id can be read, ends `failed` with this error.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached; calling again is safe.
+        """
+        prediction_id = readable_id(delivery.fields)
+        args: list[Any] = [
+            self._group,
+            delivery.entry,
+            reason,
+            readable(error),
+            delivery.deliveries,
+            prediction_id,
+            self.model,
+            self.version,
+            self._keys.notify(""),
+        ]
+        keys = [self.key, self._keys.dead, self._keys.results, self._keys.prediction(prediction_id)]
+        return bool(await self._dead_letter(keys, args))
+
+    async def leave(self) -> bool:
+        """Remove this consumer if nothing is pending for it."""
+        try:
+            return bool(await self._remove([self.key], [self._group, self._consumer]))
+        except ResponseError as error:
+            if is_missing_group(error) or "no such key" in str(error):
+                return False
+            raise
+
+
+def _deadline(fields: Mapping[bytes, bytes]) -> float:
+    deadline = fields.get(b"deadline_at", b"")
+    return int(deadline) if deadline.isdigit() else math.inf  # what is malformed is for a worker to refuse
+
+
+def claimed_delivery(claimed: Sequence[Any]) -> Delivery:
+    """A delivery from what the claim script answers for one entry."""
+    entry, flat, deliveries = claimed
+    return Delivery(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deliveries)
+
+
+def readable_id(fields: Mapping[bytes, bytes]) -> str:
+    """The prediction id of an entry that may be malformed otherwise; empty where there is none."""
+    text = fields.get(b"id", b"").decode(errors="replace")
+    return text if is_id(text) else ""

@@ -1,0 +1,131 @@
+"""The result stream, as a persister uses it: read, claim, and forget what is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.contract.keys import Keys
+from shared.contract.messages import readable
+from shared.streams.redis_client import Script, is_missing_group, redis_errors
+from shared.streams.request_stream import Delivery, claimed_delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """A result whose row is committed."""
+
+    entry: str
+    prediction_id: str
+    attempt: int
+
+
+class ResultStream:
+    """The result stream, its group and this consumer."""
+
+    def __init__(self, redis: Redis, keys: Keys, consumer: str) -> None:
+        self.key = keys.results
+        self._redis = redis
+        self._keys = keys
+        self._consumer = consumer
+        self._group = keys.PERSISTER_GROUP
+        self._join = Script(redis, "join")
+        self._claim = Script(redis, "claim")
+        self._persisted = Script(redis, "persisted")
+        self._remove = Script(redis, "remove_consumer")
+        self._remove_idle = Script(redis, "remove_idle_consumers")
+
+    async def join(self) -> None:
+        """Create the stream and its group."""
+        await self._join([self.key], [self._group, ""])
+
+    async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
+        """Up to `count` results nobody has read yet; waits at most `block_ms` for the first; never cancelled.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        try:
+            with redis_errors():
+                answer: Any = await self._redis.xreadgroup(
+                    self._group, self._consumer, {self.key: ">"}, count=count, block=block_ms if block_ms > 0 else None
+                )
+        except ResponseError as error:
+            if not is_missing_group(error):
+                raise
+            await self.join()
+            return []
+        return [Delivery(entry.decode(), fields) for entry, fields in (answer[0][1] if answer else [])]
+
+    async def claim(self, visibility_timeout_ms: int, count: int) -> Sequence[Delivery]:
+        """Take over results that a dead persister left pending.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        try:
+            _, claimed = await self._claim([self.key], [self._group, self._consumer, visibility_timeout_ms, count, 0])
+        except ResponseError as error:
+            if not is_missing_group(error):
+                raise
+            await self.join()
+            return []
+        return [claimed_delivery(each) for each in claimed]
+
+    async def forget(self, persisted: Sequence[Persisted]) -> None:
+        """Delete committed results together with the states of their predictions. Safe to repeat.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        keys = [self.key, *(self._keys.prediction(each.prediction_id) for each in persisted)]
+        args: list[str | int] = [self._group]
+        for each in persisted:
+            args += (each.entry, each.attempt)
+        await self._persisted(keys, args)
+
+    async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> None:
+        """Copy a result that cannot be stored to the dead-letter stream; `forget` it afterwards.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        about: dict[Any, Any] = {
+            "source": self.key,
+            "source_entry": delivery.entry,
+            "reason": reason,
+            "error": readable(error),
+            "deliveries": delivery.deliveries,
+        }
+        original: dict[Any, Any] = {
+            b"original_" + name if name == b"error" else name: value for name, value in delivery.fields.items()
+        }
+        with redis_errors():
+            await self._redis.xadd(self._keys.dead, {**about, **original})
+
+    async def remove_idle(self, least_idle_ms: int) -> int:
+        """Remove consumers that hold nothing and have not read for so long; the answer counts them.
+
+        Persisters keep no heartbeat, and one that is killed cannot leave: its consumer would stay for ever.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        try:
+            return int(await self._remove_idle([self.key], [self._group, least_idle_ms]))
+        except ResponseError as error:
+            if not is_missing_group(error) and "no such key" not in str(error):
+                raise
+            return 0
+
+    async def leave(self) -> None:
+        """Remove this consumer if nothing is pending for it."""
+        try:
+            await self._remove([self.key], [self._group, self._consumer])
+        except ResponseError as error:
+            if not is_missing_group(error) and "no such key" not in str(error):
+                raise

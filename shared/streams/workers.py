@@ -1,0 +1,105 @@
+"""Which workers are alive and what they serve: heartbeats, and how to find them.
+
+A worker is a consumer of each stream it serves and keeps a hash with a TTL. Both together make it live; no list of
+workers has to be kept true. A consumer without a heartbeat is a dead worker's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from shared.contract.catalogue import ServedVersion
+from shared.contract.keys import Keys
+from shared.streams.redis_client import Script, redis_errors
+
+
+class Heartbeat:
+    """One worker's sign of life."""
+
+    def __init__(self, redis: Redis, keys: Keys, worker_id: str, ttl_s: float) -> None:
+        self._redis = redis
+        self._key = keys.worker(worker_id)
+        self._beat = Script(redis, "heartbeat")
+        self._ttl_ms = int(ttl_s * 1000)
+
+    async def beat(self, facts: dict[str, str]) -> None:
+        """Say what is true now (models, in flight, since when).
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        await self._beat([self._key], [self._ttl_ms, *(part for fact in facts.items() for part in fact)])
+
+    async def stop(self) -> None:
+        """Take the sign of life back.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            await self._redis.unlink(self._key)
+
+
+class WorkerDirectory:
+    """Looks workers up."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._remove = Script(redis, "remove_consumer")
+
+    async def live(self, versions: Sequence[ServedVersion]) -> dict[str, int]:
+        """How many live workers serve each version, by its label.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        consumers = await self._consumers(versions)
+        names = sorted({name for each in consumers for name in each})
+        alive = await self._alive(names)
+        return {
+            version.label: sum(name in alive for name in each)
+            for version, each in zip(versions, consumers, strict=True)
+        }
+
+    async def remove_dead(self, version: ServedVersion) -> int:
+        """Remove the consumers of dead workers that hold nothing any more; the answer counts them.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        (names,) = await self._consumers([version])
+        dead = sorted(names - await self._alive(sorted(names)))
+        stream = self._keys.requests(version.model, version.version.version)
+        removed = 0
+        for name in dead:
+            removed += int(await self._remove([stream], [self._keys.WORKER_GROUP, name]))
+        return removed
+
+    async def _consumers(self, versions: Sequence[ServedVersion]) -> list[set[str]]:
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for each in versions:
+                    pipe.xinfo_consumers(self._keys.requests(each.model, each.version.version), self._keys.WORKER_GROUP)
+                answers = await pipe.execute(raise_on_error=False)
+        found: list[set[str]] = []
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                with redis_errors():
+                    raise answer
+            missing = isinstance(answer, Exception)  # no stream or no group yet: nobody serves it
+            found.append(set() if missing else {info["name"].decode() for info in answer})
+        return found
+
+    async def _alive(self, names: Sequence[str]) -> set[str]:
+        if not names:
+            return set()
+        with redis_errors():
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.exists(self._keys.worker(name))
+                answers = await pipe.execute()
+        return {name for name, exists in zip(names, answers, strict=True) if exists}
