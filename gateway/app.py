@@ -34,8 +34,8 @@ from shared.streams.dead_letters import DeadLetters
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
-from shared.streams.redis_client import connect
 from shared.streams.request_stream import RequestStream
+from shared.streams.shard import open_shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import BUILD
 
@@ -70,11 +70,11 @@ def software_version() -> str:
 def _gateway(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None) -> Gateway:
     gateway_id = uuid.uuid4().hex
     keys = Keys(settings.key_prefix)
-    redis = connect(settings, retry_once=True)
+    shard = open_shard(settings, retry_once=True)
     history = History(settings)
-    workers = WorkerDirectory(redis, keys)
+    workers = WorkerDirectory(shard)
     liveness = Liveness(settings.stall_timeout_s)
-    states = PredictionStates(redis, keys, gateway_id)
+    states = PredictionStates(shard, gateway_id)
     predictions = Predictions(states, history)
     streams = [keys.requests(each.model, each.version.version) for each in catalogue.served()] + [keys.results]
     limits = Limits(settings.max_backlog, settings.max_results, settings.max_memory_percent)
@@ -82,15 +82,15 @@ def _gateway(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
         settings=settings,
         catalogue=catalogue,
         keys=keys,
-        redis=redis,
+        shard=shard,
         history=history,
         predictions=predictions,
-        submissions=Submissions(Publisher(redis, keys, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))),
-        dead_letters=DeadLetters(redis, keys),
-        drain=Drain(Flows(redis, streams), keys, limits, liveness),
+        submissions=Submissions(Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))),
+        dead_letters=DeadLetters(shard),
+        drain=Drain(Flows(shard, streams), keys, limits, liveness),
         waiters=Waiters(states, predictions, liveness, settings.recheck_interval_s),
         workers=workers,
-        sampling=Sampling(redis, keys, catalogue, workers),
+        sampling=Sampling(shard, catalogue, workers),
         liveness=liveness,
         traces=traces,
     )
@@ -101,7 +101,7 @@ async def _connections(app: web.Application) -> AsyncIterator[None]:
     gateway = app[GATEWAY]
     await gateway.sampling.close()
     await gateway.history.close()
-    await gateway.redis.aclose()
+    await gateway.shard.close()
     if gateway.traces is not None:
         await gateway.traces.close()
 
@@ -112,7 +112,7 @@ async def _loops(app: web.Application) -> AsyncIterator[None]:
     settings = gateway.settings
     expiry = Expiry(
         [
-            RequestStream(gateway.redis, gateway.keys, each.model, each.version.version, "gateway")
+            RequestStream(gateway.shard, each.model, each.version.version, "gateway")
             for each in gateway.catalogue.served()
         ],
         gateway.liveness,

@@ -21,14 +21,13 @@ from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion, load_catalogue
 from shared.contract.errors import ConfigurationError
-from shared.contract.keys import Keys
 from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
-from shared.streams.redis_client import connect
 from shared.streams.request_stream import RequestStream
+from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from shared.telemetry.tracing import start_tracing
 
@@ -45,8 +44,7 @@ class Worker:
         self._settings = settings
         self._traces = traces
         self._stop = stop
-        self._keys = Keys(settings.key_prefix)
-        self._redis = connect(settings)
+        self._shard = open_shard(settings)
         self._liveness = Liveness(settings.stall_timeout_s)
         self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._lanes: list[Lane] | None = None
@@ -61,7 +59,7 @@ class Worker:
         try:
             await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
         finally:
-            await self._redis.aclose()
+            await self._shard.close()
             if self._traces is not None:
                 await self._traces.close()
         log.info("stopped", extra={"worker": self._id})
@@ -72,8 +70,8 @@ class Worker:
             return
         self._lanes = lanes
         calm_garbage_collector()
-        heartbeat = Heartbeat(self._redis, self._keys, self._id, self._settings.heartbeat_ttl_s)
-        directory = WorkerDirectory(self._redis, self._keys)
+        heartbeat = Heartbeat(self._shard, self._id, self._settings.heartbeat_ttl_s)
+        directory = WorkerDirectory(self._shard)
         log.info("serving", extra={"worker": self._id, "serves": [lane.served.label for lane in lanes]})
         tasks = {
             "heartbeat": keep_heartbeat(heartbeat, directory, lanes, self._settings.heartbeat_interval_s, self._stop)
@@ -93,7 +91,7 @@ class Worker:
         engine = Engine(task, served.label)
         await engine.warm_up()
         log.info("loaded", extra={"model": served.label, "seconds": round(time.monotonic() - started, 2)})
-        stream = RequestStream(self._redis, self._keys, served.model, version.version, self._id)
+        stream = RequestStream(self._shard, served.model, version.version, self._id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version.version)
         return Lane(self._settings, served, stream, engine, self._liveness, self._id, spans)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
-from shared.contract.messages import FINISHED, Status
+from shared.contract.messages import FINAL_STATUSES, Status
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, Finished, RequestStream, readable_id
+from shared.streams.request_stream import Delivery, Completed, RequestStream, readable_id
 from shared.telemetry.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.telemetry.prediction_log import PredictionLog
 
@@ -55,7 +55,7 @@ class Completion:
         self._label = served.label
         self._labels = (served.model, served.version.version)
         self._confidence = CONFIDENCE.labels(*self._labels)
-        self._finished = {status: PREDICTIONS.labels(*self._labels, status.value) for status in FINISHED}
+        self._finished = {status: PREDICTIONS.labels(*self._labels, status.value) for status in FINAL_STATUSES}
         self._liveness = liveness
         self._visibility_timeout_ms = visibility_timeout_ms
         self._spans = spans
@@ -73,7 +73,7 @@ class Completion:
             ERRORS.labels("inference_worker", "renewal").inc()
 
     async def finish(
-        self, finished: Sequence[Finished], stop: asyncio.Event, computed: Computed | None = None
+        self, finished: Sequence[Completed], stop: asyncio.Event, computed: Computed | None = None
     ) -> Sequence[bool]:
         """Record outcomes; where another worker was first, its outcome stands and ours is dropped.
 
@@ -98,7 +98,7 @@ class Completion:
             self._spans.finished(finished, done, computed)
         return done
 
-    def _note_finished(self, finished: Finished) -> None:
+    def _note_finished(self, finished: Completed) -> None:
         request, outcome = finished.request, finished.outcome
         if predictions.wants(request.id):
             predictions.event(

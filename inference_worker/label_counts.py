@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from inference_worker.tasks.protocol import Output
 from shared.contract.messages import Status
-from shared.streams.request_stream import Finished
+from shared.streams.request_stream import Completed
 from shared.telemetry.metrics import PREDICTIONS_BY_LABEL
 
 MOST_LABELS = 20
@@ -26,7 +26,7 @@ class LabelCounts:
         # made at the start, so that no series begins with an increase that nobody sees
         self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
 
-    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Finished], first: Sequence[bool]) -> None:
+    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]) -> None:
         """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
         if not self._counters:
             return

@@ -30,7 +30,7 @@ from shared.contract.keys import request_stream_name
 from shared.contract.messages import Outcome, PredictionRequest, decode_request
 from shared.service.backoff import wait_for_stop
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, Finished, Read, RequestStream
+from shared.streams.request_stream import Delivery, Completed, Read, RequestStream
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Lane:
     async def _prepare(self, read: Read, stop: asyncio.Event) -> list[_Job]:
         """Decode and encode; what cannot be computed is finished here."""
         requests: list[tuple[Delivery, PredictionRequest]] = []
-        late: list[Finished] = []
+        late: list[Completed] = []
         for delivery in read.deliveries:
             if delivery.deliveries > self._settings.max_deliveries:
                 died = delivery.deliveries - 1
@@ -189,7 +189,7 @@ class Lane:
                 await self._completion.dead_letter(delivery, error.reason, str(error), stop)
                 continue
             if request.deadline_at < read.now_ms:
-                late.append(Finished(delivery, request, outcomes.expired(request, read.now_ms, self._worker_id)))
+                late.append(Completed(delivery, request, outcomes.expired(request, read.now_ms, self._worker_id)))
             else:
                 requests.append((delivery, request))
         encoded = await self._engine.encode([Item(request.text, request.options) for _, request in requests])
@@ -197,7 +197,7 @@ class Lane:
         for (delivery, request), each in zip(requests, encoded, strict=True):
             queued_ms = max(0, read.now_ms - request.submitted_at)
             if isinstance(each, Exception):
-                late.append(Finished(delivery, request, outcomes.failed(each, 0, queued_ms, self._worker_id)))
+                late.append(Completed(delivery, request, outcomes.failed(each, 0, queued_ms, self._worker_id)))
             else:
                 jobs.append(_Job(delivery, request, each, queued_ms))
         await self._completion.finish(late, stop)
@@ -224,7 +224,7 @@ class Lane:
         for job, output, exemplar in zip(jobs, outputs, exemplars, strict=True):
             self._queue_wait.observe(job.queued_ms / 1000, exemplar)
             outcome = self._outcome(output, round(seconds * 1000), job.queued_ms)
-            finished.append(Finished(job.delivery, job.request, outcome))
+            finished.append(Completed(job.delivery, job.request, outcome))
         first = await self._completion.finish(finished, stop, computed)
         self._label_counts.count(outputs, finished, first)
 

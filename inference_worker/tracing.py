@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import PredictionRequest, Status
-from shared.streams.request_stream import Delivery, Finished, readable_id
+from shared.streams.request_stream import Delivery, Completed, readable_id
 from shared.telemetry.tracing import exemplar_of, is_sampled
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class LaneSpans:
         """What leads to the trace of each request from the metrics."""
         return [exemplar_of(request.traceparent) for request in requests]
 
-    def finished(self, finished: Sequence[Finished], first: Sequence[bool], computed: Computed | None) -> None:
+    def finished(self, finished: Sequence[Completed], first: Sequence[bool], computed: Computed | None) -> None:
         """Outcomes were recorded; `first` says for which ours stands."""
         for each, stands in zip(finished, first, strict=True):
             if is_sampled(each.request.traceparent):
                 self._finished(each, stands, computed)
 
-    def _finished(self, finished: Finished, stands: bool, computed: Computed | None) -> None:
+    def _finished(self, finished: Completed, stands: bool, computed: Computed | None) -> None:
         delivery, request, outcome = finished
         now = time.time_ns()
         read = (request.submitted_at + outcome.queue_time_ms) * _MS  # Redis's clock, as all that it is compared with

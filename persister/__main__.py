@@ -19,15 +19,14 @@ from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from shared.contract.catalogue import load_catalogue
 from shared.contract.errors import ConfigurationError, StoreUnavailable
-from shared.contract.keys import Keys
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
-from shared.streams.redis_client import connect
 from shared.streams.result_stream import ResultStream
+from shared.streams.shard import open_shard
 from shared.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
@@ -43,9 +42,9 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     database = await _connect(settings, stop)
     if database is None:
         return
-    redis = connect(settings)
+    shard = open_shard(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-    stream = ResultStream(redis, Keys(settings.key_prefix), consumer)
+    stream = ResultStream(shard, consumer)
     persister = Persister(settings, stream, database, liveness, None if traces is None else PersisterSpans(traces))
     log.info("started", extra={"consumer": consumer})
     try:
@@ -67,7 +66,7 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
         )
     finally:
         await database.close()
-        await redis.aclose()
+        await shard.close()
         if traces is not None:
             await traces.close()
     log.info("stopped")

@@ -23,8 +23,9 @@ from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import ResultStream
+from shared.streams.shard import Shard
 from tests.waiting import eventually
 
 Client = TestClient[web.Request, web.Application]
@@ -50,7 +51,7 @@ class HandWorker:
     """A worker by hand: it takes requests and finishes them when told to."""
 
     def __init__(self, redis: Redis, keys: Keys, model: str = "echo", version: str = "2.0.0") -> None:
-        self.stream = RequestStream(redis, keys, model, version, "by-hand")
+        self.stream = RequestStream(Shard(redis, keys), model, version, "by-hand")
 
     async def take(self, count: int = 1) -> list[Taken]:
         """Wait for so many requests and take them."""
@@ -67,7 +68,7 @@ class HandWorker:
 
     async def finish(self, taken: Sequence[Taken], outcome: Outcome | None = None) -> list[bool]:
         """Complete what was taken."""
-        return await self.stream.complete([Finished(*each, outcome or succeeded()) for each in taken])
+        return await self.stream.complete([Completed(*each, outcome or succeeded()) for each in taken])
 
     async def serve_one(self, outcome: Outcome | None = None) -> str:
         """Take one request and complete it; the answer is its id."""
@@ -81,7 +82,7 @@ async def persisting(redis: Redis, keys: Keys, database_url: str) -> AsyncIterat
     """A persister, as long as the block runs."""
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
     database = await Database.connect(settings)
-    persister = Persister(settings, ResultStream(redis, keys, "persister-1"), database, Liveness(30))
+    persister = Persister(settings, ResultStream(Shard(redis, keys), "persister-1"), database, Liveness(30))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))
     try:

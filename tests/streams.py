@@ -12,7 +12,8 @@ from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
-from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.request_stream import Completed, Delivery, RequestStream
+from shared.streams.shard import Shard
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
 MODEL, VERSION = "echo", "1.0.0"
@@ -30,20 +31,20 @@ def new_request(text: str = "hello", *, wait: bool = False, timeout_ms: int = 60
 async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:
     """Publish requests; the answer has their ids."""
     requests = [new_request(text, wait=wait) for text in texts]
-    publisher = Publisher(redis, keys, gateway, LIMITS)
+    publisher = Publisher(Shard(redis, keys), gateway, LIMITS)
     assert await publisher.publish(MODEL, VERSION, [Group([each]) for each in requests]) == [ACCEPTED] * len(requests)
     return [each.id for each in requests]
 
 
 def stream(redis: Redis, keys: Keys, consumer: str) -> RequestStream:
     """The request stream as one worker sees it."""
-    return RequestStream(redis, keys, MODEL, VERSION, consumer)
+    return RequestStream(Shard(redis, keys), MODEL, VERSION, consumer)
 
 
-def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Finished:
+def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Completed:
     """A delivery with an outcome."""
     outcome = Outcome(Status.SUCCEEDED, orjson.dumps({"label": label}), 0.5, 1, 2, worker=worker)
-    return Finished(delivery, decode_request(delivery.fields), outcome)
+    return Completed(delivery, decode_request(delivery.fields), outcome)
 
 
 async def results(redis: Redis, keys: Keys) -> list[Mapping[bytes, bytes]]:

@@ -12,7 +12,7 @@ from gateway.api import dead_letters, health, models, predict, predictions, sche
 from gateway.http import idempotency
 from gateway.http.middleware import Handler
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
-from shared.contract.messages import FINISHED
+from shared.contract.messages import FINAL_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ _FILTERS = (
     Parameter(
         "version", "query", "only this version; needs `model`", {"type": "string", "minLength": 1, "maxLength": 20}
     ),
-    Parameter("status", "query", "only this status", {"type": "string", "enum": sorted(FINISHED)}),
+    Parameter("status", "query", "only this status", {"type": "string", "enum": sorted(FINAL_STATUSES)}),
     _LIMIT,
     Parameter("cursor", "query", "`next_cursor` of the page before", {"type": "string", "format": "uuid"}),
 )

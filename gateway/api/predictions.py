@@ -15,7 +15,7 @@ from gateway.http.preferences import wait_of
 from gateway.http.problems import ProblemError, invalid, unavailable
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import is_id
-from shared.contract.messages import FINISHED, Status
+from shared.contract.messages import FINAL_STATUSES, Status
 from shared.streams.prediction_state import Queued
 from shared.telemetry.metrics import ERRORS
 
@@ -82,8 +82,8 @@ def _unknown(prediction_id: str) -> ProblemError:
 
 def _filters(query: Mapping[str, str]) -> Filters:
     status = query.get("status")
-    if status is not None and status not in FINISHED:
-        raise invalid([(("query", "status"), f"must be one of {', '.join(sorted(FINISHED))}")])
+    if status is not None and status not in FINAL_STATUSES:
+        raise invalid([(("query", "status"), f"must be one of {', '.join(sorted(FINAL_STATUSES))}")])
     if "version" in query and "model" not in query:
         raise invalid([(("query", "version"), "needs a model beside it")])
     for name, longest in (("model", 100), ("version", 20)):

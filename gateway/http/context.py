@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from aiohttp import web
-from redis.asyncio import Redis
 
 from gateway.core.history import History
 from gateway.core.lookup import Predictions
@@ -23,6 +22,7 @@ from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Gateway:
     settings: GatewaySettings
     catalogue: Catalogue
     keys: Keys
-    redis: Redis
+    shard: Shard
     history: History
     predictions: Predictions
     submissions: Submissions

@@ -14,7 +14,7 @@ from shared.contract.errors import MalformedMessage, StoreUnavailable
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
-from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PREDICTIONS
 
 log = logging.getLogger(__name__)
@@ -81,11 +81,11 @@ class Expiry:
         return expired
 
 
-def _expired(delivery: Delivery, now_ms: int) -> Finished | None:
+def _expired(delivery: Delivery, now_ms: int) -> Completed | None:
     try:
         request = decode_request(delivery.fields)
     except MalformedMessage:
         return None  # for a worker to dead-letter
     waited = max(0, now_ms - request.submitted_at)
     error = f"the deadline passed after {waited} ms in the queue; nobody read it"
-    return Finished(delivery, request, Outcome(Status.EXPIRED, queue_time_ms=waited, error=error))
+    return Completed(delivery, request, Outcome(Status.EXPIRED, queue_time_ms=waited, error=error))

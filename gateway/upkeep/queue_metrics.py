@@ -11,14 +11,13 @@ import asyncio
 import math
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
 from shared.contract.catalogue import Catalogue
 from shared.contract.errors import StoreUnavailable
-from shared.contract.keys import Keys, request_stream_name
+from shared.contract.keys import request_stream_name
 from shared.service.lifecycle import cancel_until_ended
 from shared.streams import queue_depth
 from shared.streams.queue_depth import Depth, Memory
+from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import (
     ERRORS,
@@ -44,8 +43,9 @@ class _Look(NamedTuple):
 class Sampling:
     """Keeps the gauges that come from Redis."""
 
-    def __init__(self, redis: Redis, keys: Keys, catalogue: Catalogue, workers: WorkerDirectory) -> None:
-        self._redis = redis
+    def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory) -> None:
+        self._shard = shard
+        keys = shard.keys
         self._served = catalogue.served()
         self._workers = workers
         self._groups = {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
@@ -75,7 +75,7 @@ class Sampling:
     async def _look(self) -> _Look | None:
         try:
             (depths, memory), live = await asyncio.gather(
-                queue_depth.sample(self._redis, self._groups), self._workers.live(self._served)
+                queue_depth.sample(self._shard, self._groups), self._workers.live(self._served)
             )
         except StoreUnavailable:
             ERRORS.labels("gateway", "redis_unavailable").inc()

@@ -1,22 +1,25 @@
 """Hints: what the completion script tells a gateway over pub/sub, so that it need not ask. Pure.
 
-A hint carries no promise: it can be lost, and one that cannot be read is left out; the gateway re-reads the states of
-what it waits for anyway. The fields of a hint, and the hints of a message, stand between separators of their own.
+A message is a list of records. The first names the fields of all others, so a field is known by its name here as it is
+in a stream; a record may end early, and one that holds an id alone says only that this prediction has finished.
+
+A hint carries no promise: it can be lost, and one that cannot be read is skipped; the gateway reads the states of what
+it waits for again anyway.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from shared.contract.messages import OUTCOME_FIELDS, STATUSES, Outcome
+from shared.contract.errors import MalformedMessage
+from shared.contract.messages import Outcome, decode_outcome
 
 FIELD_SEPARATOR = b"\x1f"
-ENTRY_SEPARATOR = b"\x1e"
-_HINT_LENGTH = 4 + len(OUTCOME_FIELDS)
+RECORD_SEPARATOR = b"\x1e"
 
 
 class Hint(NamedTuple):
-    """A word to a gateway that a prediction is finished; `outcome` is None where it was too long to send along."""
+    """Word to a gateway that a prediction has finished; `outcome` is None if it was too long to send along."""
 
     id: str
     attempt: int = 0
@@ -27,34 +30,25 @@ class Hint(NamedTuple):
 
 def decode_hints(payload: bytes) -> list[Hint]:
     """Decode one message of a gateway's channel."""
+    header, *records = payload.split(RECORD_SEPARATOR)
+    names = header.split(FIELD_SEPARATOR)
     hints = []
-    for entry in payload.split(ENTRY_SEPARATOR):
+    for record in records:
         try:
-            hints.append(_decode_hint(entry.split(FIELD_SEPARATOR)))
-        except (ValueError, KeyError):
+            hints.append(_decode_hint(dict(zip(names, record.split(FIELD_SEPARATOR), strict=False))))
+        except (MalformedMessage, ValueError, KeyError):
             continue
     return hints
 
 
-def _decode_hint(values: list[bytes]) -> Hint:
-    if len(values) < _HINT_LENGTH:
-        return Hint(values[0].decode())
-    prediction_id, attempt, model, version, status, result, confidence, took, queued, error, worker, cached = values[
-        :_HINT_LENGTH
-    ]
+def _decode_hint(fields: dict[bytes, bytes]) -> Hint:
+    prediction_id = fields[b"id"].decode()
+    if len(fields) == 1:
+        return Hint(prediction_id)
     return Hint(
-        prediction_id.decode(),
-        int(attempt),
-        model.decode(),
-        version.decode(),
-        Outcome(
-            STATUSES[status],
-            result or None,
-            float(confidence) if confidence else None,
-            int(took),
-            int(queued),
-            error.decode(),
-            worker.decode(),
-            cached == b"1",
-        ),
+        prediction_id,
+        int(fields[b"attempt"]),
+        fields[b"model"].decode(),
+        fields[b"version"].decode(),
+        decode_outcome(fields),
     )

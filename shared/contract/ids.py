@@ -1,7 +1,8 @@
 """UUIDv7 prediction ids (RFC 9562, section 5.7): the first 48 bits are the time of acceptance, in ms since the epoch.
 
 Ids therefore sort by time, which makes the primary key of `predictions` an append-mostly index, its month partitions
-contiguous ranges of ids, and the history's cursor a single id.
+contiguous ranges of ids, and the history's cursor a single id. The 12 bits that the RFC calls `rand_a` hold the number
+of the shard (the Redis) that the request went to; the 62 bits of `rand_b` are random.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import re
 from datetime import UTC, datetime
 from uuid import UUID
 
-_RANDOM_BITS = 74
+RANDOM_BITS = 62
+MAX_SHARD = (1 << 12) - 1
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def uuid7(now_ms: int, random_bits: int) -> str:
+def uuid7(now_ms: int, random_bits: int, shard: int = 0) -> str:
     """A version 7 UUID in its canonical form.
 
     Args:
         now_ms: milliseconds since the epoch.
-        random_bits: at least 74 random bits; the rest is ignored.
+        random_bits: at least `RANDOM_BITS` random bits; the rest is ignored.
+        shard: number of the shard, 0 to `MAX_SHARD`.
     """
-    random_bits &= (1 << _RANDOM_BITS) - 1
-    high, low = random_bits >> 62, random_bits & ((1 << 62) - 1)
-    text = f"{(now_ms << 80) | (0x7 << 76) | (high << 64) | (0b10 << 62) | low:032x}"
+    random_bits &= (1 << RANDOM_BITS) - 1
+    text = f"{(now_ms << 80) | (0x7 << 76) | (shard << 64) | (0b10 << 62) | random_bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 

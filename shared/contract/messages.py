@@ -32,8 +32,11 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-FINISHED = frozenset(Status) - {Status.QUEUED}
-STATUSES = {status.value.encode(): status for status in FINISHED}
+FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
+_FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}
+
+# What a request entry holds besides `submitted_at` and `deadline_at`, which a script sets by Redis's clock.
+REQUEST_FIELDS = ("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent")
 
 
 class PredictionRequest(NamedTuple):
@@ -54,7 +57,8 @@ class PredictionRequest(NamedTuple):
 class Outcome(NamedTuple):
     """What a worker adds to a request to finish it. Durations are ms; `result` is the text of a JSON object.
 
-    JSON that only passes through stays text: nobody between the model and the client pays for parsing it.
+    JSON that only passes through stays text: nobody between the model and the client pays for parsing it. A new field
+    is declared here, and encoded and decoded by the two functions below; scripts and hints carry it by its name.
     """
 
     status: Status
@@ -65,6 +69,44 @@ class Outcome(NamedTuple):
     error: str = ""
     worker: str = ""
     cached: bool = False
+
+
+OUTCOME_FIELDS = Outcome._fields
+
+
+def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
+    """The values of `OUTCOME_FIELDS`, in that order; absent ones are empty."""
+    return (
+        outcome.status.value,
+        outcome.result or b"",
+        "" if outcome.confidence is None else repr(float(outcome.confidence)),
+        str(outcome.processing_time_ms),
+        str(outcome.queue_time_ms),
+        readable(outcome.error),
+        outcome.worker,
+        "1" if outcome.cached else "0",
+    )
+
+
+def decode_outcome(fields: Fields) -> Outcome:
+    """Decode the outcome in an entry of the result stream, or in a hint.
+
+    Raises:
+        MalformedMessage: a field is missing or wrong.
+    """
+    status = _FINAL_BY_NAME.get(_raw(fields, b"status"))
+    if status is None:
+        raise MalformedMessage("bad_status", f"field 'status' is {_text(fields, b'status')[:40]!r}")
+    return Outcome(
+        status=status,
+        result=fields.get(b"result") or None,
+        confidence=_number(fields, b"confidence"),
+        processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),
+        queue_time_ms=_integer(fields, b"queue_time_ms", b"0"),
+        error=_text(fields, b"error", b""),
+        worker=_text(fields, b"worker", b""),
+        cached=fields.get(b"cached") == b"1",
+    )
 
 
 class PredictionResult(NamedTuple):
@@ -111,32 +153,6 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
     return orjson.dumps(dict(value))
 
 
-OUTCOME_FIELDS = (
-    "status",
-    "result",
-    "confidence",
-    "processing_time_ms",
-    "queue_time_ms",
-    "error",
-    "worker",
-    "cached",
-)
-
-
-def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
-    """The values of `OUTCOME_FIELDS`, in that order; absent ones are empty."""
-    return (
-        outcome.status.value,
-        outcome.result or b"",
-        "" if outcome.confidence is None else repr(float(outcome.confidence)),
-        str(outcome.processing_time_ms),
-        str(outcome.queue_time_ms),
-        readable(outcome.error),
-        outcome.worker,
-        "1" if outcome.cached else "0",
-    )
-
-
 def decode_result(fields: Fields) -> PredictionResult:
     """Decode an entry of the result stream.
 
@@ -150,7 +166,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         id=_id(fields),
         model=_text(fields, b"model"),
         version=_text(fields, b"version"),
-        outcome=_decode_outcome(fields),
+        outcome=decode_outcome(fields),
         attempt=_integer(fields, b"attempt", b"0"),
         input=_raw(fields, b"input"),
         options=fields.get(b"options") or b"{}",
@@ -173,22 +189,6 @@ def readable(error: str) -> str:
         return ""
     line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])
     return " ".join(line.split())[:ERROR_MAX_CHARS]
-
-
-def _decode_outcome(fields: Fields) -> Outcome:
-    status = STATUSES.get(_raw(fields, b"status"))
-    if status is None:
-        raise MalformedMessage("bad_status", f"field 'status' is {_text(fields, b'status')[:40]!r}")
-    return Outcome(
-        status=status,
-        result=fields.get(b"result") or None,
-        confidence=_number(fields, b"confidence"),
-        processing_time_ms=_integer(fields, b"processing_time_ms", b"0"),
-        queue_time_ms=_integer(fields, b"queue_time_ms", b"0"),
-        error=_text(fields, b"error", b""),
-        worker=_text(fields, b"worker", b""),
-        cached=fields.get(b"cached") == b"1",
-    )
 
 
 def _raw(fields: Fields, name: bytes, default: bytes | None = None) -> bytes:

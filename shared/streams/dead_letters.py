@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
 from shared.contract.errors import MalformedMessage
-from shared.contract.keys import Keys
-from shared.contract.messages import PredictionRequest, decode_request, encode_json
-from shared.streams.redis_client import Script, redis_errors
+from shared.contract.messages import REQUEST_FIELDS, PredictionRequest, decode_request
+from shared.streams.redis_client import redis_errors
+from shared.streams.shard import Shard
 
 
 class DeadLetter(NamedTuple):
@@ -36,10 +34,9 @@ class DeadLetter(NamedTuple):
 class DeadLetters:
     """The dead-letter stream."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
-        self._replay = Script(redis, "replay")
+    def __init__(self, shard: Shard) -> None:
+        self._redis, self._keys = shard.redis, shard.keys
+        self._replay = shard.script("replay")
 
     async def page(self, before: str | None, count: int) -> list[DeadLetter]:
         """Dead letters, newest first, from before the one with that entry id.
@@ -83,21 +80,7 @@ class DeadLetters:
             self._keys.requests(request.model, request.version),
             self._keys.prediction(request.id),
         ]
-        attempt = await self._replay(
-            keys,
-            [
-                letter.entry,
-                request.id,
-                request.model,
-                request.version,
-                encode_json({"text": request.text}),
-                encode_json(request.options),
-                request.principal,
-                timeout_ms,
-                request.traceparent,
-                request.attempt,
-            ],
-        )
+        attempt = await self._replay(keys, [letter.entry, request.attempt, timeout_ms, *REQUEST_FIELDS])
         return int(attempt) or None
 
     async def delete(self, entry: str) -> bool:

@@ -6,13 +6,11 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-
 from shared.contract.errors import MalformedMessage
 from shared.contract.hints import Hint, decode_hints
-from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, decode_result
-from shared.streams.redis_client import Script, redis_errors
+from shared.streams.redis_client import redis_errors
+from shared.streams.shard import Shard
 from shared.telemetry.metrics import ERRORS
 
 
@@ -29,11 +27,10 @@ State = Queued | PredictionResult | None
 class PredictionStates:
     """Reads states and listens for hints in the name of one gateway process."""
 
-    def __init__(self, redis: Redis, keys: Keys, gateway_id: str) -> None:
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, shard: Shard, gateway_id: str) -> None:
+        self._redis, self._keys = shard.redis, shard.keys
         self._gateway_id = gateway_id
-        self._script = Script(redis, "lookup")
+        self._lookup = shard.script("lookup")
 
     async def look(self, prediction_id: str, *, wait: bool = False) -> State:
         """The state, or None where there is none (unknown, or in Postgres).
@@ -45,7 +42,7 @@ class PredictionStates:
             StoreUnavailable: Redis cannot be reached.
         """
         keys = [self._keys.prediction(prediction_id), self._keys.results]
-        return _state(await self._script(keys, [self._gateway_id if wait else ""]))
+        return _state(await self._lookup(keys, [self._gateway_id if wait else ""]))
 
     async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
         """The states of many, in one round trip, asking for hints again.
@@ -55,7 +52,7 @@ class PredictionStates:
         """
         async with self._redis.pipeline(transaction=False) as pipe:
             for each in prediction_ids:
-                await self._script([self._keys.prediction(each), self._keys.results], [self._gateway_id], client=pipe)
+                await self._lookup([self._keys.prediction(each), self._keys.results], [self._gateway_id], client=pipe)
             with redis_errors():
                 return [_state(answer) for answer in await pipe.execute()]
 

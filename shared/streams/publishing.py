@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-
-from shared.contract.keys import Keys
-from shared.streams.redis_client import Script
+from shared.contract.messages import SCHEMA
+from shared.streams.shard import Shard
 
 
 class Verdict(StrEnum):
@@ -33,7 +33,13 @@ class Limits:
 
 
 class NewRequest(NamedTuple):
-    """A request to publish: `input` and `options` are JSON texts, `timeout_ms` runs from its acceptance."""
+    """A request to publish.
+
+    Attributes:
+        input, options: JSON texts.
+        timeout_ms: until it expires, from its acceptance.
+        wait: whether this gateway wants a hint when it finishes.
+    """
 
     id: str
     input: bytes
@@ -42,6 +48,10 @@ class NewRequest(NamedTuple):
     principal: str = ""
     traceparent: str = ""
     wait: bool = False
+
+
+_OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # of each request, by their names in the stream
+_own_values = attrgetter(*_OWN_FIELDS)
 
 
 class Group(NamedTuple):
@@ -71,18 +81,16 @@ _REFUSALS = frozenset(Verdict) - {Verdict.ACCEPTED}
 class Publisher:
     """Publishes groups of requests in the name of one gateway process."""
 
-    def __init__(
-        self, redis: Redis, keys: Keys, gateway_id: str, limits: Limits, idempotency_ttl_ms: int = 86_400_000
-    ) -> None:
-        self._keys = keys
-        self._script = Script(redis, "publish")
+    def __init__(self, shard: Shard, gateway_id: str, limits: Limits, idempotency_ttl_ms: int = 86_400_000) -> None:
+        self._keys = shard.keys
+        self._script = shard.script("publish")
         self._settings = (
             gateway_id,
             limits.max_backlog,
             limits.max_results,
             limits.max_memory_percent,
+            idempotency_ttl_ms,
         )
-        self._ttl_ms = idempotency_ttl_ms
 
     async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
         """Accept or refuse each group as a whole, all in one script call. Idempotent by prediction id.
@@ -91,22 +99,16 @@ class Publisher:
             StoreUnavailable: Redis cannot be reached or is full; nothing is known of what was accepted.
         """
         keys = [self._keys.requests(model, version), self._keys.results]
-        args: list[str | bytes | int] = [*self._settings, model, version, self._ttl_ms]
+        common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}
+        args: list[str | bytes | int] = [*self._settings, len(common), *chain.from_iterable(common.items())]
+        args += (len(_OWN_FIELDS), *_OWN_FIELDS)
         for group in groups:
             args += (len(group.requests), group.fingerprint if group.idempotency_key else "")
             if group.idempotency_key:
                 keys.append(self._keys.idempotency(group.requests[0].principal, group.idempotency_key))
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
-                args += (
-                    new.id,
-                    new.input,
-                    new.options,
-                    new.principal,
-                    new.timeout_ms,
-                    new.traceparent,
-                    1 if new.wait else 0,
-                )
+                args += (new.timeout_ms, 1 if new.wait else 0, *_own_values(new))
         answers = await self._script(keys, args)
         return [_published(answer, group) for answer, group in zip(answers, groups, strict=True)]
 

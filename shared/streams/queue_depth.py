@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from shared.streams.redis_client import is_missing_group, is_missing_stream, run_pipeline
+from shared.streams.shard import Shard
 
-from shared.streams.redis_client import redis_errors
+NO_GROUP = "-"  # a name that no group has: asked for its pending entries, Redis answers that it is missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Memory:
     limit: int
 
 
-async def sample(redis: Redis, streams: Mapping[str, str]) -> tuple[dict[str, Depth], Memory]:
+async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, Depth], Memory]:
     """Look at streams and memory in one round trip.
 
     Args:
@@ -39,29 +39,23 @@ async def sample(redis: Redis, streams: Mapping[str, str]) -> tuple[dict[str, De
     Raises:
         StoreUnavailable: Redis cannot be reached.
     """
-    with redis_errors():
-        async with redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.info("memory")
-            for stream, group in streams.items():
-                pipe.xlen(stream)
-                pipe.xrange(stream, count=1)
-                pipe.xpending(stream, group or "-")
-            answers = await pipe.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
-                raise answer
-    seconds, microseconds = answers[0]
+    async with shard.redis.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.info("memory")
+        for stream, group in streams.items():
+            pipe.xlen(stream)
+            pipe.xrange(stream, count=1)
+            pipe.xpending(stream, group or NO_GROUP)
+        (seconds, microseconds), memory, *answers = await run_pipeline(pipe, expected=is_missing_group)
     now_ms = seconds * 1000 + microseconds // 1000
     depths = {}
     for index, stream in enumerate(streams):
-        length, first, pending = answers[2 + 3 * index : 5 + 3 * index]
+        length, first, pending = answers[3 * index : 3 * index + 3]
         depths[stream] = Depth(
-            entries=length if isinstance(length, int) else 0,
-            pending=0 if isinstance(pending, ResponseError) else pending["pending"],
+            entries=length,
+            pending=0 if pending is None else pending["pending"],
             oldest_age_s=max(0, now_ms - int(first[0][0].split(b"-")[0])) / 1000 if first else 0.0,
         )
-    memory = answers[1]
     return depths, Memory(used=memory["used_memory"], limit=memory["maxmemory"])
 
 
@@ -75,8 +69,8 @@ class Flow(NamedTuple):
 class Flows:
     """Looks at the flow of several streams."""
 
-    def __init__(self, redis: Redis, streams: Sequence[str]) -> None:
-        self._redis = redis
+    def __init__(self, shard: Shard, streams: Sequence[str]) -> None:
+        self._redis = shard.redis
         self._streams = streams
 
     async def look(self) -> dict[str, Flow]:
@@ -85,16 +79,12 @@ class Flows:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for stream in self._streams:
-                    pipe.xinfo_stream(stream)
-                answers = await pipe.execute(raise_on_error=False)
-            for answer in answers:
-                if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
-                    raise answer
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for stream in self._streams:
+                pipe.xinfo_stream(stream)
+            answers = await run_pipeline(pipe, expected=is_missing_stream)
         return {
             stream: Flow(answer["length"], answer.get("entries-added"))
             for stream, answer in zip(self._streams, answers, strict=True)
-            if not isinstance(answer, ResponseError)
+            if answer is not None
         }

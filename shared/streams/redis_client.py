@@ -6,7 +6,7 @@ turn a five-second time-out into a minute of silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
@@ -87,6 +87,30 @@ def is_out_of_memory(error: Exception) -> bool:
 def is_missing_group(error: Exception) -> bool:
     """Whether the stream or its consumer group is gone: Redis was flushed or restored from an older copy."""
     return "NOGROUP" in str(error)
+
+
+def is_missing_stream(error: Exception) -> bool:
+    """Whether the stream is not there, or not any more."""
+    return is_missing_group(error) or "no such key" in str(error)
+
+
+async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list[Any]:
+    """Run a pipeline's commands; an answer is None if Redis refused that command with an expected error.
+
+    Args:
+        pipe: a redis-py pipeline with commands in it.
+        expected: tells an error that the caller is prepared for.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached, or cannot answer now.
+        ResponseError: Redis refused a command with another error.
+    """
+    with redis_errors():
+        answers = await pipe.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not expected(answer):
+                raise answer
+    return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
 class Script:

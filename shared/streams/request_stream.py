@@ -13,13 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from shared.contract.ids import is_id
-from shared.contract.keys import Keys
-from shared.contract.messages import Outcome, PredictionRequest, encode_outcome, readable
-from shared.streams.redis_client import Script, is_missing_group, redis_errors
+from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionRequest, encode_outcome, readable
+from shared.streams.redis_client import Script, is_missing_group, is_missing_stream, run_pipeline
+from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384
 
@@ -32,7 +31,7 @@ class Delivery(NamedTuple):
     deliveries: int = 1
 
 
-class Finished(NamedTuple):
+class Completed(NamedTuple):
     """A request with its outcome."""
 
     delivery: Delivery
@@ -51,21 +50,20 @@ class Read:
 class RequestStream:
     """One model version's stream, group and consumer."""
 
-    def __init__(self, redis: Redis, keys: Keys, model: str, version: str, consumer: str) -> None:
+    def __init__(self, shard: Shard, model: str, version: str, consumer: str) -> None:
         self.model = model
         self.version = version
-        self.key = keys.requests(model, version)
-        self._redis = redis
-        self._keys = keys
+        self.key = shard.keys.requests(model, version)
+        self._redis, self._keys = shard.redis, shard.keys
         self._consumer = consumer
-        self._group = keys.WORKER_GROUP
-        self._join = Script(redis, "join")
-        self._complete = Script(redis, "complete")
-        self._dead_letter = Script(redis, "dead_letter")
-        self._claim = Script(redis, "claim")
-        self._renew = Script(redis, "renew")
-        self._release = Script(redis, "release")
-        self._remove = Script(redis, "remove_consumer")
+        self._group = shard.keys.WORKER_GROUP
+        self._join = shard.script("join")
+        self._complete = shard.script("complete")
+        self._dead_letter = shard.script("dead_letter")
+        self._claim = shard.script("claim")
+        self._renew = shard.script("renew")
+        self._release = shard.script("release")
+        self._remove = shard.script("remove_consumer")
 
     async def join(self) -> None:
         """Create the stream, its group and this consumer, so that it is known to serve this version."""
@@ -80,22 +78,16 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.xreadgroup(
-                    self._group, self._consumer, {self.key: ">"}, count=count, block=block_ms if block_ms > 0 else None
-                )
-                pipe.time()
-                answer, time = await pipe.execute(raise_on_error=False)
-        if isinstance(answer, ResponseError) and is_missing_group(answer):
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xreadgroup(
+                self._group, self._consumer, {self.key: ">"}, count=count, block=block_ms if block_ms > 0 else None
+            )
+            pipe.time()
+            answer, (seconds, microseconds) = await run_pipeline(pipe, expected=is_missing_group)
+        if answer is None:
             await self.join()
-            answer = None
-        for each in (answer, time):
-            if isinstance(each, Exception):
-                with redis_errors():
-                    raise each
         entries = answer[0][1] if answer else []
-        now_ms = time[0] * 1000 + time[1] // 1000
+        now_ms = seconds * 1000 + microseconds // 1000
         return Read([Delivery(entry.decode(), fields) for entry, fields in entries], now_ms)
 
     async def claim(self, visibility_timeout_ms: int, count: int) -> Read:
@@ -121,14 +113,12 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.time()
-                pipe.xrange(self.key, count=count)
-                pipe.xpending_range(self.key, self._group, "-", "+", count)
-                (seconds, microseconds), entries, pending = await pipe.execute(raise_on_error=False)
-        missing = isinstance(pending, ResponseError)  # no group yet: nobody has read anything
-        handed_out = set() if missing else {each["message_id"] for each in pending}
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.xrange(self.key, count=count)
+            pipe.xpending_range(self.key, self._group, "-", "+", count)
+            (seconds, microseconds), entries, pending = await run_pipeline(pipe, expected=is_missing_group)
+        handed_out = {each["message_id"] for each in pending or ()}  # without a group nobody has read anything
         now_ms = seconds * 1000 + microseconds // 1000
         late = [
             Delivery(entry.decode(), fields, 0)
@@ -156,7 +146,7 @@ class RequestStream:
                 raise
             return 0
 
-    async def complete(self, finished: Sequence[Finished]) -> list[bool]:
+    async def complete(self, finished: Sequence[Completed]) -> list[bool]:
         """Record outcomes: one script call a batch.
 
         Returns:
@@ -172,6 +162,8 @@ class RequestStream:
             HINT_MAX_BYTES,
             self.model,
             self.version,
+            len(OUTCOME_FIELDS),
+            *OUTCOME_FIELDS,
         ]
         for delivery, request, outcome in finished:
             keys.append(self._keys.prediction(request.id))
@@ -204,7 +196,7 @@ class RequestStream:
         try:
             return bool(await self._remove([self.key], [self._group, self._consumer]))
         except ResponseError as error:
-            if is_missing_group(error) or "no such key" in str(error):
+            if is_missing_stream(error):
                 return False
             raise
 

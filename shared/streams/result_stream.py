@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from shared.contract.keys import Keys
 from shared.contract.messages import readable
-from shared.streams.redis_client import Script, is_missing_group, redis_errors
+from shared.streams.redis_client import is_missing_group, is_missing_stream, redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
+from shared.streams.shard import Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +26,16 @@ class Persisted:
 class ResultStream:
     """The result stream, its group and this consumer."""
 
-    def __init__(self, redis: Redis, keys: Keys, consumer: str) -> None:
-        self.key = keys.results
-        self._redis = redis
-        self._keys = keys
+    def __init__(self, shard: Shard, consumer: str) -> None:
+        self.key = shard.keys.results
+        self._redis, self._keys = shard.redis, shard.keys
         self._consumer = consumer
-        self._group = keys.PERSISTER_GROUP
-        self._join = Script(redis, "join")
-        self._claim = Script(redis, "claim")
-        self._persisted = Script(redis, "persisted")
-        self._remove = Script(redis, "remove_consumer")
-        self._remove_idle = Script(redis, "remove_idle_consumers")
+        self._group = shard.keys.PERSISTER_GROUP
+        self._join = shard.script("join")
+        self._claim = shard.script("claim")
+        self._persisted = shard.script("persisted")
+        self._remove = shard.script("remove_consumer")
+        self._remove_idle = shard.script("remove_idle_consumers")
 
     async def join(self) -> None:
         """Create the stream and its group."""
@@ -118,7 +116,7 @@ class ResultStream:
         try:
             return int(await self._remove_idle([self.key], [self._group, least_idle_ms]))
         except ResponseError as error:
-            if not is_missing_group(error) and "no such key" not in str(error):
+            if not is_missing_stream(error):
                 raise
             return 0
 
@@ -127,5 +125,5 @@ class ResultStream:
         try:
             await self._remove([self.key], [self._group, self._consumer])
         except ResponseError as error:
-            if not is_missing_group(error) and "no such key" not in str(error):
+            if not is_missing_stream(error):
                 raise

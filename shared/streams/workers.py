@@ -8,21 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from redis.asyncio import Redis
-from redis.exceptions import ResponseError
-
 from shared.contract.catalogue import ServedVersion
-from shared.contract.keys import Keys
-from shared.streams.redis_client import Script, redis_errors
+from shared.streams.redis_client import is_missing_stream, redis_errors, run_pipeline
+from shared.streams.shard import Shard
 
 
 class Heartbeat:
     """One worker's sign of life."""
 
-    def __init__(self, redis: Redis, keys: Keys, worker_id: str, ttl_s: float) -> None:
-        self._redis = redis
-        self._key = keys.worker(worker_id)
-        self._beat = Script(redis, "heartbeat")
+    def __init__(self, shard: Shard, worker_id: str, ttl_s: float) -> None:
+        self._redis = shard.redis
+        self._key = shard.keys.worker(worker_id)
+        self._beat = shard.script("heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
 
     async def beat(self, facts: dict[str, str]) -> None:
@@ -46,10 +43,9 @@ class Heartbeat:
 class WorkerDirectory:
     """Looks workers up."""
 
-    def __init__(self, redis: Redis, keys: Keys) -> None:
-        self._redis = redis
-        self._keys = keys
-        self._remove = Script(redis, "remove_consumer")
+    def __init__(self, shard: Shard) -> None:
+        self._redis, self._keys = shard.redis, shard.keys
+        self._remove = shard.script("remove_consumer")
 
     async def live(self, versions: Sequence[ServedVersion]) -> dict[str, int]:
         """How many live workers serve each version, by its label.
@@ -80,19 +76,11 @@ class WorkerDirectory:
         return removed
 
     async def _consumers(self, versions: Sequence[ServedVersion]) -> list[set[str]]:
-        with redis_errors():
-            async with self._redis.pipeline(transaction=False) as pipe:
-                for each in versions:
-                    pipe.xinfo_consumers(self._keys.requests(each.model, each.version.version), self._keys.WORKER_GROUP)
-                answers = await pipe.execute(raise_on_error=False)
-        found: list[set[str]] = []
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
-                with redis_errors():
-                    raise answer
-            missing = isinstance(answer, Exception)  # no stream or no group yet: nobody serves it
-            found.append(set() if missing else {info["name"].decode() for info in answer})
-        return found
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in versions:
+                pipe.xinfo_consumers(self._keys.requests(each.model, each.version.version), self._keys.WORKER_GROUP)
+            answers = await run_pipeline(pipe, expected=is_missing_stream)  # no group yet: nobody serves the version
+        return [{info["name"].decode() for info in answer or ()} for answer in answers]
 
     async def _alive(self, names: Sequence[str]) -> set[str]:
         if not names:

@@ -11,8 +11,9 @@ import orjson
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
-from shared.streams.request_stream import Delivery, Finished, RequestStream
+from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.shard import Shard
 from tests.integration.stream_truth import Truth, attempt_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_request
 
@@ -35,9 +36,9 @@ class Gateways:
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._publisher = Publisher(truth.redis, truth.keys, "gateway", Limits(MAX_BACKLOG, MAX_RESULTS, 100))
-        self._letters = DeadLetters(truth.redis, truth.keys)
-        self._sweeper = RequestStream(truth.redis, truth.keys, MODEL, VERSION, "sweeper")
+        self._publisher = Publisher(Shard(truth.redis, truth.keys), "gateway", Limits(MAX_BACKLOG, MAX_RESULTS, 100))
+        self._letters = DeadLetters(Shard(truth.redis, truth.keys))
+        self._sweeper = RequestStream(Shard(truth.redis, truth.keys), MODEL, VERSION, "sweeper")
         self._known: dict[str, tuple[str, list[str]]] = {}
         self._late: list[Delivery] = []
 
@@ -110,7 +111,7 @@ class Worker:
     held: dict[str, Delivery] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.stream = RequestStream(self.truth.redis, self.truth.keys, MODEL, VERSION, self.name)
+        self.stream = RequestStream(Shard(self.truth.redis, self.truth.keys), MODEL, VERSION, self.name)
 
     async def read(self, move: Move) -> None:
         """What nobody has read; where it dies of it, it does not even know what it was given."""
@@ -185,7 +186,7 @@ class Persister:
     written: list[Delivery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stream = ResultStream(self.truth.redis, self.truth.keys, self.name)
+        self.stream = ResultStream(Shard(self.truth.redis, self.truth.keys), self.name)
 
     async def read(self, move: Move) -> None:
         """Results nobody has read; where it dies of it, it does not know them."""
@@ -235,5 +236,5 @@ async def finish(
         return
     result = orjson.dumps({"serial": len(truth.outcomes)}) if status is Status.SUCCEEDED else None
     outcome = Outcome(status, result, error="" if result else "it went wrong")
-    done = await stream.complete([Finished(*each, outcome) for each in some])
+    done = await stream.complete([Completed(*each, outcome) for each in some])
     assert done == [truth.finished(delivery.entry, (request.id, request.attempt)) for delivery, request in some]

@@ -29,6 +29,7 @@ from shared.service.liveness import Liveness
 from shared.service.settings import DatabaseSettings, Settings
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import ResultStream
+from shared.streams.shard import Shard
 from tests import streams
 from tests.conftest import FIXTURES
 from tests.waiting import eventually
@@ -93,7 +94,7 @@ async def persist(redis_url: str, database_url: str) -> None:
         redis_url=SecretStr(redis_url), database_url=SecretStr(database_url), model_catalogue=FIXTURES / "models.toml"
     )
     redis, database = connect(settings), await Database.connect(settings)
-    stream = ResultStream(redis, KEYS, f"persister-{uuid.uuid4().hex}")
+    stream = ResultStream(Shard(redis, KEYS), f"persister-{uuid.uuid4().hex}")
     persister = Persister(settings, stream, database, Liveness(30))
     await persister.make_partitions(datetime.now(UTC))
     await stream.join()

@@ -12,18 +12,21 @@ from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.publishing import Group, Publisher
 from shared.streams.request_stream import RequestStream
+from shared.streams.shard import Shard
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 
 
 @pytest.fixture
 def expiry(redis: Redis, keys: Keys, catalogue: Catalogue) -> Expiry:
-    streams = [RequestStream(redis, keys, each.model, each.version.version, "gateway") for each in catalogue.served()]
-    return Expiry(streams, Liveness(30), 1, DeadLetters(redis, keys), 60_000)
+    streams = [
+        RequestStream(Shard(redis, keys), each.model, each.version.version, "gateway") for each in catalogue.served()
+    ]
+    return Expiry(streams, Liveness(30), 1, DeadLetters(Shard(redis, keys)), 60_000)
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
-    publisher = Publisher(redis, keys, "gw", LIMITS)
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
     read, late, in_time = new_request("read", timeout_ms=1), new_request("late", timeout_ms=1), new_request("in time")
     requests = stream(redis, keys, "w1")
     await requests.join()

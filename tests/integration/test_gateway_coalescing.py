@@ -22,6 +22,7 @@ from shared.contract.messages import decode_request
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
+from shared.streams.shard import Shard
 
 PLENTY = Limits(max_backlog=50_000, max_results=50_000, max_memory_percent=70)
 STREAM = ("echo", "2.0.0")
@@ -30,8 +31,8 @@ STREAM = ("echo", "2.0.0")
 class CountingPublisher(Publisher):
     """A publisher that remembers how many groups went in each call."""
 
-    def __init__(self, redis: Redis, keys: Keys, limits: Limits = PLENTY) -> None:
-        super().__init__(redis, keys, "gateway-1", limits)
+    def __init__(self, shard: Shard, limits: Limits = PLENTY) -> None:
+        super().__init__(shard, "gateway-1", limits)
         self.calls: list[int] = []
 
     async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
@@ -67,7 +68,7 @@ def verdicts_of(published: Sequence[Published]) -> list[Verdict]:
 @pytest.fixture
 def publisher(redis: Redis, keys: Keys) -> CountingPublisher:
     """A publisher with room for everything."""
-    return CountingPublisher(redis, keys)
+    return CountingPublisher(Shard(redis, keys))
 
 
 @pytest.fixture
@@ -121,7 +122,7 @@ async def quiet(quiet_server: RedisServer) -> AsyncIterator[Redis]:
 
 
 async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(quiet, keys, "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY))
     await submissions.submit(*STREAM, group())  # loads the script
     await quiet.config_resetstat()
     await asyncio.gather(*(submissions.submit(*STREAM, group()) for _ in range(64)))
@@ -131,7 +132,7 @@ async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
 
 
 async def test_a_redis_that_forgot_its_scripts_is_told_again(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(quiet, keys, "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY))
     await submissions.submit(*STREAM, group())
     await quiet.script_flush()
     assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
@@ -161,7 +162,7 @@ async def test_a_call_is_bounded(submissions: Submissions, publisher: CountingPu
 
 
 async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Keys) -> None:
-    publisher = CountingPublisher(redis, keys, Limits(max_backlog=5, max_results=10, max_memory_percent=70))
+    publisher = CountingPublisher(Shard(redis, keys), Limits(max_backlog=5, max_results=10, max_memory_percent=70))
     submissions = Submissions(publisher)
     groups = [group(3), group(3), group(2), group(1)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
@@ -196,7 +197,7 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it(
 async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path: Path, keys: Keys) -> None:
     port = free_port()
     redis = connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), retry_once=True)
-    submissions = Submissions(Publisher(redis, keys, "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(redis, keys), "gateway-1", PLENTY))
     groups = [group() for _ in range(10)]
     results = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups), return_exceptions=True)
     assert [type(each) for each in results] == [StoreUnavailable] * 10
@@ -207,7 +208,7 @@ async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path
 
 
 async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:
-    publisher = Publisher(quiet, keys, "gateway-1", Limits(10, 10, 70))
+    publisher = Publisher(Shard(quiet, keys), "gateway-1", Limits(10, 10, 70))
     await publisher.publish(*STREAM, [group()])
     await quiet.config_set("maxmemory", "1")
     try:
@@ -217,7 +218,7 @@ async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> 
 
 
 async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(redis, keys, "gateway-1", Limits(10, 2, 70))
+    publisher = Publisher(Shard(redis, keys), "gateway-1", Limits(10, 2, 70))
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
     assert verdicts_of(await publisher.publish(*STREAM, [group()])) == [Verdict.RESULTS]

@@ -22,6 +22,7 @@ from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
+from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.gateways import Client, HandWorker, StartGateway, gateway_of
 from tests.waiting import eventually
@@ -121,7 +122,7 @@ async def test_models_are_listed_with_what_serves_them(
         ("2.0.0", True, True, 0),
         ("3.0.0", False, False, 0),
     ]
-    await Heartbeat(redis, keys, "by-hand", 30).beat({"serves": "echo:2.0.0"})
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat({"serves": "echo:2.0.0"})
     echo = await get(gateway, "/api/v1/models/echo")
     assert [each["workers"] for each in echo["versions"]] == [0, 1, 0]
 
@@ -131,11 +132,11 @@ async def test_dead_workers_are_removed_once_they_hold_nothing(
 ) -> None:
     served = catalogue.resolve("echo", None)
     assert served is not None
-    directory = WorkerDirectory(redis, keys)
+    directory = WorkerDirectory(Shard(redis, keys))
     assert await directory.remove_dead(served) == 0  # there is no stream yet
     await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
     taken = await worker.take()
-    heartbeat = Heartbeat(redis, keys, "by-hand", 30)
+    heartbeat = Heartbeat(Shard(redis, keys), "by-hand", 30)
     await heartbeat.beat({"serves": "echo:2.0.0"})
     assert await directory.remove_dead(served) == 0  # alive
     await heartbeat.stop()
@@ -152,7 +153,7 @@ async def serve_everything(redis: Redis, keys: Keys, catalogue: Catalogue) -> No
     """Have a live worker for all versions."""
     for each in catalogue.served():
         await HandWorker(redis, keys, each.model, each.version.version).stream.join()
-    await Heartbeat(redis, keys, "by-hand", 30).beat({"serves": "*"})
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat({"serves": "*"})
 
 
 class TestWithPostgres:

@@ -25,6 +25,7 @@ from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import RequestStream
+from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
@@ -68,7 +69,7 @@ def make_lane(
     task = Recorder()
     version = Version(version=VERSION, artifact="none", batch=limits)
     served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
-    stream_of_worker = RequestStream(client, keys, MODEL, VERSION, worker)
+    stream_of_worker = RequestStream(Shard(client, keys), MODEL, VERSION, worker)
     return Lane(settings, served, stream_of_worker, Engine(task, worker), Liveness(30), worker), task
 
 
@@ -161,7 +162,7 @@ async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
 
 
 async def test_a_request_past_its_deadline_is_not_computed(redis: Redis, keys: Keys, make: Make) -> None:
-    publisher = Publisher(redis, keys, "gw", LIMITS)
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
     late, in_time = new_request("late", timeout_ms=1), new_request("in time")
     assert await publisher.publish(MODEL, VERSION, [Group([late]), Group([in_time])]) == [ACCEPTED] * 2
 
@@ -278,10 +279,10 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     lane, _ = make("alive")
     dead = stream(redis, keys, "dead")
     await dead.join()
-    directory = WorkerDirectory(redis, keys)
+    directory = WorkerDirectory(Shard(redis, keys))
     assert await directory.live([lane.served]) == {lane.served.label: 0}
     stop = asyncio.Event()
-    heartbeat = Heartbeat(redis, keys, "alive", 15)
+    heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
         beating = asyncio.create_task(keep_heartbeat(heartbeat, directory, [lane], 0.05, stop))
 
@@ -304,5 +305,5 @@ async def test_a_dead_worker_that_still_holds_entries_is_kept(redis: Redis, keys
     await dead.join()
     await dead.read(1, 10)
     lane, _ = make()
-    assert await WorkerDirectory(redis, keys).remove_dead(lane.served) == 0
+    assert await WorkerDirectory(Shard(redis, keys)).remove_dead(lane.served) == 0
     assert [each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)] == [b"dead"]

@@ -23,8 +23,9 @@ from shared.contract.messages import Outcome, Status, decode_request
 from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
-from shared.streams.request_stream import Finished, RequestStream
+from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import ResultStream
+from shared.streams.shard import Shard
 from tests.integration.test_lane import Running, make_lane
 from tests.streams import MODEL, VERSION, Redis, finished, publish, results
 from tests.waiting import eventually
@@ -95,7 +96,7 @@ async def test_a_second_read_that_fails_does_not_lose_the_first(
 async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
@@ -113,7 +114,7 @@ async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
 async def test_completion_goes_on_until_redis_is_back_even_while_stopping(
     fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a", "b")
     await stream.join()
     first, second = (await stream.read(2, 10)).deliveries
@@ -132,14 +133,14 @@ async def test_completion_goes_on_until_redis_is_back_even_while_stopping(
 
 
 async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys, served: ServedVersion) -> None:
-    stream = RequestStream(client, keys, MODEL, VERSION, "w1")
+    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
     completion = Completion(stream, served, Liveness(30), 1000)
     never = asyncio.Event()
     await completion.finish([finished(delivery, "first")], never)
-    late = Finished(delivery, decode_request(delivery.fields), Outcome(Status.FAILED, error="second"))
+    late = Completed(delivery, decode_request(delivery.fields), Outcome(Status.FAILED, error="second"))
     await completion.finish([late], never)
     assert [fields[b"result"] for fields in await results(client, keys)] == [b'{"label":"first"}']
 
@@ -150,7 +151,7 @@ async def test_a_persister_that_loses_redis_says_so_and_goes_on(
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     settings = PersisterSettings(**{**values, "redis_url": fragile.url}, read_block_ms=20, claim_interval_ms=50)
     database = await Database.connect(settings)
-    persister = Persister(settings, ResultStream(client, keys, "p1"), database, Liveness(30))
+    persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(persister.run(stop))
     await eventually(lambda: persister.unavailable is None, "it runs")
@@ -170,7 +171,7 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
     settings = PersisterSettings(**values)
     database = await Database.connect(settings)
     await database.close()  # every call fails from here on
-    persister = Persister(settings, ResultStream(client, keys, "p1"), database, Liveness(30))
+    persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
     stop = asyncio.Event()
     keeping = asyncio.create_task(persister.keep_partitions(stop))
     with pytest.raises(StoreUnavailable):
@@ -180,8 +181,8 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
 
 
 async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis, keys: Keys) -> None:
-    requests = RequestStream(client, keys, MODEL, VERSION, "w1")
-    result_stream = ResultStream(client, keys, "p1")
+    requests = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
+    result_stream = ResultStream(Shard(client, keys), "p1")
     await client.set(requests.key, "not a stream")
     await client.set(keys.results, "not a stream")
     for call in (

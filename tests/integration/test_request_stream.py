@@ -7,14 +7,15 @@ import asyncio
 import pytest
 
 from shared.contract.errors import StoreUnavailable
-from shared.contract.hints import decode_hints
+from shared.contract.hints import Hint, decode_hints
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_request, decode_result
 from shared.service.settings import Settings
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Limits, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
-from shared.streams.request_stream import Delivery, Finished
+from shared.streams.request_stream import Completed, Delivery
+from shared.streams.shard import Shard
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
 
 
@@ -216,7 +217,7 @@ async def test_a_malformed_entry_is_dead_lettered_without_a_prediction(redis: Re
 
 async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: Keys) -> None:
     ids = await publish(redis, keys, "a", "b", gateway="gw1", wait=True)
-    other = PredictionStates(redis, keys, "gw2")
+    other = PredictionStates(Shard(redis, keys), "gw2")
     for _ in range(2):  # registering twice is registering once
         assert await other.look(ids[0], wait=True) == Queued(0)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
@@ -247,13 +248,13 @@ async def test_a_result_too_long_for_a_hint_is_found_by_its_id(redis: Redis, key
     await worker.complete([finished(delivery, "x" * 20_000)])
     message = await pubsub.get_message(timeout=2)
     await pubsub.aclose()
-    assert message is not None and message["data"].decode() == prediction_id
-    state = await PredictionStates(redis, keys, "gw1").look(prediction_id)
+    assert message is not None and decode_hints(message["data"]) == [Hint(prediction_id)]
+    state = await PredictionStates(Shard(redis, keys), "gw1").look(prediction_id)
     assert isinstance(state, PredictionResult) and len(state.outcome.result or b"") > 20_000
 
 
 async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(redis, keys, "gw", LIMITS)
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
     request = new_request()
     for _ in range(3):
         assert await publisher.publish(MODEL, VERSION, [Group([request])]) == [ACCEPTED]
@@ -261,7 +262,7 @@ async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Key
 
 
 async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(redis, keys, "gw", Limits(max_backlog=3, max_results=10, max_memory_percent=100))
+    publisher = Publisher(Shard(redis, keys), "gw", Limits(max_backlog=3, max_results=10, max_memory_percent=100))
     fits, too_many, fits_too = [[new_request() for _ in range(count)] for count in (2, 2, 1)]
     published = await publisher.publish(MODEL, VERSION, [Group(fits), Group(too_many), Group(fits_too)])
     assert [each.verdict for each in published] == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
@@ -273,13 +274,13 @@ async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redi
 async def test_results_that_nobody_stores_stop_the_accepting(redis: Redis, keys: Keys) -> None:
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
-    publisher = Publisher(redis, keys, "gw", Limits(max_backlog=10, max_results=2, max_memory_percent=100))
+    publisher = Publisher(Shard(redis, keys), "gw", Limits(max_backlog=10, max_results=2, max_memory_percent=100))
     assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(Verdict.RESULTS)]
     assert await redis.exists(keys.requests(MODEL, VERSION)) == 0
 
 
 async def test_an_unknown_prediction_has_no_state(redis: Redis, keys: Keys) -> None:
-    states = PredictionStates(redis, keys, "gw")
+    states = PredictionStates(Shard(redis, keys), "gw")
     assert await states.look(new_request().id, wait=True) is None
     ids = await publish(redis, keys, "a", "b")
     assert await states.look_all([ids[0], new_request().id, ids[1]]) == [Queued(0), None, Queued(0)]
@@ -295,7 +296,7 @@ async def test_an_unreachable_redis_is_named_and_not_waited_for(redis: Redis, ke
         worker.read(1, 1),
         worker.claim(1, 1),
         worker.renew(["1-1"]),
-        worker.complete([Finished(delivery, request, Outcome(Status.FAILED))]),
+        worker.complete([Completed(delivery, request, Outcome(Status.FAILED))]),
         worker.dead_letter(delivery, "reason", "error"),
         worker.leave(),
     ):

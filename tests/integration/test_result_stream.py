@@ -19,6 +19,7 @@ from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.shard import Shard
 from tests import gateways
 from tests.streams import Redis, finished, new_request, publish, stream
 from tests.waiting import eventually
@@ -40,7 +41,7 @@ async def store(settings: PersisterSettings) -> AsyncIterator[Database]:
 
 
 def persister(settings: PersisterSettings, redis: Redis, keys: Keys, store: Database, name: str = "p1") -> Persister:
-    return Persister(settings, ResultStream(redis, keys, name), store, Liveness(30))
+    return Persister(settings, ResultStream(Shard(redis, keys), name), store, Liveness(30))
 
 
 async def compute(redis: Redis, keys: Keys, *texts: str) -> list[str]:
@@ -112,7 +113,7 @@ async def test_a_later_attempt_changes_only_a_row_that_failed(
 
 
 async def test_the_state_of_a_later_attempt_survives(redis: Redis, keys: Keys) -> None:
-    results = ResultStream(redis, keys, "p1")
+    results = ResultStream(Shard(redis, keys), "p1")
     await results.join()
     prediction_id = new_request().id
     await redis.hset(keys.prediction(prediction_id), mapping={"attempt": "1"})
@@ -157,7 +158,7 @@ async def test_a_dead_persisters_results_are_stored_by_another(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
     ids = await compute(redis, keys, "a", "b")
-    dead = ResultStream(redis, keys, "dead")
+    dead = ResultStream(Shard(redis, keys), "dead")
     await dead.join()
     assert len(await dead.read(10, 10)) == 2
     await run_until_empty(persister(settings, redis, keys, store, "alive"), redis, keys)
@@ -168,7 +169,7 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database
 ) -> None:
     await compute(redis, keys, "a")
-    dead, empty_handed = (ResultStream(redis, keys, name) for name in ("dead", "empty-handed"))
+    dead, empty_handed = (ResultStream(Shard(redis, keys), name) for name in ("dead", "empty-handed"))
     await dead.read(10, 0)
     await empty_handed.read(10, 0)
     assert await dead.remove_idle(60_000) == 0  # what has just read is alive
@@ -245,7 +246,7 @@ async def test_a_batch_that_is_not_full_waits_for_more(
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     patient = PersisterSettings(**values, persist_max_wait_ms=300, read_block_ms=20)
     service = persister(patient, redis, keys, store)
-    results = ResultStream(redis, keys, "p1")
+    results = ResultStream(Shard(redis, keys), "p1")
     await results.join()
     await compute(redis, keys, "a")
     batch = asyncio.create_task(service._next_batch())
@@ -259,7 +260,7 @@ async def test_a_batch_that_is_not_full_waits_for_more(
 
 
 async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
-    results = ResultStream(redis, keys, "p1")
+    results = ResultStream(Shard(redis, keys), "p1")
     assert await results.read(1, 10) == []  # makes it
     await redis.delete(keys.results)
     assert await results.claim(0, 1) == []  # makes it anew
@@ -273,7 +274,7 @@ async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
 
 async def test_a_redis_that_is_away_is_named(keys: Keys, settings: PersisterSettings) -> None:
     client = connect(settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")}))
-    results = ResultStream(client, keys, "p1")
+    results = ResultStream(Shard(client, keys), "p1")
     for call in (results.join(), results.read(1, 1), results.claim(1, 1), results.forget([]), results.leave()):
         with pytest.raises(StoreUnavailable):
             await call

@@ -21,8 +21,9 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.service.liveness import Liveness
 from shared.service.settings import Settings
-from shared.streams.request_stream import Delivery, Finished
+from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import ResultStream
+from shared.streams.shard import Shard
 from shared.telemetry import spans
 from shared.telemetry.spans import Traces
 from tests.collector import Collector, running_collector
@@ -65,7 +66,7 @@ async def test_how_a_prediction_ended_is_marked(
     traces: Traces, collector: Collector, outcome: Outcome, stands: bool, failed: str
 ) -> None:
     lane = LaneSpans(traces, "m", "1")
-    lane.finished([Finished(Delivery("1-0", {}, 2), request(), outcome)], [stands], None)
+    lane.finished([Completed(Delivery("1-0", {}, 2), request(), outcome)], [stands], None)
     await traces.close()
     wait, process = collector.of(TRACE_ID)
     assert (wait.name, process.name) == ("wait requests/m/1", "process requests/m/1")
@@ -79,7 +80,7 @@ async def test_a_clock_that_is_behind_makes_no_span_that_ends_before_it_begins(
 ) -> None:
     lane = LaneSpans(traces, "m", "1")
     late = request()._replace(submitted_at=time.time_ns() // 1_000_000 + 60_000)
-    lane.finished([Finished(Delivery("1-0", {}), late, Outcome(Status.SUCCEEDED))], [True], lane.computed(0.5, 3))
+    lane.finished([Completed(Delivery("1-0", {}), late, Outcome(Status.SUCCEEDED))], [True], lane.computed(0.5, 3))
     await traces.close()
     assert len(collector.spans) == 3
     assert all(span.started <= span.ended for span in collector.spans)
@@ -90,7 +91,7 @@ async def test_a_trace_that_is_not_kept_or_cannot_be_read_makes_no_span(
     traces: Traces, collector: Collector, traceparent: str
 ) -> None:
     lane = LaneSpans(traces, "m", "1")
-    lane.finished([Finished(Delivery("1-0", {}), request(traceparent), Outcome(Status.SUCCEEDED))], [True], None)
+    lane.finished([Completed(Delivery("1-0", {}), request(traceparent), Outcome(Status.SUCCEEDED))], [True], None)
     lane.dead_lettered(Delivery("1-0", {b"traceparent": traceparent.encode() + b"\xff"}), "bad_json")
     await traces.close()
     assert collector.spans == []
@@ -121,7 +122,7 @@ async def test_a_result_that_postgres_rejects_is_marked_and_stored_as_failed(
     await worker.serve_one(Outcome(Status.SUCCEEDED, b'{"no": "\\u0000"}', 0.5))  # jsonb holds no NUL
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
     store = await Database.connect(settings)
-    persister = Persister(settings, ResultStream(redis, keys, "p"), store, Liveness(30), PersisterSpans(traces))
+    persister = Persister(settings, ResultStream(Shard(redis, keys), "p"), store, Liveness(30), PersisterSpans(traces))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))
 
@@ -145,9 +146,9 @@ async def test_a_dead_letter_keeps_its_trace(
     body = {"model": "echo", "text": "hello"}
     await gateway.post("/api/v1/predict?wait=0", json=body, headers={"traceparent": TRACEPARENT})
     ((delivery, _),) = await worker.take()
-    await ResultStream(redis, keys, "p").join()
+    await ResultStream(Shard(redis, keys), "p").join()
     assert await worker.stream.dead_letter(delivery, "max_deliveries", "given up")
-    (result,) = await ResultStream(redis, keys, "p").read(1, 0)
+    (result,) = await ResultStream(Shard(redis, keys), "p").read(1, 0)
     assert result.fields[b"traceparent"].decode() == TRACEPARENT
 
 

@@ -30,8 +30,9 @@ from shared.contract.messages import Outcome, Status, decode_request
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Limits, NewRequest, Publisher
 from shared.streams.redis_client import connect
-from shared.streams.request_stream import Finished, RequestStream
+from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.shard import Shard
 from tests.load.cpu import cpu_seconds
 from tests.processes import REPOSITORY
 
@@ -46,9 +47,9 @@ async def predict(url: str, name: str, batch: int, until: float) -> int:
     """Take batches through, one after another, on a version of one's own; the answer counts predictions."""
     redis = connect(Settings(redis_url=url))
     keys = Keys("millstream:")
-    publisher = Publisher(redis, keys, f"gateway-{name}", LIMITS)
-    stream = RequestStream(redis, keys, "noop", name, "worker")
-    results = ResultStream(redis, keys, f"persister-{name}")
+    publisher = Publisher(Shard(redis, keys), f"gateway-{name}", LIMITS)
+    stream = RequestStream(Shard(redis, keys), "noop", name, "worker")
+    results = ResultStream(Shard(redis, keys), f"persister-{name}")
     await stream.join()
     await results.join()
     outcome = Outcome(Status.SUCCEEDED, RESULT, 0.962108, 12, 3, "", "worker", False)
@@ -58,7 +59,7 @@ async def predict(url: str, name: str, batch: int, until: float) -> int:
         groups = [Group([_request(now_ms)]) for _ in range(batch)]
         await publisher.publish("noop", name, groups)
         read = await stream.read(batch, 0)
-        finished = [Finished(each, decode_request(each.fields), outcome) for each in read.deliveries]
+        finished = [Completed(each, decode_request(each.fields), outcome) for each in read.deliveries]
         done += sum(await stream.complete(finished))
         stored = await results.read(batch, 0)
         await results.forget([Persisted(each.entry, each.fields[b"id"].decode(), 0) for each in stored])

@@ -26,6 +26,7 @@ from shared.contract.keys import Keys
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import RequestStream
+from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat
 from shared.telemetry import metrics
 from shared.telemetry.exposition import metrics_text
@@ -51,9 +52,9 @@ async def populate(redis_url: str, catalogue: Path) -> None:
     keys = Keys("millstream:")
     redis = connect(Settings(redis_url=redis_url))
     for number in range(WORKERS):
-        await Heartbeat(redis, keys, f"worker-{number}", 600).beat({"host": "here"})
+        await Heartbeat(Shard(redis, keys), f"worker-{number}", 600).beat({"host": "here"})
         for each in load_catalogue(catalogue).served():
-            stream = RequestStream(redis, keys, each.model, each.version.version, f"worker-{number}")
+            stream = RequestStream(Shard(redis, keys), each.model, each.version.version, f"worker-{number}")
             await stream.join()
             await redis.xadd(stream.key, {"a": "b"})
             await stream.read(1, 0)

@@ -9,7 +9,7 @@ import pytest
 from inference_worker.label_counts import MOST_LABELS, LabelCounts
 from inference_worker.tasks.protocol import Output
 from shared.contract.messages import Outcome, PredictionRequest, Status
-from shared.streams.request_stream import Delivery, Finished
+from shared.streams.request_stream import Completed, Delivery
 from shared.telemetry.metrics import PREDICTIONS_BY_LABEL
 
 _numbers = itertools.count()
@@ -31,7 +31,7 @@ def counted(model: str) -> dict[str, float]:
 def count(counts: LabelCounts, *answers: tuple[object, Status, bool]) -> None:
     """Count answers: a label or an error, how it ended, and whether that stands."""
     outputs = [each if isinstance(each, Exception) else Output({"label": each}) for each, _, _ in answers]
-    finished = [Finished(Delivery("1-0", {}), REQUEST, Outcome(status)) for _, status, _ in answers]
+    finished = [Completed(Delivery("1-0", {}), REQUEST, Outcome(status)) for _, status, _ in answers]
     counts.count(outputs, finished, [stands for _, _, stands in answers])
 
 

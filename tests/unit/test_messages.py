@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contract.errors import MalformedMessage
-from shared.contract.hints import ENTRY_SEPARATOR, FIELD_SEPARATOR, decode_hints
+from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, decode_hints
 from shared.contract.messages import (
     ERROR_MAX_CHARS,
     OUTCOME_FIELDS,
@@ -135,17 +135,17 @@ def test_an_outcome_survives_the_stream(outcome: Outcome) -> None:
 
 @given(st.lists(outcomes, min_size=1, max_size=3))
 def test_outcomes_survive_a_hint(several: list[Outcome]) -> None:
-    entries = []
+    records = [FIELD_SEPARATOR.join(name.encode() for name in ("id", "attempt", "model", "version", *OUTCOME_FIELDS))]
     for outcome in several:
         values = [ID, "0", "m", "1", *encode_outcome(outcome)]
-        entries.append(FIELD_SEPARATOR.join(v if isinstance(v, bytes) else v.encode() for v in values))
-    hints = decode_hints(ENTRY_SEPARATOR.join(entries))
+        records.append(FIELD_SEPARATOR.join(v if isinstance(v, bytes) else v.encode() for v in values))
+    hints = decode_hints(RECORD_SEPARATOR.join(records))
     assert [hint.outcome for hint in hints] == several
     assert {(hint.id, hint.model, hint.version) for hint in hints} == {(ID, "m", "1")}
 
 
 def test_a_hint_of_an_id_alone_has_no_outcome() -> None:
-    (hint,) = decode_hints(ID.encode())
+    (hint,) = decode_hints(b"id" + RECORD_SEPARATOR + ID.encode())
     assert (hint.id, hint.outcome) == (ID, None)
 
 

@@ -1,7 +1,7 @@
 -- Give an entry of a request stream up: its original fields go to the dead-letter stream, its prediction ends failed.
 --
--- KEYS  request stream, dead-letter stream, result stream, state hash (of an empty id where the entry has none)
--- ARGV  group, entry id, reason, error, deliveries, prediction id ('' where unreadable), model, version,
+-- KEYS  request stream, dead-letter stream, result stream, state hash (of an empty id if the entry has none)
+-- ARGV  group, entry id, reason, error, deliveries, prediction id ('' if unreadable), model, version,
 --       prefix of the notify channels
 -- Returns 1 given up here, 0 the entry was finished before.
 local stream, dead, results, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -25,10 +25,10 @@ local input = reason == 'max_deliveries' and original['input'] or '{}'
 local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', attempt,
   'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
   'traceparent', original['traceparent'] or '', 'status', 'failed', 'error', err, 'completed_at', now)
--- where a later attempt is under way (a replay), the state speaks of that one
+-- if a later attempt is under way (a replay), the state speaks of that one
 if tonumber(about[2] or '0') > tonumber(attempt) then return 1 end
 redis.call('HSET', state, 'status', 'failed', 'result_entry', result_entry)
 for waiter in string.gmatch(about[1] or '', '[^,]+') do
-  redis.call('PUBLISH', ARGV[9] .. waiter, id)
+  redis.call('PUBLISH', ARGV[9] .. waiter, 'id\30' .. id) -- a hint without its outcome
 end
 return 1

@@ -1,16 +1,18 @@
 -- Accept requests for one model version: all that one gateway collected while its last publish was under way.
 -- A group (one HTTP request) is accepted whole or refused whole; a refused group leaves nothing behind.
 --
--- KEYS  request stream, result stream, then for each group: its idempotency key where it has one, and the state hash
---       of each request
--- ARGV  gateway id, longest backlog, longest result stream, highest share of maxmemory in percent, model, version,
+-- KEYS  request stream, result stream, then for each group: its idempotency key if it has one, and the state hash of
+--       each request
+-- ARGV  gateway id, longest backlog, longest result stream, highest share of maxmemory in percent,
 --       time to live of idempotency keys in ms,
+--       how many fields are the same for all entries, and their names and values,
+--       how many fields each entry has of its own (`id` first), and their names,
 --       then for each group: how many requests, and the fingerprint of its body ('' without an idempotency key);
---       and for each request: id, input, options, principal, timeout in ms, traceparent, 1 where the gateway waits
+--       and for each request: timeout in ms, 1 if the gateway waits, and the values of its own fields
 -- Returns for each group 'accepted', the limit that refused it ('backlog', 'results', 'memory'), 'conflict' (its key
 -- was used with another body), or the ids, joined by commas, that its key stands for.
 local gateway, backlog_limit, results_limit, memory_percent = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local model, version, key_ttl = ARGV[5], ARGV[6], ARGV[7]
+local key_ttl = ARGV[5]
 local stream = KEYS[1]
 
 local backlog = redis.call('XLEN', stream)
@@ -20,7 +22,17 @@ local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
 local memory_full = maxmemory > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) * 100 >= maxmemory * memory_percent
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local submitted_at = string.format('%.0f', now)
+
+-- One table serves all entries: for each, only its own values are written over those of the entry before.
+local fields, at = {}, 6
+for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
+at = at + 2 * tonumber(ARGV[at]) + 1
+local own = tonumber(ARGV[at])
+local first_own = #fields
+for i = 1, own do fields[first_own + 2 * i - 1] = ARGV[at + i] end
+at = at + own + 1
+local times = first_own + 2 * own
+fields[times + 1], fields[times + 2], fields[times + 3] = 'submitted_at', string.format('%.0f', now), 'deadline_at'
 
 local function earlier(idempotency_key, fingerprint)
   local known = redis.call('HMGET', idempotency_key, 'fingerprint', 'ids')
@@ -31,15 +43,15 @@ end
 local function add(state, a)
   -- an existing state means that this very publish happened before (a client library's retry)
   if redis.call('EXISTS', state) == 1 then return end
-  local entry = redis.call('XADD', stream, '*', 'schema', '1', 'id', ARGV[a], 'attempt', '0', 'model', model,
-    'version', version, 'input', ARGV[a + 1], 'options', ARGV[a + 2], 'principal', ARGV[a + 3],
-    'submitted_at', submitted_at, 'deadline_at', string.format('%.0f', now + ARGV[a + 4]), 'traceparent', ARGV[a + 5])
+  for i = 1, own do fields[first_own + 2 * i] = ARGV[a + 1 + i] end
+  fields[times + 4] = string.format('%.0f', now + ARGV[a])
+  local entry = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
-    'waiters', ARGV[a + 6] == '1' and gateway or '')
+    'waiters', ARGV[a + 1] == '1' and gateway or '')
   backlog = backlog + 1
 end
 
-local verdicts, at, key = {}, 8, 3
+local verdicts, key, size = {}, 3, 2 + own
 while at <= #ARGV do
   local count, fingerprint = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2
@@ -57,8 +69,8 @@ while at <= #ARGV do
     verdict = 'accepted'
     local ids = {}
     for i = 0, count - 1 do
-      add(KEYS[key + i], at + i * 7)
-      ids[#ids + 1] = ARGV[at + i * 7]
+      add(KEYS[key + i], at + i * size)
+      ids[#ids + 1] = ARGV[at + i * size + 2]
     end
     if idempotency_key then
       redis.call('HSET', idempotency_key, 'fingerprint', fingerprint, 'ids', table.concat(ids, ','))
@@ -66,7 +78,7 @@ while at <= #ARGV do
     end
   end
   verdicts[#verdicts + 1] = verdict
-  at = at + count * 7
+  at = at + count * size
   key = key + count
 end
 return verdicts

@@ -2,19 +2,29 @@
 -- The dead letter is the token: XDEL comes first, and only one caller ever sees it return 1.
 --
 -- KEYS  dead-letter stream, request stream, state hash
--- ARGV  dead letter's entry id, prediction id, model, version, input, options, principal, timeout in ms, traceparent,
---       attempt of the dead letter
--- Returns the new attempt, or 0 where the dead letter is gone.
-local stream, state = KEYS[2], KEYS[3]
-if redis.call('XDEL', KEYS[1], ARGV[1]) == 0 then return 0 end
+-- ARGV  dead letter's entry id, its attempt, timeout in ms, then the names of the fields that make a request
+-- Returns the new attempt, or 0 if the dead letter is gone.
+local dead, stream, state = KEYS[1], KEYS[2], KEYS[3]
+local letter = redis.call('XRANGE', dead, ARGV[1], ARGV[1])[1]
+if not letter or redis.call('XDEL', dead, ARGV[1]) == 0 then return 0 end
+local original = {}
+for i = 1, #letter[2], 2 do original[letter[2][i]] = letter[2][i + 1] end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local known = redis.call('HMGET', state, 'attempt', 'waiters')
-local attempt = math.max(tonumber(ARGV[10]), tonumber(known[1] or '0')) + 1
-local entry = redis.call('XADD', stream, '*', 'schema', '1', 'id', ARGV[2], 'attempt', attempt, 'model', ARGV[3],
-  'version', ARGV[4], 'input', ARGV[5], 'options', ARGV[6], 'principal', ARGV[7],
-  'submitted_at', string.format('%.0f', now), 'deadline_at', string.format('%.0f', now + ARGV[8]), 'traceparent', ARGV[9])
+local attempt = math.max(tonumber(ARGV[2]), tonumber(known[1] or '0')) + 1
+original['attempt'] = attempt
+local fields = {}
+for i = 4, #ARGV do
+  local value = original[ARGV[i]]
+  if value then
+    fields[#fields + 1] = ARGV[i]
+    fields[#fields + 1] = value
+  end
+end
+local entry = redis.call('XADD', stream, '*', 'submitted_at', string.format('%.0f', now),
+  'deadline_at', string.format('%.0f', now + ARGV[3]), unpack(fields))
 -- The result of the attempt before may still wait to be stored: from here on the state speaks of this one.
 redis.call('HDEL', state, 'status', 'result_entry')
 redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '')
