@@ -7,7 +7,8 @@ import sys
 import uvloop
 from aiohttp import web
 
-from gateway.app import drain_on_signals, make_app
+from gateway.app import make_app
+from gateway.http.context import DRAIN
 from gateway.settings import GatewaySettings
 from shared.contract.catalogue import load_catalogue
 from shared.contract.errors import ConfigurationError
@@ -47,11 +48,11 @@ def main() -> int:
     except OSError as error:
         print(f"gateway: cannot listen on {settings.gateway_host}:{settings.gateway_port}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return 1 if app[DRAIN].failed else 0
 
 
 async def _take_signals(app: web.Application) -> None:
-    drain_on_signals(app)
+    app[DRAIN].on_signals()
 
 
 if __name__ == "__main__":

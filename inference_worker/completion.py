@@ -18,7 +18,7 @@ from shared.contract.keys import request_stream_name
 from shared.contract.messages import FINAL_STATUSES, Status
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, Completed, RequestStream, readable_id
+from shared.streams.request_stream import Completed, Delivery, RequestStream, readable_id
 from shared.telemetry.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.telemetry.prediction_log import PredictionLog
 

@@ -30,7 +30,7 @@ from shared.contract.keys import request_stream_name
 from shared.contract.messages import Outcome, PredictionRequest, decode_request
 from shared.service.backoff import wait_for_stop
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, Completed, Read, RequestStream
+from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 
 if TYPE_CHECKING:

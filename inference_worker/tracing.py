@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import PredictionRequest, Status
-from shared.streams.request_stream import Delivery, Completed, readable_id
-from shared.telemetry.tracing import exemplar_of, is_sampled
+from shared.streams.request_stream import Completed, Delivery, readable_id
+from shared.telemetry.traceparent import exemplar_of, is_sampled
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Traces

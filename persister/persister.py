@@ -25,7 +25,7 @@ from shared.streams.request_stream import Delivery, readable_id
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
 from shared.telemetry.prediction_log import PredictionLog
-from shared.telemetry.tracing import exemplar_of
+from shared.telemetry.traceparent import exemplar_of
 
 if TYPE_CHECKING:
     from persister.tracing import PersisterSpans

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from persister.rows import Row
 from shared.streams.request_stream import Delivery, readable_id
-from shared.telemetry.tracing import is_sampled
+from shared.telemetry.traceparent import is_sampled
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Traces

@@ -15,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 
-from gateway.http.context import GATEWAY, Gateway
+from gateway.core.waiting import Waiters
+from gateway.http.context import WAITERS
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
@@ -33,11 +34,15 @@ StartGateway = Callable[..., Awaitable[Client]]
 Taken = tuple[Delivery, PredictionRequest]
 
 
-def gateway_of(client: Client) -> Gateway:
-    """What the gateway behind a client is made of."""
-    application = client.app
-    assert application is not None
-    return application[GATEWAY]
+def application_of(client: Client) -> web.Application:
+    """The gateway behind a client."""
+    assert client.app is not None
+    return client.app
+
+
+def waiters_of(client: Client) -> Waiters:
+    """What the gateway behind a client waits for."""
+    return application_of(client)[WAITERS]
 
 
 def succeeded(result: object = None, confidence: float | None = 0.5) -> Outcome:

@@ -8,51 +8,37 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api.predict import json_response
-from gateway.api.predictions import limit_of
-from gateway.http.context import GATEWAY, MODEL
-from gateway.http.preferences import timeout_ms_of
-from gateway.http.problems import ProblemError, invalid, unavailable
-from shared.contract.errors import StoreUnavailable
+from gateway.api.queries import ENTRY_PATTERN, DeadLetterQuery, TimeoutQuery, timeout_ms_of
+from gateway.core.errors import NotReplayable, UnknownDeadLetter
+from gateway.http.context import DEAD_LETTERS, MODEL, SETTINGS
+from gateway.http.queries import read_query
+from gateway.http.responses import json_response
 from shared.streams.dead_letters import DeadLetter
 
-ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
 _ENTRY = re.compile(ENTRY_PATTERN)
-_RETRY_AFTER_S = 2
 
 
 async def list_dead_letters(request: web.Request) -> web.Response:
     """Dead letters, newest first, a page at a time."""
-    limit = limit_of(request.query)
-    cursor = request.query.get("cursor")
-    if cursor is not None and not _ENTRY.fullmatch(cursor):
-        raise invalid([(("query", "cursor"), "must be the next_cursor of the page before")])
-    try:
-        found = await request.app[GATEWAY].dead_letters.page(cursor, limit + 1)
-    except StoreUnavailable as error:
-        raise _away() from error
-    page, more = found[:limit], len(found) > limit
+    query = read_query(request, DeadLetterQuery)
+    found = await request.app[DEAD_LETTERS].page(query.cursor, query.limit + 1)
+    page, more = found[: query.limit], len(found) > query.limit
     return json_response({"items": [_info(each) for each in page], "next_cursor": page[-1].entry if more else None})
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
     """Try a dead letter's request again, under its id: 202, and its prediction is queued again."""
-    gateway = request.app[GATEWAY]
-    timeout_ms = timeout_ms_of(request.query, gateway.settings.request_timeout_s)
+    timeout_ms = timeout_ms_of(read_query(request, TimeoutQuery).timeout, request.app[SETTINGS].request_timeout_s)
     entry = _entry(request)
-    try:
-        letter = await gateway.dead_letters.find(entry)
-        if letter is None:
-            raise _unknown(entry)
-        if letter.request is None:
-            detail = f"dead letter {entry} holds no request that can be read ({letter.reason}); it can only be deleted"
-            raise ProblemError(409, "not-replayable", detail)
-        request[MODEL] = letter.request.model
-        attempt = await gateway.dead_letters.replay(letter, timeout_ms)
-    except StoreUnavailable as error:
-        raise _away() from error
+    letter = await request.app[DEAD_LETTERS].find(entry)
+    if letter is None:
+        raise UnknownDeadLetter(entry)
+    if letter.request is None:
+        raise NotReplayable(entry, letter.reason)
+    request[MODEL] = letter.request.model
+    attempt = await request.app[DEAD_LETTERS].replay(letter, timeout_ms)
     if attempt is None:
-        raise _unknown(entry)
+        raise UnknownDeadLetter(entry)
     return json_response(
         {"prediction_id": letter.request.id, "status": "queued", "attempt": attempt},
         status=202,
@@ -63,28 +49,16 @@ async def replay_dead_letter(request: web.Request) -> web.Response:
 async def delete_dead_letter(request: web.Request) -> web.Response:
     """Delete a dead letter; its prediction stays failed."""
     entry = _entry(request)
-    try:
-        deleted = await request.app[GATEWAY].dead_letters.delete(entry)
-    except StoreUnavailable as error:
-        raise _away() from error
-    if not deleted:
-        raise _unknown(entry)
+    if not await request.app[DEAD_LETTERS].delete(entry):
+        raise UnknownDeadLetter(entry)
     return web.Response(status=204)
 
 
 def _entry(request: web.Request) -> str:
     entry = request.match_info["dead_letter_id"]
     if not _ENTRY.fullmatch(entry):
-        raise _unknown(entry)
+        raise UnknownDeadLetter(entry)
     return entry
-
-
-def _unknown(entry: str) -> ProblemError:
-    return ProblemError(404, "unknown-dead-letter", f"there is no dead letter {entry[:50]!r}")
-
-
-def _away() -> ProblemError:
-    return unavailable("queue-unavailable", "the queue cannot be reached; try again", _RETRY_AFTER_S)
 
 
 def _info(letter: DeadLetter) -> dict[str, Any]:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
 
-from gateway.api.predict import json_response
-from gateway.http.context import GATEWAY
-from gateway.http.http_metrics import tally
+from gateway.http.context import CATALOGUE, DRAIN, HISTORY, LIVENESS, QUEUE_METRICS, WAITERS, WORKERS
+from gateway.http.http_metrics import http_metrics
+from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
-from shared.telemetry.exposition import exposition
+
+_render_metrics = make_aiohttp_handler(disable_compression=True)
 
 
 async def health(request: web.Request) -> web.Response:
-    """The service and what it depends on; 503 where Redis is away, since nothing can be accepted then."""
-    gateway = request.app[GATEWAY]
+    """The service and what it depends on; 503 if Redis is unavailable, since nothing can be accepted then."""
     unserved: list[str] = []
     redis, postgres = "ok", "ok"
     try:
-        live = await gateway.workers.live(gateway.catalogue.served())
+        live = await request.app[WORKERS].live(request.app[CATALOGUE].served())
         unserved = [label for label, workers in live.items() if workers == 0]
     except StoreUnavailable:
         redis = "unavailable"
     try:
-        await gateway.history.ping()
+        await request.app[HISTORY].ping()
     except StoreUnavailable:
         postgres = "unavailable"
     status = "unavailable" if redis != "ok" else "degraded" if postgres != "ok" or unserved else "ok"
@@ -32,7 +33,7 @@ async def health(request: web.Request) -> web.Response:
 
 async def livez(request: web.Request) -> web.Response:
     """Whether the process's loops move; 503 has it restarted."""
-    stalled = request.app[GATEWAY].liveness.stalled()
+    stalled = request.app[LIVENESS].stalled()
     if stalled:
         reason = ", ".join(f"{loop} has not moved for {seconds} s" for loop, seconds in stalled.items())
         return json_response({"status": "stalled", "reason": reason}, status=503)
@@ -40,21 +41,19 @@ async def livez(request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Whether to send requests here; 503 takes it out of the balancer. Postgres may be away: accepting goes on."""
-    gateway = request.app[GATEWAY]
-    reason = (
-        "stopping"
-        if gateway.draining or gateway.closing
-        else "" if gateway.waiters.listening.is_set() else "Redis is away"
-    )
+    """Whether to send requests here; 503 takes it out of the balancer. Accepting needs Redis, and no Postgres."""
+    reason = ""
+    if request.app[DRAIN].begun:
+        reason = "stopping"
+    elif not request.app[WAITERS].listening.is_set():
+        reason = "Redis is unavailable"
     if reason:
         return json_response({"status": "not ready", "reason": reason}, status=503)
     return json_response({"status": "ok"})
 
 
-async def metrics(request: web.Request) -> web.Response:
+async def metrics(request: web.Request) -> web.StreamResponse:
     """All metrics of this process, and the depth of every stream."""
-    await request.app[GATEWAY].sampling.refresh()
-    tally.count()
-    body, content_type = exposition(request.headers.get("Accept", ""))
-    return web.Response(body=body, headers={"Content-Type": content_type})
+    await request.app[QUEUE_METRICS].refresh()
+    http_metrics.count()
+    return await _render_metrics(request)

@@ -6,37 +6,28 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api.predict import json_response
-from gateway.http.context import GATEWAY, MODEL, Gateway
-from gateway.http.problems import ProblemError, unavailable
+from gateway.core.errors import UnknownModel
+from gateway.http.context import CATALOGUE, MODEL, WORKERS
+from gateway.http.responses import json_response
 from shared.contract.catalogue import Model
-from shared.contract.errors import StoreUnavailable
 
 
 async def list_models(request: web.Request) -> web.Response:
     """All models."""
-    gateway = request.app[GATEWAY]
-    live = await _live(gateway)
-    return json_response({"items": [_info(model, live) for model in gateway.catalogue.models]})
+    catalogue = request.app[CATALOGUE]
+    live = await request.app[WORKERS].live(catalogue.served())
+    return json_response({"items": [_info(model, live) for model in catalogue.models]})
 
 
 async def read_model(request: web.Request) -> web.Response:
     """One model."""
-    gateway = request.app[GATEWAY]
+    catalogue = request.app[CATALOGUE]
     name = request.match_info["name"]
-    model = gateway.catalogue.find(name)
+    model = catalogue.find(name)
     if model is None:
-        known = ", ".join(each.name for each in gateway.catalogue.models)
-        raise ProblemError(404, "unknown-model", f"there is no model {name[:100]!r}; there are: {known}")
+        raise UnknownModel(name, known=[each.name for each in catalogue.models])
     request[MODEL] = name
-    return json_response(_info(model, await _live(gateway)))
-
-
-async def _live(gateway: Gateway) -> dict[str, int]:
-    try:
-        return await gateway.workers.live(gateway.catalogue.served())
-    except StoreUnavailable as error:
-        raise unavailable("queue-unavailable", "the queue cannot be asked who serves what; try again", 2) from error
+    return json_response(_info(model, await request.app[WORKERS].live(catalogue.served())))
 
 
 def _info(model: Model, live: dict[str, int]) -> dict[str, Any]:

@@ -2,54 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
-from pydantic import BaseModel
-
-from gateway.api import dead_letters, health, models, predict, predictions, schemas
+from gateway.api import dead_letters, health, models, predict, predictions, queries, schemas
 from gateway.http import idempotency
-from gateway.http.middleware import Handler
-from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
-from shared.contract.messages import FINAL_STATUSES
+from gateway.http.openapi import Operation, Parameter
 
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of an operation, with its JSON schema."""
-
-    name: str
-    place: str
-    description: str
-    schema: Mapping[str, Any]
-
-    @property
-    def required(self) -> bool:
-        """Whether it must be given: path parameters must."""
-        return self.place == "path"
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation; `answers` are the models of its successful answers, `problems` the statuses of its errors."""
-
-    method: str
-    path: str
-    handler: Handler
-    summary: str
-    answers: Mapping[int, type[BaseModel] | None]
-    problems: Sequence[int] = ()
-    body: type[BaseModel] | None = None
-    parameters: Sequence[Parameter] = field(default_factory=tuple)
-
-
-_WAIT = Parameter(
-    "wait",
-    "query",
-    "seconds to wait for the answer; so does `Prefer: wait=S` (RFC 7240)",
-    {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S},
-)
 _PREFER = Parameter("Prefer", "header", "`respond-async` or `wait=S`; the query parameter wins", {"type": "string"})
 _KEY = Parameter(
     "Idempotency-Key",
@@ -57,32 +13,14 @@ _KEY = Parameter(
     "a key of the client's own: repeating the request with it makes nothing new, for a day",
     {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
 )
-_TIMEOUT = Parameter(
-    "timeout",
-    "query",
-    "seconds until the request expires if it was not computed",
-    {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S},
-)
 _ID = Parameter("prediction_id", "path", "the id that predict answered", {"type": "string", "format": "uuid"})
 _LETTER = Parameter(
     "dead_letter_id",
     "path",
     "an id of the list of dead letters",
-    {"type": "string", "pattern": dead_letters.ENTRY_PATTERN},
+    {"type": "string", "pattern": queries.ENTRY_PATTERN},
 )
 _NAME = Parameter("name", "path", "a model's name", {"type": "string", "minLength": 1})
-_LIMIT = Parameter(
-    "limit", "query", "items on a page", {"type": "integer", "minimum": 1, "maximum": 100, "default": 10}
-)
-_FILTERS = (
-    Parameter("model", "query", "only this model", {"type": "string", "minLength": 1, "maxLength": 100}),
-    Parameter(
-        "version", "query", "only this version; needs `model`", {"type": "string", "minLength": 1, "maxLength": 20}
-    ),
-    Parameter("status", "query", "only this status", {"type": "string", "enum": sorted(FINAL_STATUSES)}),
-    _LIMIT,
-    Parameter("cursor", "query", "`next_cursor` of the page before", {"type": "string", "format": "uuid"}),
-)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -93,7 +31,8 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.Prediction, 202: schemas.QueuedPrediction},
         (400, 404, 408, 409, 413, 415, 422, 500, 503, 504),
         schemas.PredictRequest,
-        (_WAIT, _PREFER, _TIMEOUT, _KEY),
+        queries.PredictQuery,
+        (_PREFER, _KEY),
     ),
     Operation(
         "POST",
@@ -103,16 +42,18 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.PredictionBatch, 202: schemas.PredictionBatch},
         (400, 404, 408, 409, 413, 415, 422, 503),
         schemas.BatchRequest,
-        (_WAIT, _PREFER, _TIMEOUT, _KEY),
+        queries.PredictQuery,
+        (_PREFER, _KEY),
     ),
     Operation(
         "GET",
         "/api/v1/predictions/{prediction_id}",
         predictions.read_prediction,
         "Read one prediction, waiting for its end if asked to",
-        {200: schemas.StoredPrediction},
+        {200: (schemas.StoredPrediction, schemas.QueuedPrediction)},
         (404, 422, 503),
-        parameters=(_ID, _WAIT, _PREFER),
+        query=queries.WaitQuery,
+        parameters=(_ID, _PREFER),
     ),
     Operation(
         "GET",
@@ -121,7 +62,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "List finished predictions, newest first",
         {200: schemas.PredictionPage},
         (404, 422, 503),
-        parameters=_FILTERS,
+        query=queries.HistoryQuery,
     ),
     Operation(
         "GET",
@@ -130,15 +71,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "List what was given up on, newest first",
         {200: schemas.DeadLetterPage},
         (422, 503),
-        parameters=(
-            _LIMIT,
-            Parameter(
-                "cursor",
-                "query",
-                "`next_cursor` of the page before",
-                {"type": "string", "pattern": dead_letters.ENTRY_PATTERN},
-            ),
-        ),
+        query=queries.DeadLetterQuery,
     ),
     Operation(
         "POST",
@@ -147,7 +80,8 @@ OPERATIONS: tuple[Operation, ...] = (
         "Try a dead letter again",
         {202: schemas.Replayed},
         (404, 409, 422, 503),
-        parameters=(_LETTER, _TIMEOUT),
+        query=queries.TimeoutQuery,
+        parameters=(_LETTER,),
     ),
     Operation(
         "DELETE",

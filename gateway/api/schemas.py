@@ -6,10 +6,13 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from gateway.core.finished import Finished
+from shared.contract.ids import id_time
 from shared.contract.messages import Status
-from shared.contract.options import NO_NUL, PredictOptions
+from shared.contract.tasks import NO_NUL, TASKS
 
 # For the document: neither NUL nor only blanks, as `str.strip` has them (`\s` is another set in each language).
 _BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -25,6 +28,16 @@ Text = Annotated[
     ),
 ]
 _Model = Annotated[str, Field(min_length=1, max_length=100, description="a model of /api/v1/models")]
+_OPTIONS_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "what the model's task takes besides the text; a custom task's options are listed in the catalogue",
+    "properties": {
+        name: schema
+        for task in TASKS.values()
+        for name, schema in task.options.model_json_schema().get("properties", {}).items()
+    },
+}
+_Options = Annotated[dict[str, Any], WithJsonSchema(_OPTIONS_SCHEMA)]  # checked once the task is known
 _Version = Annotated[str, Field(min_length=1, max_length=20, description="a version of it; absent: the default one")]
 
 
@@ -38,7 +51,7 @@ class PredictRequest(_Strict):
     model: _Model = Field(examples=["sentiment-analysis"])
     text: Text = Field(examples=["This is great!"])
     version: _Version | None = Field(None, examples=["1.0.0"])
-    options: PredictOptions | None = None
+    options: _Options | None = None
 
 
 class BatchRequest(_Strict):
@@ -47,7 +60,7 @@ class BatchRequest(_Strict):
     model: _Model = Field(examples=["sentiment-analysis"])
     texts: list[Text] = Field(min_length=1, examples=[["This is great!", "This is bad."]])
     version: _Version | None = Field(None, examples=["1.0.0"])
-    options: PredictOptions | None = None
+    options: _Options | None = None
 
 
 class Prediction(BaseModel):
@@ -58,10 +71,10 @@ class Prediction(BaseModel):
     version: str
     status: Status
     result: dict[str, Any] | None = Field(description="what the model answered; null unless it succeeded")
-    confidence: float | None = Field(description="0 to 1; null where the task has no score")
+    confidence: float | None = Field(description="0 to 1; null if the task has no score")
     processing_time_ms: int = Field(description="time of the model's batch, in ms")
     created_at: datetime = Field(description="when it was accepted")
-    error: str | None = Field(None, description="what went wrong, where it did not succeed")
+    error: str | None = Field(None, description="what went wrong, unless it succeeded")
 
 
 class StoredPrediction(Prediction):
@@ -70,11 +83,39 @@ class StoredPrediction(Prediction):
     input: dict[str, Any] = Field(description="what was asked: the text, and the options if any")
 
 
+def prediction_body(finished: Finished) -> dict[str, Any]:
+    """A finished prediction as the two models above describe it; with `input` if it is known.
+
+    Built by hand for speed: JSON that was stored as text goes out as it is.
+    """
+    outcome = finished.outcome
+    body: dict[str, Any] = {
+        "prediction_id": finished.id,
+        "model": finished.model,
+        "version": finished.version,
+        "status": outcome.status.value,
+        "result": None if outcome.result is None else orjson.Fragment(outcome.result),
+        "confidence": outcome.confidence,
+        "processing_time_ms": outcome.processing_time_ms,
+        "created_at": id_time(finished.id),
+    }
+    if outcome.error:
+        body["error"] = outcome.error
+    if finished.input is not None:
+        body["input"] = orjson.Fragment(finished.input)
+    return body
+
+
 class QueuedPrediction(BaseModel):
     """A prediction that is not finished."""
 
     prediction_id: UUID
     status: Status = Status.QUEUED
+
+
+def queued_body(prediction_id: str) -> dict[str, Any]:
+    """A prediction that is not finished, as the model above describes it."""
+    return {"prediction_id": prediction_id, "status": Status.QUEUED.value}
 
 
 class PredictionBatch(BaseModel):
@@ -159,21 +200,3 @@ class Probe(BaseModel):
 
     status: str
     reason: str | None = None
-
-
-class FieldError(BaseModel):
-    """What is wrong with one field."""
-
-    loc: list[str | int] = Field(description="where: body, query or path, then the field")
-    msg: str
-
-
-class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    errors: list[FieldError] | None = Field(None, description="each invalid field")
-    prediction_id: UUID | None = Field(None, description="the prediction that this is about")

@@ -14,10 +14,11 @@ from uuid import UUID
 
 import asyncpg
 
+from gateway.core.errors import UnknownModel
 from gateway.core.finished import Finished
-from gateway.settings import GatewaySettings
 from shared.contract.errors import StoreUnavailable, is_closed_transport
-from shared.contract.messages import Status
+from shared.contract.messages import Outcome, Status
+from shared.service.settings import DatabaseSettings
 from shared.telemetry.metrics import watch_pool
 
 # Those marked for bandit are made of constants; values are always parameters.
@@ -58,7 +59,7 @@ class Filters:
 class History:
     """Reads predictions through a pool of connections."""
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: DatabaseSettings) -> None:
         self._settings = settings
         self._pool: asyncpg.Pool | None = None
 
@@ -89,10 +90,11 @@ class History:
         rows = await self._fetch(_FIND, [UUID(each) for each in prediction_ids])
         return {str(row["id"]): _finished(row) for row in rows}
 
-    async def page(self, filters: Filters, before: UUID, limit: int) -> list[Finished] | None:
-        """Predictions accepted before the one with id `before`, newest first; None where no such model is known.
+    async def page(self, filters: Filters, before: UUID, limit: int) -> list[Finished]:
+        """Predictions accepted before the one with id `before`, newest first.
 
         Raises:
+            UnknownModel: the history has no such model, or no such version of it.
             StoreUnavailable: Postgres cannot be reached.
         """
         status = None if filters.status is None else filters.status.value
@@ -101,7 +103,7 @@ class History:
         else:
             versions = await self._fetch(_VERSION_IDS, filters.model, filters.version)
             if not versions:
-                return None
+                raise UnknownModel(filters.model, filters.version)
             ids = [row["id"] for row in versions]
             rows = await self._fetch(_page_of_versions(len(ids)), before, status, limit, *ids)
         return [_finished(row, with_input=False) for row in rows]
@@ -145,14 +147,17 @@ def history_errors() -> Iterator[None]:
 
 def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:
     output = row["output_data"]
-    return Finished(
-        id=str(row["id"]),
-        model=row["name"],
-        version=row["version"],
+    outcome = Outcome(
         status=Status(row["status"]),
         result=None if output is None else output.encode(),
         confidence=row["confidence"],
         processing_time_ms=row["processing_time_ms"] or 0,
-        error=row["error"],
+        error=row["error"] or "",
+    )
+    return Finished(
+        id=str(row["id"]),
+        model=row["name"],
+        version=row["version"],
+        outcome=outcome,
         input=row["input_data"].encode() if with_input else None,
     )

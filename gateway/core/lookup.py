@@ -16,7 +16,7 @@ from shared.streams.prediction_state import PredictionStates, Queued
 from shared.telemetry.metrics import ERRORS
 
 
-class Predictions:
+class Lookup:
     """Looks predictions up in both stores."""
 
     def __init__(self, states: PredictionStates, history: History) -> None:
@@ -24,7 +24,7 @@ class Predictions:
         self._history = history
 
     async def locate(self, prediction_id: str, *, wait: bool = False) -> Finished | Queued | None:
-        """One prediction; None where neither store knows the id.
+        """One prediction; None if neither store knows the id.
 
         Args:
             wait: ask Redis for a hint when it finishes.
@@ -48,7 +48,7 @@ class Predictions:
     async def finished(self, prediction_ids: Sequence[str]) -> list[Finished]:
         """The finished ones of many, in one round trip to each store; asks for hints about the others.
 
-        Where Postgres is away, those that Redis knows are answered all the same.
+        While Postgres is unavailable, those that Redis knows are answered all the same.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

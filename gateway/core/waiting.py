@@ -1,8 +1,8 @@
 """Waiting for predictions to finish.
 
 Hints wake waiters. A hint is a hint: it comes over pub/sub, and can be lost. So at every reconnect and every two
-seconds the states of all that is waited for are read, then Postgres is asked for those without a state, and at the end
-of its wait each caller looks once more. Losing every hint costs latency, never an answer.
+seconds the states of all that is waited for are read, then Postgres is asked for those without a state, and when its
+time is up each caller looks once more. Losing every hint costs latency, never an answer.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+from gateway.core.errors import Refused, UnknownPrediction
 from gateway.core.finished import Finished, from_hint
-from gateway.core.lookup import Predictions
+from gateway.core.lookup import Lookup
+from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
+from shared.contract.ids import is_id
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
-from shared.streams.prediction_state import PredictionStates
+from shared.streams.prediction_state import PredictionStates, Queued
 from shared.telemetry.metrics import ERRORS
 
 log = logging.getLogger(__name__)
@@ -63,18 +66,61 @@ class Expectation:
 
 
 class Waiters:
-    """Everything this gateway waits for."""
+    """Everything this gateway waits for.
 
-    def __init__(
-        self, states: PredictionStates, predictions: Predictions, liveness: Liveness, recheck_s: float
-    ) -> None:
+    Attributes:
+        count: predictions that are waited for; one that two callers wait for counts twice.
+        closing: the gateway stops: no new wait begins.
+        listening: set while hints arrive.
+    """
+
+    def __init__(self, states: PredictionStates, lookup: Lookup, liveness: Liveness, max_in_flight: int) -> None:
         self._states = states
-        self._predictions = predictions
+        self._lookup = lookup
         self._liveness = liveness
-        self._recheck_s = recheck_s
+        self._max_in_flight = max_in_flight
         self._waiting: dict[str, list[Expectation]] = {}
         self.count = 0
+        self.closing = False
         self.listening = asyncio.Event()
+
+    def check_room(self, count: int) -> None:
+        """Make sure that so many more predictions may be waited for.
+
+        Raises:
+            Refused: the gateway stops, or waits for too many already.
+        """
+        if self.closing:
+            raise Refused("stopping", "this gateway is stopping; try again", STOPPING_S)
+        if self.count + count > self._max_in_flight:
+            detail = f"this gateway already waits for {self._max_in_flight} predictions"
+            raise Refused("overloaded", detail, IN_FLIGHT_S, limit="in_flight")
+
+    async def read(self, prediction_id: str, wait_s: float) -> Finished | Queued:
+        """One prediction; waits at most `wait_s` seconds for its end.
+
+        Raises:
+            UnknownPrediction: nobody knows the id.
+            Refused: it would be waited for, and this gateway waits for too many already.
+            StoreUnavailable: one store cannot be reached and the other does not have it.
+        """
+        if not is_id(prediction_id):
+            raise UnknownPrediction(prediction_id)
+        found = await self._read(prediction_id, 0 if self.closing else wait_s)
+        if found is None:
+            raise UnknownPrediction(prediction_id)
+        return found
+
+    async def _read(self, prediction_id: str, wait_s: float) -> Finished | Queued | None:
+        if wait_s <= 0:
+            return await self._lookup.locate(prediction_id)
+        self.check_room(1)
+        with self.expect([prediction_id]) as expected:
+            found = await self._lookup.locate(prediction_id, wait=True)
+            if not isinstance(found, Queued):
+                return found
+            await expected.results(wait_s)
+            return await self._lookup.locate(prediction_id)
 
     def expect(self, prediction_ids: Sequence[str]) -> Expectation:
         """Wait for predictions; use it as a context."""
@@ -95,20 +141,21 @@ class Waiters:
             if not others:
                 del self._waiting[prediction_id]
 
-    def stop(self) -> None:
+    def give_up(self) -> None:
         """End all waits: callers answer with what they know."""
         for expectations in list(self._waiting.values()):
             for expectation in expectations:
                 expectation.give_up()
 
-    async def listen(self) -> None:
-        """Take hints until cancelled, reconnecting when the connection is lost."""
+    async def listen(self, stop: asyncio.Event) -> None:
+        """Take hints until `stop` is set, reconnecting when the connection is lost."""
         backoff = Backoff(longest_s=2)
-        never = asyncio.Event()
-        while True:
+        while not stop.is_set():
             try:
                 async for hints in self._states.hints():
                     self._liveness.moved("hints")
+                    if stop.is_set():
+                        break
                     if not self.listening.is_set():
                         self.listening.set()
                         backoff.succeeded()
@@ -120,27 +167,17 @@ class Waiters:
                 self._liveness.moved("hints")
                 ERRORS.labels("gateway", "redis_unavailable").inc()
                 log.warning("hints lost", extra={"detail": str(error)})
-                await backoff.pause(never)
-
-    async def keep_rechecking(self) -> None:
-        """Look after waiters whose hint may have been lost, every `recheck_s` seconds, until cancelled."""
-        while True:
-            self._liveness.moved("recheck")
-            await asyncio.sleep(self._recheck_s)
-            try:
-                await self.recheck()
-            except StoreUnavailable as error:
-                ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+                await backoff.pause(stop)
 
     async def recheck(self) -> None:
-        """Read the states of all that is waited for, then Postgres for those that have none.
+        """Read the states of all that is waited for, then Postgres for those that have none: hints may be lost.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         waited_for = list(self._waiting)
         for start in range(0, len(waited_for), _LOOK_AT_ONCE):
-            for finished in await self._predictions.finished(waited_for[start : start + _LOOK_AT_ONCE]):
+            for finished in await self._lookup.finished(waited_for[start : start + _LOOK_AT_ONCE]):
                 self._wake(finished)
 
     async def _take(self, hint: Hint) -> None:
@@ -150,7 +187,7 @@ class Waiters:
         if finished is not None:
             self._wake(finished)
             return
-        for each in await self._predictions.finished([hint.id]):  # it was too long for a hint
+        for each in await self._lookup.finished([hint.id]):  # it was too long for a hint
             self._wake(each)
 
     def _wake(self, finished: Finished) -> None:

@@ -9,8 +9,8 @@ from typing import TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from gateway.http.context import GATEWAY
-from gateway.http.problems import ProblemError, invalid_body
+from gateway.http.context import SETTINGS
+from gateway.http.problems import ProblemError, invalid_fields
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -34,14 +34,14 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
         return kind.model_validate_json(raw)
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
-            raise invalid_body(error) from None
+            raise invalid_fields("body", error) from None
     return _second_look(raw, kind)
 
 
 async def _bytes(request: web.Request) -> bytes:
     if request.content.is_eof():  # it came with the headers, as short ones do: nothing to wait for
         return await _read(request)
-    limit_s = request.app[GATEWAY].settings.body_timeout_s
+    limit_s = request.app[SETTINGS].body_timeout_s
     try:
         async with asyncio.timeout(limit_s):
             return await _read(request)
@@ -71,4 +71,4 @@ def _second_look(raw: bytes, kind: type[Body]) -> Body:
     try:
         return kind.model_validate(parsed)
     except ValidationError as error:
-        raise invalid_body(error) from None
+        raise invalid_fields("body", error) from None

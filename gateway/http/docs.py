@@ -9,8 +9,7 @@ import orjson
 from aiohttp import web
 from openapi_ui_bundles import swagger_ui
 
-from gateway.api.operations import Operation
-from gateway.http.openapi import openapi
+from gateway.http.openapi import Operation, openapi
 
 _FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 _PAGE = """<!doctype html>

@@ -9,7 +9,7 @@ import re
 
 from pydantic import BaseModel
 
-from gateway.http.problems import ProblemError, invalid
+from gateway.http.problems import invalid
 
 MAX_CHARS = 255
 PATTERN = '^(?!""$)[!-~]+$'  # what the document promises to take; a quoted key may hold a little more
@@ -37,9 +37,3 @@ def key_of(header: str | None) -> str:
 def fingerprint(endpoint: str, body: BaseModel) -> str:
     """A digest of what a request asks for: two requests with one key must agree in it."""
     return hashlib.sha256(f"{endpoint}\n{body.model_dump_json()}".encode()).hexdigest()
-
-
-def conflict(key: str) -> ProblemError:
-    """409: the key was used with another body."""
-    detail = f"the Idempotency-Key {key[:40]!r} was used with another body; use a new key for a new request"
-    return ProblemError(409, "idempotency-conflict", detail)

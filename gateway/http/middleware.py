@@ -1,4 +1,4 @@
-"""What surrounds every handler: counting, timing, and turning errors into problems."""
+"""What surrounds every handler: errors become answers, and every answer is counted, timed and logged."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.http.context import GATEWAY, MODEL, PREDICTIONS, TRACE
-from gateway.http.http_metrics import Answered, tally
-from gateway.http.problems import ProblemError, of_http_error
+from gateway.core.errors import CoreError, Refused
+from gateway.http.context import CATALOGUE, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.http_metrics import Answered, http_metrics
+from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error
+from shared.contract.errors import StoreUnavailable
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
 
 log = logging.getLogger(__name__)
-answers = PredictionLog(log)
+prediction_log = PredictionLog(log)
 
 PROBES = ("/livez", "/readyz", "/metrics")
 
@@ -23,10 +25,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware
-async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_and_observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every request, whatever its handler does, and count it."""
     started = time.perf_counter()
-    tally.in_flight += 1
+    http_metrics.in_flight += 1
     status = 499  # the client went away
     try:
         response = await _answer(request, handler)
@@ -34,11 +36,11 @@ async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers["Server"] = "millstream"  # not which versions of what
         return response
     finally:
-        tally.in_flight -= 1
+        http_metrics.in_flight -= 1
         seconds = time.perf_counter() - started
         endpoint = endpoint_of(request)
         _count(request, endpoint, status, seconds)
-        _note(request, endpoint, status, seconds)
+        _log(request, endpoint, status, seconds)
 
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -46,10 +48,17 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except ProblemError as error:
         return error.response()
+    except CoreError as error:
+        if isinstance(error, Refused) and error.limit:
+            ERRORS.labels("gateway", f"refused_{error.limit}").inc()
+        return of_core_error(error).response()
+    except StoreUnavailable as error:
+        ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+        return of_store_error(error).response()
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return of_http_error(error, request.app[GATEWAY].settings.max_body_bytes).response()
+        return of_http_error(error, request.app[SETTINGS].max_body_bytes).response()
     except Exception:
         log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
         ERRORS.labels("gateway", "handler").inc()
@@ -58,21 +67,20 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
-    gateway = request.app[GATEWAY]
-    model = name if not name or gateway.catalogue.resolve(name, None) else "unknown"
+    model = name if not name or request.app[CATALOGUE].resolve(name, None) else "unknown"
     method = request.method if endpoint != "unknown" else ""
-    trace = None if gateway.traces is None else request.get(TRACE)
+    trace = request.get(TRACE)
     exemplar = None if trace is None else trace.exemplar
-    tally.answered.append(Answered(method, endpoint, model, status, seconds, exemplar))
+    http_metrics.answered.append(Answered(method, endpoint, model, status, seconds, exemplar))
 
 
-def _note(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
+def _log(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     """The access log: probes are left out, and at a high rate all but a share (see PredictionLog)."""
-    ids = request.get(PREDICTIONS, ("",))
-    if endpoint in PROBES or not answers.wants(ids[0]):
+    ids = request.get(PREDICTION_IDS, ("",))
+    if endpoint in PROBES or not prediction_log.wants(ids[0]):
         return
     trace = request.get(TRACE)
-    answers.event(
+    prediction_log.event(
         "answered",
         ids[0],
         request.headers.get("traceparent", "") if trace is None else trace.traceparent,

@@ -1,18 +1,54 @@
-"""The OpenAPI 3.1 document, made from the table of operations and the pydantic models that validate the requests."""
+"""The OpenAPI 3.1 document, made from a table of operations and the pydantic models that validate the requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from gateway.api.operations import Operation
-from gateway.api.schemas import Problem, QueuedPrediction, StoredPrediction
+from gateway.http.middleware import Handler
+from gateway.http.problems import Problem
+from gateway.http.queries import Query
 
 _JSON, _PROBLEM = "application/json", "application/problem+json"
+
+Answer = type[BaseModel] | tuple[type[BaseModel], ...] | None  # one model, any of several, or no body
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter in the path or a header, with its JSON schema."""
+
+    name: str
+    place: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of an API.
+
+    Attributes:
+        answers: what it answers with each status of success.
+        problems: the statuses of its errors.
+        query: the model of its query parameters.
+        parameters: those in the path and in headers.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: Mapping[int, Answer]
+    problems: Sequence[int] = ()
+    body: type[BaseModel] | None = None
+    query: type[Query] | None = None
+    parameters: Sequence[Parameter] = ()
 
 
 def openapi(operations: Sequence[Operation], version: str) -> dict[str, Any]:
@@ -46,22 +82,45 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _reference(operation.body)}}}
-    if operation.parameters:
-        described["parameters"] = [
-            {
-                "name": each.name,
-                "in": each.place,
-                "required": each.required,
-                "description": each.description,
-                "schema": dict(each.schema),
-            }
-            for each in operation.parameters
-        ]
+    parameters = [_parameter(each) for each in operation.parameters] + _query_parameters(operation.query)
+    if parameters:
+        described["parameters"] = parameters
     return described
 
 
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    return {
+        "name": parameter.name,
+        "in": parameter.place,
+        "required": parameter.place == "path",
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
+    schemas = {} if query is None else query.model_json_schema()["properties"]
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": schema.pop("description"),
+            "schema": _without_null(schema),
+        }
+        for name, schema in schemas.items()
+    ]
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema; pydantic says how to leave it out with a null, which cannot be written in a query."""
+    values = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
+    merged = {**schema, **(values[0] if values else {})}
+    return {key: value for key, value in merged.items() if key != "title" and (key, value) != ("default", None)}
+
+
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _response(status, _JSON, _answer(model)) for status, model in operation.answers.items()}
+    responses = {str(status): _response(status, _JSON, _answer(answer)) for status, answer in operation.answers.items()}
     for status in operation.problems:
         responses[str(status)] = _response(status, _PROBLEM, _reference(Problem))
     return responses
@@ -73,12 +132,17 @@ def _response(status: int, media_type: str, schema: dict[str, Any] | None) -> di
     return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
 
 
-def _answer(model: type[BaseModel] | None) -> dict[str, Any] | None:
-    if model is None:
-        return None
-    if model is StoredPrediction:
-        return {"anyOf": [_reference(StoredPrediction), _reference(QueuedPrediction)]}
-    return _reference(model)
+def _answer(answer: Answer) -> dict[str, Any] | None:
+    models = _models(answer)
+    if len(models) > 1:
+        return {"anyOf": [_reference(each) for each in models]}
+    return _reference(models[0]) if models else None
+
+
+def _models(answer: Answer) -> tuple[type[BaseModel], ...]:
+    if answer is None:
+        return ()
+    return answer if isinstance(answer, tuple) else (answer,)
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:
@@ -86,9 +150,9 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
-    used: set[type[BaseModel]] = {Problem, QueuedPrediction}
+    used: set[type[BaseModel]] = {Problem}
     for each in operations:
-        used.update(model for model in each.answers.values() if model is not None)
+        used.update(model for answer in each.answers.values() for model in _models(answer))
         if each.body is not None:
             used.add(each.body)
     ordered = sorted(used, key=lambda model: model.__name__)

@@ -1,4 +1,4 @@
-"""How long to wait and when to expire, from query and headers. Pure.
+"""How long to wait for an answer, from query and header. Pure.
 
 `?wait=S` wins over the header `Prefer` (RFC 7240), which wins over the default. In that header `wait=S` wins over
 `respond-async`: both together mean an asynchronous answer after S seconds.
@@ -6,15 +6,9 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gateway.http.problems import invalid
-from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
-
-_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*([eE][-+]?[0-9]+)?", re.ASCII)  # float() takes `1_0`, ` 1` and `١` too
+from gateway.settings import MAX_WAIT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +18,21 @@ class Wait:
     seconds: float
     applied: str = ""
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What confirms the preference."""
+        return {"Preference-Applied": self.applied} if self.applied else {}
 
-def wait_of(query: Mapping[str, str], prefer: str | None, default_s: float) -> Wait:
+
+def wait_of(asked_s: float | None, prefer: str | None, default_s: float) -> Wait:
     """How long the client wants to wait.
 
-    Raises:
-        ProblemError: 422 where `wait` is not a number of seconds in 0..60.
+    Args:
+        asked_s: the query parameter `wait`.
+        prefer: the header `Prefer`; what is wrong in it is ignored, as the RFC asks.
     """
-    if "wait" in query:
-        return Wait(_seconds("wait", query["wait"], 0, MAX_WAIT_S))
+    if asked_s is not None:
+        return Wait(asked_s)
     if prefer is None:
         return Wait(default_s)
     preferences = _preferences(prefer)
@@ -50,24 +50,3 @@ def _preferences(header: str) -> dict[str, str]:
         name, _, value = preference.partition(";")[0].partition("=")
         preferences.setdefault(name.strip().lower(), value.strip().strip('"'))
     return preferences
-
-
-def timeout_ms_of(query: Mapping[str, str], default_s: float) -> int:
-    """Milliseconds until the request expires.
-
-    Raises:
-        ProblemError: 422 where `timeout` is not a number of seconds above 0, at most a day.
-    """
-    if "timeout" not in query:
-        return round(default_s * 1000)
-    return max(1, round(_seconds("timeout", query["timeout"], 0.001, MAX_TIMEOUT_S) * 1000))
-
-
-def _seconds(name: str, text: str, low: float, high: float) -> float:
-    try:
-        seconds = float(text) if _NUMBER.fullmatch(text) else math.nan
-    except ValueError:
-        seconds = math.nan
-    if not low <= seconds <= high:
-        raise invalid([(("query", name), f"must be a number of seconds from {low:g} to {high:g}")])
-    return seconds

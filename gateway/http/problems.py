@@ -1,15 +1,32 @@
-"""Errors as `application/problem+json` (RFC 9457). Handlers raise `ProblemError`; the edge renders it."""
+"""Errors as `application/problem+json` (RFC 9457): the one place that turns the core's errors into answers.
+
+Handlers let the core's errors pass and raise `ProblemError` for what is HTTP's own; the middleware renders both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import orjson
 from aiohttp import web
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
-from shared.contract.options import NO_NUL
+from gateway.core.errors import (
+    CoreError,
+    FieldErrors,
+    IdempotencyConflict,
+    InvalidOrder,
+    NotReplayable,
+    Refused,
+    UnknownDeadLetter,
+    UnknownModel,
+    UnknownPrediction,
+)
+from gateway.core.retry_after import STORE_UNAVAILABLE_S
+from shared.contract.errors import StoreUnavailable
+from shared.contract.options import describe_invalid_text
 
 TITLES = {
     400: "Malformed request",
@@ -25,7 +42,34 @@ TITLES = {
     504: "Deadline passed",
 }
 
-FieldErrors = Sequence[tuple[Sequence[str | int], str]]
+_CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
+    UnknownPrediction: (404, "unknown-prediction"),
+    UnknownDeadLetter: (404, "unknown-dead-letter"),
+    NotReplayable: (409, "not-replayable"),
+    IdempotencyConflict: (409, "idempotency-conflict"),
+}
+_STORES = {
+    "redis": ("queue-unavailable", "the queue cannot be reached; try again"),
+    "postgres": ("store-unavailable", "the stored predictions cannot be read now; try again"),
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field."""
+
+    loc: list[str | int] = Field(description="where: body, query or path, then the field")
+    msg: str
+
+
+class Problem(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] | None = Field(None, description="each invalid field")
+    prediction_id: UUID | None = Field(None, description="the prediction that this is about")
 
 
 class ProblemError(Exception):
@@ -80,15 +124,33 @@ def invalid(errors: FieldErrors) -> ProblemError:
     return ProblemError(422, "invalid-field", detail[:2000], errors=errors)
 
 
-def invalid_body(error: ValidationError) -> ProblemError:
-    """422 from pydantic's errors. Values are left out: an answer is logged by proxies, and inputs are private."""
+def invalid_fields(place: str, error: ValidationError) -> ProblemError:
+    """422 from what pydantic found in the `body` or the `query`. Values are left out: inputs are private."""
     found = error.errors(include_url=False, include_input=False)
-    return invalid([(("body", *each["loc"]), _message(dict(each))) for each in found[:20]])
+    return invalid([((place, *each["loc"]), describe_invalid_text(dict(each))) for each in found[:20]])
 
 
 def unavailable(kind: str, detail: str, retry_after_s: int) -> ProblemError:
     """503 with Retry-After."""
     return ProblemError(503, kind, detail, headers={"Retry-After": str(retry_after_s)})
+
+
+def of_core_error(error: CoreError) -> ProblemError:
+    """What the core refuses, in our form."""
+    if isinstance(error, InvalidOrder):
+        return invalid(error.errors)
+    if isinstance(error, Refused):
+        return unavailable(error.reason, str(error), error.retry_after_s)
+    if isinstance(error, UnknownModel):
+        return ProblemError(404, f"unknown-{error.missing}", str(error))
+    status, kind = _CORE_ERRORS[type(error)]
+    return ProblemError(status, kind, str(error))
+
+
+def of_store_error(error: StoreUnavailable) -> ProblemError:
+    """A store that cannot be reached, in our form."""
+    kind, detail = _STORES[error.store]
+    return unavailable(kind, detail, STORE_UNAVAILABLE_S)
 
 
 def of_http_error(error: web.HTTPException, max_body_bytes: int) -> ProblemError:
@@ -101,11 +163,3 @@ def of_http_error(error: web.HTTPException, max_body_bytes: int) -> ProblemError
     }
     detail = details.get(error.status, error.reason)
     return ProblemError(error.status, (error.reason or "error").lower().replace(" ", "-"), detail, headers=headers)
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NO_NUL:
-        return "must not contain NUL characters (U+0000)"
-    if error["type"] == "string_unicode":
-        return "must be valid Unicode: it contains a lone surrogate"
-    return str(error["msg"])

@@ -1,23 +1,19 @@
-"""The gateway's spans: one for each request that is answered, and below it one for what the request publishes.
+"""The span of each HTTP request that is answered. Used only if traces are on.
 
-Called only where traces are on. Names and attributes follow OpenTelemetry's conventions for HTTP servers and messaging.
+Names and attributes follow OpenTelemetry's conventions for HTTP servers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from gateway.http.context import MODEL, TRACE, Trace
+from gateway.core.tracing import Trace
+from gateway.http.context import MODEL, TRACE
 from gateway.http.middleware import PROBES, Handler, endpoint_of
-from gateway.http.problems import ProblemError
-from shared.contract.catalogue import ServedVersion
-from shared.contract.keys import request_stream_name
-from shared.streams.publishing import NewRequest, Published
-from shared.telemetry.tracing import exemplar_of
+from shared.telemetry.traceparent import exemplar_of
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Span, Traces
@@ -75,42 +71,3 @@ def _end(traces: Traces, span: Span, request: web.Request, status: int) -> None:
     if status >= 500:
         traces.fail(span, str(status))
     span.end()
-
-
-class PublishSpan:
-    """The span of one publish.
-
-    Attributes:
-        requests: what is published, carrying the span to the workers.
-    """
-
-    def __init__(self, traces: Traces, request: web.Request, served: ServedVersion, new: Sequence[NewRequest]) -> None:
-        self._traces = traces
-        trace = request[TRACE]
-        self._span = trace.span if trace.exemplar is None else self._begin(trace, served, new)
-        traceparent = traces.traceparent(self._span)
-        self.requests = [each._replace(traceparent=traceparent) for each in new]
-
-    def _begin(self, trace: Trace, served: ServedVersion, new: Sequence[NewRequest]) -> Span:
-        stream = request_stream_name(served.model, served.version.version)
-        attributes: dict[str, str | int] = {
-            "messaging.system": "redis",
-            "messaging.operation.name": "send",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": stream,
-        }
-        if len(new) == 1:
-            attributes["messaging.message.id"] = new[0].id
-        else:
-            attributes["messaging.batch.message_count"] = len(new)
-        return self._traces.start(f"send {stream}", "producer", trace.span, attributes)
-
-    async def around(self, publish: Awaitable[Published]) -> Published:
-        """Publish within the span."""
-        try:
-            return await publish
-        except ProblemError as error:
-            self._traces.fail(self._span, error.kind)
-            raise
-        finally:
-            self._span.end()

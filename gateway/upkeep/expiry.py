@@ -1,21 +1,21 @@
 """Expiring requests that nobody reads.
 
-A worker drops what is past its deadline when it reads it. Where no worker serves a version, the gateways do it, so that
-a client that waits learns of its deadline and a stream that nobody reads does not keep what nobody wants any more.
+A worker drops what is past its deadline when it reads it. If no worker serves a version, the gateways do it, so that a
+client that waits learns of its deadline, and a stream that nobody reads does not keep what nobody wants any more.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from itertools import cycle
 
-from shared.contract.errors import MalformedMessage, StoreUnavailable
+from shared.contract.errors import MalformedMessage
 from shared.contract.messages import Outcome, Status, decode_request
-from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.request_stream import Completed, Delivery, RequestStream
-from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PREDICTIONS
+from shared.telemetry.metrics import DEAD_LETTERS, PREDICTIONS
 
 log = logging.getLogger(__name__)
 
@@ -25,33 +25,21 @@ _OLDEST = 100
 class Expiry:
     """Looks at the oldest entries of every request stream, and of the dead letters."""
 
-    def __init__(
-        self,
-        streams: Sequence[RequestStream],
-        liveness: Liveness,
-        interval_s: float,
-        dead_letters: DeadLetters,
-        keep_dead_letters_ms: int,
-    ) -> None:
-        self._streams = streams
-        self._liveness = liveness
-        self._interval_s = interval_s
+    def __init__(self, streams: Sequence[RequestStream], dead_letters: DeadLetters, keep_dead_letters_ms: int) -> None:
         self._dead_letters = dead_letters
         self._keep_dead_letters_ms = keep_dead_letters_ms
+        self._turns: Iterator[Callable[[], Awaitable[int]]] = cycle(
+            [*(partial(self.expire, stream) for stream in streams), self.age_out]
+        )
+        self.turns = len(streams) + 1
 
-    async def keep_expiring(self) -> None:
-        """Look at each stream once an interval, until cancelled; one after the other, so that it comes in no bursts."""
-        pause_s = self._interval_s / len(self._streams)
-        while True:
-            self._liveness.moved("expiry")
-            try:
-                for stream in self._streams:
-                    await asyncio.sleep(pause_s)
-                    await self.expire(stream)
-                await self.age_out()
-            except StoreUnavailable as error:
-                ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
-                await asyncio.sleep(self._interval_s)
+    async def turn(self) -> None:
+        """Look at one stream, the next one each time, so that the work does not come in bursts; `turns` is a round.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        await next(self._turns)()
 
     async def age_out(self) -> int:
         """Delete dead letters that were kept long enough; the answer counts them.

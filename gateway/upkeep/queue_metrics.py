@@ -1,8 +1,8 @@
 """What a scrape of `/metrics` needs from Redis: streams, memory, live workers.
 
-A scrape waits for it only `PATIENCE_S`. One look at Redis is under way at a time, shared by all scrapes and never
-cancelled by them: where Redis hangs, all answer in time and without these values. What is not known now is left out,
-since a queue that stands still in a graph looks like one that is well.
+A scrape waits for it `PATIENCE_S` at most. One look at Redis is under way at a time, shared by all scrapes and never
+cancelled by them: if Redis hangs, all of them answer in time, without these values. What is not known now is left out,
+since a queue that stands still in a graph looks like a healthy one.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Look(NamedTuple):
     live: dict[str, int]
 
 
-class Sampling:
+class QueueMetrics:
     """Keeps the gauges that come from Redis."""
 
     def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory) -> None:
@@ -57,9 +57,9 @@ class Sampling:
         self._looking: asyncio.Task[_Look | None] | None = None
 
     async def refresh(self, patience_s: float = PATIENCE_S) -> None:
-        """Set the gauges to what Redis says now, or take them away where it does not say so in time."""
+        """Set the gauges to what Redis says now, or take them away if it does not answer in time."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._look(), name="sampling")
+            self._looking = asyncio.create_task(self._look(), name="queue metrics")
         done, _ = await asyncio.wait({self._looking}, timeout=patience_s)
         look = self._looking.result() if done else None
         if look is None:

@@ -15,21 +15,14 @@ from typing import Any
 
 from inference_worker.tasks.protocol import Task
 from shared.contract.errors import ConfigurationError
-
-# Where each task's loader is: imported when needed, since torch takes seconds and a user's own task may not need it.
-BUILT_IN = {
-    "text-classification": ("text_classification", "TextClassification.load"),
-    "summarization": ("summarization", "load_summarization"),
-    "feature-extraction": ("feature_extraction", "FeatureExtraction.load"),
-    "zero-shot-classification": ("zero_shot", "load_zero_shot"),
-}
+from shared.contract.tasks import TASKS
 
 
 def load_task(task: str, location: str, dtype: str = "float32", token_budget: int = 8192) -> Task:
     """Load one model version. Takes seconds and blocks: call it in a thread.
 
     Args:
-        task: one of `BUILT_IN`, or `package.module:Class`.
+        task: one of `shared.contract.tasks.TASKS`, or `package.module:Class`.
         location: the artifact, as `Catalogue.artifact_location` gives it.
         dtype: `float32` or `bfloat16`.
         token_budget: most padded tokens in one forward pass; a batch beyond it is computed in several.
@@ -40,11 +33,12 @@ def load_task(task: str, location: str, dtype: str = "float32", token_budget: in
     if ":" in task:
         made: Task = _custom(task)(location, dtype, token_budget)
         return made
-    if task not in BUILT_IN:
-        raise ConfigurationError(f"task {task!r} is not one of {', '.join(BUILT_IN)}, nor 'package.module:Class'")
-    module, loader = BUILT_IN[task]
+    if task not in TASKS:
+        raise ConfigurationError(f"task {task!r} is not one of {', '.join(TASKS)}, nor 'package.module:Class'")
+    # Imported only now: torch takes seconds, and a user's own task may not need it.
+    module, _, loader = TASKS[task].loader.partition(":")
     open_artifact = importlib.import_module("inference_worker.tasks.artifacts").open_artifact
-    built_in = attrgetter(loader)(importlib.import_module(f"inference_worker.tasks.{module}"))
+    built_in = attrgetter(loader)(importlib.import_module(module))
     loaded: Task = built_in(open_artifact(location, dtype), token_budget)
     return loaded
 

@@ -16,8 +16,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.contract.errors import ConfigurationError
+from shared.contract.options import CUSTOM_DEFAULT
+from shared.contract.tasks import TASKS
 
-BUILT_IN_TASKS = ("text-classification", "summarization", "feature-extraction", "zero-shot-classification")
 HUB_PREFIX = "hf://"
 HERE = Path(".")
 
@@ -25,6 +26,7 @@ _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
 ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=_NAME)]
+OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
 VersionName = Annotated[str, Field(min_length=1, max_length=20, pattern=_NAME)]
 
 
@@ -61,13 +63,18 @@ class Model(_Strict):
     name: ModelName
     task: str
     description: str = Field(min_length=1, max_length=500)
+    options: tuple[OptionName, ...] = Field(
+        CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task takes"
+    )
     versions: tuple[Version, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.task not in BUILT_IN_TASKS and not _TASK.match(self.task):
-            known = ", ".join(BUILT_IN_TASKS)
+        if self.task not in TASKS and not _TASK.match(self.task):
+            known = ", ".join(TASKS)
             raise ValueError(f"task {self.task!r} is not one of {known}, nor a class as 'package.module:Class'")
+        if self.task in TASKS and "options" in self.model_fields_set:
+            raise ValueError(f"task {self.task!r} has options of its own: leave `options` out")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -95,6 +102,7 @@ class ServedVersion(_Strict):
     model: str
     task: str
     version: Version
+    options: tuple[str, ...] = CUSTOM_DEFAULT
 
     @property
     def label(self) -> str:
@@ -136,7 +144,7 @@ class Catalogue(_Strict):
     def served(self) -> tuple[ServedVersion, ...]:
         """Every active version of every model."""
         return tuple(
-            ServedVersion(model=model.name, task=model.task, version=version)
+            ServedVersion(model=model.name, task=model.task, version=version, options=model.options)
             for model in self.models
             for version in model.versions
             if version.active

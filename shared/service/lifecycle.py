@@ -1,8 +1,8 @@
-"""How a worker or persister process lives: named tasks, one stop event, a drain with a deadline.
+"""How a process lives: named tasks, one stop event, a drain with a deadline.
 
 Signals only set the event. Every task looks at it and comes to its own end; a task that fails, or ends before it was
-asked to, stops the service, since a process with half its loops looks healthy and does nothing. (The gateway's life is
-aiohttp's: `web.run_app` owns its signals.)
+asked to, stops the service, since a process with half its loops looks healthy and does nothing. (A gateway's signals
+are taken by `gateway.upkeep.drain`, since it drains in two steps.)
 """
 
 from __future__ import annotations
@@ -43,13 +43,16 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
 
     Raises:
         Exception: what a task failed with; the others are stopped first.
+        RuntimeError: a task ended before the stop, though without an error.
     """
+    early: list[str] = []
     running: set[asyncio.Task[Any]] = {asyncio.create_task(task, name=name) for name, task in tasks.items()}
     stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait(), name="stop")
     try:
         await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
-            log.error("a task ended early", extra={"tasks": sorted(each.get_name() for each in running if each.done())})
+            early = sorted(each.get_name() for each in running if each.done())
+            log.error("a task ended early", extra={"tasks": early})
         stop.set()
         _, late = await asyncio.wait(running, timeout=grace_s)
         for task in late:
@@ -59,6 +62,8 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
     for result in results:
         if isinstance(result, Exception):
             raise result
+    if early:
+        raise RuntimeError(f"ended early: {', '.join(early)}")
 
 
 async def cancel_until_ended(tasks: Collection[asyncio.Task[Any]]) -> list[Any]:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from aiohttp import web
+from prometheus_client.aiohttp import make_aiohttp_handler
 
 from shared.service.liveness import Liveness
-from shared.telemetry.exposition import exposition
 
 
 async def serve_probes(
@@ -33,12 +33,14 @@ async def serve_probes(
         body = {"status": "not ready", "reason": reason} if reason else {"status": "ok"}
         return web.json_response(body, status=503 if reason else 200)
 
-    async def metrics(request: web.Request) -> web.Response:
-        body, content_type = exposition(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
     app = web.Application()
-    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    app.add_routes(
+        [
+            web.get("/livez", livez),
+            web.get("/readyz", readyz),
+            web.get("/metrics", make_aiohttp_handler(disable_compression=True)),
+        ]
+    )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

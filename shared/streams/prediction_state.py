@@ -13,6 +13,8 @@ from shared.streams.redis_client import redis_errors
 from shared.streams.shard import Shard
 from shared.telemetry.metrics import ERRORS
 
+_QUIET_S = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Queued:
@@ -57,7 +59,7 @@ class PredictionStates:
                 return [_state(answer) for answer in await pipe.execute()]
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
-        """Hints as they come; None once subscribed, and after every quiet second, so that a listener can look around.
+        """Hints as they come; None once subscribed, and after every quiet moment, so that a listener can look around.
 
         Raises:
             StoreUnavailable: the connection is lost; hints sent meanwhile are gone, so re-read the states.
@@ -67,7 +69,7 @@ class PredictionStates:
                 await pubsub.subscribe(self._keys.notify(self._gateway_id))
                 subscribed = False
                 while True:
-                    message = await pubsub.get_message(timeout=1.0)
+                    message = await pubsub.get_message(timeout=_QUIET_S)
                     subscribed = subscribed or (message is not None and message["type"] == "subscribe")
                     if message is not None and message["type"] == "message":
                         yield decode_hints(message["data"])

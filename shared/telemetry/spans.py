@@ -11,7 +11,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Literal
 
 from opentelemetry.context import Context
@@ -33,8 +32,9 @@ from opentelemetry.trace import (
 
 from shared.contract.errors import ConfigurationError
 from shared.service.settings import Settings
+from shared.service.version import software_version
 from shared.telemetry.metrics import ERRORS
-from shared.telemetry.tracing import parse_traceparent
+from shared.telemetry.traceparent import parse_traceparent
 
 __all__ = ["Span", "Traces"]
 
@@ -67,7 +67,7 @@ class Traces:
             {
                 "service.name": service,
                 "service.namespace": "millstream",
-                "service.version": _software_version(),
+                "service.version": software_version(),
                 "deployment.environment.name": settings.environment,
             }
         )
@@ -148,10 +148,3 @@ def _context_of(traceparent: str) -> Context:
     trace_id, span_id, flags = found
     known = SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
     return set_span_in_context(NonRecordingSpan(known), _NOWHERE)
-
-
-def _software_version() -> str:
-    try:
-        return version("millstream")
-    except PackageNotFoundError:
-        return "unknown"

@@ -13,7 +13,7 @@ from gateway.settings import GatewaySettings
 from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
-from tests.gateways import Client, HandWorker, StartGateway, gateway_of
+from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
 
 
@@ -28,7 +28,7 @@ def start_gateway(
         settings = GatewaySettings(**{**stores, "model_catalogue": "unused", **changes})
         client = await aiohttp_client(make_app(settings, catalogue))
         if ready:
-            await eventually(gateway_of(client).waiters.listening.is_set, "the gateway listens for hints")
+            await eventually(waiters_of(client).listening.is_set, "the gateway listens for hints")
         return client
 
     return start

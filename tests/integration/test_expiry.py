@@ -8,7 +8,6 @@ from gateway.upkeep.expiry import Expiry
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.contract.messages import Status, decode_result
-from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.publishing import Group, Publisher
 from shared.streams.request_stream import RequestStream
@@ -22,7 +21,7 @@ def expiry(redis: Redis, keys: Keys, catalogue: Catalogue) -> Expiry:
     streams = [
         RequestStream(Shard(redis, keys), each.model, each.version.version, "gateway") for each in catalogue.served()
     ]
-    return Expiry(streams, Liveness(30), 1, DeadLetters(Shard(redis, keys)), 60_000)
+    return Expiry(streams, DeadLetters(Shard(redis, keys)), 60_000)
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:

@@ -18,7 +18,7 @@ from scripts.stack.redis import running_redis
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
-from tests.gateways import Client, HandWorker, StartGateway, gateway_of
+from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
 
 PREDICT, BATCH, PREDICTIONS = "/api/v1/predict", "/api/v1/predict/batch", "/api/v1/predictions"
@@ -356,13 +356,13 @@ async def test_a_refused_request_leaves_nothing_behind(start_gateway: StartGatew
     before = sorted(await redis.keys(f"{keys.prefix}*"))
     await problem(await gateway.post(PREDICT, json={"model": "echo", "text": "a"}), 503)
     assert sorted(await redis.keys(f"{keys.prefix}*")) == before
-    assert gateway_of(gateway).waiters.count == 0
+    assert waiters_of(gateway).count == 0
 
 
 async def test_what_one_gateway_waits_for_is_bounded(start_gateway: StartGateway, worker: HandWorker) -> None:
     gateway = await start_gateway(max_in_flight=1)
     waiting = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
-    await eventually(lambda: gateway_of(gateway).waiters.count == 1, "one waits")
+    await eventually(lambda: waiters_of(gateway).count == 1, "one waits")
     body = await problem(await gateway.post(PREDICT, json={"model": "echo", "text": "b"}), 503)
     assert body["type"] == "urn:millstream:problem:overloaded"
     ((delivery, request),) = await worker.take()
@@ -405,7 +405,7 @@ async def test_without_redis_nothing_is_accepted(without_redis: Client) -> None:
     for path, body in ((PREDICT, {"text": "a"}), (BATCH, {"texts": ["a"]})):
         told = await problem(await without_redis.post(path, json={"model": "echo", **body}), 503)
         assert told["type"] == "urn:millstream:problem:queue-unavailable"
-    assert gateway_of(without_redis).waiters.count == 0
+    assert waiters_of(without_redis).count == 0
 
 
 async def test_without_redis_models_are_503(without_redis: Client) -> None:

@@ -16,7 +16,7 @@ from gateway.api.schemas import PredictRequest
 from gateway.http.bodies import _second_look
 from gateway.http.problems import ProblemError
 from shared.contract.keys import Keys
-from tests.gateways import Client, HandWorker, StartGateway, gateway_of, persist_everything
+from tests.gateways import Client, HandWorker, StartGateway, persist_everything, waiters_of
 
 
 async def raw(client: Client, payload: bytes, timeout_s: float = 10) -> bytes:
@@ -40,7 +40,7 @@ async def test_a_body_that_does_not_arrive_is_408(start_gateway: StartGateway) -
     answer = await raw(gateway, head("Content-Length: 100") + b'{"model":')
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b"did not arrive within 0.2 s" in answer
-    assert gateway_of(gateway).waiters.count == 0
+    assert waiters_of(gateway).count == 0
 
 
 async def test_a_flood_of_headers_is_refused(gateway: Client) -> None:

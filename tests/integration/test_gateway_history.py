@@ -14,11 +14,12 @@ import pytest
 
 from gateway.core import history
 from gateway.core.history import NEWEST
+from gateway.http.context import HISTORY
 from persister.database import Database
 from persister.partitions import partitions_from
 from persister.settings import PersisterSettings
 from shared.contract.ids import first_id_of_month
-from tests.gateways import Client, gateway_of, store
+from tests.gateways import Client, application_of, store
 
 PREDICTIONS = "/api/v1/predictions"
 
@@ -131,7 +132,7 @@ async def test_bytes_that_are_not_text_are_no_fault_of_ours(gateway: Client) -> 
 
 
 async def test_each_page_is_planned_for_its_values(gateway: Client) -> None:
-    rows = await gateway_of(gateway).history._fetch("SHOW plan_cache_mode")
+    rows = await application_of(gateway)[HISTORY]._fetch("SHOW plan_cache_mode")
     assert rows[0]["plan_cache_mode"] == "force_custom_plan"
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,7 @@ from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
-from tests.gateways import Client, HandWorker, StartGateway, gateway_of
+from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
 
 PREDICT = "/api/v1/predict"
@@ -194,7 +197,7 @@ async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(
     gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     body = await get(gateway, "/health", 503)
     assert (body["status"], body["redis"]) == ("unavailable", "unavailable")
-    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "Redis is away"}
+    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "Redis is unavailable"}
     assert await get(gateway, "/livez") == {"status": "ok"}
 
 
@@ -227,7 +230,7 @@ async def test_what_waited_through_a_restart_of_redis_is_answered(
     try:
         gateway = await start_gateway(redis_url=server.url, recheck_interval_s=0.2)
         asked = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
-        await eventually(lambda: gateway_of(gateway).waiters.count == 1, "it waits")
+        await eventually(lambda: waiters_of(gateway).count == 1, "it waits")
         redis = Redis.from_url(server.url, protocol=2)
         taken = await HandWorker(redis, keys).take()
         await redis.aclose()
@@ -241,12 +244,14 @@ async def test_what_waited_through_a_restart_of_redis_is_answered(
         server.stop()
 
 
-async def test_who_waits_when_redis_goes_away_gets_the_id(start_gateway: StartGateway, tmp_path: Path) -> None:
+async def test_who_waits_when_redis_goes_away_gets_the_id(
+    start_gateway: StartGateway, tmp_path: Path, keys: Keys
+) -> None:
     with running_redis(tmp_path / "redis") as server:
         gateway = await start_gateway(redis_url=server.url)
         asked = asyncio.create_task(gateway.post(f"{PREDICT}?wait=1", json={"model": "echo", "text": "a"}))
         redis = Redis.from_url(server.url, protocol=2)
-        await eventually(lambda: has_entries(redis, gateway_of(gateway).keys.requests("echo", "2.0.0")), "accepted")
+        await eventually(lambda: has_entries(redis, keys.requests("echo", "2.0.0")), "accepted")
         await redis.aclose()
         server.kill()
         answer = await asked
@@ -281,18 +286,41 @@ async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Clien
 async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("gateway.app.Liveness", lambda timeout_s: Liveness(timeout_s, lambda: now))
-    gateway = await start_gateway(stall_timeout_s=30, recheck_interval_s=0.05)
+    stuck = asyncio.Event()
+
+    async def never_returns(_: object) -> None:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("gateway.upkeep.expiry.Expiry.turn", never_returns)
+    gateway = await start_gateway(stall_timeout_s=30, recheck_interval_s=0.05, expiry_interval_s=0.05)
     assert await get(gateway, "/livez") == {"status": "ok"}
-    (recheck,) = [task for task in asyncio.all_tasks() if task.get_name() == "recheck"]
-    recheck.cancel()
-    await asyncio.wait([recheck])
+    await asyncio.wait_for(stuck.wait(), 10)
     now = 31.0
 
     async def only_the_stalled_loop() -> bool:
         answer = await gateway.get("/livez")
-        return answer.status == 503 and (await answer.json())["reason"] == "recheck has not moved for 31.0 s"
+        return answer.status == 503 and (await answer.json())["reason"] == "expiry has not moved for 31.0 s"
 
     await eventually(only_the_stalled_loop, "the loop of hints moved on, the other did not")
+
+
+@pytest.mark.parametrize("ending", ["raise ValueError('no good')", "return"], ids=["fails", "ends"])
+def test_a_gateway_without_one_of_its_loops_ends_with_an_error(environment: dict[str, str], ending: str) -> None:
+    """Half a gateway would look healthy: requests would be accepted, and never expire."""
+    code = (
+        "import sys, gateway.app\n"
+        f"async def broken(*_):\n    {ending}\n"
+        "gateway.app.every = broken\n"
+        "from gateway.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    given = {**os.environ, **environment, "GATEWAY_PORT": str(free_port())}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=given, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "a loop of the gateway failed" in done.stderr
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------
@@ -388,7 +416,7 @@ async def test_a_client_that_leaves_is_counted_as_such_and_not_in_flight(gateway
     asked = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
     await worker.take()
     asked.cancel()
-    await eventually(lambda: gateway_of(gateway).waiters.count == 0, "nobody waits")
+    await eventually(lambda: waiters_of(gateway).count == 0, "nobody waits")
     name = ("millstream_http_requests_total", PREDICT, "POST", "echo", "499")
     after = await samples(gateway)
     assert after[name] - before.get(name, 0) == 1

@@ -14,7 +14,7 @@ from scripts.stack.ports import free_port
 from shared.contract.ids import id_time
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
-from tests.gateways import Client, HandWorker, StartGateway, gateway_of, succeeded
+from tests.gateways import Client, HandWorker, StartGateway, succeeded, waiters_of
 from tests.waiting import eventually
 
 PREDICT, BATCH, PREDICTIONS = "/api/v1/predict", "/api/v1/predict/batch", "/api/v1/predictions"
@@ -43,7 +43,7 @@ def long_poll(gateway: Client, prediction_id: str, wait_s: float = 30) -> asynci
 
 async def waiting(gateway: Client, count: int = 1) -> None:
     """Until so many predictions are waited for."""
-    await eventually(lambda: gateway_of(gateway).waiters.count == count, f"{count} waiters")
+    await eventually(lambda: waiters_of(gateway).count == count, f"{count} waiters")
 
 
 async def lose_hints(redis: Redis, keys: Keys, prediction_id: str) -> None:
@@ -89,7 +89,7 @@ async def test_without_a_wait_the_answer_is_where_to_look(gateway: Client, worke
 async def test_a_wait_that_ends_first_is_202_and_leaves_no_waiter(gateway: Client) -> None:
     answer = await gateway.post(f"{PREDICT}?wait=0.05", json=BODY)
     assert answer.status == 202 and answer.headers["Location"]
-    assert gateway_of(gateway).waiters.count == 0
+    assert waiters_of(gateway).count == 0
     assert (await (await gateway.get(f"{answer.headers['Location']}?wait=0.05")).json())["status"] == "queued"
 
 
@@ -178,7 +178,7 @@ async def test_all_waiters_for_one_id_are_answered(start_gateway: StartGateway, 
     bodies = [await answer.json() for answer in await asyncio.gather(posted, *polled)]
     assert [each["status"] for each in bodies] == ["succeeded"] * 5
     assert time.monotonic() - started < QUICK_S
-    assert gateway_of(one).waiters.count == gateway_of(other).waiters.count == 0
+    assert waiters_of(one).count == waiters_of(other).count == 0
 
 
 async def test_what_is_finished_already_is_answered_at_once(gateway: Client, worker: HandWorker) -> None:

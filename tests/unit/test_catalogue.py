@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.contract.catalogue import BUILT_IN_TASKS, Catalogue, load_catalogue, parse_catalogue
+from shared.contract.catalogue import Catalogue, load_catalogue, parse_catalogue
 from shared.contract.errors import ConfigurationError
+from shared.contract.tasks import TASKS
 
 
 def version(name: str = "1.0.0", more: str = "") -> str:
@@ -70,7 +71,7 @@ def test_each_mistake_is_refused_and_named(text: str, told: str) -> None:
     assert told in str(caught.value)
 
 
-@pytest.mark.parametrize("task", [*BUILT_IN_TASKS, "my_package.my_module:MyTask", "module:Task"])
+@pytest.mark.parametrize("task", [*TASKS, "my_package.my_module:MyTask", "module:Task"])
 def test_built_in_tasks_and_classes_are_taken(task: str) -> None:
     assert parse_catalogue(model(task=task)).models[0].task == task
 

@@ -6,6 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.schemas import prediction_body
 from gateway.core.finished import from_hint, from_result
 from shared.contract.hints import Hint
 from shared.contract.ids import uuid7
@@ -37,7 +38,7 @@ def test_a_hint_and_a_state_tell_the_same(outcome: Outcome) -> None:
 @given(outcome=outcomes())
 def test_a_body_is_json_and_complete(outcome: Outcome) -> None:
     finished = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
-    body = orjson.loads(orjson.dumps(finished.body()))
+    body = orjson.loads(orjson.dumps(prediction_body(finished)))
     assert body.pop("error", "") == outcome.error
     assert body == {
         "prediction_id": ID,
@@ -59,5 +60,5 @@ def test_a_hint_without_an_outcome_has_to_be_looked_up() -> None:
 def test_options_are_shown_where_there_were_any() -> None:
     outcome = Outcome(Status.SUCCEEDED, b"{}")
     result = PredictionResult(ID, "labels", "1.0.0", outcome, input=b'{"text":"a"}', options=b'{"labels":["x","y"]}')
-    assert from_result(result).body()["input"] is not None
+    assert prediction_body(from_result(result))["input"] is not None
     assert orjson.loads(from_result(result).input or b"") == {"text": "a", "options": {"labels": ["x", "y"]}}

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from urllib.parse import urlencode
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.http.preferences import Wait, timeout_ms_of, wait_of
+from gateway.api.queries import PredictQuery, timeout_ms_of
+from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
+from gateway.http.queries import read_query
 from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
+
+
+def query(**parameters: str) -> PredictQuery:
+    """The parameters of a request, as its handler reads them."""
+    encoded = urlencode(parameters, errors="surrogatepass")
+    return read_query(make_mocked_request("POST", f"/?{encoded}"), PredictQuery)
 
 
 @pytest.mark.parametrize(
@@ -38,25 +48,25 @@ from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
     ],
 )
 def test_the_header_is_read_as_rfc_7240_has_it(prefer: str | None, wait: Wait) -> None:
-    assert wait_of({}, prefer, 30) == wait
+    assert wait_of(None, prefer, 30) == wait
 
 
 @given(prefer=st.none() | st.text(max_size=60) | st.from_regex(r"\A(wait=[0-9٠-٩]*|respond-async)(,.*)?\Z"))
 def test_no_header_is_an_error_or_a_wait_out_of_range(prefer: str | None) -> None:
-    wait = wait_of({}, prefer, 30)
+    wait = wait_of(None, prefer, 30)
     assert 0 <= wait.seconds <= MAX_WAIT_S
     assert wait.applied in ("", "respond-async", f"wait={wait.seconds}")
 
 
 @given(seconds=st.floats(0, MAX_WAIT_S), prefer=st.sampled_from([None, "respond-async", "wait=7"]))
 def test_the_query_beats_the_header(seconds: float, prefer: str | None) -> None:
-    assert wait_of({"wait": str(seconds)}, prefer, 30) == Wait(seconds)
+    assert wait_of(query(wait=str(seconds)).wait, prefer, 30) == Wait(seconds)
 
 
 @given(text=st.text(max_size=20) | st.floats().map(str) | st.integers().map(str))
 def test_a_query_is_a_time_in_range_or_refused(text: str) -> None:
     try:
-        seconds = wait_of({"wait": text}, None, 30).seconds
+        seconds = wait_of(query(wait=text).wait, None, 30).seconds
     except ProblemError as error:
         assert error.status == 422 and [list(loc) for loc, _ in error.errors] == [["query", "wait"]]
     else:
@@ -66,15 +76,15 @@ def test_a_query_is_a_time_in_range_or_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["1_0", " 5", "5 ", "٥", "", "nan", "inf", "0x1"])
 def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text: str) -> None:
     with pytest.raises(ProblemError, match="query.wait: must be a number of seconds"):
-        wait_of({"wait": text}, None, 30)
+        query(wait=text)
     with pytest.raises(ProblemError, match="query.timeout: must be a number of seconds"):
-        timeout_ms_of({"timeout": text}, 3600)
+        query(timeout=text)
 
 
 @given(text=st.text(max_size=20) | st.floats().map(str) | st.integers().map(str))
 def test_a_timeout_is_at_least_a_millisecond_or_refused(text: str) -> None:
     try:
-        timeout_ms = timeout_ms_of({"timeout": text}, 3600)
+        timeout_ms = timeout_ms_of(query(timeout=text).timeout, 3600)
     except ProblemError as error:
         assert error.status == 422
     else:
@@ -83,4 +93,4 @@ def test_a_timeout_is_at_least_a_millisecond_or_refused(text: str) -> None:
 
 
 def test_without_a_timeout_the_default_counts() -> None:
-    assert timeout_ms_of({}, 3600) == 3_600_000
+    assert timeout_ms_of(query().timeout, 3600) == 3_600_000

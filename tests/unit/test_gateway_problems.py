@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from gateway.api.schemas import BatchRequest, PredictRequest
-from gateway.http.problems import TITLES, ProblemError, invalid, invalid_body, of_http_error, unavailable
+from gateway.http.problems import TITLES, ProblemError, invalid, invalid_fields, of_http_error, unavailable
 
 
 def body_of(error: ProblemError) -> dict[str, object]:
@@ -68,7 +68,7 @@ def test_what_pydantic_found_is_said_without_the_value(
 ) -> None:
     with pytest.raises(ValidationError) as caught:
         kind.model_validate(raw)
-    body = body_of(invalid_body(caught.value))
+    body = body_of(invalid_fields("body", caught.value))
     assert isinstance(body["errors"], list) and [each["msg"] for each in body["errors"]] == [message]
     assert "SECRET" not in str(body) and "pydantic" not in str(body)
 

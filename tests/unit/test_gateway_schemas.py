@@ -6,7 +6,7 @@ import re
 import sys
 
 from gateway.api.schemas import TEXT_PATTERN, PredictRequest
-from shared.contract.options import NO_NUL
+from shared.contract.tasks import NO_NUL
 
 
 def test_the_documented_pattern_of_a_text_is_what_is_checked() -> None:

@@ -1,4 +1,4 @@
-"""The Idempotency-Key header and the drain rate: pure parts."""
+"""The Idempotency-Key header."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from gateway.api.schemas import PredictRequest
 from gateway.http.idempotency import PATTERN, fingerprint, key_of
 from gateway.http.problems import ProblemError
-from gateway.upkeep.throughput import LONGEST_S, SHORTEST_S, UNKNOWN_S, Sample, drained_per_s, retry_after_s
-from shared.streams.queue_depth import Flow
 
 
 @pytest.mark.parametrize(
@@ -58,34 +56,3 @@ def test_a_fingerprint_tells_requests_apart_by_what_they_ask() -> None:
         fingerprint("/p", PredictRequest(model="m", text="hello", version="1")),
     ]
     assert len({fingerprint("/p", body), *others}) == 4
-
-
-def test_what_was_added_and_is_gone_was_drained() -> None:
-    before, after = Sample(10, Flow(length=100, added=1000)), Sample(12, Flow(length=60, added=1060))
-    assert drained_per_s(before, after) == 50
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (Sample(0, Flow(5, None)), Sample(1, Flow(5, None))),  # Redis 6.2 does not count
-        (Sample(0, Flow(5, 100)), Sample(1, Flow(5, 10))),  # flushed between
-        (Sample(1, Flow(5, 10)), Sample(1, Flow(5, 10))),
-    ],
-)
-def test_a_rate_that_cannot_be_known_is_not_guessed(before: Sample, after: Sample) -> None:
-    assert drained_per_s(before, after) is None
-
-
-@given(st.integers(1, 10**6), st.none() | st.floats(0, 10**6))
-def test_retry_after_is_bounded_and_longer_for_slower_streams(limit: int, rate: float | None) -> None:
-    seconds = retry_after_s(limit, rate)
-    assert SHORTEST_S <= seconds <= LONGEST_S
-    if rate:
-        assert seconds >= retry_after_s(limit, rate * 2)
-
-
-def test_a_stream_that_does_not_drain_says_come_late() -> None:
-    assert retry_after_s(1000, 0) == LONGEST_S
-    assert retry_after_s(1000, None) == UNKNOWN_S
-    assert retry_after_s(1000, 20) == 5

@@ -63,7 +63,8 @@ async def test_a_task_that_ends_early_stops_the_others_too() -> None:
     async def short() -> None:
         ended.append("short")
 
-    await run_tasks({"short": short(), "long": until(stop, ended, "long")}, stop, GRACE_S)
+    with pytest.raises(RuntimeError, match="ended early: short"):
+        await run_tasks({"short": short(), "long": until(stop, ended, "long")}, stop, GRACE_S)
     assert ended == ["short", "long"]
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from shared.contract.errors import ConfigurationError
 from shared.service.settings import Settings
-from shared.telemetry.tracing import exemplar_of, is_sampled, parse_traceparent, start_tracing
+from shared.telemetry.traceparent import exemplar_of, is_sampled, parse_traceparent
+from shared.telemetry.tracing import start_tracing
 
 ROOT = Path(__file__).resolve().parents[2]
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -24,7 +25,8 @@ def test_where_traces_are_off_nothing_that_makes_or_sends_them_is_imported() -> 
     # redis-py imports OpenTelemetry's metrics by itself where they are installed, and does nothing with them
     code = (
         "import sys, gateway.__main__, inference_worker.__main__, persister.__main__;"
-        "traces = ('shared.telemetry.spans', 'opentelemetry.sdk.trace', 'opentelemetry.exporter', 'google', 'requests');"
+        "traces = ('shared.telemetry.spans', 'opentelemetry.sdk.trace', 'opentelemetry.exporter');"
+        "traces += ('google', 'requests');"
         "print([name for name in sys.modules if name.startswith(traces)])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -32,9 +34,7 @@ def test_where_traces_are_off_nothing_that_makes_or_sends_them_is_imported() -> 
 
 
 def test_without_the_extra_the_start_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        sys.modules, "shared.telemetry.spans", None
-    )  # what imports of it meet where OpenTelemetry is missing
+    monkeypatch.setitem(sys.modules, "shared.telemetry.spans", None)  # its import fails, as without OpenTelemetry
     with pytest.raises(ConfigurationError, match=r"OTEL_EXPORTER_OTLP_ENDPOINT is set.*'\.\[otel\]'.*unset"):
         start_tracing(Settings(otel_exporter_otlp_endpoint="http://localhost:4318"), "gateway")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.http.http_metrics import Answered, Tally
+from gateway.http.http_metrics import Answered, HttpMetrics
 from shared.telemetry.metrics import REGISTRY
 
 
@@ -11,14 +11,14 @@ def _value(name: str, **labels: str) -> float:
 
 
 def test_each_answer_is_counted_once() -> None:
-    tally = Tally()
+    metrics = HttpMetrics()
     counted = {"method": "GET", "endpoint": "/tally", "model": "m", "status": "200"}
     for seconds in (0.004, 0.2):
-        tally.answered.append(Answered("GET", "/tally", "m", 200, seconds, None))
-    tally.answered.append(Answered("GET", "/tally", "m", 404, 0.2, {"trace_id": "ab" * 16}))
-    tally.in_flight = 3
-    tally.count()
-    tally.count()
+        metrics.answered.append(Answered("GET", "/tally", "m", 200, seconds, None))
+    metrics.answered.append(Answered("GET", "/tally", "m", 404, 0.2, {"trace_id": "ab" * 16}))
+    metrics.in_flight = 3
+    metrics.count()
+    metrics.count()
     assert _value("millstream_http_requests_total", **counted) == 2
     assert _value("millstream_http_requests_total", **{**counted, "status": "404"}) == 1
     assert _value("millstream_http_request_duration_seconds_count", endpoint="/tally", model="m") == 3

@@ -1,0 +1,82 @@
+"""The query parameters that the API takes, as pydantic models: they validate requests and make the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.http.queries import SECONDS, WHOLE_NUMBER, Query
+from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
+from shared.contract.ids import is_id
+from shared.contract.messages import Status
+from shared.contract.tasks import NO_NUL
+
+ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
+
+_Name = Annotated[str, Field(min_length=1, pattern=NO_NUL)]
+
+
+class WaitQuery(Query):
+    """How long to wait."""
+
+    wait: Annotated[float, Field(ge=0, le=MAX_WAIT_S), SECONDS] | None = Field(
+        None, description="seconds to wait for the answer; so does `Prefer: wait=S` (RFC 7240)"
+    )
+
+
+class TimeoutQuery(Query):
+    """When to expire."""
+
+    timeout: Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_S), SECONDS] | None = Field(
+        None, description="seconds until the request expires if it was not computed"
+    )
+
+
+class PredictQuery(WaitQuery, TimeoutQuery):
+    """What a prediction takes beside its body."""
+
+
+class PageQuery(Query):
+    """A page of a list."""
+
+    limit: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER] = Field(10, description="items on a page")
+
+
+class HistoryQuery(PageQuery):
+    """Which part of the history to show."""
+
+    model: _Name | None = Field(None, max_length=100, description="only this model")
+    version: _Name | None = Field(None, max_length=20, description="only this version; needs `model`")
+    status: Literal[Status.CANCELLED, Status.EXPIRED, Status.FAILED, Status.SUCCEEDED] | None = Field(
+        None, description="only this status"
+    )
+    cursor: str | None = Field(
+        None, description="`next_cursor` of the page before", json_schema_extra={"format": "uuid"}
+    )
+
+    @field_validator("version")
+    @classmethod
+    def _has_a_model(cls, version: str | None, found: ValidationInfo) -> str | None:
+        if version is not None and found.data.get("model", "") is None:
+            raise PydanticCustomError("needs_model", "needs a model beside it")
+        return version
+
+    @field_validator("cursor")
+    @classmethod
+    def _is_an_id(cls, cursor: str | None) -> str | None:
+        if cursor is not None and not is_id(cursor):
+            raise PydanticCustomError("cursor", "must be the next_cursor of the page before")
+        return cursor
+
+
+class DeadLetterQuery(PageQuery):
+    """Which dead letters to show."""
+
+    cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the page before")
+
+
+def timeout_ms_of(asked_s: float | None, default_s: float) -> int:
+    """Milliseconds until a request expires."""
+    return max(1, round((default_s if asked_s is None else asked_s) * 1000))

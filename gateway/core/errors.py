@@ -1,0 +1,101 @@
+"""What the core refuses, one small tree. It knows no HTTP: a face turns each error into an answer of its protocol.
+
+CoreError
+├── UnknownModel         no model of that name, or none of its versions has that name
+├── UnknownPrediction    no prediction has that id
+├── UnknownDeadLetter    it was replayed or deleted meanwhile, or never existed
+├── NotReplayable        the dead letter holds no request that can be read
+├── InvalidOrder         a field of the order is wrong
+├── IdempotencyConflict  the key already stands for another request
+└── Refused              not now: overloaded or stopping; says when to come back
+
+A store that cannot be reached raises `shared.contract.errors.StoreUnavailable`, here as everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from shared.contract.errors import MillstreamError
+
+Place = Sequence[str | int]
+FieldErrors = Sequence[tuple[Place, str]]
+
+_SHOWN_CHARS = 100
+
+
+class CoreError(MillstreamError):
+    """Base of what the core refuses; the message is for the person who asked."""
+
+
+class UnknownModel(CoreError):
+    """There is no such model, or no such version of it, to predict with."""
+
+    def __init__(self, model: str, version: str | None = None, known: Sequence[str] = ()) -> None:
+        if version is None:
+            missing, others = f"there is no model {model[:_SHOWN_CHARS]!r}", "there are"
+        else:
+            missing, others = f"model {model!r} has no version {version!r}", "it has"
+        super().__init__(f"{missing}; {others}: {', '.join(known)}" if known else missing)
+        self.missing: Literal["model", "version"] = "model" if version is None else "version"
+
+
+class UnknownPrediction(CoreError):
+    """No prediction has that id."""
+
+    def __init__(self, prediction_id: str) -> None:
+        super().__init__(f"there is no prediction {prediction_id[:_SHOWN_CHARS]!r}")
+
+
+class UnknownDeadLetter(CoreError):
+    """There is no such dead letter, or not any more."""
+
+    def __init__(self, entry: str) -> None:
+        super().__init__(f"there is no dead letter {entry[:50]!r}")
+
+
+class NotReplayable(CoreError):
+    """A dead letter without a request that can be read."""
+
+    def __init__(self, entry: str, reason: str) -> None:
+        super().__init__(f"dead letter {entry} holds no request that can be read ({reason}); it can only be deleted")
+
+
+class InvalidOrder(CoreError):
+    """Fields of the order are wrong.
+
+    Attributes:
+        errors: where each stands in the caller's request, and what is wrong with it.
+    """
+
+    def __init__(self, errors: FieldErrors) -> None:
+        super().__init__("; ".join(f"{'.'.join(map(str, place))}: {message}" for place, message in errors))
+        self.errors = errors
+
+
+class IdempotencyConflict(CoreError):
+    """The idempotency key was used with another request."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"the Idempotency-Key {key[:40]!r} was used with another body; use a new key for a new request"
+        )
+
+
+class Refused(CoreError):
+    """Nothing is wrong with the order, but it is not taken now.
+
+    Attributes:
+        reason: `overloaded` or `stopping`.
+        limit: a short name of the limit that was met, also the label of the error metric; empty if it was none.
+        retry_after_s: when to come back, in seconds.
+    """
+
+    def __init__(
+        self, reason: Literal["overloaded", "stopping"], detail: str, retry_after_s: int, limit: str = ""
+    ) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.limit = limit
+        self.retry_after_s = retry_after_s

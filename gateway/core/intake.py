@@ -1,0 +1,189 @@
+"""The way in: an order is resolved, checked, published and waited for. Every face comes through here."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import orjson
+
+from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
+from gateway.core.finished import Finished
+from gateway.core.lookup import Lookup
+from gateway.core.order import Answer, Order
+from gateway.core.retry_after import RetryAfter
+from gateway.core.submissions import Submissions
+from gateway.core.tracing import PublishSpan
+from gateway.core.waiting import Expectation, Waiters
+from shared.contract.catalogue import Catalogue, ServedVersion
+from shared.contract.errors import StoreUnavailable
+from shared.contract.ids import RANDOM_BITS, uuid7
+from shared.contract.options import OptionErrors, encode_options
+from shared.streams.publishing import Group, NewRequest, Published, Verdict
+from shared.telemetry.metrics import ERRORS
+from shared.telemetry.prediction_log import PredictionLog
+
+if TYPE_CHECKING:
+    from shared.telemetry.spans import Traces
+
+_REFUSALS = {
+    Verdict.BACKLOG: "too many requests wait for this model version",
+    Verdict.RESULTS: "too many results wait to be stored",
+    Verdict.MEMORY: "the queue is short of memory",
+}
+prediction_log = PredictionLog(logging.getLogger(__name__))
+
+
+class OrderLimits(NamedTuple):
+    """How much one order may hold."""
+
+    max_texts: int
+    max_text_chars: int
+
+
+class Intake:
+    """Takes orders for one gateway process."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        limits: OrderLimits,
+        submissions: Submissions,
+        waiters: Waiters,
+        lookup: Lookup,
+        retry_after: RetryAfter,
+        shard: int = 0,
+        traces: Traces | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._limits = limits
+        self._submissions = submissions
+        self._waiters = waiters
+        self._lookup = lookup
+        self._retry_after = retry_after
+        self._shard = shard
+        self._traces = traces
+
+    async def submit(self, order: Order, on_accepted: Callable[[Sequence[str]], None]) -> list[Answer]:
+        """Publish an order and wait for its answers, one for each of its inputs, in order.
+
+        Args:
+            on_accepted: told the prediction ids as soon as they are certain, before the wait.
+
+        Raises:
+            UnknownModel: there is no such model or version.
+            InvalidOrder: a text or an option is wrong.
+            Refused: a limit is reached, or the gateway stops. Nothing was published.
+            IdempotencyConflict: the key was used with another order.
+            StoreUnavailable: Redis cannot be reached; nothing is known of what was accepted.
+        """
+        served = self._resolve(order)
+        options = _options(served, order)
+        self._check_texts(order)
+        self._waiters.check_room(len(order.inputs))
+        new = self._new_requests(order, options)
+        ids = [each.id for each in new]
+        with self._waiters.expect(ids if order.wait_s else []) as expected:
+            published = await self._publish(served, order, new)
+            on_accepted(published.earlier or ids)
+            if not published.earlier:
+                return await self._answers(ids, expected, order.wait_s)
+        return await self._earlier(published.earlier, order.wait_s)
+
+    def _resolve(self, order: Order) -> ServedVersion:
+        served = self._catalogue.resolve(order.model, order.version)
+        if served is not None:
+            return served
+        found = self._catalogue.find(order.model)
+        if found is None:
+            raise UnknownModel(order.model, None, [each.name for each in self._catalogue.models])
+        raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
+
+    def _check_texts(self, order: Order) -> None:
+        max_texts, max_chars = self._limits
+        if len(order.inputs) > max_texts:
+            place = order.inputs[0].place[:-1]  # of the list that holds them
+            raise InvalidOrder([(place, f"must have at most {max_texts} texts, not {len(order.inputs)}")])
+        for text, place in order.inputs:
+            if len(text) > max_chars:
+                raise InvalidOrder([(place, f"must have at most {max_chars} characters, not {len(text)}")])
+            if not text.strip():
+                raise InvalidOrder([(place, "must not be blank")])
+
+    def _new_requests(self, order: Order, options: bytes) -> list[NewRequest]:
+        now_ms = time.time_ns() // 1_000_000
+        return [
+            NewRequest(
+                id=uuid7(now_ms, random.getrandbits(RANDOM_BITS), self._shard),
+                input=orjson.dumps({"text": each.text}),
+                options=options,
+                timeout_ms=order.timeout_ms,
+                traceparent=order.traceparent,
+                wait=order.wait_s > 0,
+            )
+            for each in order.inputs
+        ]
+
+    async def _publish(self, served: ServedVersion, order: Order, new: Sequence[NewRequest]) -> Published:
+        model, version = served.model, served.version.version
+        if self._traces is None or order.trace is None:
+            published = await self._submit(model, version, _group(order, new))
+        else:
+            span = PublishSpan(self._traces, order.trace, model, version, new)
+            new = span.requests
+            published = await span.around(self._submit(model, version, _group(order, new)))
+        for each in () if published.earlier else new:
+            if prediction_log.wants(each.id):
+                prediction_log.event("accepted", each.id, each.traceparent, model=model, version=version)
+        return published
+
+    async def _submit(self, model: str, version: str, group: Group) -> Published:
+        published = await self._submissions.submit(model, version, group)
+        if published.verdict is Verdict.CONFLICT:
+            raise IdempotencyConflict(group.idempotency_key)
+        if published.verdict is not Verdict.ACCEPTED:
+            pause_s = self._retry_after.refused_s(model, version, published.verdict)
+            raise Refused(
+                "overloaded", f"{_REFUSALS[published.verdict]}; try again later", pause_s, limit=published.verdict
+            )
+        return published
+
+    async def _earlier(self, ids: Sequence[str], wait_s: float) -> list[Answer]:
+        """The answers that an idempotency key already stands for."""
+        awaited = ids if wait_s else []
+        with self._waiters.expect(awaited) as expected:
+            for each in await self._finished(awaited):
+                expected.wake(each.id, each)
+            return await self._answers(ids, expected, wait_s)
+
+    async def _answers(self, ids: Sequence[str], expected: Expectation, wait_s: float) -> list[Answer]:
+        """Wait; then look once more for those without an answer, since a hint may have been lost."""
+        if not wait_s:
+            return [Answer(each, None) for each in ids]
+        found = dict(zip(ids, await expected.results(wait_s), strict=True))
+        missing = [each for each, finished in found.items() if finished is None]
+        if missing:
+            found |= {each.id: each for each in await self._finished(missing)}
+        return [Answer(*each) for each in found.items()]
+
+    async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
+        try:
+            found = await self._lookup.finished(ids)
+            return [each._replace(input=None) for each in found]  # as when they come by a hint
+        except StoreUnavailable as error:  # they were accepted all the same, and the client gets the ids
+            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+            return ()
+
+
+def _group(order: Order, new: Sequence[NewRequest]) -> Group:
+    return Group(new, order.idempotency_key, order.fingerprint)
+
+
+def _options(served: ServedVersion, order: Order) -> bytes:
+    try:
+        return encode_options(served.task, order.options, served.options)
+    except OptionErrors as error:
+        raise InvalidOrder([((*order.options_place, *place), message) for place, message in error.errors]) from None

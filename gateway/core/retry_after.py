@@ -1,0 +1,78 @@
+"""When a refused caller is told to come back: every such pause is decided here. Pure.
+
+A stream that is full says how long a tenth of its limit takes to drain. The rate comes from two looks at the stream:
+its length, and the number of entries ever added to it (`entries-added` of XINFO STREAM, Redis >= 7.0); what was added
+and is not there any more has left. The rate is smoothed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shared.contract.keys import Keys
+from shared.streams.publishing import Limits, Verdict
+from shared.streams.queue_depth import Flow
+
+STOPPING_S = 1  # another gateway takes the next request
+IN_FLIGHT_S = 2
+STORE_UNAVAILABLE_S = 2
+SHORTEST_S, LONGEST_S, UNKNOWN_S = 1, 60, 5
+_SMOOTHING = 0.3
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One look at a stream, at a time of a monotonic clock in seconds."""
+
+    at_s: float
+    flow: Flow
+
+
+def drained_per_s(before: Sample, after: Sample) -> float | None:
+    """Entries that left between two samples, per second; None if that cannot be known (a flushed or old Redis)."""
+    seconds = after.at_s - before.at_s
+    if before.flow.added is None or after.flow.added is None or seconds <= 0:
+        return None
+    drained = (after.flow.added - before.flow.added) - (after.flow.length - before.flow.length)
+    return drained / seconds if drained >= 0 else None
+
+
+def until_room_s(limit: int, rate: float | None) -> int:
+    """Whole seconds until a tenth of the limit is free again, at a rate of so many entries per second."""
+    if rate is None:
+        return UNKNOWN_S
+    if rate <= 0:
+        return LONGEST_S
+    return max(SHORTEST_S, math.ceil(min(LONGEST_S, limit / 10 / rate)))
+
+
+class RetryAfter:
+    """Knows how fast each stream drains."""
+
+    def __init__(self, keys: Keys, limits: Limits) -> None:
+        self._keys = keys
+        self._limits = limits
+        self._samples: dict[str, Sample] = {}
+        self._rates: dict[str, float] = {}
+
+    def refused_s(self, model: str, version: str, verdict: Verdict) -> int:
+        """Seconds to tell a caller whose request was refused for this reason."""
+        if verdict is Verdict.BACKLOG:
+            stream, limit = self._keys.requests(model, version), self._limits.max_backlog
+        else:  # results drain into Postgres, and memory with them
+            stream, limit = self._keys.results, self._limits.max_results
+        return until_room_s(limit, self._rates.get(stream))
+
+    def learn(self, now_s: float, flows: Mapping[str, Flow]) -> None:
+        """Take in a look at all streams, at a time of a monotonic clock in seconds."""
+        for stream, flow in flows.items():
+            sample = Sample(now_s, flow)
+            before = self._samples.get(stream)
+            rate = drained_per_s(before, sample) if before else None
+            if rate is None:
+                self._rates.pop(stream, None)
+            else:
+                self._rates[stream] = rate + (1 - _SMOOTHING) * (self._rates.get(stream, rate) - rate)
+            self._samples[stream] = sample

@@ -1,0 +1,56 @@
+"""Reading query parameters: a pydantic model of them, or an error that names the parameter."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
+
+from gateway.http.problems import invalid_fields
+
+# Python takes `1_0`, ` 1` and `١` for numbers too.
+_DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
+_WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
+
+Parameters = TypeVar("Parameters", bound="Query")
+
+
+class Query(BaseModel):
+    """Query parameters of an operation; those it does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        raise PydanticCustomError("seconds", "must be a number of seconds")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str) and not _WHOLE.fullmatch(value):
+        raise PydanticCustomError("whole_number", "must be a whole number")
+    return value
+
+
+# As in `Annotated[float, Field(ge=0), SECONDS]`: bounds first, then how the text is read.
+SECONDS = BeforeValidator(_seconds)
+WHOLE_NUMBER = BeforeValidator(_whole)
+
+
+def read_query(request: web.Request, kind: type[Parameters]) -> Parameters:
+    """The request's query parameters; of one that is given twice the first counts.
+
+    Raises:
+        ProblemError: 422, a parameter is out of range or no number.
+    """
+    given = request.query
+    if not given:
+        return kind()
+    try:
+        return kind.model_validate({name: given[name] for name in kind.model_fields if name in given})
+    except ValidationError as error:
+        raise invalid_fields("query", error) from None

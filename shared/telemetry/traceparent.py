@@ -1,0 +1,24 @@
+"""W3C's `traceparent`, `00-{trace id}-{span id}-{flags}`: what of a trace goes from service to service. Pure."""
+
+from __future__ import annotations
+
+import re
+
+_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_ODD = tuple("13579bdf")
+
+
+def parse_traceparent(traceparent: str) -> tuple[int, int, int] | None:
+    """Trace id, span id and flags; None if it is no traceparent."""
+    found = _FORM.fullmatch(traceparent)
+    return None if found is None else (int(found[1], 16), int(found[2], 16), int(found[3], 16))
+
+
+def is_sampled(traceparent: str) -> bool:
+    """Whether the spans of this trace are kept."""
+    return traceparent.endswith(_ODD) and _FORM.fullmatch(traceparent) is not None  # its last bit is the flag
+
+
+def exemplar_of(traceparent: str) -> dict[str, str] | None:
+    """What leads from a histogram's bucket to a trace; None if that trace is not kept."""
+    return {"trace_id": traceparent[3:35]} if is_sampled(traceparent) else None
