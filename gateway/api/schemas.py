@@ -10,6 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gateway.core.finished import Finished
+from shared.contract.catalogue import Catalogue
 from shared.contract.ids import id_time
 from shared.contract.messages import Status
 from shared.contract.tasks import NO_NUL, TASKS
@@ -28,16 +29,8 @@ Text = Annotated[
     ),
 ]
 _Model = Annotated[str, Field(min_length=1, max_length=100, description="a model of /api/v1/models")]
-_OPTIONS_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "what the model's task takes besides the text; a custom task's options are listed in the catalogue",
-    "properties": {
-        name: schema
-        for task in TASKS.values()
-        for name, schema in task.options.model_json_schema().get("properties", {}).items()
-    },
-}
-_Options = Annotated[dict[str, Any], WithJsonSchema(_OPTIONS_SCHEMA)]  # checked once the task is known
+# Which options there are depends on the catalogue: see `options_schema`. They are checked once the task is known.
+_Options = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Options"})]
 _Version = Annotated[str, Field(min_length=1, max_length=20, description="a version of it; absent: the default one")]
 
 
@@ -61,6 +54,17 @@ class BatchRequest(_Strict):
     texts: list[Text] = Field(min_length=1, examples=[["This is great!", "This is bad."]])
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
+
+
+def options_schema(catalogue: Catalogue) -> dict[str, Any]:
+    """The schema of `options`: all that the models of this catalogue take, though each takes only its task's."""
+    properties: dict[str, Any] = {}
+    for model in catalogue.models:
+        properties |= {} if model.task in TASKS else {name: {} for name in model.options}
+    for task in TASKS.values():
+        properties |= task.options.model_json_schema().get("properties", {})
+    description = "what the model's task takes besides the text"
+    return {"type": "object", "description": description, "properties": properties, "additionalProperties": False}
 
 
 class Prediction(BaseModel):

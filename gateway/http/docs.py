@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -35,9 +35,11 @@ _POLICY = {
 }
 
 
-def add_docs(app: web.Application, operations: Sequence[Operation], version: str) -> None:
-    """Add the routes of the documentation."""
-    document = orjson.dumps(openapi(operations, version))
+def add_docs(
+    app: web.Application, operations: Sequence[Operation], version: str, schemas: Mapping[str, dict[str, Any]]
+) -> None:
+    """Add the routes of the documentation; for `schemas` see `openapi`."""
+    document = orjson.dumps(openapi(operations, version, schemas))
 
     async def read_openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")

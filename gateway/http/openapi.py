@@ -51,8 +51,12 @@ class Operation:
     parameters: Sequence[Parameter] = ()
 
 
-def openapi(operations: Sequence[Operation], version: str) -> dict[str, Any]:
-    """The document."""
+def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        schemas: components that the models of the operations refer to, and which are only known at the start.
+    """
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,7 +66,7 @@ def openapi(operations: Sequence[Operation], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _paths(operations),
-        "components": {"schemas": _schemas(operations)},
+        "components": {"schemas": {**_schemas(operations), **schemas}},
     }
 
 
