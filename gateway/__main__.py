@@ -10,8 +10,8 @@ from aiohttp import web
 from gateway.app import make_app
 from gateway.http.context import DRAIN
 from gateway.settings import GatewaySettings
-from shared.contract.catalogue import load_catalogue
 from shared.contract.errors import ConfigurationError
+from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector
 from shared.service.logs import configure_logging
 from shared.service.settings import load_settings

@@ -19,8 +19,9 @@ from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.lane import Lane
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
-from shared.contract.catalogue import Catalogue, ServedVersion, load_catalogue
+from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
+from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging

@@ -10,8 +10,8 @@ import psycopg
 
 from migrations.apply import migrate, migration_lock, roll_back
 from migrations.catalogue_sync import sync_catalogue
-from shared.contract.catalogue import load_catalogue
 from shared.contract.errors import ConfigurationError
+from shared.service.catalogue_file import load_catalogue
 from shared.service.logs import configure_logging
 from shared.service.settings import DatabaseSettings, load_settings
 

@@ -22,7 +22,8 @@ from models.artifacts import ROOT
 from models.build import build_all
 from models.data import Rated, load_split
 from models.packages import BuildError
-from shared.contract.catalogue import Catalogue, load_catalogue
+from shared.contract.catalogue import Catalogue
+from shared.service.catalogue_file import load_catalogue
 
 LEAST_RATINGS = (0.01, 0.5, 1.0)  # a text nearer to 0 than this has no clear sentiment and is not counted
 PINNED_RATING = 0.5

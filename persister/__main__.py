@@ -17,9 +17,9 @@ from persister.drift import DriftWatch
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
-from shared.contract.catalogue import load_catalogue
 from shared.contract.errors import ConfigurationError, StoreUnavailable
 from shared.service.backoff import Backoff
+from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging

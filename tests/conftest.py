@@ -19,8 +19,9 @@ from migrations.__main__ import run as run_migrations
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import RedisServer, running_redis
-from shared.contract.catalogue import Catalogue, load_catalogue
+from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
+from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import DatabaseSettings, Settings
 
 FIXTURES = Path(__file__).parent / "fixtures"

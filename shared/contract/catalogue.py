@@ -2,15 +2,15 @@
 
 The catalogue is one TOML file (`models/models.toml`). Gateway, worker and migrate step read the same file: the gateway
 to resolve a version, the worker to load artifacts, the migrate step to fill the `models` and `model_versions` tables.
-This module is pure apart from `load_catalogue`, which reads that file.
+Pure: `shared.service.catalogue_file` reads the file.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
 import tomllib
 from functools import cached_property
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,7 +20,6 @@ from shared.contract.options import CUSTOM_DEFAULT
 from shared.contract.tasks import TASKS
 
 HUB_PREFIX = "hf://"
-HERE = Path(".")
 
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
@@ -114,7 +113,7 @@ class Catalogue(_Strict):
     """All models, by name."""
 
     models: tuple[Model, ...] = Field(min_length=1)
-    directory: Path = HERE
+    directory: str = "."
 
     @model_validator(mode="after")
     def _unique(self) -> Self:
@@ -183,11 +182,14 @@ class Catalogue(_Strict):
         """Where the artifact is: a hub address as it stands, or an absolute directory."""
         if version.artifact.startswith(HUB_PREFIX):
             return version.artifact
-        return str((self.directory / version.artifact).resolve())
+        return posixpath.normpath(posixpath.join(self.directory, version.artifact))
 
 
-def parse_catalogue(text: str, directory: Path = HERE) -> Catalogue:
+def parse_catalogue(text: str, directory: str = ".") -> Catalogue:
     """Parse the catalogue's TOML text.
+
+    Args:
+        directory: what artifacts that are directories are relative to.
 
     Raises:
         ConfigurationError: not TOML, or not a catalogue; the message names the field.
@@ -199,16 +201,3 @@ def parse_catalogue(text: str, directory: Path = HERE) -> Catalogue:
     except ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
         raise ConfigurationError(f"the model catalogue is not valid: {where}") from error
-
-
-def load_catalogue(path: Path) -> Catalogue:
-    """Read and parse the catalogue file.
-
-    Raises:
-        ConfigurationError: the file cannot be read or is not a catalogue.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the model catalogue {path}: {error.strerror}") from error
-    return parse_catalogue(text, path.parent)

@@ -20,7 +20,7 @@ from models.articles import Article, load_articles
 from models.artifacts import ROOT
 from models.build import build_all
 from models.evaluate import load_version, summary_faults
-from shared.contract.catalogue import load_catalogue
+from shared.service.catalogue_file import load_catalogue
 
 Load = Callable[[str, str], Task]
 

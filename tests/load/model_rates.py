@@ -24,7 +24,8 @@ from inference_worker.tasks.torch_threads import configure_torch
 from models.articles import load_articles
 from models.artifacts import ROOT
 from models.data import load_split
-from shared.contract.catalogue import BatchLimits, load_catalogue
+from shared.contract.catalogue import BatchLimits
+from shared.service.catalogue_file import load_catalogue
 
 LABELS = ("sport", "politics", "business", "science")
 

@@ -22,8 +22,8 @@ from prometheus_client import generate_latest
 
 from scripts.stack.ports import free_port
 from scripts.stack.redis import running_redis
-from shared.contract.catalogue import load_catalogue
 from shared.contract.keys import Keys
+from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import RequestStream

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shared.contract.catalogue import Catalogue, load_catalogue, parse_catalogue
+from shared.contract.catalogue import Catalogue, parse_catalogue
 from shared.contract.errors import ConfigurationError
 from shared.contract.tasks import TASKS
+from shared.service.catalogue_file import load_catalogue
 
 
 def version(name: str = "1.0.0", more: str = "") -> str:
@@ -30,7 +31,7 @@ TWO = version("1.0.0") + version("2.0.0", "default = true") + version("3.0.0", "
 @pytest.fixture
 def catalogue() -> Catalogue:
     """`a` with three versions, one of them inactive, and `b` with one."""
-    return parse_catalogue(model("a", versions=TWO) + model("b"), Path("/models"))
+    return parse_catalogue(model("a", versions=TWO) + model("b"), "/models")
 
 
 def labels(catalogue: Catalogue, wanted: str) -> list[str]:

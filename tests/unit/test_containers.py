@@ -14,7 +14,7 @@ import yaml
 
 from scripts import settings_table
 from scripts.stack import dotenv
-from shared.contract.catalogue import load_catalogue
+from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from shared.contract.catalogue import load_catalogue
+from shared.service.catalogue_file import load_catalogue
 from tests.hpa.adapter import VALUES, RuleError, load_rules, rule_of
 from tests.hpa.algorithm import DEFAULT_DOWN, DEFAULT_UP
 from tests.hpa.manifests import MANIFESTS, Hpa, Metric, load_cpu, load_hpas, quantity, unanswered

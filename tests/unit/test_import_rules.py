@@ -6,7 +6,9 @@ Edit the lists below when a module is added that must hold a rule, or may break 
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,21 @@ PACKAGES = (
 )
 SERVICES = ("gateway", "inference_worker", "persister")
 
+# From the lowest up: what is on a floor imports only that floor and those below it.
+FLOORS = (
+    ("shared.contract", "shared.service", "shared.telemetry", "shared.streams"),
+    ("gateway.settings", "gateway.core", "gateway.upkeep", "gateway.http", "gateway.api", "gateway.app"),
+)
+# A program of its own, which a container starts every few seconds: of the standard library, nothing else.
+STANDALONE = "shared/service/healthcheck.py"
+
 # Heavy model libraries: folders (ending in /) and modules that may import them.
 MODEL_LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "accelerate", "gguf")
 MODEL_CODE = ("inference_worker/tasks/", "models/")
 
 REDIS_MODULES = ("shared/streams/", "scripts/stack/streams.py")
+
+HTTP_FREE = ("gateway/core/", "shared/contract/", "shared/telemetry/", "shared/streams/")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
 DATABASE_MODULES = ("gateway/core/history.py", "persister/database.py", "migrations/")
@@ -40,7 +52,10 @@ TRACE_MODULE = "shared/telemetry/spans.py"
 
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
+    "gateway/core/errors.py",
     "gateway/core/finished.py",
+    "gateway/core/order.py",
+    "gateway/core/retry_after.py",
     "gateway/http/idempotency.py",
     "gateway/http/openapi.py",
     "gateway/http/preferences.py",
@@ -49,12 +64,8 @@ PURE_MODULES = (
     "inference_worker/outcomes.py",
     "persister/partitions.py",
     "persister/rows.py",
-    "shared/contract/errors.py",
-    "shared/contract/hints.py",
-    "shared/contract/ids.py",
-    "shared/contract/keys.py",
-    "shared/contract/messages.py",
-    "shared/contract/options.py",
+    "shared/contract/",
+    "shared/telemetry/traceparent.py",
 )
 IMPURE_LIBRARIES = (
     *("aiohttp", "asyncio", "asyncpg", "http.client", "io", "logging", "multiprocessing", "os", "pathlib", "psycopg"),
@@ -103,6 +114,32 @@ def shared_imports_no_service(path: str, source: str) -> Iterator[str]:
         yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, SERVICES))
 
 
+def floors_stand_on_lower_ones(path: str, source: str) -> Iterator[str]:
+    """A package imports only packages on its own floor and below."""
+    module = module_of(path)
+    for floors in FLOORS:
+        own = next((number for number, floor in enumerate(floors) if within(module, (floor,))), None)
+        if own is not None:
+            above = floors[own + 1 :]
+            yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, above))
+
+
+def the_core_knows_no_http(path: str, source: str) -> Iterator[str]:
+    """The gateway's core, and what it stands on, import no HTTP server."""
+    if allowed(path, HTTP_FREE):
+        yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, ("aiohttp",)))
+
+
+def the_health_check_stands_alone(path: str, source: str) -> Iterator[str]:
+    """The container's health check imports the standard library only."""
+    if path == STANDALONE:
+        yield from (
+            f"line {line}: {name}"
+            for line, _, name in imports(source)
+            if name.partition(".")[0] not in sys.stdlib_module_names
+        )
+
+
 def model_libraries_in_model_code(path: str, source: str) -> Iterator[str]:
     """PyTorch and its like only where models are: nothing else may take seconds to import."""
     if not allowed(path, MODEL_CODE):
@@ -149,6 +186,29 @@ def imports_are_absolute(path: str, source: str) -> Iterator[str]:
     yield from (f"line {line}: a relative import" for line, level, _ in imports(source) if level)
 
 
+def module_of(path: str) -> str:
+    """The dotted name of a module; a package's is its folder's."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def circle_in(graph: Mapping[str, Collection[str]]) -> list[str]:
+    """Modules that import one another in a circle, in that order; empty if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def import_graph(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Which of these modules import which, at any depth of their code and for types alone too."""
+    modules = {module_of(path) for path in sources}
+    return {
+        module_of(path): {name for _, _, name in imports(source) if name in modules} - {module_of(path)}
+        for path, source in sources.items()
+    }
+
+
 def called_name(call: ast.Call) -> str:
     """The last part of what is called."""
     if isinstance(call.func, ast.Attribute):
@@ -159,6 +219,9 @@ def called_name(call: ast.Call) -> str:
 RULES: tuple[Rule, ...] = (
     services_stay_apart,
     shared_imports_no_service,
+    floors_stand_on_lower_ones,
+    the_core_knows_no_http,
+    the_health_check_stands_alone,
     model_libraries_in_model_code,
     redis_in_its_modules,
     database_in_its_modules,
@@ -172,6 +235,18 @@ KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
     (services_stay_apart, "persister/rows.py", "def f():\n    from inference_worker import lane"),
     (shared_imports_no_service, "shared/contract/keys.py", "from gateway.app import make_app"),
     (shared_imports_no_service, "migrations/apply.py", "import persister"),
+    (floors_stand_on_lower_ones, "shared/contract/keys.py", "from shared.service.settings import Settings"),
+    (floors_stand_on_lower_ones, "shared/service/probes.py", "from shared.telemetry.metrics import REGISTRY"),
+    (floors_stand_on_lower_ones, "shared/telemetry/spans.py", "def f():\n    from shared.streams import shard"),
+    (floors_stand_on_lower_ones, "gateway/core/intake.py", "from gateway.http import problems"),
+    (floors_stand_on_lower_ones, "gateway/core/intake.py", "from gateway.upkeep.expiry import Expiry"),
+    (floors_stand_on_lower_ones, "gateway/http/openapi.py", "import gateway.api.operations"),
+    (floors_stand_on_lower_ones, "gateway/api/predict.py", "if TYPE_CHECKING:\n    from gateway.app import make_app"),
+    (floors_stand_on_lower_ones, "gateway/settings.py", "from gateway.core.order import Order"),
+    (the_core_knows_no_http, "gateway/core/intake.py", "from aiohttp import web"),
+    (the_core_knows_no_http, "shared/streams/shard.py", "import aiohttp.web"),
+    (the_health_check_stands_alone, STANDALONE, "import aiohttp"),
+    (the_health_check_stands_alone, STANDALONE, "from shared.service.settings import Settings"),
     (model_libraries_in_model_code, "inference_worker/lane.py", "import torch"),
     (model_libraries_in_model_code, "gateway/app.py", "from transformers import AutoTokenizer"),
     (redis_in_its_modules, "gateway/app.py", "from redis.asyncio import Redis"),
@@ -192,6 +267,11 @@ KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
 
 KNOWN_GOOD: tuple[tuple[Rule, str, str], ...] = (
     (services_stay_apart, "gateway/app.py", "from gateway.api.operations import X\nimport shared.contract.keys"),
+    (floors_stand_on_lower_ones, "shared/streams/shard.py", "from shared.contract.keys import Keys"),
+    (floors_stand_on_lower_ones, "gateway/api/predict.py", "from gateway.core.order import Order"),
+    (floors_stand_on_lower_ones, "gateway/app.py", "from gateway.api.operations import OPERATIONS"),
+    (the_core_knows_no_http, "gateway/http/middleware.py", "from aiohttp import web"),
+    (the_health_check_stands_alone, STANDALONE, "import http.client"),
     (model_libraries_in_model_code, "inference_worker/tasks/forward.py", "import torch"),
     (redis_in_its_modules, "shared/streams/redis_client.py", "from redis.asyncio import Redis"),
     (redis_in_its_modules, "gateway/app.py", "from shared.streams.shard import open_shard"),
@@ -229,10 +309,32 @@ def test_rule_lets_pass(rule: Rule, path: str, source: str) -> None:
     assert not list(rule(path, source))
 
 
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    sources = {path: (ROOT / path).read_text("utf-8") for path in source_files()}
+    assert circle_in(import_graph(sources)) == []
+
+
+@pytest.mark.parametrize(
+    "back", ["from a import f", "def g():\n    import a", "if TYPE_CHECKING:\n    from a import f"]
+)
+def test_a_circle_is_found_wherever_the_import_stands(back: str) -> None:
+    assert set(circle_in(import_graph({"a.py": "import b", "b.py": "import c", "c.py": back}))) == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("package", [floor for floors in FLOORS for floor in floors if "." in floor])
+def test_every_room_says_who_lives_there(package: str) -> None:
+    folder = ROOT / package.replace(".", "/")
+    if folder.is_dir():
+        text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+        assert text and "import" in text, "say in two lines what is here, and what it may not import"
+
+
 def test_every_rule_has_a_known_bad_example() -> None:
     assert {rule for rule, _, _ in KNOWN_BAD} == set(RULES)
 
 
-@pytest.mark.parametrize("listed", [*REDIS_MODULES, *DATABASE_MODULES, TRACE_MODULE, *PURE_MODULES, *MODEL_CODE])
+@pytest.mark.parametrize(
+    "listed", [*REDIS_MODULES, *DATABASE_MODULES, TRACE_MODULE, *PURE_MODULES, *MODEL_CODE, *HTTP_FREE]
+)
 def test_listed_module_exists(listed: str) -> None:
     assert (ROOT / listed).exists(), "a module was renamed or removed: correct the list"

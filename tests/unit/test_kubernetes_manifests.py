@@ -12,7 +12,7 @@ import yaml
 
 from scripts.kubernetes.plain import BY_HAND, FOLDER
 from scripts.settings_table import variables
-from shared.contract.catalogue import load_catalogue
+from shared.service.catalogue_file import load_catalogue
 
 Object = dict[str, Any]
 

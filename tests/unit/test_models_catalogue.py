@@ -6,7 +6,8 @@ from pathlib import Path
 
 from models.artifacts import ROOT
 from models.recipes import RECIPES
-from shared.contract.catalogue import HUB_PREFIX, load_catalogue, parse_catalogue
+from shared.contract.catalogue import HUB_PREFIX, parse_catalogue
+from shared.service.catalogue_file import load_catalogue
 
 _FILE = Path(ROOT, "models.toml")
 
