@@ -1,8 +1,8 @@
 """When a refused caller is told to come back: every such pause is decided here. Pure.
 
-A stream that is full says how long a tenth of its limit takes to drain. The rate comes from two looks at the stream:
-its length, and the number of entries ever added to it (`entries-added` of XINFO STREAM, Redis >= 7.0); what was added
-and is not there any more has left. The rate is smoothed.
+If a stream is full, the pause is the time that a tenth of its limit takes to leave, at its departure rate. The rate
+comes from two looks at the stream: its length, and the number of entries ever added to it (`entries-added` of XINFO
+STREAM, Redis >= 7.0); what was added and is no longer there has left. It is smoothed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class Sample:
     flow: Flow
 
 
-def drained_per_s(before: Sample, after: Sample) -> float | None:
+def departure_rate(before: Sample, after: Sample) -> float | None:
     """Entries that left between two samples, per second; None if that cannot be known (a flushed or old Redis)."""
     seconds = after.at_s - before.at_s
     if before.flow.added is None or after.flow.added is None or seconds <= 0:
         return None
-    drained = (after.flow.added - before.flow.added) - (after.flow.length - before.flow.length)
-    return drained / seconds if drained >= 0 else None
+    left = (after.flow.added - before.flow.added) - (after.flow.length - before.flow.length)
+    return left / seconds if left >= 0 else None
 
 
 def until_room_s(limit: int, rate: float | None) -> int:
@@ -49,7 +49,7 @@ def until_room_s(limit: int, rate: float | None) -> int:
 
 
 class RetryAfter:
-    """Knows how fast each stream drains."""
+    """Knows the departure rate of each stream."""
 
     def __init__(self, keys: Keys, limits: Limits) -> None:
         self._keys = keys
@@ -61,7 +61,7 @@ class RetryAfter:
         """Seconds to tell a caller whose request was refused for this reason."""
         if verdict is Verdict.BACKLOG:
             stream, limit = self._keys.requests(model, version), self._limits.max_backlog
-        else:  # results drain into Postgres, and memory with them
+        else:  # results leave for Postgres, and memory is freed with them
             stream, limit = self._keys.results, self._limits.max_results
         return until_room_s(limit, self._rates.get(stream))
 
@@ -70,7 +70,7 @@ class RetryAfter:
         for stream, flow in flows.items():
             sample = Sample(now_s, flow)
             before = self._samples.get(stream)
-            rate = drained_per_s(before, sample) if before else None
+            rate = departure_rate(before, sample) if before else None
             if rate is None:
                 self._rates.pop(stream, None)
             else:

@@ -1,4 +1,7 @@
-"""Watching how fast streams drain, so that a refused caller is told when to come back (see `core.retry_after`)."""
+"""Measuring how fast entries leave the streams, so that a refused caller is told when to come back.
+
+What is made of it stands in `gateway.core.retry_after`.
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from gateway.core.retry_after import (
     UNKNOWN_S,
     RetryAfter,
     Sample,
-    drained_per_s,
+    departure_rate,
     until_room_s,
 )
 from shared.contract.keys import Keys
@@ -20,9 +20,9 @@ from shared.streams.publishing import Limits, Verdict
 from shared.streams.queue_depth import Flow
 
 
-def test_what_was_added_and_is_gone_was_drained() -> None:
+def test_what_was_added_and_is_gone_has_left() -> None:
     before, after = Sample(10, Flow(length=100, added=1000)), Sample(12, Flow(length=60, added=1060))
-    assert drained_per_s(before, after) == 50
+    assert departure_rate(before, after) == 50
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_what_was_added_and_is_gone_was_drained() -> None:
     ],
 )
 def test_a_rate_that_cannot_be_known_is_not_guessed(before: Sample, after: Sample) -> None:
-    assert drained_per_s(before, after) is None
+    assert departure_rate(before, after) is None
 
 
 @given(st.integers(1, 10**6), st.none() | st.floats(0, 10**6))
@@ -45,7 +45,7 @@ def test_retry_after_is_bounded_and_longer_for_slower_streams(limit: int, rate: 
         assert seconds >= until_room_s(limit, rate * 2)
 
 
-def test_a_stream_that_does_not_drain_says_come_late() -> None:
+def test_a_stream_that_nothing_leaves_says_come_late() -> None:
     assert until_room_s(1000, 0) == LONGEST_S
     assert until_room_s(1000, None) == UNKNOWN_S
     assert until_room_s(1000, 20) == 5

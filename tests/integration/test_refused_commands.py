@@ -1,0 +1,93 @@
+"""A command that Redis refuses within a pipeline is an error with its reason, not a value that is unpacked."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from scripts.stack.redis import RedisServer
+from shared.contract.catalogue import Catalogue
+from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import Keys
+from shared.streams.queue_depth import Flows, sample
+from shared.streams.redis_client import run_pipeline
+from shared.streams.request_stream import RequestStream
+from shared.streams.shard import Shard
+from shared.streams.workers import WorkerDirectory
+
+Limit = Callable[[str], Awaitable[Shard]]
+
+
+@pytest.fixture
+async def limited(redis: Redis, redis_server: RedisServer, keys: Keys) -> AsyncIterator[Limit]:
+    """A shard whose user may not run one command."""
+    clients: list[tuple[str, Redis]] = []
+
+    async def without(command: str) -> Shard:
+        user = f"user-{uuid.uuid4().hex}"
+        await redis.execute_command("ACL", "SETUSER", user, "on", "nopass", "~*", "&*", "+@all", f"-{command}")
+        clients.append((user, Redis.from_url(redis_server.url, protocol=2, username=user, password="any")))
+        return Shard(clients[-1][1], keys)
+
+    yield without
+    for user, client in clients:
+        await client.aclose()
+        await redis.execute_command("ACL", "DELUSER", user)
+
+
+@pytest.mark.parametrize("command", ["time", "xreadgroup"])
+async def test_a_read_that_is_refused_says_why(limited: Limit, command: str) -> None:
+    stream = RequestStream(await limited(command), "echo", "1.0.0", "w1")
+    await stream.join()
+    with pytest.raises(ResponseError, match=f"NoPermission|{command}"):
+        await stream.read(1, 0)
+
+
+@pytest.mark.parametrize("command", ["time", "xrange", "xpending"])
+async def test_looking_for_late_entries_that_is_refused_says_why(limited: Limit, command: str) -> None:
+    with pytest.raises(ResponseError, match=f"NoPermission|{command}"):
+        await RequestStream(await limited(command), "echo", "1.0.0", "w1").past_deadline(10)
+
+
+@pytest.mark.parametrize("command", ["time", "info", "xlen", "xrange", "xpending"])
+async def test_a_sample_that_is_refused_says_why(limited: Limit, keys: Keys, command: str) -> None:
+    with pytest.raises(ResponseError, match=f"NoPermission|{command}"):
+        await sample(await limited(command), {keys.results: keys.PERSISTER_GROUP})
+
+
+async def test_flows_and_workers_that_are_refused_say_why(limited: Limit, catalogue: Catalogue, keys: Keys) -> None:
+    shard = await limited("xinfo")
+    with pytest.raises(ResponseError, match="NoPermission|xinfo"):
+        await Flows(shard, [keys.results]).look()
+    with pytest.raises(ResponseError, match="NoPermission|xinfo"):
+        await WorkerDirectory(shard).live(catalogue.served())
+
+
+async def test_a_key_of_another_type_is_no_empty_stream(redis: Redis, keys: Keys) -> None:
+    await redis.set(keys.results, "no stream")
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        await sample(Shard(redis, keys), {keys.results: keys.PERSISTER_GROUP})
+
+
+async def test_what_is_missing_is_empty(redis: Redis, keys: Keys, catalogue: Catalogue) -> None:
+    shard = Shard(redis, keys)
+    depths, memory = await sample(shard, {keys.results: keys.PERSISTER_GROUP, keys.dead: ""})
+    assert {(each.entries, each.pending, each.oldest_age_s) for each in depths.values()} == {(0, 0, 0.0)}
+    assert memory.used > 0
+    assert await Flows(shard, [keys.results]).look() == {}
+    assert set((await WorkerDirectory(shard).live(catalogue.served())).values()) == {0}
+
+
+@pytest.mark.parametrize("message", ["LOADING Redis is loading", "READONLY You can't write", "OOM command not allowed"])
+async def test_a_server_that_cannot_answer_now_is_unavailable(message: str) -> None:
+    class Pipe:
+        async def execute(self, raise_on_error: bool) -> list[object]:
+            return [1, ResponseError(message)]
+
+    with pytest.raises(StoreUnavailable):
+        await run_pipeline(Pipe(), expected=lambda _: False)
+    assert await run_pipeline(Pipe(), expected=lambda error: message in str(error)) == [1, None]
