@@ -1,9 +1,9 @@
-"""What the services agree on. Floors, each of which imports only what is below it:
+"""What the services share. Each package imports only those listed below it:
 
     streams      everything that touches Redis
-    telemetry    metrics, logs of predictions, traces
-    service      how a process is configured, lives, and is probed
-    contract     names, messages, rules: pure
+    telemetry    metrics, the prediction log, traces
+    service      settings, lifecycle and probes of a process
+    contract     names, messages, rules; pure
 
-No service is imported here.
+It imports no service.
 """

@@ -1,4 +1,4 @@
-"""What goes between the services, and what it is called: messages, ids, keys, tasks, options, the catalogue, errors.
+"""The contract between the services: messages, ids, keys, tasks, options, the catalogue, errors.
 
-Pure: no I/O, no clock, no driver. It stands below all other packages and imports none of them.
+Pure: no I/O, no clock, no driver. It imports no other package of the project.
 """

@@ -1,8 +1,8 @@
 """The model catalogue: which models exist, in which versions, and how each is served.
 
-The catalogue is one TOML file (`models/models.toml`). Gateway, worker and migrate step read the same file: the gateway
-to resolve a version, the worker to load artifacts, the migrate step to fill the `models` and `model_versions` tables.
-Pure: `shared.service.catalogue_file` reads the file.
+The catalogue is one TOML file (`models/models.toml`), read by the gateway to resolve versions, by the worker to load
+artifacts, and by the migrate step to fill the tables `models` and `model_versions`. Pure:
+`shared.service.catalogue_file` reads the file.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Version(_Strict):
 
 
 class Model(_Strict):
-    """A served model: its name is what clients send."""
+    """A model, under the name that clients send."""
 
     name: ModelName
     task: str
     description: str = Field(min_length=1, max_length=500)
     options: tuple[OptionName, ...] = Field(
-        CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task takes"
+        CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task accepts"
     )
     versions: tuple[Version, ...] = Field(min_length=1)
 
@@ -71,9 +71,9 @@ class Model(_Strict):
     def _check(self) -> Self:
         if self.task not in TASKS and not _TASK.match(self.task):
             known = ", ".join(TASKS)
-            raise ValueError(f"task {self.task!r} is not one of {known}, nor a class as 'package.module:Class'")
+            raise ValueError(f"task {self.task!r} is not one of {known}, nor a class ('package.module:Class')")
         if self.task in TASKS and "options" in self.model_fields_set:
-            raise ValueError(f"task {self.task!r} has options of its own: leave `options` out")
+            raise ValueError(f"task {self.task!r} defines its own options: remove `options`")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
@@ -87,16 +87,16 @@ class Model(_Strict):
 
     @property
     def default_version(self) -> Version:
-        """The version a request without `version` gets."""
+        """The version used for requests that name none."""
         return next(version for version in self.versions if version.default)
 
     def find(self, version: str) -> Version | None:
-        """The version of that name, active or not."""
+        """The version with that name, active or not."""
         return next((each for each in self.versions if each.version == version), None)
 
 
 class ServedVersion(_Strict):
-    """A model version as the worker and the gateway address it."""
+    """An active model version, as gateway and worker use it."""
 
     model: str
     task: str
@@ -105,12 +105,12 @@ class ServedVersion(_Strict):
 
     @property
     def label(self) -> str:
-        """`model:version`, as WORKER_MODELS, logs and messages name it."""
+        """`model:version`, as in WORKER_MODELS, logs and error messages."""
         return f"{self.model}:{self.version.version}"
 
 
 class Catalogue(_Strict):
-    """All models, by name."""
+    """All models."""
 
     models: tuple[Model, ...] = Field(min_length=1)
     directory: str = "."
@@ -124,11 +124,11 @@ class Catalogue(_Strict):
         return self
 
     def find(self, name: str) -> Model | None:
-        """The model of that name."""
+        """The model with that name."""
         return next((model for model in self.models if model.name == name), None)
 
     def resolve(self, model: str, version: str | None) -> ServedVersion | None:
-        """The active version that a request asks for, the default one where it names none."""
+        """The active version that a request asks for: the default if it names none."""
         return self._by_name.get((model, version))
 
     @cached_property
@@ -150,11 +150,11 @@ class Catalogue(_Strict):
         )
 
     def select(self, wanted: str) -> tuple[ServedVersion, ...]:
-        """The active versions that a `WORKER_MODELS` setting names.
+        """The active versions that a `WORKER_MODELS` setting selects.
 
         Args:
             wanted: `*` for all, or a comma-separated list of `model` (all its versions) and `model:version`;
-                a name with `!` before it leaves that model or version out again.
+                a `!` before a name excludes that model or version.
 
         Raises:
             ConfigurationError: a name is not in the catalogue, or nothing is left.
@@ -166,7 +166,7 @@ class Catalogue(_Strict):
         known = {"*"} | {each.model for each in served} | {each.label for each in served}
         for name in sorted((included | excluded) - known):
             raise ConfigurationError(
-                f"WORKER_MODELS names {name!r}, which is not an active model or model:version of the catalogue "
+                f"WORKER_MODELS names {name!r}, which is not an active model or model:version in the catalogue "
                 f"(known: {', '.join(sorted(known - {'*'}))})"
             )
         chosen = tuple(
@@ -175,11 +175,11 @@ class Catalogue(_Strict):
             if included & {"*", each.model, each.label} and not excluded & {each.model, each.label}
         )
         if not chosen:
-            raise ConfigurationError(f"WORKER_MODELS={wanted!r} leaves no model version to serve")
+            raise ConfigurationError(f"WORKER_MODELS={wanted!r} selects no model version to serve")
         return chosen
 
     def artifact_location(self, version: Version) -> str:
-        """Where the artifact is: a hub address as it stands, or an absolute directory."""
+        """Where the artifact is: its hub address unchanged, or an absolute directory."""
         if version.artifact.startswith(HUB_PREFIX):
             return version.artifact
         return posixpath.normpath(posixpath.join(self.directory, version.artifact))
@@ -189,10 +189,10 @@ def parse_catalogue(text: str, directory: str = ".") -> Catalogue:
     """Parse the catalogue's TOML text.
 
     Args:
-        directory: what artifacts that are directories are relative to.
+        directory: base of artifact paths that are relative.
 
     Raises:
-        ConfigurationError: not TOML, or not a catalogue; the message names the field.
+        ConfigurationError: the text is not TOML or not a catalogue; the message names the field.
     """
     try:
         return Catalogue.model_validate({**tomllib.loads(text), "directory": directory})

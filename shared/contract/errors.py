@@ -1,7 +1,7 @@
-"""The errors of the pipeline, one small tree.
+"""The errors of the pipeline.
 
 MillstreamError
-├── ConfigurationError    a setting or the catalogue is wrong: fix it and start again
+├── ConfigurationError    a setting or the catalogue is wrong: correct it and restart
 ├── RetryableError        the same call may succeed later
 │   └── StoreUnavailable  Redis or Postgres cannot be reached
 └── PermanentError        the same call will fail again; carries a short reason code
@@ -16,7 +16,7 @@ class MillstreamError(Exception):
 
 
 class ConfigurationError(MillstreamError):
-    """A setting or the model catalogue is wrong; the message says which and what to do."""
+    """A setting or the model catalogue is wrong; the message says which, and what to do."""
 
 
 class RetryableError(MillstreamError):
@@ -39,7 +39,7 @@ class PermanentError(MillstreamError):
     """The same call will fail again.
 
     Attributes:
-        reason: a short code, also the label of the error metrics.
+        reason: a short code, also used as a metric label.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -52,5 +52,5 @@ class MalformedMessage(PermanentError):
 
 
 def is_closed_transport(error: RuntimeError) -> bool:
-    """Whether a driver wrote to a connection that had just been cut: uvloop raises a bare RuntimeError there."""
+    """Whether a driver wrote to a connection that had just been cut: uvloop then raises a bare RuntimeError."""
     return "the handler is closed" in str(error)

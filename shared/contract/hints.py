@@ -1,10 +1,10 @@
-"""Hints: what the completion script tells a gateway over pub/sub, so that it need not ask. Pure.
+"""Hints: pub/sub messages from the completion script that tell a gateway which predictions have finished. Pure.
 
-A message is a list of records. The first names the fields of all others, so a field is known by its name here as it is
-in a stream; a record may end early, and one that holds an id alone says only that this prediction has finished.
+A message is a list of records. The first holds the field names of all the others, so that fields go by name, as in a
+stream. A record may end early: one that holds only an id says that this prediction has finished, without its outcome.
 
-A hint carries no promise: it can be lost, and one that cannot be read is skipped; the gateway reads the states of what
-it waits for again anyway.
+Nothing depends on hints: one may be lost, and one that cannot be read is skipped, since the gateway re-reads the states
+of the predictions it waits for anyway.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RECORD_SEPARATOR = b"\x1e"
 
 
 class Hint(NamedTuple):
-    """Word to a gateway that a prediction has finished; `outcome` is None if it was too long to send along."""
+    """A prediction has finished; `outcome` is None if it was too long to include."""
 
     id: str
     attempt: int = 0

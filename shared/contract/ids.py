@@ -1,8 +1,8 @@
 """UUIDv7 prediction ids (RFC 9562, section 5.7): the first 48 bits are the time of acceptance, in ms since the epoch.
 
-Ids therefore sort by time, which makes the primary key of `predictions` an append-mostly index, its month partitions
-contiguous ranges of ids, and the history's cursor a single id. The 12 bits that the RFC calls `rand_a` hold the number
-of the shard (the Redis) that the request went to; the 62 bits of `rand_b` are random.
+Ids therefore sort by time: the primary key of `predictions` is an append-mostly index, each of its month partitions a
+contiguous range of ids, and the cursor of the history a single id. The 12 bits that the RFC calls `rand_a` hold the
+number of the shard (the Redis) that the request went to; the 62 bits of `rand_b` are random.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def uuid7(now_ms: int, random_bits: int, shard: int = 0) -> str:
 
     Args:
         now_ms: milliseconds since the epoch.
-        random_bits: at least `RANDOM_BITS` random bits; the rest is ignored.
+        random_bits: at least `RANDOM_BITS` random bits; more are ignored.
         shard: number of the shard, 0 to `MAX_SHARD`.
     """
     random_bits &= (1 << RANDOM_BITS) - 1
@@ -35,10 +35,10 @@ def is_id(text: str) -> bool:
 
 
 def id_time(prediction_id: str) -> datetime:
-    """When the id was made, in UTC."""
+    """When the id was created, in UTC."""
     return datetime.fromtimestamp(int(prediction_id[:8] + prediction_id[9:13], 16) / 1000, UTC)
 
 
 def first_id_of_month(year: int, month: int) -> UUID:
-    """The lowest UUID a version 7 id of that UTC month can have: the bound of its partition."""
+    """A lower bound of all version 7 ids of that UTC month: the bound of its partition."""
     return UUID(int=int(datetime(year, month, 1, tzinfo=UTC).timestamp() * 1000) << 80)

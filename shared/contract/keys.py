@@ -1,4 +1,4 @@
-"""Every Redis key and channel, made in one place. See docs/ARCHITECTURE.md for what each holds."""
+"""The names of all Redis keys and channels. docs/ARCHITECTURE.md says what each holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Keys:
     """Key names under one prefix.
 
     Attributes:
-        prefix: before every key, for instance `millstream:`; may hold a `{hash tag}`.
+        prefix: of every key, for example `millstream:`; may contain a `{hash tag}`.
     """
 
     prefix: str
@@ -19,7 +19,7 @@ class Keys:
     PERSISTER_GROUP = "persister"
 
     def requests(self, model: str, version: str) -> str:
-        """Stream of the requests that wait for, or run in, one model version."""
+        """Stream of the requests that are waiting or running for one model version."""
         return f"{self.prefix}requests:{model}:{version}"
 
     @property
@@ -29,7 +29,7 @@ class Keys:
 
     @property
     def dead(self) -> str:
-        """Stream of entries given up on."""
+        """Stream of dead letters."""
         return f"{self.prefix}dead"
 
     def prediction(self, prediction_id: str) -> str:
@@ -37,7 +37,7 @@ class Keys:
         return f"{self.prefix}prediction:{prediction_id}"
 
     def idempotency(self, principal: str, key: str) -> str:
-        """Hash with a TTL: what a caller's idempotency key stands for."""
+        """Hash with a TTL: the predictions of a caller's idempotency key."""
         return f"{self.prefix}idempotency:{principal}:{key}"
 
     def notify(self, gateway_id: str) -> str:
@@ -50,5 +50,5 @@ class Keys:
 
 
 def request_stream_name(model: str, version: str) -> str:
-    """The logical name of a request stream, as metrics label it (keys may carry lanes and tags, labels do not)."""
+    """The logical name of a request stream, for metric labels: unlike the key, without prefix."""
     return f"requests/{model}/{version}"

@@ -1,8 +1,8 @@
-"""The wire contract: what the entries of the request, result and dead-letter streams look like. Pure.
+"""The wire contract: the format of entries in the request, result and dead-letter streams. Pure.
 
 Fields are flat and readable, so that `redis-cli XRANGE` shows what is going on; only `input`, `options` and `result`
-hold JSON. Decoders ignore fields they do not know, so an addition never raises `schema`; a schema number above ours is
-refused (the entry goes to the dead-letter stream). Examples that must decode for ever: tests/contract/v1/*.json.
+hold JSON. Decoders ignore unknown fields, so adding a field never raises `schema`; an entry with a newer schema than
+ours goes to the dead-letter stream. The examples in tests/contract/v1/*.json must decode forever.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Fields = Mapping[bytes, bytes]
 
 
 class Status(StrEnum):
-    """Where a prediction is; `queued` covers waiting and running."""
+    """The status of a prediction; `queued` covers waiting and running."""
 
     QUEUED = "queued"
     SUCCEEDED = "succeeded"
@@ -33,14 +33,14 @@ class Status(StrEnum):
 
 
 FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
-_FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}
+_FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  # quicker than decoding and `Status()`
 
-# What a request entry holds besides `submitted_at` and `deadline_at`, which a script sets by Redis's clock.
+# The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
 REQUEST_FIELDS = ("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent")
 
 
 class PredictionRequest(NamedTuple):
-    """A request as a worker reads it. Times are ms since the epoch on Redis's clock."""
+    """A request as a worker reads it. Times are ms since the epoch, on Redis's clock."""
 
     id: str
     model: str
@@ -55,10 +55,10 @@ class PredictionRequest(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a worker adds to a request to finish it. Durations are ms; `result` is the text of a JSON object.
+    """What is added to a request to finish it. Durations are in ms; `result` is the text of a JSON object.
 
-    JSON that only passes through stays text: nobody between the model and the client pays for parsing it. A new field
-    is declared here, and encoded and decoded by the two functions below; scripts and hints carry it by its name.
+    JSON that is only passed on stays text, which saves gateways from parsing it. A new field is declared here, and
+    encoded and decoded by the two functions below; scripts and hints carry it by name.
     """
 
     status: Status
@@ -89,7 +89,7 @@ def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
 
 
 def decode_outcome(fields: Fields) -> Outcome:
-    """Decode the outcome in an entry of the result stream, or in a hint.
+    """Decode the outcome from a result entry or a hint.
 
     Raises:
         MalformedMessage: a field is missing or wrong.
@@ -110,7 +110,7 @@ def decode_outcome(fields: Fields) -> Outcome:
 
 
 class PredictionResult(NamedTuple):
-    """A finished prediction as gateway and persister read it; `input` and `options` are texts of JSON objects."""
+    """A finished prediction as gateway and persister read it; `input` and `options` are the texts of JSON objects."""
 
     id: str
     model: str
@@ -149,7 +149,7 @@ def decode_request(fields: Fields) -> PredictionRequest:
 
 
 def encode_json(value: Mapping[str, Any]) -> bytes:
-    """The text of a JSON object, as `input` and `options` hold it."""
+    """The text of a JSON object, for `input` and `options`."""
     return orjson.dumps(dict(value))
 
 
@@ -177,14 +177,14 @@ def decode_result(fields: Fields) -> PredictionResult:
 
 
 def input_of(result: PredictionResult) -> bytes:
-    """What was asked, as it is kept and shown: the input, with the options where there were any."""
+    """The input as it is stored and shown: with the options, if there were any."""
     if result.options == b"{}":
         return result.input
     return orjson.dumps({**orjson.loads(result.input), "options": orjson.loads(result.options)})
 
 
 def readable(error: str) -> str:
-    """An error text that fits a stream field and a hint: one line, without control characters, bounded."""
+    """An error text fit for a stream field and a hint: one line, no control characters, at most `ERROR_MAX_CHARS`."""
     if not error:
         return ""
     line = "".join(char if char.isprintable() else " " for char in error[: 4 * ERROR_MAX_CHARS])
@@ -246,4 +246,4 @@ def _id(fields: Fields) -> str:
 def _check_schema(fields: Fields) -> None:
     schema = _integer(fields, b"schema")
     if not 1 <= schema <= SCHEMA:
-        raise MalformedMessage("unknown_schema", f"schema {schema} is newer than {SCHEMA}, the newest known here")
+        raise MalformedMessage("unknown_schema", f"schema {schema} is unknown: this version reads 1 to {SCHEMA}")

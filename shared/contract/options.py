@@ -1,7 +1,7 @@
-"""Checking the `options` of a request: those of a built-in task by its model, those of a custom task by their names.
+"""Validating the `options` of a request. Pure.
 
-A custom task's options are its own affair: the catalogue lists their names, a gateway refuses others and bounds their
-size, and the task itself judges the values. Pure.
+A built-in task validates them with a pydantic model. For a custom task, the gateway checks the names against those in
+the catalogue and limits the size; the task checks the values.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class OptionErrors(MillstreamError):
-    """Options that a task does not take.
+    """Options that a task does not accept.
 
     Attributes:
-        errors: for each what is wrong, and where it stands below `options`.
+        errors: for each, its place below `options` and what is wrong.
     """
 
     def __init__(self, errors: Sequence[tuple[Sequence[str | int], str]]) -> None:
@@ -36,11 +36,11 @@ class OptionErrors(MillstreamError):
 
 
 def encode_options(task: str, options: Mapping[str, Any] | None, custom: Sequence[str] = CUSTOM_DEFAULT) -> bytes:
-    """The JSON text of a request's options, once they are checked.
+    """Validate a request's options and return their JSON text.
 
     Args:
-        task: the task of the model that is asked.
-        custom: the options that a custom task takes, by their names.
+        task: the task of the requested model.
+        custom: names of the options that a custom task accepts.
 
     Raises:
         OptionErrors: an option is missing, unknown or wrong.
@@ -58,7 +58,7 @@ def encode_options(task: str, options: Mapping[str, Any] | None, custom: Sequenc
 
 
 def describe_invalid_text(error: Mapping[str, Any]) -> str:
-    """What pydantic found wrong, in our words if they are clearer; never the value, since inputs are private."""
+    """A pydantic error, reworded if ours is clearer; never with the value, since inputs are private."""
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NO_NUL:
         return "must not contain NUL characters (U+0000)"
     if error["type"] == "string_unicode":
@@ -69,14 +69,14 @@ def describe_invalid_text(error: Mapping[str, Any]) -> str:
 def _message(task: str, error: Mapping[str, Any]) -> str:
     name = error["loc"][-1] if error["loc"] else ""
     if error["type"] == "extra_forbidden":
-        return f"a {task} model takes no option {_printable(name)!r}"
+        return f"a {task} model has no option {_printable(name)!r}"
     if error["type"] == "missing":
         return f"a {task} model needs options.{name}"
     return describe_invalid_text(error)
 
 
 def _printable(name: str | int) -> str | int:
-    """A name that a client chose, fit for an answer: short, and without lone surrogates."""
+    """A name chosen by a client, made safe for a response: shortened, without lone surrogates."""
     return name if isinstance(name, int) else name[:100].encode("utf-8", "replace").decode()
 
 
@@ -84,14 +84,14 @@ def _custom(task: str, options: Mapping[str, Any], names: Sequence[str]) -> byte
     unknown = [name for name in options if name not in names]
     if unknown:
         shown = [_printable(name) for name in unknown[:20]]
-        raise OptionErrors([((name,), f"a {task} model takes no option {name!r}") for name in shown])
+        raise OptionErrors([((name,), f"a {task} model has no option {name!r}") for name in shown])
     try:
-        encoded = orjson.dumps(options)  # refuses lone surrogates, and what it could not read back
-        json.dumps(options, allow_nan=False)  # refuses NaN and infinities, which orjson makes null
+        encoded = orjson.dumps(options)  # rejects lone surrogates, and integers that it could not read back
+        json.dumps(options, allow_nan=False)  # rejects NaN and infinities, which orjson turns into null
     except (TypeError, ValueError, RecursionError) as error:
-        raise OptionErrors([((), f"must be JSON, of valid Unicode and not nested too deeply: {error}")]) from None
+        raise OptionErrors([((), f"must be JSON in valid Unicode, not nested too deeply: {error}")]) from None
     if len(encoded) > MAX_CUSTOM_BYTES:
-        raise OptionErrors([((), f"must have at most {MAX_CUSTOM_BYTES} bytes as JSON, not {len(encoded)}")])
+        raise OptionErrors([((), f"must be at most {MAX_CUSTOM_BYTES} bytes as JSON, not {len(encoded)}")])
     if _ESCAPED_NUL.search(encoded):
         raise OptionErrors([((), "must not contain NUL characters (U+0000)")])
     return encoded

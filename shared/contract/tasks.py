@@ -1,6 +1,6 @@
-"""The built-in tasks: everything about each that more than one service must know, registered once. Pure.
+"""The built-in tasks: what more than one service needs to know about each. Pure.
 
-A new built-in task is one entry of `TASKS`, and a module in `inference_worker/tasks/`.
+A new built-in task is an entry in `TASKS` and a module in `inference_worker/tasks/`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Label = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
 
 
 class Options(BaseModel):
-    """What one task takes besides the text. A task without options takes this, which has no fields."""
+    """What a task accepts besides the text. A task without options uses this class, which has no fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -28,7 +28,7 @@ class ZeroShotOptions(Options):
     labels: list[Label] = Field(
         min_length=2,
         max_length=64,
-        description="zero-shot-classification: the candidate labels (required there)",
+        description="zero-shot-classification (required): the candidate labels",
         examples=[["sport", "politics"]],
     )
 
@@ -40,7 +40,7 @@ class SummarizationOptions(Options):
         None,
         ge=8,
         le=512,
-        description="summarization: the longest summary, in words for extractive models and tokens for generative ones",
+        description="summarization: maximum length, in words for extractive models and tokens for generative ones",
     )
 
 
@@ -48,8 +48,8 @@ class Task(NamedTuple):
     """A built-in task.
 
     Attributes:
-        loader: `module:function` that loads an artifact for it; only a worker imports it.
-        options: what a request may carry; also their JSON schema in the API's document.
+        loader: `module:function` that loads an artifact; imported only by workers.
+        options: validates the options of a request, and describes them in the OpenAPI document.
     """
 
     loader: str

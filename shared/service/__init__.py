@@ -1,4 +1,4 @@
-"""How a process of ours lives: settings, logs, tasks and shutdown, pauses after failures, liveness, probes.
+"""The frame of a service process: settings, logs, tasks and shutdown, backoff, liveness, probes.
 
-It knows no stream, no store and no metric of ours, and imports only `shared.contract`.
+It knows no stream, no store and no metric, and imports only `shared.contract`.
 """

@@ -1,4 +1,4 @@
-"""Reading the model catalogue from its file."""
+"""Reading the model catalogue file."""
 
 from __future__ import annotations
 

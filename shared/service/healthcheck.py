@@ -1,9 +1,9 @@
-"""A container's health check: does the service in it say that it is ready? The exit code answers.
+"""A container's health check: exits with 0 if the service in it is ready, otherwise with 1.
 
     python -I -S shared/service/healthcheck.py GATEWAY_PORT 8000
 
-asks the port that the variable names, or the second where it is unset or empty, as the services do. It is started every
-few seconds, so it is a program of its own that imports a little of the standard library and nothing of the project.
+asks the port in the environment variable GATEWAY_PORT, or port 8000 if that is unset or empty, as the service does. It
+is started every few seconds, so for a quick start it imports little of the standard library and nothing of the project.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TIMEOUT_S = 4.0
 
 
 def problem(port: int) -> str | None:
-    """Why the service is not ready; None where it is."""
+    """Why the service is not ready; None if it is."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
@@ -30,7 +30,7 @@ def problem(port: int) -> str | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Ask, and print what is wrong: docker keeps it with the container's state."""
+    """Check, and print what is wrong: Docker keeps the output in the container's state."""
     variable, default = arguments
     why = problem(int(os.environ.get(variable) or default))
     if why:

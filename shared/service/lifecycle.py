@@ -1,8 +1,8 @@
-"""How a process lives: named tasks, one stop event, a drain with a deadline.
+"""The lifecycle of a process: named tasks, one stop event, a drain with a deadline.
 
-Signals only set the event. Every task looks at it and comes to its own end; a task that fails, or ends before it was
-asked to, stops the service, since a process with half its loops looks healthy and does nothing. (A gateway's signals
-are taken by `gateway.upkeep.drain`, since it drains in two steps.)
+Signals only set the event. Each task checks it and ends by itself. A task that fails, or ends before the stop, stops
+the whole service, since a process without one of its loops looks healthy but does not do its work. (The gateway handles
+its signals in `gateway.upkeep.drain`, since it drains in two steps.)
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _CANCEL_AGAIN_S = 0.1
 
 
 def calm_garbage_collector() -> None:
-    """Collect cycles less often: a service makes many short-lived objects and hardly any cycles.
+    """For speed: collect cycles less often, since a service creates many short-lived objects and hardly any cycles.
 
-    What is alive now (modules, models, settings) is left out of every later collection.
+    What is alive now (modules, settings) is excluded from all later collections.
     """
     gc.collect()
     gc.freeze()
@@ -42,8 +42,8 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
     """Run tasks until `stop` is set, then give them `grace_s` seconds to end before they are cancelled.
 
     Raises:
-        Exception: what a task failed with; the others are stopped first.
-        RuntimeError: a task ended before the stop, though without an error.
+        Exception: the exception of a failed task; the other tasks are stopped first.
+        RuntimeError: a task ended before the stop, without an exception.
     """
     early: list[str] = []
     running: set[asyncio.Task[Any]] = {asyncio.create_task(task, name=name) for name, task in tasks.items()}
@@ -67,10 +67,10 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
 
 
 async def cancel_until_ended(tasks: Collection[asyncio.Task[Any]]) -> list[Any]:
-    """Cancel tasks and wait for them; the answer is what they returned or raised.
+    """Cancel tasks and wait for them; returns what they returned or raised.
 
-    One cancellation may not be enough: redis-py swallows one that arrives while it connects, and a process whose
-    cancelled loop goes on never ends.
+    They are cancelled again until they end: redis-py swallows a cancellation that arrives while it connects, and the
+    process would never exit.
     """
     while running := [task for task in tasks if not task.done()]:
         for task in running:

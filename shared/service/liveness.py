@@ -1,7 +1,7 @@
-"""Signs that a service's loops still move: what stands behind `/livez`.
+"""Whether a service's loops are still running: the basis of `/livez`.
 
-A health check that only proves that the HTTP server answers stays green while the work has stopped. Here every loop
-reports each turn, and a loop that has not for `stall_timeout_s` turns the probe red.
+A health check that only shows that the HTTP server responds succeeds even when the work has stopped. Here every loop
+reports each iteration, and the probe fails if a loop has not done so for `stall_timeout_s`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 
 class Liveness:
-    """When each loop last moved, in seconds of a monotonic clock."""
+    """When each loop last reported an iteration, by a monotonic clock in seconds."""
 
     def __init__(self, stall_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout = stall_timeout_s
@@ -19,15 +19,15 @@ class Liveness:
         self._moved: dict[str, float] = {}
 
     def moved(self, loop: str) -> None:
-        """Say that this loop has come round."""
+        """Report an iteration of this loop."""
         self._moved[loop] = self._clock()
 
     def ended(self, loop: str) -> None:
-        """Say that this loop ended on purpose."""
+        """Report that this loop ended on purpose."""
         self._moved.pop(loop, None)
 
     def stalled(self) -> dict[str, float]:
-        """The loops that have not moved for too long, with how long, in seconds."""
+        """The stalled loops, each with the seconds since its last iteration."""
         now = self._clock()
         return {
             loop: round(now - moved, 1) for loop, moved in sorted(self._moved.items()) if now - moved > self._timeout

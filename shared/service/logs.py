@@ -1,6 +1,6 @@
-"""Logging: one line an event, a constant name, data in fields. Ids, never payloads or secrets.
+"""Logging: one line per event, with a constant name and its data in fields. Ids, never payloads or secrets.
 
-Levels: ERROR, something was given up on and a person should look; WARNING, something is wrong and is being retried or
+Levels: ERROR, something was given up and somebody should look; WARNING, something is wrong and is being retried or
 worked around; INFO, what happened; DEBUG, how.
 """
 
@@ -28,7 +28,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class JsonLines(JsonFormatter):
-    """For machines: one JSON object a line, its time as RFC 3339 has it."""
+    """For machines: one JSON object per line, with RFC 3339 times."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (logging's name)
         """The record's time in UTC, to the millisecond."""
@@ -36,7 +36,7 @@ class JsonLines(JsonFormatter):
 
 
 def configure_logging(settings: Settings, service: str) -> None:
-    """Send all logs to stderr in the format that the settings ask for."""
+    """Send all logs to stderr, in the configured format."""
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(

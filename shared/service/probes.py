@@ -1,4 +1,4 @@
-"""The small HTTP server of the processes that have no other: `/metrics`, `/livez`, `/readyz`."""
+"""The HTTP server of worker and persister, which have no other: `/metrics`, `/livez`, `/readyz`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ async def serve_probes(
     """Serve until `stop` is set.
 
     Args:
-        not_ready: why the process is not ready, or None when it is.
+        not_ready: returns why the process is not ready, or None if it is.
 
     Raises:
         OSError: the port is taken.

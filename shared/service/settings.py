@@ -1,7 +1,7 @@
-"""Settings that all services share, read from the environment (or `.env`) and checked against each other at start.
+"""Settings that all services share, read from the environment (or `.env`) and checked against each other at startup.
 
-Each service adds its own in `<service>/settings.py`. Every field says what it means and, in its name, its unit; the
-table in docs/DEPLOYMENT.md is made from these classes by `python -m scripts.settings_table`.
+Each service adds its own in `<service>/settings.py`. Every field has a description, and its unit in its name; the
+table in docs/DEPLOYMENT.md is generated from these classes by `python -m scripts.settings_table`.
 """
 
 from __future__ import annotations
@@ -17,49 +17,49 @@ from shared.contract.errors import ConfigurationError
 
 
 class Settings(BaseSettings):
-    """What every service needs to know."""
+    """Settings of every service."""
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
 
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="the Redis (>= 6.2) or Valkey")
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis (6.2 or later) or Valkey")
     key_prefix: str = Field(
         "millstream:",
         min_length=1,
         max_length=64,
         pattern=r"^[A-Za-z0-9:_.{}-]+$",
-        description="before every Redis key",
+        description="prefix of every Redis key",
     )
-    model_catalogue: Path = Field(Path("models/models.toml"), description="the model catalogue")
-    environment: Literal["local", "staging", "production"] = Field("local", description="named in every log line")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least severe level logged")
+    model_catalogue: Path = Field(Path("models/models.toml"), description="path of the model catalogue")
+    environment: Literal["local", "staging", "production"] = Field("local", description="added to every log line")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
     shutdown_grace_s: float = Field(30, gt=0, le=3600, description="seconds to drain after SIGTERM before giving up")
-    redis_timeout_ms: int = Field(5000, ge=100, le=60_000, description="longest wait for one Redis answer")
-    read_block_ms: int = Field(1000, ge=10, le=30_000, description="longest blocking read of a stream")
+    redis_timeout_ms: int = Field(5000, ge=100, le=60_000, description="timeout for each reply of Redis")
+    read_block_ms: int = Field(1000, ge=10, le=30_000, description="how long a read waits for new stream entries")
     visibility_timeout_ms: int = Field(
-        60_000, ge=300, description="an entry held this long without renewal counts as abandoned"
+        60_000, ge=300, description="after this long without renewal, an entry can be claimed by another consumer"
     )
     max_deliveries: int = Field(3, ge=1, le=100, description="deliveries of one request before it is dead-lettered")
-    claim_interval_ms: int = Field(2000, ge=50, description="how often abandoned entries are looked for")
-    stall_timeout_s: float = Field(30, gt=0, description="/livez turns red when a loop has not moved for so long")
+    claim_interval_ms: int = Field(2000, ge=50, description="how often to look for abandoned entries")
+    stall_timeout_s: float = Field(30, gt=0, description="/livez fails when a loop has made no progress for this long")
     otel_exporter_otlp_endpoint: str | None = Field(
         None,
         max_length=500,
-        description="collector (OTLP over HTTP, as `http://localhost:4318`) that traces go to; unset: no traces; "
-        "needs the extra `otel`",
+        description="collector that traces are sent to (OTLP over HTTP, for example `http://localhost:4318`); "
+        "unset: no traces; needs the extra `otel`",
     )
     otel_traces_sampler_arg: float = Field(
         1,
         ge=0,
         le=1,
-        description="share of traces begun here that are kept; a client's `traceparent` decides for its own",
+        description="share of traces that are kept; a client's `traceparent` decides for its own trace",
     )
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
     def _endpoint_is_a_url(cls, value: str | None) -> str | None:
         if value is not None and not re.match(r"https?://[^\s/]+", value):
-            raise ValueError(f"must be the address of a collector, as http://localhost:4318, not {value!r}")
+            raise ValueError(f"must be the URL of a collector, such as http://localhost:4318, not {value!r}")
         return value
 
     @model_validator(mode="after")
@@ -67,7 +67,7 @@ class Settings(BaseSettings):
         if self.read_block_ms >= self.redis_timeout_ms:
             raise ValueError(
                 f"READ_BLOCK_MS ({self.read_block_ms}) must be below REDIS_TIMEOUT_MS ({self.redis_timeout_ms}), "
-                "or every idle read looks like a lost connection"
+                "or every idle read would look like a lost connection"
             )
         if self.claim_interval_ms > self.visibility_timeout_ms:
             raise ValueError(
@@ -78,13 +78,13 @@ class Settings(BaseSettings):
 
 
 class DatabaseSettings(Settings):
-    """What the services that use Postgres need to know besides."""
+    """Settings of the services that use Postgres."""
 
     database_url: SecretStr = Field(
-        SecretStr("postgresql://millstream@127.0.0.1:5432/millstream"), description="the Postgres (15 to 18)"
+        SecretStr("postgresql://millstream@127.0.0.1:5432/millstream"), description="Postgres (15 to 18)"
     )
-    database_pool_size: int = Field(4, ge=1, le=100, description="most connections of one process")
-    database_timeout_s: float = Field(10, gt=0, le=300, description="longest wait for a connection or a statement")
+    database_pool_size: int = Field(4, ge=1, le=100, description="maximum connections per process")
+    database_timeout_s: float = Field(10, gt=0, le=300, description="timeout for a connection or a statement")
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
@@ -94,7 +94,7 @@ def load_settings(kind: type[AnySettings]) -> AnySettings:
     """Read one service's settings.
 
     Raises:
-        ConfigurationError: a variable is missing or wrong; the message names it, not its value where it is secret.
+        ConfigurationError: a variable is missing or wrong; the message names it, and no secret value.
     """
     try:
         return kind()

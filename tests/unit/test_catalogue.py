@@ -52,7 +52,7 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
         (model(versions=version(more="default = true\nactive = false")), "it must be active"),
         (model(versions=""), "models.0.versions: Field required"),
         (model(task="poetry"), "task 'poetry' is not one of text-classification"),
-        (model(task="os.system"), "nor a class as 'package.module:Class'"),
+        (model(task="os.system"), "nor a class ('package.module:Class')"),
         (model(name="Upper"), "models.0.name"),
         (model(name="a:b"), "models.0.name"),
         (model(name="n" * 101), "models.0.name"),
@@ -142,5 +142,5 @@ def test_a_name_that_is_not_served_is_refused_with_those_that_are(catalogue: Cat
 
 @pytest.mark.parametrize("wanted", ["a,!a", "*,!a,!b", "a:1.0.0,!a"])
 def test_a_selection_of_nothing_is_refused(catalogue: Catalogue, wanted: str) -> None:
-    with pytest.raises(ConfigurationError, match="leaves no model version to serve"):
+    with pytest.raises(ConfigurationError, match="selects no model version to serve"):
         catalogue.select(wanted)
