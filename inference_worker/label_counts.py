@@ -26,7 +26,9 @@ class LabelCounts:
         # made at the start, so that no series begins with an increase that nobody sees
         self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
 
-    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]) -> None:
+    def count(
+        self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]
+    ) -> None:
         """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
         if not self._counters:
             return

@@ -25,6 +25,16 @@ def check_count(outputs: Sequence[object], expected: int) -> None:
         raise BadOutput(f"the model answered {len(outputs)} outputs for {expected} inputs")
 
 
+def outcome_of(output: Output | Exception, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
+    """The outcome of an item: of what the model answered, unless that cannot be passed on, or of what it raised."""
+    if isinstance(output, Exception):
+        return failed(output, processing_time_ms, queue_time_ms, worker)
+    try:
+        return succeeded(output, processing_time_ms, queue_time_ms, worker)
+    except BadOutput as error:
+        return failed(error, processing_time_ms, queue_time_ms, worker)
+
+
 def succeeded(output: Output, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
     """The outcome of an answer.
 
