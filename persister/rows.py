@@ -1,33 +1,45 @@
-"""From result messages to rows of `predictions`. Pure."""
+"""From result messages to rows of `predictions`. Pure.
+
+A stored field is declared once, in `Row`: by the name of its column, its type here and its type in Postgres. The
+statements of `persister.database` are made from these declarations.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, get_type_hints
 
 from shared.contract.ids import id_time
 from shared.contract.messages import PredictionResult, input_of
 
 
 class Row(NamedTuple):
-    """One row of `predictions`, its model version still by name; JSON as text. `traceparent` is not stored."""
+    """One row of `predictions`, its JSON as text. A field is a column if it is annotated with a type of Postgres."""
 
-    id: str
-    model: str
+    id: Annotated[str, "uuid"]
+    model: str  # with `version`: stored as the id of the model version
     version: str
-    input_data: str
-    output_data: str | None
-    confidence: float | None
-    processing_time_ms: int
-    created_at: datetime
-    status: str
-    error: str | None
-    attempt: int
-    principal: str
-    queue_time_ms: int
-    cached: bool
-    completed_at: datetime
-    traceparent: str = ""
+    input_data: Annotated[str, "jsonb"]
+    output_data: Annotated[str | None, "jsonb"]
+    confidence: Annotated[float | None, "float8"]
+    processing_time_ms: Annotated[int, "int"]
+    created_at: Annotated[datetime, "timestamptz"]
+    status: Annotated[str, "text"]
+    error: Annotated[str | None, "text"]
+    attempt: Annotated[int, "int"]
+    principal: Annotated[str, "text"]
+    queue_time_ms: Annotated[int, "int"]
+    cached: Annotated[bool, "bool"]
+    completed_at: Annotated[datetime, "timestamptz"]
+    traceparent: str = ""  # for spans and exemplars; not stored
+
+
+COLUMNS: Mapping[str, str] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(Row, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
 
 
 def row_of(result: PredictionResult) -> Row:

@@ -13,6 +13,7 @@ import pytest
 from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
 from persister.persister import Persister
+from persister.rows import COLUMNS
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
@@ -83,6 +84,16 @@ async def test_results_become_rows_and_leave_nothing_behind(
     assert await redis.exists(*(keys.prediction(each) for each in ids)) == 0
     assert await redis.xinfo_consumers(keys.results, keys.PERSISTER_GROUP) == []
     assert service.unavailable is None
+
+
+async def test_every_column_is_declared_with_its_type(database: asyncpg.Connection) -> None:
+    """What `persister.rows` declares is what the migrations made; text stands for the bounded varchar."""
+    declared = {name: await database.fetchval("SELECT $1::text::regtype::text", kind) for name, kind in COLUMNS.items()}
+    columns = await database.fetch(
+        "SELECT attname, replace(atttypid::regtype::text, 'character varying', 'text') FROM pg_attribute "
+        "WHERE attrelid = 'predictions'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert {**declared, "model_version_id": "integer"} == {str(name): str(kind) for name, kind in columns}
 
 
 async def test_a_result_that_comes_twice_is_stored_once_and_never_changed(
