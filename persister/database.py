@@ -146,12 +146,14 @@ class Database:
         if names <= self._version_ids.keys():
             return
         with database_errors():
-            async with self.pool.acquire() as connection:
-                self._version_ids = await _version_ids(connection)
-                for model, version in sorted(names - self._version_ids.keys()):
+            async with self.pool.acquire() as connection, connection.transaction():
+                known = await _version_ids(connection)
+                for model, version in sorted(names - known.keys()):
                     await connection.execute(_ADD_MODEL, model)
                     await connection.execute(_ADD_VERSION, model, version)
-                    self._version_ids = await _version_ids(connection)
+                if not names <= known.keys():
+                    known = await _version_ids(connection)
+        self._version_ids = known  # only now: what is rolled back is not known
 
     def _arrays(self, rows: Sequence[Row]) -> list[Sequence[object]]:
         """The values of each column; rows are turned into columns by one `zip`, which is the fastest way."""
