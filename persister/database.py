@@ -1,8 +1,8 @@
 """All SQL of the persister.
 
-A batch is one statement, `INSERT … SELECT FROM unnest(…) ON CONFLICT DO NOTHING`, so that a result that comes twice is
-stored once. A result of a later attempt (a replayed dead letter) may replace a stored row that failed in an earlier
-one: the one change that is ever made.
+A batch is one transaction. Its first attempts are one statement, `INSERT … SELECT FROM unnest(…) ON CONFLICT DO
+NOTHING`, so that a result that comes twice is stored once. Each result of a later attempt (of a replayed dead letter)
+is a statement of its own, which may replace a row that failed in an earlier attempt. Nothing else changes a stored row.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ FROM (
 
 
 class RowRejected(PermanentError):
-    """Postgres will not take a row of this batch, however often it is tried."""
+    """Postgres rejects a row of this batch, and would reject it again."""
 
 
 class Distribution(NamedTuple):
@@ -63,7 +63,7 @@ class Distribution(NamedTuple):
 
 
 class Database:
-    """A pool and what the persister does with it."""
+    """A pool of connections, and everything that the persister does with Postgres."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
@@ -88,7 +88,7 @@ class Database:
         return cls(pool)
 
     async def close(self) -> None:
-        """Close the pool, cutting connections that do not end by themselves."""
+        """Close the pool, and cut connections that do not close in time."""
         try:
             async with asyncio.timeout(5):
                 await self.pool.close()
@@ -168,13 +168,13 @@ async def _version_ids(connection: asyncpg.Connection) -> dict[tuple[str, str], 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """Tell what may work later (`StoreUnavailable`) from what never will (`RowRejected`)."""
+    """Tell errors that may pass (`StoreUnavailable`) from those that never will (`RowRejected`)."""
     try:
         yield
     except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as error:
         raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
+        # InternalClientError: the server announced its shutdown on an idle connection, which was used all the same
         raise StoreUnavailable("postgres", type(error).__name__) from error
     except RuntimeError as error:
         if is_closed_transport(error):

@@ -14,7 +14,7 @@ class PersisterSettings(DatabaseSettings):
 
     persister_metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")
     persister_metrics_port: int = Field(8002, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
-    persist_batch_size: int = Field(500, ge=1, le=5000, description="rows written in one statement")
+    persist_batch_size: int = Field(500, ge=1, le=5000, description="most rows written in one statement")
     persist_max_wait_ms: int = Field(
         50, ge=0, le=5000, description="how long a batch that is not full waits for more rows"
     )
@@ -25,7 +25,7 @@ class PersisterSettings(DatabaseSettings):
         le=100_000,
         description="how many of a version's first predictions are compared with as many of its newest",
     )
-    partition_months_ahead: int = Field(2, ge=1, le=24, description="monthly partitions made before they are needed")
+    partition_months_ahead: int = Field(2, ge=1, le=24, description="how many months ahead partitions are made")
 
     @model_validator(mode="after")
     def _a_statement_is_no_stall(self) -> Self:
