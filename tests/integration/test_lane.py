@@ -46,11 +46,14 @@ class Recorder:
         self.computing = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
+        self.on_batch: Callable[[], None] = lambda: None
 
     def encode(self, items: Sequence[Item]) -> Sequence[Encoded]:
         if items:
             self.encoding.set()
             self.go_on_encoding.wait(20)
+        if any(item.text == "cannot be encoded" for item in items):
+            raise ValueError("too odd")
         return [Encoded(len(item.text), item.text) for item in items]
 
     def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
@@ -58,6 +61,7 @@ class Recorder:
         self.batches.append(texts)
         self.computing.set()
         self.go_on.wait(20)
+        self.on_batch()
         if "bad" in texts:
             raise ValueError("bad text")
         return [Output({"text": text}, float("nan") if text == "nan" else 0.5) for text in texts]
@@ -161,6 +165,18 @@ async def test_one_bad_item_fails_and_its_neighbours_succeed(redis: Redis, keys:
     assert [computed[each].status for each in ids] == [Status.SUCCEEDED, Status.FAILED, Status.FAILED, Status.SUCCEEDED]
     assert computed[ids[1]].error == "ValueError: bad text"
     assert "not between 0 and 1" in computed[ids[2]].error
+
+
+async def test_an_item_that_cannot_be_encoded_fails_and_its_neighbours_succeed(
+    redis: Redis, keys: Keys, make: Make
+) -> None:
+    good, bad = await publish(redis, keys, "a", "cannot be encoded")
+    lane, task = make()
+    async with Running(lane):
+        computed = {each.id: each.outcome for each in await all_results(redis, keys, 2)}
+    assert computed[good].status is Status.SUCCEEDED
+    assert (computed[bad].status, computed[bad].error) == (Status.FAILED, "ValueError: too odd")
+    assert task.batches == [["a"]]
 
 
 async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
@@ -332,6 +348,24 @@ async def test_a_stop_gives_back_the_batches_of_a_window_not_begun(redis: Redis,
         task.go_on.set()
     assert task.batches == [["a", "b"]]
     assert await redis.xlen(keys.requests(MODEL, VERSION)) == 6
+
+
+async def test_a_stop_amid_a_window_gives_back_its_batches_not_begun(redis: Redis, keys: Keys, make: Make) -> None:
+    lane, task = make(max_batch_size=2)
+    await publish(redis, keys, *"abcdefghij")
+    loop = asyncio.get_running_loop()
+    running = Running(lane)
+
+    def stop_amid_the_second_batch() -> None:
+        if len(task.batches) == 2:
+            loop.call_soon_threadsafe(running.stop.set)  # before the batch's own end is told
+
+    task.on_batch = stop_amid_the_second_batch
+    async with running:
+        await running.stop.wait()
+    assert task.batches == [["a", "b"], ["c", "d"]]
+    pending = await redis.xpending_range(keys.requests(MODEL, VERSION), keys.WORKER_GROUP, "-", "+", 10)
+    assert [each["times_delivered"] for each in pending] == [0] * 6
 
 
 async def test_work_survives_a_restart_of_redis_in_the_middle_of_a_batch(
