@@ -55,28 +55,24 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     persister = Persister(settings, stream, database, liveness, None if traces is None else PersisterSpans(traces))
     log.info("started", extra={"consumer": consumer})
     try:
-        await run_tasks(
-            {
-                "persist": persister.run(stop),
-                "partitions": persister.keep_partitions(stop),
-                "drift": _watch_drift(settings, watched, database, stop),
-                "probes": serve_probes(
-                    settings.persister_metrics_host,
-                    settings.persister_metrics_port,
-                    liveness,
-                    lambda: persister.unavailable,
-                    stop,
-                ),
-            },
-            stop,
-            settings.shutdown_grace_s,
-        )
+        tasks = {
+            "persist": persister.run(stop),
+            "partitions": persister.keep_partitions(stop),
+            "drift": _watch_drift(settings, watched, database, stop),
+            "probes": _probes(settings, persister, liveness, stop),
+        }
+        await run_tasks(tasks, stop, settings.shutdown_grace_s)
     finally:
         await database.close()
         await shard.close()
         if traces is not None:
             await traces.close()
     log.info("stopped")
+
+
+async def _probes(settings: PersisterSettings, persister: Persister, liveness: Liveness, stop: asyncio.Event) -> None:
+    host, port = settings.persister_metrics_host, settings.persister_metrics_port
+    await serve_probes(host, port, liveness, lambda: persister.unavailable, stop)
 
 
 async def _watch_drift(

@@ -1,4 +1,4 @@
-"""Writing one batch of results: rows are committed first, then dead letters are added, then entries are forgotten.
+"""Writing one batch of results: commit the rows, add what was refused to the dead letters, forget the entries.
 
 Order is everything: an entry is acknowledged and deleted, and the state of its prediction dropped, only after its row
 is committed. A crash at any point therefore repeats work (`ON CONFLICT DO NOTHING`) and loses none, and an accepted id
