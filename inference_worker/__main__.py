@@ -39,7 +39,7 @@ log = logging.getLogger("inference_worker")
 
 
 class Worker:
-    """One worker process: its lanes and what keeps them."""
+    """One worker process: its lanes, its heartbeat and its probes."""
 
     def __init__(self, settings: WorkerSettings, stop: asyncio.Event, traces: Traces | None) -> None:
         self._settings = settings
@@ -51,7 +51,7 @@ class Worker:
         self._lanes: list[Lane] | None = None
 
     async def run(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
-        """Load, warm up, serve until the stop, leave.
+        """Load, warm up, serve until told to stop, and leave.
 
         Raises:
             ConfigurationError: a model cannot be loaded.
@@ -83,7 +83,7 @@ class Worker:
         await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
 
     async def _lane(self, catalogue: Catalogue, served: ServedVersion) -> Lane:
-        from inference_worker.tasks.loading import load_task  # torch takes seconds to import: not before it is needed
+        from inference_worker.tasks.loading import load_task  # only now: importing torch takes seconds
 
         started = time.monotonic()
         location = catalogue.artifact_location(served.version)
@@ -109,7 +109,7 @@ class Worker:
 
 
 async def run(settings: WorkerSettings) -> None:
-    """Read the catalogue and be a worker.
+    """Read the catalogue and run a worker.
 
     Raises:
         ConfigurationError: the catalogue, the selection or a model is wrong.
@@ -125,7 +125,7 @@ async def run(settings: WorkerSettings) -> None:
 
 
 def main() -> int:
-    """Run the service; the exit code says whether it ended as asked."""
+    """Run the service; exit code 2 says that a setting, the catalogue or a model is wrong."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # lanes share the CPUs: an idle one must not spin
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:

@@ -1,9 +1,9 @@
 """Batching policy: how much to read and how to cut it into batches. Pure.
 
-Padding is what batching on text wastes: a batch costs (longest row x rows). A deep queue therefore is read several
-batches at a time, sorted by length, and cut into batches of like length, each bounded in items and padded tokens. (The
-token budget follows text-embeddings-inference's queue.) A shallow queue is read one batch at a time, so that no entry
-waits in a busy worker's hands while another worker is idle.
+Batches of text waste time on padding: a batch costs (longest row x rows). A deep queue is therefore read several
+batches at a time, sorted by length, and cut into batches of similar length, each bounded in items and padded tokens.
+(The token budget follows text-embeddings-inference's queue.) A shallow queue is read one batch at a time, so that no
+entry waits in a busy worker's hands while another worker is idle.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ DEEP_READ_BATCHES = 4
 
 
 def read_size(last_read: int, limits: BatchLimits) -> int:
-    """How many entries to read next: several batches where the last read came back full, else one."""
+    """How many entries to read next: several batches if the last read came back full, otherwise one."""
     return limits.max_batch_size * (DEEP_READ_BATCHES if last_read >= limits.max_batch_size else 1)
 
 
 def plan_batches(costs: Sequence[tuple[int, int]], limits: BatchLimits) -> list[list[int]]:
-    """Cut items into batches of like length.
+    """Cut items into batches of similar length.
 
     Args:
         costs: for each item, the tokens of its longest row and its number of rows.

@@ -1,7 +1,7 @@
 """Runs a task's two steps in threads of their own, and finds the bad item when a step fails.
 
 `encode` and `predict` each have one thread: the next batch is tokenized while the current one computes. A step that
-raises is repeated item by item, so an error meets only the item that causes it.
+raises is repeated item by item, so that only the item that causes an error fails.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Engine:
     """One loaded task and its threads.
 
     Attributes:
-        labels: what its results' `label` is one of; empty where it has no such list.
+        labels: the values that the `label` of its results can have; empty if it has no such list.
     """
 
     def __init__(self, task: Task, label: str) -> None:
@@ -55,15 +55,15 @@ class Engine:
         self._predict: _Step[Encoded, Output] = _Step(f"predict {label}", task.predict)
 
     async def encode(self, items: Sequence[Item]) -> list[Encoded | Exception]:
-        """Tokenize; for each item what came of it or what it failed with."""
+        """Tokenize; the answer has each item encoded, or what it failed with."""
         return await self._encode.run(items)
 
     async def predict(self, batch: Sequence[Encoded]) -> list[Output | Exception]:
-        """Run the model; for each item what it answered or failed with."""
+        """Run the model; the answer has the output of each item, or what it failed with."""
         return await self._predict.run(batch)
 
     async def warm_up(self) -> None:
-        """Run the task's sample through both steps, so that the first request does not pay for lazy set-up.
+        """Run the task's sample through both steps, so that no request waits for what is set up lazily.
 
         Raises:
             Exception: the sample fails: this version cannot serve.
@@ -77,6 +77,6 @@ class Engine:
                 raise output
 
     def close(self) -> None:
-        """Let the threads go; a step that still runs ends by itself."""
+        """Release the threads; a step that is still running comes to its own end."""
         self._encode.close()
         self._predict.close()

@@ -1,4 +1,4 @@
-"""A worker's sign of life: sent only while all that it serves is loaded and warm."""
+"""A worker's sign of life: sent only once everything that it serves is loaded and warm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 async def keep_heartbeat(
     heartbeat: Heartbeat, directory: WorkerDirectory, lanes: Sequence[Lane], interval_s: float, stop: asyncio.Event
 ) -> None:
-    """Beat until `stop` is set; on the way, clear up after workers that died."""
+    """Send heartbeats until `stop` is set, and remove the consumers that dead workers left."""
     started_at = str(int(time.time() * 1000))
     while not stop.is_set():
         facts = {

@@ -1,7 +1,7 @@
-"""How often a model answered each of its labels: what its answers are made of, and whether that changes.
+"""How often a model answers with each of its labels, so that a change in its answers shows.
 
-Labels are those that a model's own configuration names, the first `MOST_LABELS` of them; whatever else it answers is
-counted as `other`. Labels that a client brings (zero-shot) are not counted: there is no end to them.
+The labels are those that the model's own configuration names, the first `MOST_LABELS` of them; all other answers are
+counted as `other`. Labels that come with a request (zero-shot) are not counted: there is no limit to their number.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ OTHER = "other"
 
 
 class LabelCounts:
-    """Counts the labels of one model version; nothing where it has none of its own."""
+    """Counts the labels of one model version; nothing if it has none of its own."""
 
     def __init__(self, model: str, version: str, labels: Sequence[str]) -> None:
         self._names = (model, version)
-        # made at the start, so that no series begins with an increase that nobody sees
+        # Made at the start, so that each series begins at 0 and its first increase is seen; bound for speed.
         self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
 
-    def count(self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]) -> None:
-        """Count the answers of a batch: of those that succeeded, those whose outcome stands."""
+    def count(
+        self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]
+    ) -> None:
+        """Count the answers of a batch that succeeded and whose outcome stands."""
         if not self._counters:
             return
         labels = Counter(

@@ -1,4 +1,4 @@
-"""From what a model answers, or fails with, to the outcome that is recorded. Pure."""
+"""From what a model answers, or what it raises, to the outcome that is recorded. Pure."""
 
 from __future__ import annotations
 
@@ -16,24 +16,34 @@ class BadOutput(Exception):
 
 
 def check_count(outputs: Sequence[object], expected: int) -> None:
-    """Refuse an answer that has not one output per input.
+    """Refuse an answer that does not have one output for each input.
 
     Raises:
         BadOutput: the numbers differ: no output can be trusted to belong to its input.
     """
     if len(outputs) != expected:
-        raise BadOutput(f"the model answered {len(outputs)} outputs for {expected} inputs")
+        raise BadOutput(f"the model returned {len(outputs)} outputs for {expected} inputs")
+
+
+def outcome_of(output: Output | Exception, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
+    """The outcome of an item: of its output, unless that cannot be passed on, or of what the model raised."""
+    if isinstance(output, Exception):
+        return failed(output, processing_time_ms, queue_time_ms, worker)
+    try:
+        return succeeded(output, processing_time_ms, queue_time_ms, worker)
+    except BadOutput as error:
+        return failed(error, processing_time_ms, queue_time_ms, worker)
 
 
 def succeeded(output: Output, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
-    """The outcome of an answer.
+    """The outcome of an output.
 
     Raises:
-        BadOutput: it is no JSON object, or its confidence is not a number in 0..1.
+        BadOutput: the result is not a JSON object, or the confidence is not between 0 and 1.
     """
     confidence = output.confidence
     if confidence is not None and not (math.isfinite(confidence) and 0 <= confidence <= 1):
-        raise BadOutput(f"the model answered the confidence {confidence!r}, which is not between 0 and 1")
+        raise BadOutput(f"the model returned the confidence {confidence!r}, which is not between 0 and 1")
     try:
         result = orjson.dumps(dict(output.result))
     except (TypeError, ValueError) as error:
@@ -42,7 +52,7 @@ def succeeded(output: Output, processing_time_ms: int, queue_time_ms: int, worke
 
 
 def failed(error: BaseException, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
-    """The outcome of an item that the model raised on."""
+    """The outcome of an item that the model failed on."""
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return Outcome(
         Status.FAILED,

@@ -10,7 +10,7 @@ from shared.service.settings import Settings
 
 
 class WorkerSettings(Settings):
-    """What a worker serves and with how much."""
+    """What a worker serves, with which CPUs, and how it says that it is alive."""
 
     worker_models: str = Field(
         "*", min_length=1, description="`*`, or a list of `model`, `model:version`, and `!…` to leave one out"
@@ -18,10 +18,10 @@ class WorkerSettings(Settings):
     worker_metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")
     worker_metrics_port: int = Field(8001, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     worker_cpus: float | None = Field(
-        None, gt=0, le=1024, description="CPUs for torch; unset: what the process may use"
+        None, gt=0, le=1024, description="CPUs for torch; unset: all that the process may use"
     )
     heartbeat_interval_s: float = Field(5, gt=0, le=60, description="how often a worker says that it is alive")
-    heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker silent for so long counts as dead")
+    heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker that is silent for this long counts as dead")
 
     @model_validator(mode="after")
     def _heartbeat_outlives_interval(self) -> Self:

@@ -1,7 +1,8 @@
-"""A lane's spans: for each prediction how long it waited, that it was processed, and within that its batch's computing.
+"""A lane's spans: for each prediction its wait, its processing, and within that the computing of its batch.
 
-Made afterwards, when everything about a prediction is known, and only where its trace is kept. Names and attributes
-follow OpenTelemetry's conventions for messaging; one message's processing is a span of its own, whatever its batch.
+They are made afterwards, when everything about a prediction is known, and only if its trace is kept. Names and
+attributes follow OpenTelemetry's conventions for messaging; each message's processing is a span of its own, whatever
+its batch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MS = 1_000_000
 
 
-class Computed(NamedTuple):
+class BatchTiming(NamedTuple):
     """When a batch was computed, in ns since the epoch, and how many it held."""
 
     started_ns: int
@@ -45,27 +46,27 @@ class LaneSpans:
         }
 
     @staticmethod
-    def computed(seconds: float, size: int) -> Computed:
-        """A batch that was computed just now."""
+    def timing(seconds: float, size: int) -> BatchTiming:
+        """The timing of a batch whose computing has just ended."""
         now = time.time_ns()
-        return Computed(now - round(seconds * 1e9), now, size)
+        return BatchTiming(now - round(seconds * 1e9), now, size)
 
     @staticmethod
     def exemplars(requests: Iterable[PredictionRequest]) -> list[dict[str, str] | None]:
-        """What leads to the trace of each request from the metrics."""
+        """For each request what leads from a metric to its trace; None if its trace is not kept."""
         return [exemplar_of(request.traceparent) for request in requests]
 
-    def finished(self, finished: Sequence[Completed], first: Sequence[bool], computed: Computed | None) -> None:
-        """Outcomes were recorded; `first` says for which ours stands."""
+    def finished(self, finished: Sequence[Completed], first: Sequence[bool], timing: BatchTiming | None) -> None:
+        """Make the spans of recorded outcomes; `first` says for which of them ours stands."""
         for each, stands in zip(finished, first, strict=True):
             if is_sampled(each.request.traceparent):
-                self._finished(each, stands, computed)
+                self._finished(each, stands, timing)
 
-    def _finished(self, finished: Completed, stands: bool, computed: Computed | None) -> None:
+    def _finished(self, finished: Completed, stands: bool, timing: BatchTiming | None) -> None:
         delivery, request, outcome = finished
         now = time.time_ns()
-        read = (request.submitted_at + outcome.queue_time_ms) * _MS  # Redis's clock, as all that it is compared with
-        begun = min(read, now if computed is None else computed.started_ns)
+        read = (request.submitted_at + outcome.queue_time_ms) * _MS  # on Redis's clock, like what it is compared with
+        begun = min(read, now if timing is None else timing.started_ns)
         waited = min(request.submitted_at * _MS, begun)
         self._traces.start(f"wait {self._stream}", "internal", request.traceparent, None, waited).end(begun)
         attributes = {
@@ -74,9 +75,9 @@ class LaneSpans:
             "millstream.deliveries": delivery.deliveries,
         }
         span = self._traces.start(f"process {self._stream}", "consumer", request.traceparent, attributes, begun)
-        if computed is not None:
-            size = {"millstream.batch.size": computed.size}
-            self._traces.start(self._inference, "internal", span, size, computed.started_ns).end(computed.ended_ns)
+        if timing is not None:
+            size = {"millstream.batch.size": timing.size}
+            self._traces.start(self._inference, "internal", span, size, timing.started_ns).end(timing.ended_ns)
         if outcome.status is not Status.SUCCEEDED:
             failed = outcome.status is Status.FAILED
             self._traces.fail(span, outcome.error.split(":")[0] if failed else outcome.status.value)
@@ -85,7 +86,7 @@ class LaneSpans:
         span.end(now)
 
     def dead_lettered(self, delivery: Delivery, reason: str) -> None:
-        """An entry was given up on."""
+        """Make the span of an entry that was given up on."""
         traceparent = delivery.fields.get(b"traceparent", b"").decode(errors="replace")
         if not is_sampled(traceparent):
             return

@@ -40,7 +40,7 @@ def main() -> int:
     """Run the step; the exit code says whether it succeeded."""
     parser = argparse.ArgumentParser(prog="python -m migrations", description=__doc__)
     parser.add_argument(
-        "--rollback", type=int, default=0, metavar="STEPS", help="take back the newest STEPS migrations"
+        "--rollback", type=int, default=0, metavar="STEPS", help="roll back the newest STEPS migrations"
     )
     arguments = parser.parse_args()
     try:

@@ -1,4 +1,4 @@
-"""Bring a database to the newest schema, or take steps back; safe when started twice at once."""
+"""Migrate a database to the newest schema, or roll migrations back; safe if two runs start at once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOCK_ID = 0x6D696C6C  # "mill"
 def migration_lock(database_url: str) -> Iterator[psycopg.Connection]:
     """Hold the lock of the migrate step: a second run waits for the first.
 
-    yoyo has a lock of its own, a row in a table. It is left behind by a run that was killed, and making that table
-    races; so an advisory lock, which ends with its connection, stands around it.
+    yoyo has a lock of its own, a row in a table. A run that is killed leaves it behind, and two runs may race to create
+    that table. Hence the advisory lock around it, which ends with its connection.
 
     Raises:
         psycopg.OperationalError: Postgres cannot be reached.
@@ -32,7 +32,7 @@ def migration_lock(database_url: str) -> Iterator[psycopg.Connection]:
 
 
 def migrate(database_url: str) -> list[str]:
-    """Apply what is missing, each migration in its own transaction; call under `migration_lock`.
+    """Apply the missing migrations, each in its own transaction; call it under `migration_lock`.
 
     Returns:
         The ids of the migrations applied.
@@ -45,10 +45,10 @@ def migrate(database_url: str) -> list[str]:
 
 
 def roll_back(database_url: str, steps: int) -> list[str]:
-    """Take back the newest `steps` migrations; call under `migration_lock`.
+    """Roll back the newest `steps` migrations; call it under `migration_lock`.
 
     Returns:
-        The ids of the migrations taken back.
+        The ids of the migrations rolled back.
     """
     with _backend(database_url) as backend:
         applied = backend.to_rollback(yoyo.read_migrations(str(DIRECTORY)))[:steps]
@@ -64,7 +64,7 @@ def _backend(database_url: str) -> Iterator[yoyo.backends.DatabaseBackend]:
         raise ValueError(f"DATABASE_URL must start with postgresql://, not {scheme}://")
     backend = yoyo.get_backend(f"postgresql+psycopg://{rest}")
     try:
-        backend.break_lock()  # ours is the advisory lock: whoever left this row is gone
+        backend.break_lock()  # we hold the advisory lock, so whoever left this row is gone
         yield backend
     finally:
         backend.connection.close()

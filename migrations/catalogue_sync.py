@@ -1,6 +1,6 @@
-"""Fill the tables `models` and `model_versions` from the catalogue, which is the authority on what they say.
+"""Fill the tables `models` and `model_versions` from the catalogue, which has the say over what they hold.
 
-Versions that the catalogue no longer has stay, inactive, since predictions refer to them.
+Versions that the catalogue no longer has are kept as inactive, since predictions refer to them.
 """
 
 from __future__ import annotations

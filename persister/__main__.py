@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -17,6 +18,7 @@ from persister.drift import DriftWatch
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
+from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import ConfigurationError, StoreUnavailable
 from shared.service.backoff import Backoff
 from shared.service.catalogue_file import load_catalogue
@@ -36,7 +38,12 @@ log = logging.getLogger("persister")
 
 
 async def run(settings: PersisterSettings, traces: Traces | None) -> None:
-    """Connect, persist until told to stop, leave."""
+    """Connect, persist until told to stop, and leave.
+
+    Raises:
+        ConfigurationError: the catalogue is wrong.
+    """
+    watched = load_catalogue(settings.model_catalogue).served() if settings.drift_interval_s else ()
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
     database = await _connect(settings, stop)
@@ -48,22 +55,13 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     persister = Persister(settings, stream, database, liveness, None if traces is None else PersisterSpans(traces))
     log.info("started", extra={"consumer": consumer})
     try:
-        await run_tasks(
-            {
-                "persist": persister.run(stop),
-                "partitions": persister.keep_partitions(stop),
-                "drift": _drift(settings, database, stop),
-                "probes": serve_probes(
-                    settings.persister_metrics_host,
-                    settings.persister_metrics_port,
-                    liveness,
-                    lambda: persister.unavailable,
-                    stop,
-                ),
-            },
-            stop,
-            settings.shutdown_grace_s,
-        )
+        tasks = {
+            "persist": persister.run(stop),
+            "partitions": persister.keep_partitions(stop),
+            "drift": _watch_drift(settings, watched, database, stop),
+            "probes": _probes(settings, persister, liveness, stop),
+        }
+        await run_tasks(tasks, stop, settings.shutdown_grace_s)
     finally:
         await database.close()
         await shard.close()
@@ -72,16 +70,21 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     log.info("stopped")
 
 
-async def _drift(settings: PersisterSettings, database: Database, stop: asyncio.Event) -> None:
-    if not settings.drift_interval_s:
-        await stop.wait()
-        return
-    versions = load_catalogue(settings.model_catalogue).served()
-    await DriftWatch(database, versions, settings.drift_window, settings.drift_interval_s).run(stop)
+async def _probes(settings: PersisterSettings, persister: Persister, liveness: Liveness, stop: asyncio.Event) -> None:
+    host, port = settings.persister_metrics_host, settings.persister_metrics_port
+    await serve_probes(host, port, liveness, lambda: persister.unavailable, stop)
+
+
+async def _watch_drift(
+    settings: PersisterSettings, watched: Sequence[ServedVersion], database: Database, stop: asyncio.Event
+) -> None:
+    if watched:
+        await DriftWatch(database, watched, settings.drift_window, settings.drift_interval_s).run(stop)
+    await stop.wait()
 
 
 async def _connect(settings: PersisterSettings, stop: asyncio.Event) -> Database | None:
-    """Connect to Postgres, however long it takes; None where the stop comes first."""
+    """Connect to Postgres, however long it takes; None if told to stop first."""
     backoff = Backoff()
     while not stop.is_set():
         try:
@@ -93,16 +96,16 @@ async def _connect(settings: PersisterSettings, stop: asyncio.Event) -> Database
 
 
 def main() -> int:
-    """Run the service; the exit code says whether it ended as asked."""
+    """Run the service; exit code 2 says that a setting or the catalogue is wrong."""
     try:
         settings = load_settings(PersisterSettings)
         traces = start_tracing(settings, "persister")
+        configure_logging(settings, "persister")
+        calm_garbage_collector()
+        uvloop.run(run(settings, traces))
     except ConfigurationError as error:
         print(f"persister: {error}", file=sys.stderr)
         return 2
-    configure_logging(settings, "persister")
-    calm_garbage_collector()
-    uvloop.run(run(settings, traces))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Which model got worse: how far each version's newest predictions have moved from its first ones.
 
 Labels and confidence are all that can be watched without knowing the right answers. A shift does not prove that a model
-is wrong; it says that it sees other texts, or answers them otherwise, than when it was new.
+is wrong; it says that the model sees different texts, or answers them differently, from when it was new.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def signals(reference: Distribution, newest: Distribution, window: int) -> Mapping[str, float]:
-    """The index of each signal; none before there are two windows to compare, or where a signal is absent."""
+    """The index of each signal that the version has; none until it has as many predictions as the window holds.
+
+    The two windows overlap until there are twice as many.
+    """
     if reference.confidence.total() < window or newest.confidence.total() < window:
         return {}
     found = {}
@@ -33,7 +36,7 @@ def signals(reference: Distribution, newest: Distribution, window: int) -> Mappi
 
 
 class DriftWatch:
-    """Measures drift now and then."""
+    """Measures drift at intervals."""
 
     def __init__(self, database: Database, versions: Sequence[ServedVersion], window: int, interval_s: float) -> None:
         self._database = database
@@ -53,7 +56,7 @@ class DriftWatch:
             await wait_for_stop(stop, self._interval_s)
 
     async def measure(self, served: ServedVersion) -> Mapping[str, float]:
-        """Measure one version and set its gauges; the answer has the index of each signal.
+        """Measure one version and set its gauges; returns the index of each signal.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached.

@@ -1,8 +1,4 @@
-"""The persister's loop: read results, write them in one statement, and only then forget them.
-
-Order is everything: entries are acknowledged, deleted, and their states dropped after the commit, so a crash at any
-point repeats work (`ON CONFLICT DO NOTHING`) and loses none.
-"""
+"""The persister's loop: read a batch of results and hold on to it until it is written; beside it, make partitions."""
 
 from __future__ import annotations
 
@@ -13,25 +9,21 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from persister.batch_writer import BatchWriter
 from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
-from persister.rows import Row, rejected, row_of
 from persister.settings import PersisterSettings
-from shared.contract.errors import MalformedMessage, StoreUnavailable
-from shared.contract.messages import decode_result
+from shared.contract.errors import StoreUnavailable
 from shared.service.backoff import Backoff, wait_for_stop
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Delivery, readable_id
-from shared.streams.result_stream import Persisted, ResultStream
-from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG, REDELIVERIES
-from shared.telemetry.prediction_log import PredictionLog
-from shared.telemetry.traceparent import exemplar_of
+from shared.streams.request_stream import Delivery
+from shared.streams.result_stream import ResultStream
+from shared.telemetry.metrics import ERRORS, REDELIVERIES
 
 if TYPE_CHECKING:
     from persister.tracing import PersisterSpans
 
 log = logging.getLogger(__name__)
-predictions = PredictionLog(log)
 
 _PARTITION_CHECK_S = 3600
 _RETRY_WHILE_STOPPING_S = 0.2
@@ -53,31 +45,32 @@ class Persister:
         self._database = database
         self._liveness = liveness
         self._spans = spans
+        self._writer = BatchWriter(stream, database, liveness, spans)
         self._backoff = Backoff()
         self._next_claim = 0.0
         self._has_partitions = False
         self.unavailable: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Persist until `stop` is set and nothing read is left unwritten."""
+        """Persist until `stop` is set and everything that was read has been written."""
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
                 await self._first_partitions()
                 await self._stream.join()
-                await self._persist_until_trouble(stop)
+                await self._persist(stop)
             except StoreUnavailable as error:
                 await self._note(error, stop)
         await self._leave()
 
     async def _first_partitions(self) -> None:
-        """Rows that come before their month's partition would keep it from ever being made."""
+        """Make partitions before any row: one cannot be made once rows of its month are in the default partition."""
         if not self._has_partitions:
             await self.make_partitions(datetime.now(UTC))
             self._has_partitions = True
 
     async def keep_partitions(self, stop: asyncio.Event) -> None:
-        """Make month partitions ahead of time, now and then every hour."""
+        """Make month partitions ahead of time: at once, and then every hour."""
         backoff = Backoff(longest_s=60)
         while not stop.is_set():
             try:
@@ -97,26 +90,26 @@ class Persister:
             try:
                 await self._database.make_partition(partition)
             except RowRejected as error:
-                # Rows of that month are in the default partition already; they are served from there.
+                # Rows of that month are in the default partition already; they are read from there.
                 ERRORS.labels("persister", "partition").inc()
                 log.error("partition not made", extra={"partition": partition.name, "detail": str(error)})
 
-    async def _persist_until_trouble(self, stop: asyncio.Event) -> None:
+    async def _persist(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             deliveries = await self._next_batch()
             self._liveness.moved("persist")
             if deliveries:
-                await self._persist_whatever_happens(deliveries, stop)
+                await self._write(deliveries, stop)
             self.unavailable = None
             self._backoff.succeeded()
 
-    async def _persist_whatever_happens(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
-        """Hold on to a batch through outages; giving up would leave it pending until the visibility timeout."""
+    async def _write(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
+        """Write a batch, through outages: giving up would leave it pending until the visibility timeout."""
         if self._spans is not None:
             self._spans.batch_read()
         while True:
             try:
-                return await self._persist(deliveries)
+                return await self._writer.write(deliveries)
             except StoreUnavailable as error:
                 await self._note(error, stop)
                 self._liveness.moved("persist")
@@ -144,64 +137,9 @@ class Persister:
             batch += await self._stream.read(settings.persist_batch_size - len(batch), 0)
         return batch
 
-    async def _persist(self, deliveries: Sequence[Delivery]) -> None:
-        rows: list[tuple[Delivery, Row]] = []
-        done: list[Persisted] = []
-        for delivery in deliveries:
-            try:
-                rows.append((delivery, row_of(decode_result(delivery.fields))))
-            except MalformedMessage as error:
-                await self._give_up(delivery, error.reason, str(error))
-                done.append(Persisted(delivery.entry, readable_id(delivery.fields), 0))
-        if rows:
-            await self._store(rows)
-        await self._stream.forget([*done, *(Persisted(delivery.entry, row.id, row.attempt) for delivery, row in rows)])
-        self._observe([row for _, row in rows])
-
-    async def _store(self, rows: Sequence[tuple[Delivery, Row]]) -> None:
-        """Insert; a row that Postgres rejects is found by halving, and stored as failed without its data."""
-        try:
-            await self._database.insert([row for _, row in rows])
-        except RowRejected as error:
-            if len(rows) > 1:
-                middle = len(rows) // 2
-                await self._store(rows[:middle])
-                await self._store(rows[middle:])
-                return
-            delivery, row = rows[0]
-            await self._give_up(delivery, error.reason, str(error))
-            await self._database.insert([rejected(row, error.reason)])
-
-    async def _give_up(self, delivery: Delivery, reason: str, error: str) -> None:
-        await self._stream.dead_letter(delivery, reason, error)
-        DEAD_LETTERS.labels("results", reason).inc()
-        about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields)}
-        log.error("result dead-lettered", extra={**about, "reason": reason})
-        if self._spans is not None:
-            self._spans.dead_lettered(delivery, reason)
-
-    def _observe(self, rows: Sequence[Row]) -> None:
-        now = datetime.now(UTC)
-        PERSIST_BATCH_SIZE.observe(len(rows))
-        if self._spans is not None:
-            self._spans.stored(rows)
-        for row in rows:
-            lag_s = max(0.0, (now - row.completed_at).total_seconds())
-            PERSIST_LAG.observe(lag_s, None if self._spans is None else exemplar_of(row.traceparent))
-            if predictions.wants(row.id):
-                predictions.event(
-                    "stored",
-                    row.id,
-                    row.traceparent,
-                    model=row.model,
-                    version=row.version,
-                    status=row.status,
-                    lag_ms=round(lag_s * 1000),
-                )
-
     async def _leave(self) -> None:
         try:
             await self._stream.leave()
         except StoreUnavailable:
-            log.warning("left without saying so", extra={"store": "redis"})
+            log.warning("consumer not removed", extra={"store": "redis"})
         self._liveness.ended("persist")

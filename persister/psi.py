@@ -1,8 +1,8 @@
 """How far a distribution has moved from a reference: the population stability index. Pure.
 
 PSI = sum over bins of (actual - expected) * ln(actual / expected), with shares of the bins; Siddiqi, "Credit Risk
-Scorecards" (2006). Below 0.1 is usually called stable, 0.1 to 0.25 a shift to look at, above 0.25 a large one. An empty
-bin would make it infinite, so every share is at least `FLOOR`.
+Scorecards" (2006). Below 0.1 is usually called stable, 0.1 to 0.25 a shift worth a look, above 0.25 a large one. An
+empty bin would make it infinite, so every share is at least `FLOOR`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Bin = TypeVar("Bin", bound=Hashable)
 
 
 def psi(expected: Mapping[Bin, float], actual: Mapping[Bin, float]) -> float:
-    """The index of two distributions.
+    """The index of how far one distribution is from another.
 
     Args:
         expected: counts or shares of the reference, by bin.

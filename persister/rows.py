@@ -1,56 +1,116 @@
-"""From result messages to rows of `predictions`. Pure."""
+"""From result messages to rows of `predictions`. Pure.
+
+A stored field is declared once, in `Row`: by the name of its column, its type here and its type in Postgres. The
+statements of `persister.database` are made from these declarations.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, get_type_hints
 
+import orjson
+
+from shared.contract.errors import MalformedMessage
 from shared.contract.ids import id_time
-from shared.contract.messages import PredictionResult, input_of
+from shared.contract.messages import Fields, Outcome, PredictionResult, Status, input_of, readable
+
+UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
+_LARGEST_INT = 2**31 - 1
 
 
 class Row(NamedTuple):
-    """One row of `predictions`, its model version still by name; JSON as text. `traceparent` is not stored."""
+    """One row of `predictions`, its JSON as text. A field is a column if it is annotated with a type of Postgres."""
 
-    id: str
-    model: str
+    id: Annotated[str, "uuid"]
+    model: str  # with `version`: stored as the id of the model version
     version: str
-    input_data: str
-    output_data: str | None
-    confidence: float | None
-    processing_time_ms: int
-    created_at: datetime
-    status: str
-    error: str | None
-    attempt: int
-    principal: str
-    queue_time_ms: int
-    cached: bool
-    completed_at: datetime
-    traceparent: str = ""
+    input_data: Annotated[str, "jsonb"]
+    output_data: Annotated[str | None, "jsonb"]
+    confidence: Annotated[float | None, "float8"]
+    processing_time_ms: Annotated[int, "int"]
+    created_at: Annotated[datetime, "timestamptz"]
+    status: Annotated[str, "text"]
+    error: Annotated[str | None, "text"]
+    attempt: Annotated[int, "int"]
+    principal: Annotated[str, "text"]
+    queue_time_ms: Annotated[int, "int"]
+    cached: Annotated[bool, "bool"]
+    completed_at: Annotated[datetime, "timestamptz"]
+    traceparent: str = ""  # for spans and exemplars; not stored
+
+
+COLUMNS: Mapping[str, str] = {
+    name: hint.__metadata__[0]
+    for name, hint in get_type_hints(Row, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
 
 
 def row_of(result: PredictionResult) -> Row:
-    """The row that keeps this result."""
+    """The row that keeps this result.
+
+    Raises:
+        MalformedMessage: the contract allows a value that no row can hold.
+    """
     outcome = result.outcome
+    completed_at = _time(result.completed_at)
+    if completed_at is None:
+        raise MalformedMessage("bad_field", "field 'completed_at' is not a time")
+    if result.attempt > _LARGEST_INT:
+        raise MalformedMessage("bad_field", "field 'attempt' is too large")
     return Row(
         id=result.id,
         model=result.model,
         version=result.version,
-        input_data=input_of(result).decode(),
+        input_data=_input(result).decode(),
         output_data=None if outcome.result is None else outcome.result.decode(),
         confidence=outcome.confidence,
         processing_time_ms=outcome.processing_time_ms,
-        created_at=id_time(result.id),
+        created_at=_created_at(result.id) or completed_at,
         status=outcome.status.value,
         error=outcome.error or None,
         attempt=result.attempt,
         principal=result.principal,
         queue_time_ms=outcome.queue_time_ms,
         cached=outcome.cached,
-        completed_at=datetime.fromtimestamp(result.completed_at / 1000, UTC),
+        completed_at=completed_at,
         traceparent=result.traceparent,
     )
+
+
+def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Row:
+    """The row of a result that cannot be read: failed, with this error, and with what can be read all the same.
+
+    Args:
+        entry: the id of its entry, which begins with the time at which it was added.
+    """
+    result = PredictionResult(
+        id=prediction_id,
+        model=_text(fields, b"model", UNREADABLE),
+        version=_text(fields, b"version", UNREADABLE),
+        outcome=Outcome(Status.FAILED, error=readable(f"the result could not be read: {error}")),
+        attempt=_number(fields.get(b"attempt", b"")),
+        input=_json_object(fields, b"input"),
+        options=_json_object(fields, b"options"),
+        principal=_text(fields, b"principal", ""),
+        completed_at=_number(fields.get(b"completed_at", b"")),
+        traceparent=_text(fields, b"traceparent", ""),
+    )
+    if result.attempt > _LARGEST_INT:
+        result = result._replace(attempt=0)
+    if not result.completed_at or _time(result.completed_at) is None:
+        added_at = _number(entry.partition("-")[0].encode())
+        result = result._replace(completed_at=added_at if _time(added_at) else 0)
+    return row_of(result)
+
+
+def stand_ins(row: Row, reason: str) -> Iterator[Row]:
+    """What to store instead of a row that Postgres rejects, the one that keeps most first."""
+    without_data = rejected(row, reason)
+    yield without_data
+    yield without_data._replace(model=UNREADABLE, version=UNREADABLE)
 
 
 def rejected(row: Row, reason: str) -> Row:
@@ -65,3 +125,44 @@ def rejected(row: Row, reason: str) -> Row:
         error=f"the result could not be stored: {reason}"[:500],
         principal="",
     )
+
+
+def _time(ms: int) -> datetime | None:
+    """A time from ms since the epoch; None if it is beyond the calendar."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _created_at(prediction_id: str) -> datetime | None:
+    try:
+        return id_time(prediction_id)
+    except (ValueError, OverflowError, OSError):  # not an id that a gateway has made
+        return None
+
+
+def _input(result: PredictionResult) -> bytes:
+    try:
+        return input_of(result)
+    except orjson.JSONDecodeError as error:
+        raise MalformedMessage("bad_json", f"field 'input' is not JSON: {error}") from error
+
+
+def _text(fields: Fields, name: bytes, default: str) -> str:
+    try:
+        return fields.get(name, b"").decode() or default
+    except UnicodeDecodeError:
+        return default
+
+
+def _number(raw: bytes) -> int:
+    return int(raw) if raw.isdigit() and len(raw) <= 18 else 0
+
+
+def _json_object(fields: Fields, name: bytes) -> bytes:
+    raw = fields.get(name, b"")
+    try:
+        return raw if isinstance(orjson.loads(raw), dict) else b"{}"
+    except orjson.JSONDecodeError:
+        return b"{}"

@@ -1,6 +1,7 @@
-"""The persister's spans: one for each result whose trace is kept, from its batch's reading until its row is committed.
+"""The persister's spans: one for each result whose trace is kept, from reading its batch until its row is committed.
 
-A span's parent is the gateway's publish, as for the worker's: the entry of `results` is the request's, passed on.
+Their parent is the gateway's publish, as it is for the worker's spans: an entry of `results` carries what the request's
+entry carried.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ class PersisterSpans:
         self._read_ns = 0
 
     def batch_read(self) -> None:
-        """A batch is in hand."""
+        """Note when a batch was read."""
         self._read_ns = time.time_ns()
 
     def stored(self, rows: Sequence[Row]) -> None:
-        """Its rows are committed, and the entries forgotten."""
+        """Make the spans of a batch whose rows are committed and whose entries are forgotten."""
         for row in rows:
             if is_sampled(row.traceparent):
                 attributes = {**_ATTRIBUTES, "messaging.message.id": str(row.id), "millstream.batch.size": len(rows)}
                 self._traces.start(_NAME, "consumer", row.traceparent, attributes, self._read_ns).end()
 
     def dead_lettered(self, delivery: Delivery, reason: str) -> None:
-        """A result was given up on."""
+        """Make the span of a result that was given up on."""
         traceparent = delivery.fields.get(b"traceparent", b"").decode(errors="replace")
         if is_sampled(traceparent):
             attributes = {**_ATTRIBUTES, "messaging.message.id": readable_id(delivery.fields)}

@@ -50,3 +50,15 @@ def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Complet
 async def results(redis: Redis, keys: Keys) -> list[Mapping[bytes, bytes]]:
     """What is in the result stream."""
     return [fields for _, fields in await redis.xrange(keys.results)]
+
+
+async def spoil(redis: Redis, keys: Keys, prediction_id: str, changes: Mapping[bytes, bytes | None]) -> None:
+    """Change fields of a result that waits to be stored (None removes one); its state points to the changed entry."""
+    for entry, fields in await redis.xrange(keys.results):
+        if fields[b"id"].decode() == prediction_id:
+            kept = {name: value for name, value in {**fields, **changes}.items() if value is not None}
+            async with redis.pipeline(transaction=True) as pipe:
+                pipe.xdel(keys.results, entry)
+                pipe.xadd(keys.results, kept)
+                _, spoilt = await pipe.execute()
+            await redis.hset(keys.prediction(prediction_id), "result_entry", spoilt)

@@ -22,7 +22,12 @@ from shared.service.settings import DatabaseSettings
 from shared.telemetry.metrics import watch_pool
 
 # Those marked for bandit are made of constants; values are always parameters.
-_SHOWN = "p.id, m.name, v.version, p.status, p.output_data, p.confidence, p.processing_time_ms, p.error, p.input_data"
+# A field of an outcome is stored in the column of its name, unless this says otherwise; None: it is not stored.
+_COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
+_OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
+_SHOWN = ", ".join(
+    ["p.id", "m.name", "v.version", "p.input_data", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
+)
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = f"SELECT {_SHOWN} FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
 _VERSION_IDS = (
@@ -146,18 +151,14 @@ def history_errors() -> Iterator[None]:
 
 
 def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:
-    output = row["output_data"]
-    outcome = Outcome(
-        status=Status(row["status"]),
-        result=None if output is None else output.encode(),
-        confidence=row["confidence"],
-        processing_time_ms=row["processing_time_ms"] or 0,
-        error=row["error"] or "",
-    )
-    return Finished(
-        id=str(row["id"]),
-        model=row["name"],
-        version=row["version"],
-        outcome=outcome,
-        input=row["input_data"].encode() if with_input else None,
-    )
+    shown_input = row["input_data"].encode() if with_input else None
+    return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), shown_input)
+
+
+def _outcome(row: asyncpg.Record) -> Outcome:
+    stored: dict[str, Any] = {field: row[column] for field, column in _OUTCOME_COLUMNS.items()}
+    stored = {field: value for field, value in stored.items() if value is not None}
+    stored["status"] = Status(stored["status"])
+    if "result" in stored:
+        stored["result"] = stored["result"].encode()
+    return Outcome(**stored)

@@ -22,18 +22,13 @@ from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import RANDOM_BITS, uuid7
 from shared.contract.options import OptionErrors, encode_options
-from shared.streams.publishing import Group, NewRequest, Published, Verdict
+from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Traces
 
-_REFUSALS = {
-    Verdict.BACKLOG: "too many requests wait for this model version",
-    Verdict.RESULTS: "too many results wait to be stored",
-    Verdict.MEMORY: "the queue is short of memory",
-}
 prediction_log = PredictionLog(logging.getLogger(__name__))
 
 
@@ -147,7 +142,7 @@ class Intake:
         if published.verdict is not Verdict.ACCEPTED:
             pause_s = self._retry_after.refused_s(model, version, published.verdict)
             raise Refused(
-                "overloaded", f"{_REFUSALS[published.verdict]}; try again later", pause_s, limit=published.verdict
+                "overloaded", f"{REFUSALS[published.verdict]}; try again later", pause_s, limit=published.verdict
             )
         return published
 

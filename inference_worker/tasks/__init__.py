@@ -1,1 +1,1 @@
-"""What a model does with a text: one module a task, all behind the `Task` protocol."""
+"""What models do with texts: one module for each task, all behind the `Task` protocol."""

@@ -1,7 +1,7 @@
-"""Splitting a tokenized text into chunks that fit a model, so that a long text is never cut off in silence.
+"""Splitting a tokenized text into chunks that fit a model, so that a long text is never silently cut off.
 
 Pure functions over token offsets. A chunk ends where a sentence ends; only a sentence longer than the limit is itself
-split, between words where it has words. On full-length reviews, averaging the scores of parts is right in 84.3 % and
+split, between words if it has any. On full-length reviews, averaging the scores of parts is right in 84.3 % and
 truncation to the first 256 tokens in 66.3 %, since the verdict often comes last.
 """
 

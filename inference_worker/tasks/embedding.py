@@ -1,4 +1,4 @@
-"""Sentence embeddings: one unit vector a text.
+"""Sentence embeddings: one unit vector for each text.
 
 A sentence-transformers model is a transformers encoder and a pooling (Reimers & Gurevych, Sentence-BERT, EMNLP 2019);
 `1_Pooling/config.json` says which. An encoder without that file is mean-pooled.
@@ -35,7 +35,7 @@ class Embedder:
         """Load a sentence-transformers directory, or any transformers encoder.
 
         Raises:
-            ConfigurationError: it is not an encoder, or pools in a way that is not supported.
+            ConfigurationError: it is not an encoder, or it pools in a way that is not supported.
         """
         if artifact.config.is_encoder_decoder:
             raise ConfigurationError(f"{artifact.location} is an encoder-decoder: it has no text embeddings")
@@ -44,11 +44,11 @@ class Embedder:
         return cls(model, TextTokenizer.load(artifact, _sentence_limit(artifact.directory)), token_budget, reduce)
 
     def rows(self, texts: Sequence[str]) -> list[list[Row]]:
-        """Tokenize: the rows of each text, more than one where it is long."""
+        """Tokenize; the answer has the rows of each text, several if it is long."""
         return self._tokenizer.rows(texts)
 
     def embed(self, texts: Sequence[Sequence[Row]]) -> Tensor:
-        """One unit vector a text, float32, shape (texts, dimensions): the mean over its chunks, renormalised."""
+        """One unit vector for each text, float32, shape (texts, dimensions): the mean over its chunks, renormalized."""
         vectors = self._forward([row for rows in texts for row in rows])
         parts = parts_of(vectors, [len(rows) for rows in texts])
         means = [average_by_weight(part, rows) for part, rows in zip(parts, texts, strict=True)]
@@ -59,7 +59,7 @@ def pooling_mode(artifact: Artifact) -> str:
     """How the artifact pools token vectors: `mean`, `cls` or `max`.
 
     Raises:
-        ConfigurationError: in another way, or with layers after it.
+        ConfigurationError: it pools in another way, or has layers that are not supported.
     """
     modules = _read_json(artifact.directory / "modules.json") or []
     kinds = {str(module["type"]).rsplit(".", 1)[-1] for module in modules}
@@ -92,7 +92,7 @@ _POOLINGS: dict[str, Reduce] = {"mean": _mean, "cls": _cls, "max": _max}
 
 
 def _sentence_limit(directory: Path) -> int | None:
-    """What sentence-transformers reads at most: shorter than the encoder could, since it was trained so."""
+    """The most that sentence-transformers reads: less than the encoder could, since the model was trained like that."""
     return (_read_json(directory / "sentence_bert_config.json") or {}).get("max_seq_length")
 
 

@@ -1,10 +1,10 @@
 """Which sentences of a text make its summary: a pure choice over sentence embeddings.
 
 A sentence is worth how close it is to the centroid of all sentences (Radev et al., Centroid-based summarization,
-2004) plus a bonus for standing early, as news puts the matter first: on 45 newswire articles the first sentence alone
-beat every other choice by ROUGE. Sentences are then taken one by one by maximal marginal relevance (Carbonell &
-Goldstein, SIGIR 1998), which takes off for likeness to what is already taken, until the budget is spent or only
-asides are left. The answer is in the order of the text and every word of it is the author's.
+2004) plus a bonus for an early position, since news puts the main point first: on 45 newswire articles the first
+sentence alone beat every other choice by ROUGE. Sentences are then taken one by one by maximal marginal relevance
+(Carbonell & Goldstein, SIGIR 1998), which counts similarity to what has been taken against a sentence, until the budget
+is spent or only asides are left. The answer is in the order of the text, and every word of it is the author's.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 
 LARGEST_SHARE = 0.4
-_RELEVANCE = 0.7  # lambda of MMR: the rest weighs against likeness
+_RELEVANCE = 0.7  # lambda of MMR: the rest weighs against similarity
 _POSITION_BONUS = 0.6
 _POSITION_DECAY = 3.0  # sentences until the bonus has fallen to 1/e
-_SAME = 0.95  # cosine above which a sentence says nothing new
+_SAME = 0.95  # from this cosine on, a sentence says nothing new
 
 
 def choose_sentences(embeddings: Floats, sentences: Sequence[str], most_words: int) -> list[int]:
     """Choose the sentences of a summary.
 
     Args:
-        embeddings: unit vectors, one a sentence, shape (sentences, dimensions).
+        embeddings: unit vectors, one for each sentence, shape (sentences, dimensions).
         sentences: the sentences, at least one.
         most_words: most words in the summary.
 
     Returns:
         Indices in ascending order. Together at most `most_words` words and at most 40 % of the words and of the
-        characters of the text; where no sentence is that short, the shortest one alone, as a summary is never empty.
+        characters of the text; if no sentence is that short, the shortest alone, since a summary is never empty.
     """
     costs = np.array([(len(each.split()), len(each) + 1) for each in sentences])
     budget = np.minimum(costs.sum(0) * LARGEST_SHARE, (most_words, np.inf))
@@ -42,7 +42,7 @@ def choose_sentences(embeddings: Floats, sentences: Sequence[str], most_words: i
 
 
 def relevance(embeddings: Floats) -> Floats:
-    """What each sentence is worth by itself: closeness to the centroid, scaled to 0..1, plus the bonus of its place."""
+    """What each sentence is worth by itself: closeness to the centroid, in 0..1, plus a bonus for its position."""
     centroid = embeddings.mean(0)
     closeness = embeddings @ (centroid / max(float(np.linalg.norm(centroid)), 1e-9))
     spread = float(np.ptp(closeness))
@@ -52,7 +52,7 @@ def relevance(embeddings: Floats) -> Floats:
 
 
 def _take(embeddings: Floats, worth: Floats, costs: NDArray[np.int64], budget: NDArray[np.float64]) -> list[int]:
-    """Maximal marginal relevance under a budget. One product with the matrix a sentence taken: no square matrix."""
+    """Maximal marginal relevance under a budget, without the square matrix: one product for each sentence taken."""
     taken: list[int] = []
     likeness = np.zeros(len(embeddings), dtype=np.float32)
     left = budget.copy()

@@ -1,4 +1,4 @@
-"""Running rows through a model in passes that fit memory, and what tasks do with the outcome."""
+"""Running rows through a model in passes that fit in memory, and what tasks do with the outcome."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Forward:
     Args:
         model: takes the tensors of `rows.pad` as keyword arguments.
         tokenizer: knows the padding and which of the tensors the model takes.
-        token_budget: most padded tokens in one pass; fewer are used where that is faster.
-        reduce: makes one vector a row, shape (rows, anything), from the model's output and the attention mask.
+        token_budget: most padded tokens in one pass; fewer are used if that is faster.
+        reduce: makes one vector for each row, shape (rows, anything), from the model's output and the attention mask.
     """
 
     def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, reduce: Reduce) -> None:
@@ -37,7 +37,7 @@ class Forward:
         self._reduce = reduce
 
     def __call__(self, rows: Sequence[Row]) -> Tensor:
-        """One float32 vector a row, in the order of the rows: shape (rows, anything)."""
+        """One float32 vector for each row, in the order of the rows: shape (rows, anything)."""
         vectors: list[Tensor | None] = [None] * len(rows)
         for indices in passes([len(row.ids) for row in rows], self._token_budget):
             for index, vector in zip(indices, self._pass([rows[index] for index in indices]), strict=True):
@@ -52,7 +52,7 @@ class Forward:
 
 
 def parts_of(vectors: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Cut the rows of a batch, shape (rows, size), into those of each text: one tensor a size, in order."""
+    """Cut the rows of a batch, shape (rows, size), into those of each text: a tensor for each of `sizes`, in order."""
     return list(torch.split(vectors, list(sizes)))
 
 
@@ -66,7 +66,7 @@ def rounded(values: Tensor) -> list[float]:
     """A vector as plain floats for JSON.
 
     Raises:
-        ValueError: one of them is not finite, which JSON cannot say and no client could use.
+        ValueError: one of them is not finite, which JSON cannot express and no client could use.
     """
     numbers = [round(float(value), _PLACES) for value in values.tolist()]
     if not all(map(math.isfinite, numbers)):

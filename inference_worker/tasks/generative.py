@@ -1,9 +1,9 @@
-"""Summaries written by a model: an encoder-decoder (T5, BART) or a causal language model, with a chat template or not.
+"""Summaries written by a model: an encoder-decoder (T5, BART) or a causal language model, chat template or not.
 
-Decoding is greedy, or by the beams an artifact's generation settings name: the same text has the same summary. A text
-longer than the model reads well is summarized in parts, then the parts' summaries together, over as many rounds as it
-takes (map and reduce, hierarchically); every token of it is read. A summary is shorter than its text: at most half as
-many tokens. A sentence that the limit cut off is dropped, as is one that repeats another.
+Decoding is greedy, or by as many beams as the artifact's generation settings say: the same text has the same summary. A
+text longer than the model reads well is summarized in parts, then the parts' summaries together, over as many rounds as
+it takes (map and reduce, hierarchically); every token of it is read. A summary is shorter than its text: at most half
+as many tokens. A sentence that the limit cut off is dropped, as is one that repeats another.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from inference_worker.tasks.tokens import TextTokenizer, chunks
 from shared.contract.errors import ConfigurationError
 
 DEFAULT_MOST_TOKENS = 96
-_LONGEST_PART = 2048  # tokens: beyond it small models lose the thread, and attention costs the square
-_SHORTEST_ANSWER = 16  # tokens: room for one short sentence, also where half the text is less
-# One of four wordings tried with SmolLM2 on 15 texts; invented numbers do not tell it from two (3 summaries each;
-# the same words as a user turn: 5); it was taken as its summaries of the fixture articles read closest.
+_LONGEST_PART = 2048  # tokens: beyond it small models lose the thread, and attention grows with the square
+_SHORTEST_ANSWER = 16  # tokens: room for one short sentence, even if half the text is less
+# The best of four wordings tried with SmolLM2 on 15 texts. Two others invented numbers as rarely (in 3 summaries; the
+# same words as a user turn: in 5), but its summaries of the fixture articles were the closest to the text.
 _INSTRUCTION = (
     "Provide a concise, objective summary of the input text in up to three sentences, focusing on key actions and "
     "intentions without using second or third person pronouns."
@@ -75,7 +75,7 @@ class GenerativeSummarization:
 
     @classmethod
     def load(cls, artifact: Artifact, token_budget: int, sample: Item) -> GenerativeSummarization:
-        """Load an encoder-decoder or a causal language model, as the configuration says."""
+        """Load an encoder-decoder or a causal language model, whichever the configuration says it is."""
         kind = AutoModelForSeq2SeqLM if artifact.config.is_encoder_decoder else AutoModelForCausalLM
         tokenizer = TextTokenizer.load(artifact)
         model = load_model(kind, artifact)
@@ -112,7 +112,7 @@ class GenerativeSummarization:
                 work.parts = list(chunks(joined, self._room))
 
     def _limit(self, work: _Work, part: Sequence[int]) -> int:
-        """Most tokens of one part's summary; few enough, before the last round, that the next has less to read."""
+        """Most tokens of one part's summary; before the last round few enough that the next has less to read."""
         asked = work.most_tokens if len(work.parts) == 1 else min(work.most_tokens, self._room // 4)
         return min(asked, max(_SHORTEST_ANSWER, len(part) // 2)) if len(work.parts) == 1 else asked
 
@@ -151,7 +151,7 @@ class GenerativeSummarization:
 def make_prompt(tokenizer: TextTokenizer, artifact: Artifact) -> Prompt:
     """What goes around a text: a chat turn that asks for a summary, or what the kind of model was trained with.
 
-    T5 names its prefix in `task_specific_params`; a language model without a chat template is led on by `TL;DR:`
+    T5 names its prefix in `task_specific_params`; a language model without a chat template is prompted with `TL;DR:`
     (Radford et al., 2019).
     """
     if artifact.config.is_encoder_decoder:

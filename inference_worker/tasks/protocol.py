@@ -41,7 +41,7 @@ class Output:
 
     Attributes:
         result: the JSON object that the client gets as `result`.
-        confidence: the score of the answer in 0..1; None where the task has none.
+        confidence: the score of the answer in 0..1; None if the task has none.
     """
 
     result: Mapping[str, Any]
@@ -51,8 +51,8 @@ class Output:
 class Task(Protocol):
     """One loaded model version.
 
-    A task whose results have a `label` out of a list of its own may name that list as an attribute `labels`; the worker
-    then counts how often each is answered.
+    A task whose results have a `label` from a fixed list may name that list in an attribute `labels`; the worker then
+    counts how often each label is the answer.
 
     Attributes:
         sample: an item to warm up with.

@@ -29,7 +29,7 @@ class Row:
 
 
 def passes(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
-    """Group rows of like length into forward passes.
+    """Group rows of similar length into forward passes.
 
     Args:
         lengths: tokens in each row.

@@ -3,8 +3,8 @@
 A rule-based splitter: a sentence ends at `.`, `!`, `?` or an ellipsis (with closing quotes or brackets) when white
 space and something that can open a sentence follow; at the full-width marks of Chinese and Japanese, which need no
 space; at a blank line; and before a list marker at the start of a line. An abbreviation, an initial or a number
-before the dot does not end one. It knows no language in particular, so it errs now and then; nothing is ever lost by
-that, as the spans together cover every character that is not white space.
+before the dot does not end one. It knows no language in particular, so it is sometimes wrong; nothing is lost by that,
+since together the spans cover every character that is not white space.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def sentence_spans(text: str) -> list[Span]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences of a text, runs of white space inside them (wrapped lines) made one space."""
+    """The sentences of a text, with each run of white space inside them (a wrapped line) made one space."""
     return [" ".join(text[start:end].split()) for start, end in sentence_spans(text)]
 
 

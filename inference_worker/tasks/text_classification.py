@@ -18,7 +18,7 @@ from inference_worker.tasks.tokens import TextTokenizer
 
 
 class TextClassification:
-    """Any sequence classifier: one label of several (softmax), or labels independent of each other (sigmoid).
+    """Any sequence classifier: one label out of several (softmax), or labels independent of each other (sigmoid).
 
     Attributes:
         labels: what the model's configuration names.

@@ -1,8 +1,8 @@
 """A model's tokenizer as the tasks use it: whole lists at once, long texts in chunks, a text only ever as text.
 
 Fast tokenizers keep truncation and padding as state that a call may change under another thread. Here no call asks for
-either: rows are cut by `chunking` and padded by `rows`, and the state is cleared once at loading. What stands in a text
-is data: a `[SEP]` or `<|im_end|>` in it is split into ordinary tokens, never read as the control token of that name.
+either: rows are cut by `chunking` and padded by `rows`, and the state is cleared once at loading. A text is only
+data: a `[SEP]` or `<|im_end|>` in it is split into ordinary tokens, never read as the control token of that name.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class TextTokenizer:
 
     @classmethod
     def load(cls, artifact: Artifact, limit: int | None = None) -> TextTokenizer:
-        """The tokenizer of an artifact; `limit` where something else than the configuration says what it can read."""
+        """The tokenizer of an artifact; `limit` overrides what its configuration says that it can read."""
         tokenizer = load_tokenizer(artifact)
         return cls(tokenizer, limit or input_limit(artifact.config, tokenizer), artifact.config.pad_token_id or 0)
 
@@ -100,7 +100,7 @@ class TextTokenizer:
         ]
 
     def rows(self, texts: Sequence[str]) -> list[list[Row]]:
-        """Tokenize texts into the rows of each: one where it fits, else one a chunk (see `chunking`)."""
+        """Tokenize texts into the rows of each: one if it fits, otherwise one for each chunk (see `chunking`)."""
         return [self._rows_of(text) for text in self.tokenize(texts)]
 
     def pair_rows(self, texts: Sequence[str], seconds: Sequence[str]) -> list[list[list[Row]]]:
@@ -127,9 +127,9 @@ class TextTokenizer:
         return [*self._single.before, *ids[0]], [*ids[1], *self._single.after]
 
     def chat(self, instruction: str, content: str) -> str | None:
-        """A chat in the model's template, up to where its answer begins; None where it has no template.
+        """A chat in the model's template, up to where its answer begins; None if it has no template.
 
-        The instruction is a system turn, or the start of the user's where the template knows no system turns.
+        The instruction is a system turn, or the start of the user's turn if the template knows no system turns.
         """
         if not self._tokenizer.chat_template:
             return None
@@ -184,7 +184,7 @@ class TextTokenizer:
 
 
 def chunks(text: TokenizedText, room: int) -> list[Sequence[int]]:
-    """A text's token ids in chunks of at most `room`, cut between sentences where possible; at least one chunk."""
+    """A text's token ids in chunks of at most `room`, cut between sentences if possible; at least one chunk."""
     if len(text.ids) <= room:
         return [text.ids]
     return [text.ids[start:end] for start, end in chunk_tokens(text.offsets, sentence_spans(text.text), room)]

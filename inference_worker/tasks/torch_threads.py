@@ -1,7 +1,7 @@
 """How many threads torch may use: the CPUs this process is really given.
 
 Torch counts the CPUs of the machine, also inside a container that may use half of one; too many threads then fight over
-the quota and every pass is slower. What counts is the least of: the CPU affinity, the CPU quota of the control group
+the quota and every pass is slower. What counts is the lowest of the CPU affinity, the CPU quota of the control group
 (version 2 `cpu.max`, version 1 `cpu.cfs_quota_us`) and what the settings say.
 """
 
@@ -21,7 +21,7 @@ def configure_torch(cpus: float | None = None) -> int:
     """Set torch's threads for this process; call it once, before the first model is loaded.
 
     Args:
-        cpus: CPUs this process may use, where the operator knows better than the system (one of several workers on a
+        cpus: CPUs this process may use, if the operator knows better than the system (one of several workers on a
             machine); None to use all it is given.
 
     Returns:
@@ -37,18 +37,18 @@ def configure_torch(cpus: float | None = None) -> int:
 
 
 def thread_count(affinity: int, quota: float | None, given: float | None) -> int:
-    """The least of the three, rounded down to whole threads, at least one."""
+    """The lowest of the three, rounded down to whole threads, at least one."""
     return max(1, int(min(cpus for cpus in (affinity, quota, given) if cpus is not None)))
 
 
 def cgroup_cpus(root: Path = _CGROUP_ROOT, process: Path = _CGROUP_OF_PROCESS) -> float | None:
-    """The CPU quota of this process in CPUs: the least one on the way up its control group; None without a quota."""
+    """The CPU quota of this process in CPUs: the lowest on the way up from its control group; None without a quota."""
     quotas = (quota for directory in _cgroup_directories(root, process) for quota in _quotas(directory))
     return min(quotas, default=None)
 
 
 def parse_quota(quota: str, period: str) -> float | None:
-    """CPUs from a quota and its period, both in microseconds; None where it is unlimited (`max` or -1)."""
+    """CPUs from a quota and its period, both in microseconds; None if it is unlimited (`max` or -1)."""
     if quota == "max" or int(quota) <= 0:
         return None
     return int(quota) / int(period)

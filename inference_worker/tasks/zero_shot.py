@@ -2,8 +2,8 @@
 
 Two kinds of model can do it. A text encoder compares the text with a sentence about each label: the cosine of their
 embeddings, over a temperature, through a softmax. A classifier trained on natural language inference is asked whether
-the text entails a sentence about each label (Yin, Hay & Roth, EMNLP 2019), at the cost of one row a label. Which one an
-artifact is, its configuration tells.
+the text entails a sentence about each label (Yin, Hay & Roth, EMNLP 2019), at the cost of one row for each label. The
+artifact's configuration tells which kind it is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 -- depends: 0001_models
 -- Finished predictions. Ids are UUIDv7, so the primary key is ordered by time and months are ranges of ids:
--- partitions are cut at those bounds (`id` alone stays unique), made ahead by the persister, dropped by retention.
+-- partitions are cut at those bounds, so that `id` alone is unique. The persister makes them ahead of time; an old month
+-- goes by DROP TABLE.
 SET LOCAL lock_timeout = '5s';
 
 CREATE TABLE predictions (

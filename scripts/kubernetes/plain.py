@@ -1,6 +1,7 @@
 """The plain manifests in k8s/, rendered from the chart: one place says what runs.
 
-`namespace.yaml` and `secret.yaml` are written by hand: the chart makes no namespace, and a Secret of its own kind.
+`namespace.yaml` and `secret.yaml` are written by hand: the chart makes no namespace, and a Secret of its own kind. The
+dashboards are left out: kubectl makes their ConfigMap from the files themselves (see k8s/README.md).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ HEAD = "# Made from k8s/chart/ by `make manifests`: change that, or this copy wh
 # True of what Helm installs, not of what kubectl applies.
 _HELMS_OWN = ("app.kubernetes.io/managed-by: ", "helm.sh/chart: ")
 _WORKER = re.compile(r"^  name: (worker-.+)$", re.MULTILINE)
+_DASHBOARDS = re.compile(r"^  name: grafana-dashboards$", re.MULTILINE)
 _LARGE = re.compile(r"^kind: ConfigMap$", re.MULTILINE)
 
 
@@ -25,7 +27,8 @@ def manifests() -> dict[Path, str]:
     """Every file that is made, with its content."""
     parts: dict[str, list[str]] = {}
     for template, text in documents(render("--skip-tests", values=[VALUES])):
-        parts.setdefault(_file(template, text), []).append(_without_helm(text))
+        if not _DASHBOARDS.search(text):
+            parts.setdefault(_file(template, text), []).append(_without_helm(text))
     return {FOLDER / name: HEAD + "---\n".join(sorted(texts, key=_is_data)) for name, texts in parts.items()}
 
 

@@ -23,6 +23,13 @@ class Verdict(StrEnum):
     CONFLICT = "conflict"
 
 
+REFUSALS = {
+    Verdict.BACKLOG: "too many requests wait for this model version",
+    Verdict.RESULTS: "too many results wait to be stored",
+    Verdict.MEMORY: "the queue is short of memory",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Admission limits, in entries and percent of maxmemory."""
@@ -75,7 +82,6 @@ class Published(NamedTuple):
 
 
 _ACCEPTED = Published(Verdict.ACCEPTED)
-_REFUSALS = frozenset(Verdict) - {Verdict.ACCEPTED}
 
 
 class Publisher:
@@ -117,7 +123,7 @@ def _published(answer: bytes, group: Group) -> Published:
     if answer == b"accepted":
         return _ACCEPTED
     text = answer.decode()
-    if text in _REFUSALS:
+    if text in REFUSALS or text == Verdict.CONFLICT:
         return Published(Verdict(text))
     ids = text.split(",")
     mine = ids == [new.id for new in group.requests]  # a client library's retry of this very publish

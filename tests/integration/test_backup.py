@@ -18,6 +18,7 @@ from redis import Redis
 
 from migrations.__main__ import run as run_migrations
 from migrations.apply import migrate, migration_lock, roll_back
+from persister.batch_writer import BatchWriter
 from persister.database import Database
 from persister.partitions import partitions_from
 from persister.persister import Persister
@@ -95,11 +96,12 @@ async def persist(redis_url: str, database_url: str) -> None:
     )
     redis, database = connect(settings), await Database.connect(settings)
     stream = ResultStream(Shard(redis, KEYS), f"persister-{uuid.uuid4().hex}")
-    persister = Persister(settings, stream, database, Liveness(30))
-    await persister.make_partitions(datetime.now(UTC))
+    liveness = Liveness(30)
+    await Persister(settings, stream, database, liveness).make_partitions(datetime.now(UTC))
+    writer = BatchWriter(stream, database, liveness)
     await stream.join()
     while entries := [*await stream.read(500, 0), *await stream.claim(0, 500)]:
-        await persister._persist(entries)
+        await writer.write(entries)
     await database.close()
     await redis.aclose()
 

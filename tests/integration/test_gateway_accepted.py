@@ -13,6 +13,7 @@ from scripts.stack.ports import free_port
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, persisting, store
+from tests.streams import spoil
 from tests.waiting import eventually
 
 PREDICT, BATCH, PREDICTIONS = "/api/v1/predict", "/api/v1/predict/batch", "/api/v1/predictions"
@@ -71,6 +72,46 @@ async def test_an_accepted_id_is_never_404_on_its_way_to_postgres(
         assert set(answers) <= {(200, "queued"), (200, "succeeded")}
         assert answers == sorted(answers)  # queued, then succeeded, and never back
         assert answers[-1] == (200, "succeeded")
+
+
+async def test_an_accepted_id_whose_result_cannot_be_read_ends_failed_and_is_never_404(
+    gateway: Client,
+    worker: HandWorker,
+    redis: Redis,
+    keys: Keys,
+    database: asyncpg.Connection,
+    database_url: str,
+) -> None:
+    ids = await accept(gateway, 20)
+    await worker.finish(await worker.take(20))
+    for each in ids:
+        await spoil(redis, keys, each, {b"confidence": b"2"})
+    seen: set[tuple[int, Any]] = set()
+    stored = asyncio.Event()
+
+    async def poll(prediction_id: str) -> Any:
+        while True:
+            last_round = stored.is_set()
+            answer = await gateway.get(f"{PREDICTIONS}/{prediction_id}")
+            body = await answer.json()
+            seen.add((answer.status, body.get("status")))
+            if last_round:
+                return body
+
+    async def in_postgres() -> bool:
+        return bool(await database.fetchval("SELECT count(*) FROM predictions") == len(ids))
+
+    waiting = asyncio.create_task(gateway.get(f"{PREDICTIONS}/{ids[0]}?wait=20"))
+    pollers = [asyncio.create_task(poll(each)) for each in ids]
+    await eventually(lambda: (200, "queued") in seen, "an id is asked for while its result cannot be read")
+    async with persisting(redis, keys, database_url):
+        await eventually(in_postgres, "everything is stored")
+    stored.set()
+    ended = await asyncio.gather(*pollers)
+    assert seen == {(200, "queued"), (200, "failed")}
+    assert {each["status"] for each in ended} == {"failed"}
+    assert ended[0]["error"] == "the result could not be read: field 'confidence' is not between 0 and 1"
+    assert (await (await waiting).json())["status"] == "failed"  # who waits is answered, too
 
 
 async def test_a_prediction_reads_the_same_from_either_store(

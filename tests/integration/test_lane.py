@@ -30,19 +30,30 @@ from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
 
+STALL_TIMEOUT_S = 0.75  # of the tests in which something takes longer
+
 
 class Recorder:
-    """Answers texts, remembers its batches, and can be made to wait in one."""
+    """Answers texts, remembers its batches, and can be made to wait in either step."""
 
     sample = Item("sample")
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.encoding = threading.Event()
+        self.go_on_encoding = threading.Event()
+        self.go_on_encoding.set()
         self.computing = threading.Event()
         self.go_on = threading.Event()
         self.go_on.set()
+        self.on_batch: Callable[[], None] = lambda: None
 
     def encode(self, items: Sequence[Item]) -> Sequence[Encoded]:
+        if items:
+            self.encoding.set()
+            self.go_on_encoding.wait(20)
+        if any(item.text == "cannot be encoded" for item in items):
+            raise ValueError("too odd")
         return [Encoded(len(item.text), item.text) for item in items]
 
     def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
@@ -50,6 +61,7 @@ class Recorder:
         self.batches.append(texts)
         self.computing.set()
         self.go_on.wait(20)
+        self.on_batch()
         if "bad" in texts:
             raise ValueError("bad text")
         return [Output({"text": text}, float("nan") if text == "nan" else 0.5) for text in texts]
@@ -59,7 +71,13 @@ Make = Callable[..., tuple[Lane, Recorder]]
 
 
 def make_lane(
-    environment: dict[str, str], client: Redis, keys: Keys, worker: str = "w1", max_batch_size: int = 4, **changes: Any
+    environment: dict[str, str],
+    client: Redis,
+    keys: Keys,
+    worker: str = "w1",
+    max_batch_size: int = 4,
+    liveness: Liveness | None = None,
+    **changes: Any,
 ) -> tuple[Lane, Recorder]:
     """A lane of one worker, and the task that it runs; `changes` are settings and batch limits."""
     limits = BatchLimits(max_batch_size=max_batch_size, max_wait_ms=changes.pop("max_wait_ms", 0))
@@ -70,7 +88,7 @@ def make_lane(
     version = Version(version=VERSION, artifact="none", batch=limits)
     served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
     stream_of_worker = RequestStream(Shard(client, keys), MODEL, VERSION, worker)
-    return Lane(settings, served, stream_of_worker, Engine(task, worker), Liveness(30), worker), task
+    return Lane(settings, served, stream_of_worker, Engine(task, worker), liveness or Liveness(30), worker), task
 
 
 @pytest.fixture
@@ -149,6 +167,18 @@ async def test_one_bad_item_fails_and_its_neighbours_succeed(redis: Redis, keys:
     assert "not between 0 and 1" in computed[ids[2]].error
 
 
+async def test_an_item_that_cannot_be_encoded_fails_and_its_neighbours_succeed(
+    redis: Redis, keys: Keys, make: Make
+) -> None:
+    good, bad = await publish(redis, keys, "a", "cannot be encoded")
+    lane, task = make()
+    async with Running(lane):
+        computed = {each.id: each.outcome for each in await all_results(redis, keys, 2)}
+    assert computed[good].status is Status.SUCCEEDED
+    assert (computed[bad].status, computed[bad].error) == (Status.FAILED, "ValueError: too odd")
+    assert task.batches == [["a"]]
+
+
 async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
     redis: Redis, keys: Keys, make: Make
 ) -> None:
@@ -224,6 +254,70 @@ async def test_a_slow_batch_keeps_its_claim_past_the_visibility_timeout(redis: R
     assert computed[0].outcome.worker == "slow"
 
 
+async def never_stalls(liveness: Liveness, for_s: float) -> None:
+    """Watch the loops for so long; none of them may count as stuck, not even once."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + for_s
+    seen: dict[str, float] = {}
+
+    def watched() -> bool:
+        seen.update(liveness.stalled())
+        return clock() > until
+
+    await eventually(watched, "the time passes")
+    assert seen == {}
+
+
+@pytest.mark.parametrize("claimed", [False, True], ids=["read", "claimed"])
+async def test_a_model_slower_than_the_stall_timeout_is_not_taken_for_stuck(
+    redis: Redis, keys: Keys, make: Make, claimed: bool
+) -> None:
+    await publish(redis, keys, "slow")
+    if claimed:
+        dead = stream(redis, keys, "dead")
+        await dead.join()
+        await dead.read(1, 10)
+    liveness = Liveness(STALL_TIMEOUT_S)
+    lane, task = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, visibility_timeout_ms=300)
+    task.go_on_encoding.clear()
+    task.go_on.clear()
+    async with Running(lane):
+        try:
+            await eventually(task.encoding.is_set, "it encodes")
+            await never_stalls(liveness, 1.5 * STALL_TIMEOUT_S)
+            task.go_on_encoding.set()
+            await eventually(task.computing.is_set, "it computes")
+            await never_stalls(liveness, 1.5 * STALL_TIMEOUT_S)
+        finally:
+            task.go_on_encoding.set()
+            task.go_on.set()
+        await all_results(redis, keys, 1)
+    assert task.batches == [["slow"]]
+
+
+@pytest.mark.parametrize("hanging", ["read", "claim", "complete"])
+async def test_a_lane_that_hangs_outside_its_model_is_reported(
+    redis: Redis, keys: Keys, make: Make, monkeypatch: pytest.MonkeyPatch, hanging: str
+) -> None:
+    released = asyncio.Event()
+    answer = getattr(RequestStream, hanging)
+
+    async def hangs(*arguments: Any) -> Any:
+        await released.wait()
+        return await answer(*arguments)
+
+    monkeypatch.setattr(RequestStream, hanging, hangs)
+    await publish(redis, keys, "a")
+    liveness = Liveness(STALL_TIMEOUT_S)
+    lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S)
+    async with Running(lane):
+        await eventually(lambda: any(s > 2 * STALL_TIMEOUT_S for s in liveness.stalled().values()), "it stays reported")
+        assert list(liveness.stalled()) == [lane.served.label]
+        released.set()
+        await all_results(redis, keys, 1)
+        await eventually(lambda: not liveness.stalled(), "it has recovered")
+
+
 async def test_a_stop_finishes_the_batch_and_gives_the_next_back(redis: Redis, keys: Keys, make: Make) -> None:
     await publish(redis, keys, *"abcd")
     lane, task = make()
@@ -254,6 +348,24 @@ async def test_a_stop_gives_back_the_batches_of_a_window_not_begun(redis: Redis,
         task.go_on.set()
     assert task.batches == [["a", "b"]]
     assert await redis.xlen(keys.requests(MODEL, VERSION)) == 6
+
+
+async def test_a_stop_amid_a_window_gives_back_its_batches_not_begun(redis: Redis, keys: Keys, make: Make) -> None:
+    lane, task = make(max_batch_size=2)
+    await publish(redis, keys, *"abcdefghij")
+    loop = asyncio.get_running_loop()
+    running = Running(lane)
+
+    def stop_amid_the_second_batch() -> None:
+        if len(task.batches) == 2:
+            loop.call_soon_threadsafe(running.stop.set)  # before the batch's own end is told
+
+    task.on_batch = stop_amid_the_second_batch
+    async with running:
+        await running.stop.wait()
+    assert task.batches == [["a", "b"], ["c", "d"]]
+    pending = await redis.xpending_range(keys.requests(MODEL, VERSION), keys.WORKER_GROUP, "-", "+", 10)
+    assert [each["times_delivered"] for each in pending] == [0] * 6
 
 
 async def test_work_survives_a_restart_of_redis_in_the_middle_of_a_batch(

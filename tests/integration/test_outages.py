@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from redis.exceptions import ResponseError
 
-from inference_worker.completion import Completion
+from inference_worker.held_entries import HeldEntries
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
@@ -100,35 +100,35 @@ async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
-    completion = Completion(stream, served, Liveness(30), 1000)
-    completion.hold([delivery])
+    held = HeldEntries(stream, served, Liveness(30), 1000)
+    held.hold([delivery])
     fragile.kill()
-    await completion.renew()
-    assert completion.held == {delivery.entry}
-    await completion.give_back([delivery])
-    assert completion.held == set()
+    await held.renew()
+    assert held.entries == {delivery.entry}
+    await held.give_back([delivery])
+    assert held.entries == set()
     fragile.start()
     assert (await client.xpending(stream.key, keys.WORKER_GROUP))["pending"] == 1
 
 
-async def test_completion_goes_on_until_redis_is_back_even_while_stopping(
+async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
     fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
     stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a", "b")
     await stream.join()
     first, second = (await stream.read(2, 10)).deliveries
-    completion = Completion(stream, served, Liveness(30), 1000)
-    completion.hold([first, second])
+    held = HeldEntries(stream, served, Liveness(30), 1000)
+    held.hold([first, second])
     stop = asyncio.Event()
     stop.set()
     fragile.kill()
-    finishing = asyncio.create_task(completion.finish([finished(first)], stop))
-    giving_up = asyncio.create_task(completion.dead_letter(second, "reason", "error", stop))
-    await eventually(lambda: completion.trouble not in (None, "starting"), "it notices")
+    finishing = asyncio.create_task(held.finish([finished(first)], stop))
+    giving_up = asyncio.create_task(held.dead_letter(second, "reason", "error", stop))
+    await eventually(lambda: held.unavailable not in (None, "starting"), "it notices")
     fragile.start()
     await asyncio.wait_for(asyncio.gather(finishing, giving_up), 20)
-    assert completion.held == set() and completion.trouble is None
+    assert held.entries == set() and held.unavailable is None
     assert {fields[b"status"] for fields in await results(client, keys)} == {b"succeeded", b"failed"}
 
 
@@ -137,11 +137,11 @@ async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
-    completion = Completion(stream, served, Liveness(30), 1000)
+    held = HeldEntries(stream, served, Liveness(30), 1000)
     never = asyncio.Event()
-    await completion.finish([finished(delivery, "first")], never)
+    await held.finish([finished(delivery, "first")], never)
     late = Completed(delivery, decode_request(delivery.fields), Outcome(Status.FAILED, error="second"))
-    await completion.finish([late], never)
+    await held.finish([late], never)
     assert [fields[b"result"] for fields in await results(client, keys)] == [b'{"label":"first"}']
 
 

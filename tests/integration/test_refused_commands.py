@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -23,7 +24,7 @@ Limit = Callable[[str], Awaitable[Shard]]
 
 
 @pytest.fixture
-async def limited(redis: Redis, redis_server: RedisServer, keys: Keys) -> AsyncIterator[Limit]:
+async def limited(redis: Any, redis_server: RedisServer, keys: Keys) -> AsyncIterator[Limit]:
     """A shard whose user may not run one command."""
     clients: list[tuple[str, Redis]] = []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from persister.database import Database, RowRejected
 from persister.partitions import partitions_from
 from persister.persister import Persister
+from persister.rows import COLUMNS, Row
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
@@ -21,8 +22,14 @@ from shared.streams.redis_client import connect
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
 from tests import gateways
-from tests.streams import Redis, finished, new_request, publish, stream
+from tests.streams import MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 from tests.waiting import eventually
+
+STORED = (
+    "SELECT p.id::text, m.name AS model, v.version, p.status, p.error, p.attempt, p.input_data::text, p.output_data, "
+    "p.completed_at FROM predictions p JOIN model_versions v ON v.id = p.model_version_id JOIN models m "
+    "ON m.id = v.model_id ORDER BY p.id"
+)
 
 
 @pytest.fixture
@@ -83,6 +90,16 @@ async def test_results_become_rows_and_leave_nothing_behind(
     assert await redis.exists(*(keys.prediction(each) for each in ids)) == 0
     assert await redis.xinfo_consumers(keys.results, keys.PERSISTER_GROUP) == []
     assert service.unavailable is None
+
+
+async def test_every_column_is_declared_with_its_type(database: asyncpg.Connection) -> None:
+    """What `persister.rows` declares is what the migrations made; text stands for the bounded varchar."""
+    declared = {name: await database.fetchval("SELECT $1::text::regtype::text", kind) for name, kind in COLUMNS.items()}
+    columns = await database.fetch(
+        "SELECT attname, replace(atttypid::regtype::text, 'character varying', 'text') FROM pg_attribute "
+        "WHERE attrelid = 'predictions'::regclass AND attnum > 0 AND NOT attisdropped"
+    )
+    assert {**declared, "model_version_id": "integer"} == {str(name): str(kind) for name, kind in columns}
 
 
 async def test_a_result_that_comes_twice_is_stored_once_and_never_changed(
@@ -152,6 +169,152 @@ async def test_a_result_that_cannot_be_decoded_is_dead_lettered_and_stops_nothin
     ((_, dead),) = await redis.xrange(keys.dead)
     assert dead[b"reason"] == b"unknown_schema"
     assert dead[b"original_error"] == b"original error"
+
+
+UNREADABLE: dict[str, tuple[dict[bytes, bytes | None], str]] = {  # what an entry has instead, and why it is refused
+    "missing field": ({b"version": None}, "field 'version' is missing"),
+    "no input": ({b"input": None}, "field 'input' is missing"),
+    "empty input with options": ({b"input": b"", b"options": b'{"labels":["a"]}'}, "field 'input' is not JSON"),
+    "bad JSON": ({b"result": b'{"label":'}, "field 'result' is not JSON"),
+    "no JSON object": ({b"result": b"[]"}, "field 'result' is not a JSON object"),
+    "unknown schema": ({b"schema": b"99"}, "schema 99 is newer"),
+    "bad status": ({b"status": b"half-done"}, "field 'status' is 'half-done'"),
+    "broken unicode": ({b"principal": b"\xff\xfe"}, "field 'principal' is not UTF-8"),
+    "broken unicode in a name": ({b"model": b"\xff\xfe", b"worker": b"\xff"}, "field 'model' is not UTF-8"),
+    "confidence out of range": ({b"confidence": b"1.5"}, "field 'confidence' is not between 0 and 1"),
+    "no time": ({b"completed_at": b"yesterday"}, "field 'completed_at' is not a whole number"),
+    "a time that is none": ({b"completed_at": b"9" * 18}, "field 'completed_at' is not a time"),
+    "an attempt that no column holds": ({b"attempt": b"9999999999"}, "field 'attempt' is too large"),
+    "everything wrong": (
+        dict.fromkeys((b"model", b"version", b"attempt", b"input", b"options", b"completed_at"), b"\xff"),
+        "field 'input' is not JSON",
+    ),
+}
+REJECTED: dict[str, dict[bytes, bytes | None]] = {  # it can be read, but Postgres will not have it
+    "overlong model": {b"model": b"m" * 101},
+    "overlong version": {b"version": b"1" * 21},
+    "overlong principal": {b"principal": b"p" * 201},
+    "no model": {b"model": b""},
+    "NUL in a name": {b"model": b"e\0cho"},
+    "NUL in an error": {b"status": b"failed", b"error": b"\0"},
+    "NUL in the input": {b"input": b'{"text":"\\u0000"}'},
+    "a duration that no column holds": {b"processing_time_ms": b"9999999999"},
+    "both unreadable and rejected": {b"status": b"\0", b"model": b"m" * 101, b"input": b'{"text":"\\u0000"}'},
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_a_result_that_cannot_be_read_ends_failed_and_says_why(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection, name: str
+) -> None:
+    changes, why = UNREADABLE[name]
+    spoilt, good = await compute(redis, keys, "spoilt", "good")
+    await spoil(redis, keys, spoilt, changes)
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    rows = {row["id"]: row for row in await database.fetch(STORED)}
+    assert rows.keys() == {spoilt, good}
+    assert rows[good]["status"] == "succeeded"
+    row = rows[spoilt]
+    assert (row["status"], row["attempt"], row["output_data"]) == ("failed", 0, None)
+    assert row["error"].startswith(f"the result could not be read: {why}")
+    known = {b"model", b"version"} - changes.keys()
+    assert (row["model"], row["version"]) == (
+        MODEL if b"model" in known else "unreadable",
+        VERSION if b"version" in known else "unreadable",
+    )
+    assert (row["input_data"] == '{"text": "spoilt"}') == (b"input" not in changes)
+    assert abs((row["completed_at"] - datetime.now(UTC)).total_seconds()) < 60
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"id"].decode() == spoilt
+    assert await redis.exists(*(keys.prediction(each) for each in (spoilt, good))) == 0
+
+
+@pytest.mark.parametrize("name", REJECTED)
+async def test_a_result_that_postgres_rejects_in_whatever_field_ends_failed(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection, name: str
+) -> None:
+    spoilt, good = await compute(redis, keys, "spoilt", "good")
+    await spoil(redis, keys, spoilt, REJECTED[name])
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    rows = {row["id"]: row for row in await database.fetch(STORED)}
+    assert (rows[spoilt]["status"], rows[good]["status"]) == ("failed", "succeeded")
+    assert "the result could not be" in rows[spoilt]["error"]
+    assert await redis.xlen(keys.dead) == 1
+    assert await redis.exists(*(keys.prediction(each) for each in (spoilt, good))) == 0
+    assert await database.fetchval("SELECT count(*) FROM models WHERE length(name) > 50 OR name = ''") == 0
+    names = [row["name"] for row in await database.fetch("SELECT name FROM models m")]
+    assert set(names) <= {"echo", "noop", "labels", "unreadable"}  # nothing is left of a version that was rejected
+
+
+async def test_a_later_attempt_replaces_a_result_that_could_not_be_read(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    await compute(redis, keys, "a")
+    ((_, fields),) = await redis.xrange(keys.results)
+    await redis.delete(keys.results)
+    for attempt, status, stands in ((0, b"?", 0), (2, b"?", 2), (1, b"succeeded", 2), (3, b"succeeded", 3)):
+        await redis.xadd(keys.results, {**fields, b"attempt": str(attempt).encode(), b"status": status})
+        await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+        assert [row["attempt"] for row in await database.fetch(STORED)] == [stands]
+    assert [row["status"] for row in await database.fetch(STORED)] == ["succeeded"]
+
+
+async def test_a_result_for_which_no_row_can_be_stored_stops_nothing(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
+) -> None:
+    spoilt, good = await compute(redis, keys, "spoilt", "good")
+    await spoil(redis, keys, spoilt, {b"status": b"?"})
+    await database.execute("ALTER TABLE predictions ADD CHECK (status <> 'failed')")
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    assert [row["id"] for row in await database.fetch(STORED)] == [good]
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"id"].decode() == spoilt and dead[b"status"] == b"?"
+
+
+async def test_an_outage_makes_no_second_dead_letter_of_the_same_result(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoilt, other = await compute(redis, keys, "spoilt", "other")
+    for each in (spoilt, other):
+        await spoil(redis, keys, each, {b"status": b"?"})
+    failures = {"dead_letter": 2, "forget": 2, "insert": 2}
+
+    def fails_first(owner: type, name: str) -> None:
+        answer = getattr(owner, name)
+
+        async def call(*arguments: Any) -> Any:
+            if failures[name] and (name != "dead_letter" or await redis.xlen(keys.dead)):
+                failures[name] -= 1
+                raise StoreUnavailable("redis")
+            return await answer(*arguments)
+
+        monkeypatch.setattr(owner, name, call)
+
+    fails_first(ResultStream, "dead_letter")
+    fails_first(ResultStream, "forget")
+    fails_first(Database, "insert")
+    await run_until_empty(persister(settings, redis, keys, store), redis, keys)
+    assert not any(failures.values())
+    assert [fields[b"id"].decode() for _, fields in await redis.xrange(keys.dead)] == [spoilt, other]
+
+
+async def test_a_batch_with_many_rows_to_reject_is_not_taken_for_stuck(
+    redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await compute(redis, keys, *"abcdefgh")
+    for each in ids:
+        await spoil(redis, keys, each, {b"result": b'{"label":"\\u0000"}'})
+    now_s, stalled, insert = [0.0], {}, Database.insert
+    liveness = Liveness(30, lambda: now_s[0])
+
+    async def takes_20_s(database: Database, rows: Sequence[Row]) -> None:
+        now_s[0] += 20
+        stalled.update(liveness.stalled())
+        await insert(database, rows)
+
+    monkeypatch.setattr(Database, "insert", takes_20_s)
+    await run_until_empty(Persister(settings, ResultStream(Shard(redis, keys), "p1"), store, liveness), redis, keys)
+    assert now_s[0] > 300 and stalled == {}
 
 
 async def test_a_dead_persisters_results_are_stored_by_another(

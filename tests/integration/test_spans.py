@@ -80,7 +80,7 @@ async def test_a_clock_that_is_behind_makes_no_span_that_ends_before_it_begins(
 ) -> None:
     lane = LaneSpans(traces, "m", "1")
     late = request()._replace(submitted_at=time.time_ns() // 1_000_000 + 60_000)
-    lane.finished([Completed(Delivery("1-0", {}), late, Outcome(Status.SUCCEEDED))], [True], lane.computed(0.5, 3))
+    lane.finished([Completed(Delivery("1-0", {}), late, Outcome(Status.SUCCEEDED))], [True], lane.timing(0.5, 3))
     await traces.close()
     assert len(collector.spans) == 3
     assert all(span.started <= span.ended for span in collector.spans)

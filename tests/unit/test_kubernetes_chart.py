@@ -250,5 +250,6 @@ def test_there_is_no_default_password() -> None:
 def test_the_smoke_test_is_a_hook_and_a_program() -> None:
     pod = named(objects(), "Pod", "millstream-smoke")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    code = pod["spec"]["containers"][0]["command"][-1]
+    _, _, code, *arguments = pod["spec"]["containers"][0]["command"]
+    assert arguments == ["http://millstream-api-service:8000", "--model=sentiment-analysis:1.1.0", "--patience=240"]
     assert ast.dump(ast.parse(code)) == ast.dump(ast.parse((CHART / "files" / "smoke.py").read_text(encoding="utf-8")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -67,6 +68,19 @@ async def test_everything_is_applied_by_one_command_and_again(made: tuple[Cluste
     assert applied["HorizontalPodAutoscaler"] == 6
     await admin.apply(*command)
     assert there.kinds() == applied
+
+
+async def test_the_readmes_command_makes_the_config_map_of_the_dashboards(made: tuple[Cluster, Admin]) -> None:
+    _, admin = made
+    create = "create configmap grafana-dashboards --from-file=monitoring/grafana/dashboards"
+    assert f"$ kubectl --namespace millstream {create}" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    *words, source = create.split()
+    folder = FOLDER.parent / source.removeprefix("--from-file=")
+    shown = await admin.kubectl(*words, f"--from-file={folder}", "--dry-run=client", "--output=json")
+    config_map = json.loads(shown)
+    files = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert config_map["data"] == files and len(files) == 4
+    assert len(shown) < 1_000_000, "a ConfigMap holds at most 1 MiB"
 
 
 async def test_a_filled_secret_stays_filled(made: tuple[Cluster, Admin]) -> None:

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from persister.partitions import partitions_from
-from persister.rows import rejected, row_of
+from persister.rows import UNREADABLE, rejected, row_of, stand_ins, unreadable
+from shared.contract.errors import MalformedMessage
 from shared.contract.ids import uuid7
-from shared.contract.messages import Outcome, PredictionResult, Status, input_of
+from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, input_of
 
 ID = uuid7(1_733_000_000_000, 1)
 
@@ -37,6 +39,75 @@ def test_a_result_becomes_a_row() -> None:
     assert row.created_at == datetime.fromtimestamp(1_733_000_000, UTC)
     assert row.completed_at == datetime.fromtimestamp(1_733_000_000.5, UTC)
     assert (row.status, row.confidence, row.error, row.principal) == ("succeeded", 0.5, None, "team")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"completed_at": 10**18 - 1}, "'completed_at' is not a time"),
+        ({"attempt": 2**31}, "'attempt' is too large"),
+        ({"input": b"", "options": b'{"labels":["a"]}'}, "'input' is not JSON"),
+    ],
+)
+def test_a_result_that_no_row_can_hold_is_malformed(changes: dict[str, object], why: str) -> None:
+    with pytest.raises(MalformedMessage, match=why):
+        row_of(result(**changes))
+
+
+def test_an_id_beyond_the_calendar_is_as_old_as_its_end() -> None:
+    row = row_of(result(id="ffffffff-ffff-7fff-bfff-ffffffffffff"))
+    assert row.created_at == row.completed_at
+
+
+FIELDS = {
+    b"schema": b"1",
+    b"id": ID.encode(),
+    b"attempt": b"2",
+    b"model": b"m",
+    b"version": b"1",
+    b"input": b'{"text":"hello"}',
+    b"options": b'{"labels":["a","b"]}',
+    b"principal": b"team",
+    b"status": b"?",
+    b"completed_at": b"1733000000500",
+}
+ENTRY = "1733000000700-3"
+
+
+def test_what_can_be_read_of_an_unreadable_result_is_kept() -> None:
+    row = unreadable(ID, ENTRY, FIELDS, "field 'status' is '?'")
+    assert (row.id, row.model, row.version, row.attempt, row.principal) == (ID, "m", "1", 2, "team")
+    assert row.input_data == '{"text":"hello","options":{"labels":["a","b"]}}'
+    assert row.completed_at == datetime.fromtimestamp(1_733_000_000.5, UTC)
+    assert (row.status, row.output_data) == ("failed", None)
+    assert row.error == "the result could not be read: field 'status' is '?'"
+
+
+def test_what_cannot_be_read_is_replaced_and_its_entry_tells_the_time() -> None:
+    row = unreadable(ID, ENTRY, {b"id": ID.encode()}, "x" * 600)
+    assert (row.model, row.version, row.attempt, row.principal, row.input_data) == (UNREADABLE, UNREADABLE, 0, "", "{}")
+    assert row.completed_at == datetime.fromtimestamp(1_733_000_000.7, UTC)
+    assert row.error is not None and len(row.error) == 500
+
+
+@given(
+    st.dictionaries(st.sampled_from(sorted(FIELDS)), st.binary(max_size=30) | st.integers().map(lambda n: b"%d" % n)),
+    st.sampled_from([ENTRY, "18446744073709551615-1"]),
+)
+def test_whatever_an_entry_holds_there_is_a_row_for_its_id(changes: dict[bytes, bytes], entry: str) -> None:
+    fields = {**FIELDS, **changes, b"id": ID.encode()}
+    try:
+        row = row_of(decode_result(fields))
+    except MalformedMessage as error:
+        row = unreadable(ID, entry, fields, str(error))
+        assert row.status == "failed"
+    assert row.id == ID
+
+
+def test_stand_ins_keep_less_and_less() -> None:
+    first, last = stand_ins(row_of(result(attempt=3)), "rejected_by_postgres")
+    assert first == rejected(row_of(result(attempt=3)), "rejected_by_postgres")
+    assert (last.model, last.version, last.attempt) == (UNREADABLE, UNREADABLE, 3)
 
 
 def test_options_are_kept_beside_the_text() -> None:

@@ -35,6 +35,7 @@ def test_the_defaults_fit_each_other(kind: type[Settings]) -> None:
         (Settings, {"READ_BLOCK_MS": "5000", "REDIS_TIMEOUT_MS": "5000"}, "READ_BLOCK_MS (5000) must be below"),
         (Settings, {"CLAIM_INTERVAL_MS": "61000"}, "CLAIM_INTERVAL_MS (61000) must not exceed"),
         (GatewaySettings, {"MAX_BATCH_TEXTS": "10", "MAX_BACKLOG": "9"}, "MAX_BATCH_TEXTS (10) must not exceed"),
+        (PersisterSettings, {"STALL_TIMEOUT_S": "10"}, "STALL_TIMEOUT_S must exceed DATABASE_TIMEOUT_S"),
         (WorkerSettings, {"HEARTBEAT_TTL_S": "9", "HEARTBEAT_INTERVAL_S": "5"}, "HEARTBEAT_TTL_S must be at least"),
     ],
 )

@@ -6,59 +6,58 @@ import io
 import json
 import urllib.error
 import urllib.request
+import uuid
 from email.message import Message
 from typing import Any
 
 import pytest
 
 from scripts import smoke
-from scripts.smoke import ARTICLE, Deployment, Wrong, main
+from scripts.smoke import Deployment, Wrong, main
 
 Answer = tuple[int, dict[str, Any]]
-STORED = {"prediction_id": "id-1", "result": {"label": "POSITIVE"}, "confidence": 0.9}
+ID = str(uuid.UUID(int=7))
+DONE = {"prediction_id": ID, "status": "succeeded"}
+MODELS = [
+    {"name": "mood", "task": "text-classification", "versions": [{"version": "1", "is_active": True}]},
+    {"name": "topic", "task": "zero-shot-classification", "versions": [{"version": "1", "is_active": True}]},
+    {"name": "old", "task": "text-classification", "versions": [{"version": "1", "is_active": False}]},
+    {"name": "own", "task": "my.module:Task", "versions": [{"version": "1", "is_active": True}]},
+]
 
 
-def good(method: str, path: str, body: dict[str, Any] | None) -> Answer:
+def good(path: str, body: dict[str, Any] | None) -> Answer:
     """What a deployment that is well answers."""
     if path == "/health":
-        return 200, {"status": "ok", "unserved": []}
-    if path.startswith("/api/v1/predictions?"):
-        return 200, {"items": [STORED]}
-    if path.startswith("/api/v1/predictions/"):
-        return 200, {**STORED, "input": {"text": "Kept for good."}}
-    assert body is not None
-    if body["model"] == "nope":
+        return 200, {"status": "degraded", "postgres": "ok", "unserved": ["mood:1"]}
+    if path == "/api/v1/models":
+        return 200, {"items": MODELS}
+    if path == "/api/v1/predictions":
+        return 200, {"items": [DONE]}
+    if body is not None and body["model"] == "nope":
         return 404, {"detail": "there is no model 'nope'"}
-    if not body["text"]:
-        return 422, {"errors": [{"loc": "text"}]}
-    return 200, {**STORED, "result": result_of(body)}
-
-
-def result_of(body: dict[str, Any]) -> dict[str, Any]:
-    """The right result of a prediction."""
-    text = body["text"]
-    if body["model"] == "embeddings":
-        return {"embedding": [1.0, *[0.0] * 383] if "cat" in text or "kitten" in text else [0.0, 1.0, *[0.0] * 382]}
-    if body["model"] == "text-summarization":
-        return {"summary": ARTICLE.split(". ")[1] + "."}
-    if body["model"] == "zero-shot-classification":
-        return {"label": "sport"}
-    return {"label": "NEGATIVE" if "waste" in text else "POSITIVE"}
+    if body is not None and (body["model"] == "topic") != ("options" in body):
+        return 422, {"errors": [{"loc": "options"}]}
+    return 200, DONE
 
 
 class Fake:
-    """A deployment that is well but for one path or model."""
+    """A deployment that is well except for one path or model."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.bad: dict[str, Answer] = {}
+        self.asked: list[str] = []
         monkeypatch.setattr(Deployment, "call", self._call)
-        monkeypatch.setattr(smoke, "STORED_WITHIN_S", 0.0)
+        monkeypatch.setattr(smoke, "PAUSE_S", 0.0)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Answer:
-        for key in (path.partition("?")[0], (body or {}).get("model"), (body or {}).get("text")):
+        plain = path.partition("?")[0]
+        if body is not None:
+            self.asked.append(body["model"])
+        for key in (plain, (body or {}).get("model")):
             if key in self.bad:
                 return self.bad[key]
-        return good(method, path, body)
+        return good(plain, body)
 
 
 @pytest.fixture
@@ -67,26 +66,34 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     return Fake(monkeypatch)
 
 
-def test_a_good_deployment_passes(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_good_deployment_passes_and_every_active_version_is_asked(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["http://gateway"]) == 0
-    assert capsys.readouterr().out.count("ok  ") == 1 + len(smoke.CHECKS)
+    assert fake.asked == ["mood", "topic", "nope"]
+    assert capsys.readouterr().out.count("ok: ") == 3
+
+
+def test_one_version_can_be_named_whatever_its_task(fake: Fake) -> None:
+    assert main(["http://gateway", "--model", "own:1"]) == 0
+    assert fake.asked == ["own", "nope"]
 
 
 @pytest.mark.parametrize(
     ("where", "answer"),
     [
-        ("/health", (503, {"status": "unavailable", "unserved": []})),
-        ("/health", (200, {"status": "ok", "unserved": ["embeddings:1.0.0"]})),
-        ("sentiment-analysis", (202, {"status": "queued"})),
-        ("This is great!", (200, {**STORED, "confidence": 0.5})),
-        ("A dull, lifeless waste of two hours.", (200, STORED)),
-        ("zero-shot-classification", (200, {"result": {"label": "cooking"}})),
-        ("embeddings", (200, {"result": {"embedding": [1.0] * 384}})),
-        ("text-summarization", (200, {"result": {"summary": ARTICLE}})),
-        ("/api/v1/predictions/id-1", (404, {"detail": "no such prediction"})),
+        ("/health", (503, {"status": "unavailable", "postgres": "ok"})),
+        ("/health", (200, {"status": "degraded", "postgres": "unavailable"})),
+        ("/api/v1/models", (503, {"detail": "later"})),
+        ("/api/v1/models", (200, {"items": []})),
+        ("mood", (500, {"prediction_id": ID, "detail": "the model failed"})),
+        ("mood", (422, {"detail": "no"})),
+        ("mood", (503, {"detail": "overloaded"})),
+        ("topic", (200, {**DONE, "status": "failed"})),
         ("/api/v1/predictions", (200, {"items": []})),
-        ("nope", (200, STORED)),
-        ("", (500, {"detail": "oh"})),
+        ("/api/v1/predictions", (503, {"items": []})),
+        ("nope", (200, DONE)),
+        ("nope", (404, {"detail": "no"})),
     ],
 )
 def test_a_known_bad_deployment_fails(
@@ -95,6 +102,18 @@ def test_a_known_bad_deployment_fails(
     fake.bad[where] = answer
     assert main(["http://gateway", "--patience", "0"]) == 1
     assert "smoke test of http://gateway failed" in capsys.readouterr().err
+
+
+def test_a_prediction_that_stays_queued_fails(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    queued = {"prediction_id": ID, "status": "queued"}
+    fake.bad |= {"mood": (202, queued), f"/api/v1/predictions/{ID}": (200, queued)}
+    assert main(["http://gateway", "--patience", "0"]) == 1
+    assert "mood:1 should succeed" in capsys.readouterr().err
+
+
+def test_a_version_that_nobody_knows_fails(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["http://gateway", "--model", "mood:9"]) == 1
+    assert "mood:9 is not served" in capsys.readouterr().err
 
 
 class Opened(io.BytesIO):
@@ -111,7 +130,7 @@ def test_an_answer_is_its_status_and_its_json(monkeypatch: pytest.MonkeyPatch) -
         return Opened(b'{"a": 1}')
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
-    assert Deployment("http://gateway/").call("POST", "/x", {"b": 2}) == (200, {"a": 1})
+    assert Deployment("http://gateway/", 1).call("POST", "/x", {"b": 2}) == (200, {"a": 1})
     assert isinstance(sent[0].data, bytes)
     assert (sent[0].full_url, json.loads(sent[0].data)) == ("http://gateway/x", {"b": 2})
 
@@ -130,7 +149,7 @@ def test_what_is_no_answer_is_wrong(monkeypatch: pytest.MonkeyPatch, error: Exce
 
     monkeypatch.setattr(urllib.request, "urlopen", urlopen)
     if answer:
-        assert Deployment("http://gateway").call("GET", "/x") == answer
+        assert Deployment("http://gateway", 1).call("GET", "/x") == answer
     else:
         with pytest.raises(Wrong):
-            Deployment("http://gateway").call("GET", "/x")
+            Deployment("http://gateway", 1).call("GET", "/x")

@@ -1,13 +1,14 @@
-"""How entries leave a worker's hands: finished, dead-lettered, or given back.
+"""The entries in a worker's hands, and how they leave them: finished, dead-lettered, or given back.
 
-Everything read is held until one of the three has happened in Redis, through outages: work that is computed is not
-thrown away because Redis restarts. What is held is what `renew` keeps claimed.
+An entry is held until one of the three has happened in Redis, even through an outage: what has been computed is not
+thrown away because Redis restarts. As long as it is held, its claim is renewed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -16,29 +17,30 @@ from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import FINAL_STATUSES, Status
-from shared.service.backoff import Backoff
+from shared.service.backoff import Backoff, wait_for_stop
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery, RequestStream, readable_id
 from shared.telemetry.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.telemetry.prediction_log import PredictionLog
 
 if TYPE_CHECKING:
-    from inference_worker.tracing import Computed, LaneSpans
+    from inference_worker.tracing import BatchTiming, LaneSpans
 
 log = logging.getLogger(__name__)
-predictions = PredictionLog(log)
+prediction_log = PredictionLog(log)
 
 _RETRY_WHILE_STOPPING_S = 0.2
+_STEP_WHILE_STOPPING_S = 0.02
 
 Answer = TypeVar("Answer")
 
 
-class Completion:
-    """What one lane holds, and the ways out.
+class HeldEntries:
+    """What one lane holds.
 
     Attributes:
-        held: entry ids in hand.
-        trouble: why the stream cannot be used now; None while it can.
+        entries: the ids of the entries in hand.
+        unavailable: why the stream cannot be used at the moment; None if it can.
     """
 
     def __init__(
@@ -49,11 +51,12 @@ class Completion:
         visibility_timeout_ms: int,
         spans: LaneSpans | None = None,
     ) -> None:
-        self.held: set[str] = set()
-        self.trouble: str | None = "starting"
+        self.entries: set[str] = set()
+        self.unavailable: str | None = "starting"
         self._stream = stream
         self._label = served.label
         self._labels = (served.model, served.version.version)
+        # Bound once for speed: a look-up by labels costs more than counting does, and these count every request.
         self._confidence = CONFIDENCE.labels(*self._labels)
         self._finished = {status: PREDICTIONS.labels(*self._labels, status.value) for status in FINAL_STATUSES}
         self._liveness = liveness
@@ -63,30 +66,41 @@ class Completion:
 
     def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Take entries in hand."""
-        self.held.update(each.entry for each in deliveries)
+        self.entries.update(each.entry for each in deliveries)
+
+    async def keep_claimed(self, stop: asyncio.Event) -> None:
+        """Renew every third of the visibility timeout, until `stop` is set and nothing is in hand any more."""
+        interval_s = self._visibility_timeout_ms / 3000
+        next_renewal = 0.0
+        while not stop.is_set() or self.entries:
+            if await wait_for_stop(stop, min(1.0, interval_s)):
+                await asyncio.sleep(_STEP_WHILE_STOPPING_S)
+            if self.entries and time.monotonic() >= next_renewal:
+                next_renewal = time.monotonic() + interval_s
+                await self.renew()
 
     async def renew(self) -> None:
-        """Keep the claim on what is in hand."""
+        """Renew the claim on what is in hand."""
         try:
-            await self._stream.renew(sorted(self.held))
+            await self._stream.renew(sorted(self.entries))
         except StoreUnavailable:
             ERRORS.labels("inference_worker", "renewal").inc()
 
     async def finish(
-        self, finished: Sequence[Completed], stop: asyncio.Event, computed: Computed | None = None
+        self, finished: Sequence[Completed], stop: asyncio.Event, timing: BatchTiming | None = None
     ) -> Sequence[bool]:
-        """Record outcomes; where another worker was first, its outcome stands and ours is dropped.
+        """Record outcomes; if another worker was first, its outcome stands and ours is dropped.
 
         Args:
-            computed: when they were computed, where traces are on.
+            timing: when they were computed; only if traces are on.
 
         Returns:
-            For each, whether ours stands.
+            For each, whether our outcome stands.
         """
         if not finished:
             return ()
         done = await self._until_done(lambda: self._stream.complete(finished), stop)
-        self.held.difference_update(each.delivery.entry for each in finished)
+        self.entries.difference_update(each.delivery.entry for each in finished)
         ours = [each for each, first in zip(finished, done, strict=True) if first]
         for status, count in Counter(each.outcome.status for each in ours).items():
             self._finished[status].inc(count)
@@ -95,13 +109,13 @@ class Completion:
                 self._confidence.observe(each.outcome.confidence)
             self._note_finished(each)
         if self._spans is not None:
-            self._spans.finished(finished, done, computed)
+            self._spans.finished(finished, done, timing)
         return done
 
     def _note_finished(self, finished: Completed) -> None:
         request, outcome = finished.request, finished.outcome
-        if predictions.wants(request.id):
-            predictions.event(
+        if prediction_log.wants(request.id):
+            prediction_log.event(
                 "finished",
                 request.id,
                 request.traceparent,
@@ -112,13 +126,13 @@ class Completion:
                 queue_ms=outcome.queue_time_ms,
                 deliveries=finished.delivery.deliveries,
                 worker=outcome.worker,
-                error=outcome.error.split(":")[0],  # its kind: a model's words may quote the text
+                error=outcome.error.split(":")[0],  # its kind alone: the rest is the model's and may quote the input
             )
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str, stop: asyncio.Event) -> None:
-        """Give an entry up for good."""
+        """Give up on an entry for good."""
         first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
-        self.held.discard(delivery.entry)
+        self.entries.discard(delivery.entry)
         if first and readable_id(delivery.fields):
             self._finished[Status.FAILED].inc()
         if self._spans is not None:
@@ -128,22 +142,23 @@ class Completion:
         log.error("request dead-lettered", extra={**about, "reason": reason, "detail": error})
 
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
-        """Return entries that were not begun; where Redis is away they are claimed after the visibility timeout."""
+        """Return entries that were not begun; without Redis, others claim them after the visibility timeout."""
         entries = [each.entry for each in deliveries]
         try:
             await self._stream.release(entries, self._visibility_timeout_ms)
         except StoreUnavailable:
-            log.warning("left entries pending", extra={"lane": self._label, "entries": len(entries)})
-        self.held.difference_update(entries)
+            log.warning("entries left pending", extra={"lane": self._label, "entries": len(entries)})
+        self.entries.difference_update(entries)
 
-    def note_success(self) -> None:
-        """The stream answers."""
-        self.trouble = None
+    def note_available(self) -> None:
+        """Note that the stream answers: the lane moves."""
+        self._liveness.moved(self._label)
+        self.unavailable = None
         self._backoff.succeeded()
 
-    async def note_trouble(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
-        """The stream does not answer: say so, and pause."""
-        self.trouble = str(error)
+    async def note_unavailable(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
+        """Note that the stream does not answer, and pause."""
+        self.unavailable = str(error)
         ERRORS.labels("inference_worker", f"{error.store}_unavailable").inc()
         log.warning("store unavailable", extra={"lane": self._label, "detail": str(error)})
         await self._backoff.pause(stop)
@@ -154,9 +169,9 @@ class Completion:
             try:
                 answer = await call()
             except StoreUnavailable as error:
-                await self.note_trouble(error, stop)
+                await self.note_unavailable(error, stop)
                 if stop.is_set():
                     await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
             else:
-                self.note_success()
+                self.note_available()
                 return answer

@@ -1,0 +1,158 @@
+"""Writing one batch of results: commit the rows, add what was refused to the dead letters, forget the entries.
+
+Order is everything: an entry is acknowledged and deleted, and the state of its prediction dropped, only after its row
+is committed. A crash at any point therefore repeats work (`ON CONFLICT DO NOTHING`) and loses none, and an accepted id
+is in Redis or in Postgres at every moment.
+
+Every entry whose prediction id can be read ends as a row. A result that cannot be read, or that Postgres rejects,
+becomes a row that failed and says why, and the entry itself is kept as a dead letter. Nothing that an entry holds may
+stop the persister: if Postgres rejects even the plainest row, the dead letter is all that is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from persister.database import Database, RowRejected
+from persister.rows import Row, row_of, stand_ins, unreadable
+from shared.contract.errors import MalformedMessage, PermanentError
+from shared.contract.messages import decode_result
+from shared.service.liveness import Liveness
+from shared.streams.request_stream import Delivery, readable_id
+from shared.streams.result_stream import Persisted, ResultStream
+from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, PERSIST_BATCH_SIZE, PERSIST_LAG
+from shared.telemetry.prediction_log import PredictionLog
+from shared.telemetry.traceparent import exemplar_of
+
+if TYPE_CHECKING:
+    from persister.tracing import PersisterSpans
+
+log = logging.getLogger(__name__)
+prediction_log = PredictionLog(log)
+
+
+class _Entry(NamedTuple):
+    """An entry of the batch.
+
+    Attributes:
+        row: what is stored for it; None if nothing is.
+        refused: why it cannot be stored as it is; None if it can.
+    """
+
+    delivery: Delivery
+    row: Row | None
+    refused: PermanentError | None = None
+
+
+class BatchWriter:
+    """Writes one batch at a time."""
+
+    def __init__(
+        self, stream: ResultStream, database: Database, liveness: Liveness, spans: PersisterSpans | None = None
+    ) -> None:
+        self._stream = stream
+        self._database = database
+        self._liveness = liveness
+        self._spans = spans
+        self._dead: set[str] = set()  # what this batch has added to the dead letters: a retry does not add it again
+
+    async def write(self, deliveries: Sequence[Delivery]) -> None:
+        """Store a batch and forget it.
+
+        Raises:
+            StoreUnavailable: Redis or Postgres cannot be reached; call again with the same batch.
+        """
+        entries = await self._store([_read(each) for each in deliveries])
+        refused = [each for each in entries if each.refused is not None]
+        await self._forget([each for each in entries if each.refused is None])  # makes room for the dead letters
+        for each in refused:
+            await self._dead_letter(each)
+        await self._forget(refused)
+        self._dead.clear()
+        self._observe([each.row for each in entries if each.row is not None])
+
+    async def _store(self, entries: list[_Entry]) -> list[_Entry]:
+        """Insert the rows; one that Postgres rejects is found by halving. The answer says what is stored."""
+        rows = [each.row for each in entries if each.row is not None]
+        if not rows:
+            return entries
+        try:
+            await self._insert(rows)
+            return entries
+        except RowRejected as error:
+            if len(entries) == 1:
+                return [await self._store_instead(entries[0], rows[0], error)]
+        middle = len(entries) // 2
+        return [*await self._store(entries[:middle]), *await self._store(entries[middle:])]
+
+    async def _store_instead(self, entry: _Entry, row: Row, error: RowRejected) -> _Entry:
+        refused = entry.refused or error
+        for stand_in in stand_ins(row, refused.reason):
+            try:
+                await self._insert([stand_in])
+                return entry._replace(row=stand_in, refused=refused)
+            except RowRejected:
+                continue
+        ERRORS.labels("persister", "unstorable").inc()
+        log.error("result not stored", extra={"entry": entry.delivery.entry, "prediction_id": row.id})
+        return entry._replace(row=None, refused=refused)
+
+    async def _insert(self, rows: Sequence[Row]) -> None:
+        self._liveness.moved("persist")  # at each statement: a batch with many rows to reject takes long
+        await self._database.insert(rows)
+
+    async def _dead_letter(self, entry: _Entry) -> None:
+        delivery, _, refused = entry
+        if refused is None or delivery.entry in self._dead:
+            return
+        self._liveness.moved("persist")
+        await self._stream.dead_letter(delivery, refused.reason, str(refused))
+        self._dead.add(delivery.entry)
+        DEAD_LETTERS.labels("results", refused.reason).inc()
+        about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields)}
+        log.error("result dead-lettered", extra={**about, "reason": refused.reason})
+        if self._spans is not None:
+            self._spans.dead_lettered(delivery, refused.reason)
+
+    async def _forget(self, entries: Sequence[_Entry]) -> None:
+        if entries:
+            await self._stream.forget([_persisted(each) for each in entries])
+
+    def _observe(self, rows: Sequence[Row]) -> None:
+        now = datetime.now(UTC)
+        PERSIST_BATCH_SIZE.observe(len(rows))
+        if self._spans is not None:
+            self._spans.stored(rows)
+        for row in rows:
+            lag_s = max(0.0, (now - row.completed_at).total_seconds())
+            PERSIST_LAG.observe(lag_s, None if self._spans is None else exemplar_of(row.traceparent))
+            if prediction_log.wants(row.id):
+                prediction_log.event(
+                    "stored",
+                    row.id,
+                    row.traceparent,
+                    model=row.model,
+                    version=row.version,
+                    status=row.status,
+                    lag_ms=round(lag_s * 1000),
+                )
+
+
+def _read(delivery: Delivery) -> _Entry:
+    try:
+        return _Entry(delivery, row_of(decode_result(delivery.fields)))
+    except MalformedMessage as error:
+        prediction_id = readable_id(delivery.fields)
+        if not prediction_id:
+            return _Entry(delivery, None, error)
+        return _Entry(delivery, unreadable(prediction_id, delivery.entry, delivery.fields, str(error)), error)
+
+
+def _persisted(entry: _Entry) -> Persisted:
+    delivery, row, _ = entry
+    if row is None:
+        return Persisted(delivery.entry, readable_id(delivery.fields), 0)
+    return Persisted(delivery.entry, row.id, row.attempt)
