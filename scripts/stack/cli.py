@@ -10,10 +10,9 @@ from collections.abc import Sequence
 
 from scripts.stack import commands
 from scripts.stack import config as stack_config
-from scripts.stack import dotenv, streams
+from scripts.stack import dotenv
 from scripts.stack.binaries import postgres_bin
 from scripts.stack.config import StackConfig
-from scripts.stack.daemon import supervise
 from scripts.stack.errors import StackError
 from scripts.stack.ports import LOOPBACK
 from scripts.stack.postgres import DATABASE, USER
@@ -21,6 +20,7 @@ from scripts.stack.redis import redis_url
 from scripts.stack.reports import complain, say
 
 LOG_LINES = 50
+STREAM_ENTRIES = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     logs = below.add_parser("logs", help="follow the logs of all services")
     logs.add_argument("--lines", type=int, default=LOG_LINES, help="lines of each log to begin with")
     look = below.add_parser("streams", help="every stream: depth, pending, oldest, last entries")
-    look.add_argument("--count", type=int, default=streams.LAST_ENTRIES, help="last entries of each")
+    look.add_argument("--count", type=int, default=STREAM_ENTRIES, help="last entries of each")
     below.add_parser("clean", help="stop, and remove all data and logs")
     below.add_parser("migrate", help="migrate the database and sync the model catalogue into it")
     back = below.add_parser("rollback", help="take back the newest migrations, with the data in what they made")
     back.add_argument("steps", type=_positive, help="how many")
-    below.add_parser("supervise", help="the supervisor itself, in the foreground")
     for name, what in (("psql", "a psql on the database"), ("redis-cli", "a redis-cli on Redis")):
         below.add_parser(name, help=f"{what}; its own arguments may follow")
     return parser
@@ -83,22 +82,26 @@ def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
     elif command == "logs":
         commands.follow_logs(config, parsed.lines)
     elif command == "streams":
-        url = config.external_redis or redis_url(config.ports["REDIS_PORT"])
-        for line in streams.render(streams.look(url, config.key_prefix, parsed.count)):
-            say(line)
+        _streams(config, parsed.count)
     elif command == "clean":
         commands.clean(config)
     elif command == "migrate":
         return commands.migrate(config)
     elif command == "rollback":
         return commands.migrate(config, parsed.steps)
-    elif command == "supervise":
-        return supervise(config)
     elif command == "psql":
         _psql(config, parsed.arguments)
     elif command == "redis-cli":
         _redis_cli(config, parsed.arguments)
     return 0
+
+
+def _streams(config: StackConfig, count: int) -> None:
+    from scripts.stack import streams  # the Redis client takes a tenth of a second, which no other command needs
+
+    url = config.external_redis or redis_url(config.ports["REDIS_PORT"])
+    for line in streams.render(streams.look(url, config.key_prefix, count)):
+        say(line)
 
 
 def _psql(config: StackConfig, arguments: Sequence[str]) -> None:

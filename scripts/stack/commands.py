@@ -3,101 +3,123 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import dataclasses
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-from scripts.stack import dotenv, reports
+from scripts.stack import dotenv, logs, prometheus, reports
 from scripts.stack.config import StackConfig, with_ports
-from scripts.stack.daemon import stack_mark
 from scripts.stack.errors import StackError
 from scripts.stack.preflight import check_install, check_start
-from scripts.stack.processes import kill_tree, wait_for, wait_gone
+from scripts.stack.processes import wait_for
+from scripts.stack.record import Entry, Record, command_lock, read_record, write_record
 from scripts.stack.reports import say
-from scripts.stack.service_log import last_lines, lines_of_last_start
-from scripts.stack.services import service_environment
-from scripts.stack.state import (
-    STATUS_FILE,
-    StackStatus,
-    command_lock,
-    read_status,
-    supervisor_is_running,
-    supervisor_pid,
-)
+from scripts.stack.services import Stack, Stage, native_stack, service_environment
+from scripts.stack.startup import Startup
 from scripts.stack.strays import clear_strays
+from scripts.stack.supervisord import NotRunning, Supervisord, is_running
 
-FAILURE_LINES = 20
-POLL_S = 0.1
-EXIT_S = 5.0
-SUPERVISOR_LOG = "supervisor.log"
-SUPERVISOR_LOG_BYTES = 2**20
-STOP_MARGIN_S = 60.0  # beyond one grace period per level: the data servers write their last state
+POLL_S = 0.05
+READY_PATIENCE_S = 60.0
+STOP_MARGIN_S = 60.0  # beyond one grace period a stage: the data servers write their last state
+PORT_SETTINGS = {
+    "gateway": "GATEWAY_PORT",
+    "postgres": "POSTGRES_PORT",
+    "redis": "REDIS_PORT",
+    "worker": "WORKER_METRICS_PORT",
+    "persister": "PERSISTER_METRICS_PORT",
+    "prometheus": "PROMETHEUS_PORT",
+}
 
 
 def make_env(root: Path) -> None:
-    """Make `.env` where there is none."""
+    """Make `.env` if there is none."""
     if dotenv.create(root / ".env", root / ".env.example"):
         say("made .env with fresh passwords")
 
 
 def up(config: StackConfig) -> None:
-    """Start the stack in the background and wait until it is ready; a running one is only waited for.
+    """Start the stack in the background and wait until it is ready; a running one is only looked at.
 
     Raises:
-        StackError: it can't be started; whatever was started is stopped by then.
+        StackError: it can't be started, and whatever was started is stopped by then; or it runs and is not ready.
     """
     check_install(config)
+    # A terminal that is closed, or a service manager that gives up, is an interrupt too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     with command_lock(config.run):
-        if supervisor_is_running(config.run):
+        record = read_record(config.run)
+        if record is not None and record.complete and is_running(config.run):
             say("Millstream is running already.")
-            supervisor = None
+            _wait_ready(config, record)
         else:
-            clear_strays(config.run, stack_mark(config))
+            if is_running(config.run):
+                say("stopping what an earlier start left unfinished …")
+            stop(config)
             check_start(config)
-            supervisor = _spawn_supervisor(config)
-        try:
-            _follow(config, supervisor)
-        except KeyboardInterrupt:
-            say("\ninterrupted: stopping")
-            down(config)
-            raise
-    for line in reports.summary(as_running(config), read_status(config.run)):
+            start(config, native_stack(config))
+    beside = Supervisord(config.run).processes().get(prometheus.NAME)
+    for line in reports.summary(
+        as_running(config), None if beside is None else beside.state in ("starting", "running")
+    ):
         say(line)
+
+
+def start(config: StackConfig, stack: Stack) -> None:
+    """Bring a stack up, or leave nothing of it running.
+
+    Raises:
+        StackError: it did not come up.
+    """
+    record = _recorded(stack)
+    write_record(config.run, record)
+    try:
+        Startup(config, stack).run()
+    except NotRunning as error:
+        stop(config)
+        raise StackError(f"{error}: was the stack stopped by another command?") from error
+    except KeyboardInterrupt:
+        say("\ninterrupted: stopping")
+        stop(config)
+        raise
+    except BaseException:
+        stop(config)
+        raise
+    write_record(config.run, dataclasses.replace(record, complete=True))
 
 
 def as_running(config: StackConfig) -> StackConfig:
     """The stack with the ports that the running one has."""
-    current = read_status(config.run)
-    if current is None or not supervisor_is_running(config.run):
+    record = read_record(config.run)
+    if record is None or not is_running(config.run):
         return config
-    return with_ports(config, current.ports())
+    return with_ports(config, record.ports)
 
 
 def down(config: StackConfig) -> None:
-    """Drain and stop everything; harmless when nothing runs.
-
-    Raises:
-        StackError: processes are left that can't be ended.
-    """
-    pid = supervisor_pid(config.run)
-    if supervisor_is_running(config.run) and pid is not None:
-        say("stopping (services drain first) …")
-        started = time.monotonic()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        patience_s = 4 * (config.grace_s + 5) + STOP_MARGIN_S
-        if not wait_for(lambda: not supervisor_is_running(config.run), patience_s, POLL_S):
-            kill_tree(pid)
-        wait_gone([pid], EXIT_S)  # it drops its lock a moment before it ends
-        say(f"stopped in {time.monotonic() - started:.1f} s")
-    else:
+    """Drain and stop everything; harmless if nothing runs."""
+    if not is_running(config.run):
         say("Millstream is not running.")
-    clear_strays(config.run, stack_mark(config))
+        stop(config)
+        return
+    say("stopping (services drain first) …")
+    began = time.monotonic()
+    stop(config)
+    say(f"stopped in {time.monotonic() - began:.1f} s")
+
+
+def stop(config: StackConfig) -> None:
+    """Stop everything without a word; what is still there when its time is up is killed."""
+    with contextlib.suppress(NotRunning):
+        Supervisord(config.run).shut_down()
+    # Each look also wakes supervisord, which otherwise may notice the end of a process a second late.
+    wait_for(lambda: not is_running(config.run), len(Stage) * (config.grace_s + 5) + STOP_MARGIN_S, POLL_S)
+    clear_strays(config.home)
 
 
 def clean(config: StackConfig) -> None:
@@ -109,20 +131,30 @@ def clean(config: StackConfig) -> None:
 
 def status(config: StackConfig) -> bool:
     """Print the table of services; says whether the stack is up and ready."""
-    current = read_status(config.run)
-    if current is None or not supervisor_is_running(config.run):
+    record = read_record(config.run)
+    if record is None or not is_running(config.run):
         say("Millstream is not running (make up starts it).")
         return False
-    say(f"Millstream: {current.phase}, supervisor {current.supervisor_pid}, data in {config.home}")
-    for line in reports.table(current, time.time()):
+    supervisord = Supervisord(config.run)
+    try:
+        pid, processes = supervisord.pid(), supervisord.processes()
+    except NotRunning:
+        say("Millstream: stopping")
+        return False
+    ready = reports.readiness(record, processes)
+    is_ready = record.complete and not reports.failing(record, ready)
+    phase = "ready" if is_ready else "not ready" if record.complete else "starting"
+    say(f"Millstream: {phase}, supervisor {pid}, data in {config.home}")
+    for line in reports.table(record, processes, ready, time.time()):
         say(line)
-    return current.phase == "ready"
+    return is_ready
 
 
 def migrate(config: StackConfig, rollback_steps: int = 0) -> int:
     """Run the migrate step against the stack's database, or take back its newest steps; returns its exit code."""
     command = [sys.executable, "-m", "migrations", *(["--rollback", str(rollback_steps)] if rollback_steps else [])]
-    return subprocess.run(command, env=service_environment(config), cwd=config.root, check=False).returncode
+    environment = service_environment(config, "DATABASE_URL")
+    return subprocess.run(command, env=environment, cwd=config.root, check=False).returncode
 
 
 def follow_logs(config: StackConfig, lines: int) -> None:
@@ -134,93 +166,26 @@ def follow_logs(config: StackConfig, lines: int) -> None:
     files = sorted(config.logs.glob("*.log"))
     if not files:
         raise StackError(f"no logs in {config.logs}: make up first")
-    tail = ["tail", "--quiet", "-n", str(lines), "-F", *map(str, files)]
     with contextlib.suppress(KeyboardInterrupt):
-        subprocess.run(tail, stderr=subprocess.DEVNULL, check=False)
+        logs.follow(files, lines)
 
 
-def _spawn_supervisor(config: StackConfig) -> subprocess.Popen[bytes]:
-    config.logs.mkdir(parents=True, exist_ok=True)
-    (config.run / STATUS_FILE).unlink(missing_ok=True)
-    log_file = config.logs / SUPERVISOR_LOG
-    if log_file.exists() and log_file.stat().st_size > SUPERVISOR_LOG_BYTES:
-        log_file.replace(log_file.with_name(f"{SUPERVISOR_LOG}.1"))
-    with log_file.open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "scripts.stack", "supervise"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=config.root,
-            start_new_session=True,
-        )
+def _wait_ready(config: StackConfig, record: Record) -> None:
+    supervisord = Supervisord(config.run)
+
+    def missing() -> list[str]:
+        return reports.failing(record, reports.readiness(record, supervisord.processes()))
+
+    if not wait_for(lambda: not missing(), READY_PATIENCE_S, POLL_S):
+        raise StackError(f"not ready: {', '.join(missing())}; see make status and make logs")
 
 
-def _follow(config: StackConfig, supervisor: subprocess.Popen[bytes] | None) -> None:
-    """Tell what becomes ready until all is.
-
-    Raises:
-        StackError: the stack failed or was stopped.
-    """
-    started = time.monotonic()
-    told: set[str] = set()
-    progress = _TaskProgress(config.logs / "models.log")
-    pause = threading.Event()
-    while True:
-        alive = supervisor.poll() is None if supervisor else supervisor_is_running(config.run)
-        current = read_status(config.run)
-        progress.tell()
-        if current is not None:
-            if supervisor or current.phase != "ready":  # what has long been ready is no progress
-                _tell_steps(current, told, time.monotonic() - started)
-            if current.phase == "ready":
-                return
-            if current.phase == "failed" and not alive:
-                raise StackError(_failure(config, current))
-        if not alive:
-            raise StackError(_unexpected_end(config, current))
-        pause.wait(POLL_S)
-
-
-def _tell_steps(status: StackStatus, told: set[str], elapsed_s: float) -> None:
-    for service in status.services:
-        if service.state in ("ready", "done") and service.name not in told:
-            told.add(service.name)
-            say(reports.step(service, elapsed_s))
-
-
-def _failure(config: StackConfig, status: StackStatus) -> str:
-    name = status.failed_service
-    lines = lines_of_last_start(config.logs / f"{name}.log", FAILURE_LINES) if name else []
-    hint = f"\neverything was stopped; the whole log is {config.logs / f'{name}.log'}" if name else ""
-    return "\n".join([status.message or "the stack failed", *lines]) + hint
-
-
-def _unexpected_end(config: StackConfig, status: StackStatus | None) -> str:
-    if status is not None and status.phase in ("stopping", "stopped"):
-        return "the stack was stopped by another command"
-    return "\n".join([*last_lines(config.logs / SUPERVISOR_LOG, FAILURE_LINES), "the supervisor ended unexpectedly"])
-
-
-class _TaskProgress:
-    """Passes on what a long task says in its log while it runs: the lines that begin with its name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._marker = f"{path.stem}:"
-        self._position = path.stat().st_size if path.exists() else 0
-
-    def tell(self) -> None:
-        if not self._path.exists() or self._path.stat().st_size <= self._position:
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            data = file.read()
-        whole = data.rpartition(b"\n")[0]
-        if not whole:
-            return
-        self._position += len(whole) + 1
-        for line in whole.decode("utf-8", errors="replace").split("\n"):
-            text = line.partition("| ")[2]
-            if text.startswith(self._marker):
-                say(f"            {text}")
+def _recorded(stack: Stack) -> Record:
+    tasks = tuple(Entry(each.name, "task") for each in stack.tasks)
+    stores, services = (
+        tuple(Entry(each.name, "service", each.port, each.optional) for each in some)
+        for some in (stack.stores, stack.services)
+    )
+    entries = (*stores, *tasks, *services)
+    ports = {PORT_SETTINGS[each.name]: each.port for each in entries if each.port and each.name in PORT_SETTINGS}
+    return Record(ports, entries)

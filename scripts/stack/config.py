@@ -43,7 +43,7 @@ class StackConfig:
     @property
     def home(self) -> Path:
         """The folder that everything the stack writes is in."""
-        return Path(self.values.get("MILLSTREAM_HOME") or self.root / ".millstream")
+        return Path(self.values.get("MILLSTREAM_HOME") or self.root / ".millstream").absolute()
 
     @property
     def logs(self) -> Path:
@@ -51,7 +51,7 @@ class StackConfig:
 
     @property
     def run(self) -> Path:
-        """Locks and the status file."""
+        """supervisord's configuration and socket, the lock, and what `up` wrote down about the stack."""
         return self.home / "run"
 
     @property

@@ -1,7 +1,7 @@
-"""Which stack `make up` means: docker compose where an engine answers, else native. Only the standard library.
+"""Which stack `make up` means: docker compose if an engine answers, else native. Only the standard library.
 
 `python -m scripts.stack.engine` prints `native` or `compose`; with the argument `summary`, how to go on after compose,
-and with `trouble`, how to go on where compose did not come up.
+and with `trouble`, how to go on if compose did not come up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from scripts.stack import config as stack_config
 from scripts.stack.errors import StackError
 from scripts.stack.reports import compose_summary, compose_trouble
-from scripts.stack.state import supervisor_is_running
+from scripts.stack.supervisord import is_running
 
 ANSWER_TIMEOUT_S = 3.0
 
@@ -53,7 +53,7 @@ def main() -> int:
     elif sys.argv[1:] == ["trouble"]:
         print("\n".join(compose_trouble()))
     else:
-        native = supervisor_is_running(config.run)
+        native = is_running(config.run)
         print(choose(native, not native and docker_answers()))
     return 0
 

@@ -8,7 +8,7 @@ class StackError(Exception):
 
 
 class ProcessFailed(StackError):
-    """A process ended, or did not become ready in time; `log` is its log file, if it has one."""
+    """A process ended, or did not become ready in time."""
 
     def __init__(self, message: str, service: str) -> None:
         super().__init__(message)

@@ -17,7 +17,8 @@ from scripts.stack import config as stack_config
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
 from scripts.stack.ports import is_taken
-from scripts.stack.state import supervisor_is_running
+from scripts.stack.strays import marked
+from scripts.stack.supervisord import is_running
 
 LEAST_PYTHON = (3, 11)
 INSTALL_BYTES = 3 * 10**9
@@ -94,12 +95,12 @@ def check_install(config: StackConfig) -> None:
 
 
 def check_start(config: StackConfig) -> None:
-    """What a start needs; a stack that runs already holds its own ports, so they are not looked at then.
+    """What a start needs; a stack that runs holds its own ports, as does what one left behind, which `up` ends first.
 
     Raises:
         StackError: the first check that fails.
     """
-    if not supervisor_is_running(config.run):
+    if not is_running(config.run) and not marked(config.home):
         check_ports(config.listening())
 
 

@@ -1,7 +1,6 @@
 """Processes and their groups: born with a tie to their parent, ended with all that they started.
 
-Linux ends a child by itself when its parent dies (PR_SET_PDEATHSIG), so a killed supervisor or a killed test run
-leaves nothing behind. Elsewhere the next `up` or `down` clears away what the run file names.
+Linux ends a child by itself when its parent dies (PR_SET_PDEATHSIG), so a killed test run leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -47,12 +46,6 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return _stat_field(pid, 0) != "Z"
-
-
-def start_ticks(pid: int) -> int | None:
-    """When the process started, in the kernel's ticks since boot: with the pid it names a process for good."""
-    value = _stat_field(pid, 19)
-    return int(value) if value else None
 
 
 def descendants(pid: int) -> list[int]:

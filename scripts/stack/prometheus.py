@@ -1,7 +1,7 @@
 """Prometheus beside the native stack, where it is installed. The stack never fails because of it.
 
 Its configuration is that of monitoring/, with the targets of this very stack: the second worker takes a free port, so
-only the supervisor knows it.
+only the start knows it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 
 from scripts.stack.config import StackConfig
 from scripts.stack.ports import LOOPBACK, is_taken
-from scripts.stack.state import StackStatus
 
 NAME = "prometheus"
 SYSTEM_PROGRAM = Path("/usr/bin/prometheus")
@@ -82,13 +81,12 @@ def server(config: StackConfig, targets: Sequence[Target]) -> PrometheusServer |
     return PrometheusServer(found, config.root / "monitoring", config.home / NAME, port, tuple(targets))
 
 
-def hint(config: StackConfig, status: StackStatus | None) -> str:
-    """Where Prometheus is, or how to get it, in a line."""
+def hint(config: StackConfig, runs: bool | None) -> str:
+    """Where Prometheus is, or how to get it, in a line; `runs` is None if it is not part of the stack."""
     port = config.ports["PROMETHEUS_PORT"]
-    unit = next((each for each in status.services if each.name == NAME), None) if status else None
-    if unit is not None and unit.state != "failed":
+    if runs:
         return f"http://localhost:{port}    (Prometheus)"
-    if unit is not None:
+    if runs is not None:
         return f"Prometheus did not start: see {config.logs / 'prometheus.log'}"
     if program() is None:
         return "not collected: Prometheus is not installed (Debian: apt install prometheus)"

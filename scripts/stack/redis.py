@@ -44,6 +44,7 @@ class RedisServer(DataServer):
             "maxmemory": maxmemory,
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
+            "set-proc-title": "no",  # a title overwrites the environment, by which strays.py knows it
             **(settings or {}),
         }
         self._program = program or redis_server()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
+from scripts.stack.record import Entry, Record
 from scripts.stack.services import probe
-from scripts.stack.state import ServiceStatus, StackStatus
+from scripts.stack.supervisord import Process
 
 EXAMPLE = '{"model":"sentiment-analysis","text":"This is great!","version":"1.0.0"}'
 EXAMPLE_QUERY = "SELECT id, status, confidence FROM predictions ORDER BY id DESC LIMIT 5"
+# What a person is told for supervisord's words for a process that is not ready.
+STATES = {"running": "starting", "exited": "backoff", "fatal": "failed"}
 EXAMPLE_STREAM = "requests:sentiment-analysis:1.0.0"
 
 
@@ -24,11 +28,11 @@ def complain(text: str) -> None:
     print(f"millstream: {text}", file=sys.stderr, flush=True)
 
 
-def summary(config: StackConfig, status: StackStatus | None = None) -> Iterator[str]:
+def summary(config: StackConfig, prometheus_runs: bool | None = None) -> Iterator[str]:
     """How to go on once the native stack is up."""
     redis = f"-u '{config.external_redis}'" if config.external_redis else f"-p {config.ports['REDIS_PORT']}"
     yield from _addresses(config)
-    yield f"  metrics    {prometheus.hint(config, status)}"
+    yield f"  metrics    {prometheus.hint(config, prometheus_runs)}"
     yield f"  history    make psql    ({EXAMPLE_QUERY})"
     yield f"  a stream   redis-cli {redis} {_example_stream(config)}"
     yield "             (empty unless requests wait) · make streams shows every stream, no redis-cli needed"
@@ -49,7 +53,7 @@ def compose_summary(config: StackConfig) -> Iterator[str]:
 
 
 def compose_trouble() -> Iterator[str]:
-    """What to do where the stack in containers did not come up."""
+    """What to do if the stack in containers did not come up."""
     yield "millstream: the stack did not come up. What is wrong stands above, in make status and in make logs."
     yield "Where an image cannot be pulled, leave its service out. This compose.override.yaml leaves Grafana out:"
     yield "services:"
@@ -72,16 +76,37 @@ def _addresses(config: StackConfig) -> Iterator[str]:
     yield f"               -d '{EXAMPLE}'"
 
 
-def table(status: StackStatus, now: float) -> Iterator[str]:
-    """The services, one a line; whether they are ready is asked of them now."""
+def readiness(record: Record, processes: Mapping[str, Process]) -> dict[str, bool]:
+    """Whether each service answers right now, asked of all at once."""
+    services = [each for each in record.entries if each.kind == "service"]
+    with ThreadPoolExecutor(max_workers=len(services) or 1) as pool:
+        answers = pool.map(lambda each: _answers(each, processes.get(each.name)), services)
+    return {each.name: answer for each, answer in zip(services, answers, strict=True)}
+
+
+def table(record: Record, processes: Mapping[str, Process], ready: Mapping[str, bool], now: float) -> Iterator[str]:
+    """The services, one a line."""
     layout = "{:<21} {:<10} {:>8} {:>9} {:>8} {:>6}  {}"
     yield layout.format("SERVICE", "STATE", "PID", "UPTIME", "RESTARTS", "PORT", "READY")
-    for each in status.services:
-        running = each.pid is not None
-        uptime = duration(now - each.started_at) if running and each.started_at else "-"
+    for each in record.entries:
+        process = processes.get(each.name, Process(each.name, "stopped"))
+        if each.kind == "task":
+            yield layout.format(each.name, "done" if record.complete else "waiting", "-", "-", "-", "-", "-")
+            continue
         yield layout.format(
-            each.name, each.state, each.pid or "-", uptime, each.restarts, each.port or "-", _readiness(each, running)
+            each.name,
+            "ready" if ready[each.name] else STATES.get(process.state, process.state),
+            process.pid or "-",
+            duration(now - process.started_at) if process.pid else "-",
+            process.restarts,
+            each.port or "-",
+            "yes" if ready[each.name] else "no",
         )
+
+
+def failing(record: Record, ready: Mapping[str, bool]) -> list[str]:
+    """The services that the stack needs and that do not answer."""
+    return [each.name for each in record.entries if not each.optional and not ready.get(each.name, True)]
 
 
 def duration(seconds: float) -> str:
@@ -94,13 +119,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
-def step(service: ServiceStatus, elapsed_s: float) -> str:
+def step(name: str, state: str, port: int | None, elapsed_s: float) -> str:
     """One line of progress, when a service became ready or a task was done."""
-    where = f"port {service.port}" if service.port else ""
-    return f"  [{elapsed_s:5.1f} s] {service.name:<21} {service.state:<6} {where}".rstrip()
+    where = f"port {port}" if port else ""
+    return f"  [{elapsed_s:5.1f} s] {name:<21} {state:<6} {where}".rstrip()
 
 
-def _readiness(service: ServiceStatus, running: bool) -> str:
-    if service.kind == "task" or service.port is None:
-        return "-"
-    return "yes" if running and probe(service.name, service.port) else "no"
+def _answers(entry: Entry, process: Process | None) -> bool:
+    return bool(process and process.pid and entry.port and probe(entry.name, entry.port))

@@ -1,86 +1,100 @@
-"""What the native stack runs, in which order, and how each is known to be ready."""
+"""What the native stack runs, how each service is known to be ready, and in which order they are stopped."""
 
 from __future__ import annotations
 
-import dataclasses
+import enum
 import http.client
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
+from scripts.stack.dotenv import SECRETS
 from scripts.stack.errors import StackError
 from scripts.stack.ports import LOOPBACK, answers, free_port
 from scripts.stack.postgres import PostgresServer, database_url
 from scripts.stack.redis import AppendFsync, RedisServer, ping, redis_url
+from scripts.stack.server import DataServer
 
 # The slow model works in a process of its own, so that it never holds up the fast ones.
 SLOW_MODEL = "text-summarization:2.0.0"
 PROBE_TIMEOUT_S = 2.0
+STORES = frozenset({"DATABASE_URL", "REDIS_URL"})
+
+
+class Stage(enum.IntEnum):
+    """When a service is stopped: the highest first, along the way of a prediction."""
+
+    STORES = 1
+    PERSISTER = 2
+    WORKERS = 3
+    GATEWAY = 4
+
+    @property
+    def group(self) -> str:
+        """The name of its group in supervisord."""
+        return self.name.lower()
 
 
 @dataclass(frozen=True)
 class Service:
-    """One process of the stack.
+    """A process that stays.
 
     Attributes:
-        kind: a service stays; a task runs to its end and must exit with 0.
-        optional: the stack is ready without it, and goes on where it does not come up.
-        depends_on: ready (or done) before this one starts, and stopped after it.
-        stops_before: stopped after this one too, though it may start later: its work flows into them.
-        ready: whether the process with that pid answers; called in a thread.
-        prepare: done before every start, in a thread.
+        optional: the stack is ready without it, and goes on if it does not come up.
+        environment: what it is told besides the environment of the stack.
+        ready: whether the process with that pid answers.
+        prepare: done once, before the stack starts.
         stop_signal: asks it to drain.
-        death_signal: what the kernel sends it when the supervisor is gone.
         grace_s: seconds it may take to drain.
-        start_timeout_s: seconds it may take to become ready (or, for a task, done).
+        start_timeout_s: seconds it may take to become ready.
     """
 
     name: str
     command: Sequence[str]
-    kind: Literal["service", "task"] = "service"
+    stage: Stage
     optional: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
-    directory: Path | None = None
+    directory: Path = Path("/")
     port: int | None = None
-    depends_on: tuple[str, ...] = ()
-    stops_before: tuple[str, ...] = ()
     ready: Callable[[int], bool] = lambda pid: True
     prepare: Callable[[], None] = lambda: None
     stop_signal: signal.Signals = signal.SIGTERM
-    death_signal: signal.Signals = signal.SIGKILL
     grace_s: float = 10.0
     start_timeout_s: float = 60.0
 
 
-def stop_levels(services: Sequence[Service]) -> list[list[str]]:
-    """Names in the order of stopping: each level is stopped at once, after the level before it is gone.
+@dataclass(frozen=True)
+class Task:
+    """A process that runs to its end while the stack starts, and must exit with 0.
 
-    Raises:
-        StackError: the dependencies form a circle or name nobody.
+    Attributes:
+        needs_stores: it begins when the stores are ready, else at once.
     """
-    after: dict[str, set[str]] = {each.name: set() for each in services}
-    for each in services:
-        for name in (*each.depends_on, *each.stops_before):
-            if name not in after:
-                raise StackError(f"{each.name} depends on {name}, which is not part of the stack")
-            after[name].add(each.name)
-    sorter = TopologicalSorter(after)
-    try:
-        sorter.prepare()
-    except CycleError as error:
-        raise StackError(f"services depend on each other in a circle: {error.args[1]}") from None
-    levels = []
-    while sorter.is_active():
-        level = sorted(sorter.get_ready())
-        levels.append(level)
-        sorter.done(*level)
-    return levels
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    directory: Path = Path("/")
+    needs_stores: bool = True
+
+
+@dataclass(frozen=True)
+class Stack:
+    """All of it: the stores come up first, then the tasks are done, then the services start."""
+
+    stores: Sequence[Service] = ()
+    tasks: Sequence[Task] = ()
+    services: Sequence[Service] = ()
+
+    @property
+    def supervised(self) -> tuple[Service, ...]:
+        """What supervisord keeps running, in the order that a person reads it in."""
+        return (*self.stores, *self.services)
 
 
 def http_ready(port: int, path: str = "/readyz") -> bool:
@@ -104,28 +118,31 @@ def probe(name: str, port: int) -> bool:
     return http_ready(port, "/-/ready") if name == prometheus.NAME else http_ready(port)
 
 
-def native_stack(config: StackConfig) -> list[Service]:
-    """All processes of a stack, in the order that a person reads them in; Prometheus only where it is installed."""
-    stores = _stores(config)
-    present = {each.name for each in stores}
-    environment = service_environment(config)
-    workers = _workers(config, environment, present)
-    names = tuple(each.name for each in workers)
-    gateway = _python(
-        config, "gateway", environment, config.ports["GATEWAY_PORT"], present & {"redis"} | {"migrations"}
-    )
-    persister = _python(
-        config, "persister", environment, config.ports["PERSISTER_METRICS_PORT"], present & {"redis"} | {"migrations"}
-    )
-    return [
-        *stores,
-        _task(config, "migrations", "migrations", environment, present & {"postgres"}),
-        _task(config, "models", "models.build", environment, set()),
-        _before(gateway, (*names, "persister")),
-        *(_before(worker, ("persister",)) for worker in workers),
-        persister,
-        *_prometheus(config, [gateway, *workers, persister]),
-    ]
+def native_stack(config: StackConfig) -> Stack:
+    """The stack that a configuration describes; Prometheus only if it is installed."""
+    gateway = _python(config, "gateway", Stage.GATEWAY, config.ports["GATEWAY_PORT"])
+    persister = _python(config, "persister", Stage.PERSISTER, config.ports["PERSISTER_METRICS_PORT"])
+    services = [gateway, *_workers(config), persister]
+    tasks = (_task(config, "migrations", "migrations"), _task(config, "models", "models.build", needs_stores=False))
+    return Stack(_stores(config), tasks, [*services, *_prometheus(config, services)])
+
+
+def service_environment(config: StackConfig, *stores: str) -> dict[str, str]:
+    """What a service that uses these stores is told; a user's own setting wins, save for where the stores are."""
+    urls = {
+        "DATABASE_URL": config.external_database or database_url(config.ports["POSTGRES_PORT"], config.password),
+        "REDIS_URL": config.external_redis or redis_url(config.ports["REDIS_PORT"]),
+    }
+    given = {name: value for name, value in config.values.items() if name not in (*SECRETS, *urls)}
+    ports = {name: str(port) for name, port in config.ports.items()}
+    told = {name: urls[name] for name in stores}
+    # The log files are read by people.
+    return {"LOG_FORMAT": "console", **given, **ports, **told, "PYTHONUNBUFFERED": "1"}
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What every process of the stack is given, the stores too: no password, and not where the stores are."""
+    return {name: value for name, value in environ.items() if name not in (*SECRETS, *STORES)}
 
 
 def _prometheus(config: StackConfig, services: Sequence[Service]) -> list[Service]:
@@ -137,6 +154,7 @@ def _prometheus(config: StackConfig, services: Sequence[Service]) -> list[Servic
         Service(
             prometheus.NAME,
             server.command(),
+            Stage.GATEWAY,
             optional=True,
             port=server.port,
             prepare=server.prepare,
@@ -149,18 +167,7 @@ def _stores(config: StackConfig) -> list[Service]:
     stores = []
     if not config.external_database:
         postgres = PostgresServer(config.home / "postgres", config.ports["POSTGRES_PORT"], config.password)
-        stores.append(
-            Service(
-                "postgres",
-                postgres.command(),
-                port=postgres.port,
-                prepare=postgres.prepare_with_password,
-                ready=postgres.is_ready,
-                stop_signal=postgres.stop_signal,
-                death_signal=postgres.stop_signal,
-                grace_s=30,
-            )
-        )
+        stores.append(_store(postgres, postgres.prepare_with_password))
     if not config.external_redis:
         redis = RedisServer(
             config.home / "redis",
@@ -168,18 +175,21 @@ def _stores(config: StackConfig) -> list[Service]:
             appendfsync=_appendfsync(config),
             maxmemory=config.values.get("REDIS_MAXMEMORY", "512mb"),
         )
-        stores.append(
-            Service(
-                "redis",
-                redis.command(),
-                port=redis.port,
-                prepare=redis.prepare,
-                ready=redis.is_ready,
-                death_signal=redis.stop_signal,
-                grace_s=30,
-            )
-        )
+        stores.append(_store(redis, redis.prepare))
     return stores
+
+
+def _store(server: DataServer, prepare: Callable[[], None]) -> Service:
+    return Service(
+        server.name,
+        server.command(),
+        Stage.STORES,
+        port=server.port,
+        prepare=prepare,
+        ready=server.is_ready,
+        stop_signal=server.stop_signal,
+        grace_s=30,
+    )
 
 
 def _appendfsync(config: StackConfig) -> AppendFsync:
@@ -189,45 +199,29 @@ def _appendfsync(config: StackConfig) -> AppendFsync:
     return cast(AppendFsync, choice)
 
 
-def service_environment(config: StackConfig) -> dict[str, str]:
-    """What every service is told; a setting of the user's own wins, save for where the stores are."""
-    urls = {
-        "DATABASE_URL": config.external_database or database_url(config.ports["POSTGRES_PORT"], config.password),
-        "REDIS_URL": config.external_redis or redis_url(config.ports["REDIS_PORT"]),
-    }
-    ports = {name: str(port) for name, port in config.ports.items()}
-    # The supervisor's log files are read by people.
-    return {"LOG_FORMAT": "console", **config.values, **ports, **urls, "PYTHONUNBUFFERED": "1"}
-
-
-def _workers(config: StackConfig, environment: Mapping[str, str], present: set[str]) -> list[Service]:
-    """Two workers for the shipped catalogue; one where the user says what to serve, or has another catalogue."""
+def _workers(config: StackConfig) -> list[Service]:
+    """Two workers for the shipped catalogue; one if the user says what to serve, or has another catalogue."""
     port = config.ports["WORKER_METRICS_PORT"]
     chosen = config.values.get("WORKER_MODELS") or ("*" if config.values.get("MODEL_CATALOGUE") else None)
     if chosen:
         plan = [("worker", chosen, port)]
     else:
         plan = [("worker-summarization", SLOW_MODEL, free_port()), ("worker", f"!{SLOW_MODEL}", port)]
-    return [
-        _python(
-            config,
-            name,
-            {**environment, "WORKER_MODELS": models, "WORKER_METRICS_PORT": str(metrics_port)},
-            metrics_port,
-            present & {"redis"} | {"models"},
-            module="inference_worker",
-            start_timeout_s=600,
-        )
-        for name, models, metrics_port in plan
-    ]
+    return [_worker(config, name, models, metrics_port) for name, models, metrics_port in plan]
+
+
+def _worker(config: StackConfig, name: str, models: str, port: int) -> Service:
+    environment = service_environment(config, "REDIS_URL")
+    environment |= {"WORKER_MODELS": models, "WORKER_METRICS_PORT": str(port)}
+    return _python(config, name, Stage.WORKERS, port, environment, module="inference_worker", start_timeout_s=600)
 
 
 def _python(
     config: StackConfig,
     name: str,
-    environment: Mapping[str, str],
+    stage: Stage,
     port: int,
-    depends_on: set[str],
+    environment: Mapping[str, str] | None = None,
     *,
     module: str | None = None,
     start_timeout_s: float = 120,
@@ -235,27 +229,17 @@ def _python(
     return Service(
         name,
         [sys.executable, "-m", module or name],
-        environment=environment,
+        stage,
+        environment=environment or service_environment(config, *STORES),
         directory=config.root,
         port=port,
-        depends_on=tuple(sorted(depends_on)),
         ready=lambda pid: http_ready(port),
         grace_s=config.grace_s + 5,  # it ends by itself when its own deadline passes
         start_timeout_s=start_timeout_s,
     )
 
 
-def _task(config: StackConfig, name: str, module: str, environment: Mapping[str, str], depends_on: set[str]) -> Service:
-    return Service(
-        name,
-        [sys.executable, "-m", module],
-        kind="task",
-        environment=environment,
-        directory=config.root,
-        depends_on=tuple(sorted(depends_on)),
-        start_timeout_s=1800,
-    )
-
-
-def _before(service: Service, names: tuple[str, ...]) -> Service:
-    return dataclasses.replace(service, stops_before=names)
+def _task(config: StackConfig, name: str, module: str, *, needs_stores: bool = True) -> Task:
+    stores = ("DATABASE_URL",) if needs_stores else ()
+    environment = service_environment(config, *stores)
+    return Task(name, [sys.executable, "-m", module], environment, config.root, needs_stores)

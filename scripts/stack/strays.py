@@ -1,22 +1,30 @@
-"""Finding processes that a stack left behind: by what its status file names, and by a mark in their environment.
+"""Finding what a stack left behind when its supervisord was killed: every process of a stack carries a mark.
 
-Nearly always there are none: the kernel ends a service with its supervisor. What is left are children of services that
-were killed hard, and systems other than Linux.
+The mark is in the environment, which children inherit, so a service's own children are found too. Linux only: elsewhere
+nobody can read another process's environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 from scripts.stack.processes import kill_tree, wait_gone
-from scripts.stack.state import read_status, still_running
-from scripts.stack.unit import MARK
+
+MARK = "MILLSTREAM_STACK"
+PATIENCE_S = 3.0
 
 
-def marked(mark: str) -> list[int]:
-    """Living processes whose environment carries the mark of a stack, this process excepted."""
-    wanted = f"{MARK}={mark}".encode()
+def mark(home: Path) -> dict[str, str]:
+    """What the processes of the stack in that folder carry in their environment."""
+    return {MARK: str(home)}
+
+
+def marked(home: Path) -> list[int]:
+    """Living processes of the stack in that folder, this one excepted."""
+    wanted = f"{MARK}={home}".encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -24,15 +32,16 @@ def marked(mark: str) -> list[int]:
                 found.append(int(entry.parent.name))
         except OSError:  # gone meanwhile, or another user's
             continue
-    return [pid for pid in found if pid != os.getpid()]
+    return sorted(pid for pid in found if pid != os.getpid())
 
 
-def clear_strays(run: Path, mark: str) -> list[int]:
-    """End whatever is left of a stack whose supervisor is gone; returns what was found."""
-    status = read_status(run)
-    recorded = still_running(status.recorded_processes()) if status else []
-    found = sorted({*recorded, *marked(mark)})
-    if found and not wait_gone(found, 3.0):  # data servers may be on their way out already
+def clear_strays(home: Path) -> list[int]:
+    """End whatever is left of a stack whose supervisord is gone or hangs; returns what was found."""
+    found = marked(home)
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGTERM)
+    if not wait_gone(found, PATIENCE_S):
         for pid in found:
             kill_tree(pid)
     return found

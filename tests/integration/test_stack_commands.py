@@ -6,8 +6,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,8 @@ import pytest
 from scripts.stack import prometheus
 from scripts.stack.config import DEFAULT_PORTS
 from scripts.stack.ports import free_port
-from scripts.stack.state import read_status, supervisor_is_running
 from scripts.stack.strays import clear_strays, marked
+from scripts.stack.supervisord import is_running
 from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,12 +26,19 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def home() -> Iterator[Path]:
+    """A stack's folder, with a short path, as a socket needs."""
+    with tempfile.TemporaryDirectory(prefix="ms-") as folder:
+        yield Path(folder) / "home"
+
+
+@pytest.fixture
+def environment(home: Path) -> dict[str, str]:
     """A stack of the test's own: its folder, its ports, and a catalogue of models that compute nothing."""
     return {
         **{name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")},
         **{name: str(free_port()) for name in DEFAULT_PORTS},
-        "MILLSTREAM_HOME": str(tmp_path / "home"),
+        "MILLSTREAM_HOME": str(home),
         "MODEL_CATALOGUE": "tests/fixtures/models.toml",
         "WORKER_MODELS": "echo",
         "POSTGRES_PASSWORD": "only-for-this-test",
@@ -72,8 +80,7 @@ def scraped(environment: Mapping[str, str]) -> set[str]:
     return {each["labels"]["job"] for each in targets if each["health"] == "up"}
 
 
-def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], home: Path) -> None:
     try:
         up = stack(environment, "up")
         assert up.returncode == 0, up.stdout + up.stderr
@@ -109,33 +116,30 @@ def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], tmp
 
         down = stack(environment, "down")
         assert down.returncode == 0 and "stopped in" in down.stdout
-        assert not supervisor_is_running(home / "run")
-        assert marked(str(home)) == []
-        recorded = read_status(home / "run")
-        assert recorded is not None and recorded.phase == "stopped" and not recorded.recorded_processes()
+        assert not is_running(home / "run")
+        assert marked(home) == []
         assert stack(environment, "down").returncode == 0
         assert stack(environment, "status").returncode == 3
         assert stack(environment, "clean").returncode == 0 and not home.exists()
     finally:
         stack(environment, "down")
-        clear_strays(home / "run", str(home))
+        clear_strays(home)
 
 
-def test_a_start_that_fails_shows_why_and_stops_everything(environment: dict[str, str], tmp_path: Path) -> None:
-    home = tmp_path / "home"
+def test_a_start_that_fails_shows_why_and_stops_everything(environment: dict[str, str], home: Path) -> None:
     up = stack({**environment, "MAX_BATCH_TEXTS": "0"}, "up")
     assert up.returncode == 1
     assert "gateway did not come up" in up.stderr
     assert "MAX_BATCH_TEXTS" in up.stderr
-    assert not supervisor_is_running(home / "run")
-    assert marked(str(home)) == []
+    assert not is_running(home / "run")
+    assert marked(home) == []
 
 
-def test_a_taken_port_is_told_before_anything_starts(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_taken_port_is_told_before_anything_starts(environment: dict[str, str], home: Path) -> None:
     up = stack({**environment, "GATEWAY_PORT": environment["REDIS_PORT"]}, "up")
     assert (up.returncode, up.stdout) == (1, "")
     assert "give each a port of its own" in up.stderr
-    assert not (tmp_path / "home" / "postgres").exists()
+    assert not (home / "postgres").exists()
 
 
 def test_rolling_back_wants_a_number(environment: dict[str, str]) -> None:

@@ -10,7 +10,6 @@ import pytest
 from scripts.stack import prometheus
 from scripts.stack.config import ROOT, StackConfig, load
 from scripts.stack.services import native_stack
-from scripts.stack.state import ServiceStatus, StackStatus
 
 
 def config_of(tmp_path: Path) -> StackConfig:
@@ -28,7 +27,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_it_scrapes_the_ports_that_the_services_have(tmp_path: Path) -> None:
-    stack = {each.name: each for each in native_stack(config_of(tmp_path))}
+    stack = {each.name: each for each in native_stack(config_of(tmp_path)).services}
     unit = stack["prometheus"]
     assert unit.optional and "--web.listen-address=127.0.0.1:9190" in unit.command
     unit.prepare()
@@ -48,22 +47,21 @@ def test_it_scrapes_the_ports_that_the_services_have(tmp_path: Path) -> None:
 def test_a_stack_without_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "program", lambda: None)
     config = config_of(tmp_path)
-    assert "prometheus" not in {each.name for each in native_stack(config)}
-    assert "apt install prometheus" in prometheus.hint(config, StackStatus(1))
+    assert "prometheus" not in {each.name for each in native_stack(config).services}
+    assert "apt install prometheus" in prometheus.hint(config, None)
 
 
 def test_a_taken_port_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "program", lambda: Path("/usr/bin/prometheus"))
     monkeypatch.setattr(prometheus, "is_taken", lambda port: True)
     config = config_of(tmp_path)
-    assert "prometheus" not in {each.name for each in native_stack(config)}
+    assert "prometheus" not in {each.name for each in native_stack(config).services}
     assert "PROMETHEUS_PORT=9191" in prometheus.hint(config, None)
 
 
-@pytest.mark.parametrize(("state", "said"), [("ready", "http://localhost:9190"), ("failed", "prometheus.log")])
-def test_the_summary_says_where_it_is(tmp_path: Path, state: str, said: str) -> None:
-    status = StackStatus(1, services=[ServiceStatus("prometheus", "service", 9190, state=state)])
-    assert said in prometheus.hint(config_of(tmp_path), status)
+@pytest.mark.parametrize(("runs", "said"), [(True, "http://localhost:9190"), (False, "prometheus.log")])
+def test_the_summary_says_where_it_is(tmp_path: Path, runs: bool, said: str) -> None:
+    assert said in prometheus.hint(config_of(tmp_path), runs)
 
 
 def test_the_program_is_looked_for_on_the_path_and_where_debian_has_it(

