@@ -56,6 +56,8 @@ class Interface:
 class PatientLog(loggers.RotatingFileHandler):  # type: ignore[misc]
     """A log file that may become unwritable: what can't be written is lost, and every line tries again."""
 
+    stream: Any
+
     def __init__(self, filename: str, *arguments: Any) -> None:
         try:
             super().__init__(filename, *arguments)
