@@ -1,8 +1,8 @@
-"""The HTTP edge of the pipeline. Rooms, each of which imports only what is below it:
+"""The HTTP gateway of the pipeline. Each package imports only those listed below it:
 
 app, __main__    put everything together
-api              /api/v1, health and metrics: one face
-http             what every answer shares, whatever its face
-upkeep           loops beside requests, and shutdown
-core             the way in and the way out; knows no HTTP
+api              the operations: /api/v1, health and metrics
+http             what all HTTP APIs share
+upkeep           background loops, and shutdown
+core             accepting requests and reading predictions; knows no HTTP
 """

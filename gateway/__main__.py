@@ -1,4 +1,4 @@
-"""The gateway: `python -m gateway`. The HTTP edge of the pipeline."""
+"""The gateway process: `python -m gateway`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.telemetry.tracing import start_tracing
 
 
 def main() -> int:
-    """Run the service; the exit code says whether it ended as asked."""
+    """Run the service; the exit code is 0 if it was told to stop, 2 for a wrong setting, otherwise 1."""
     try:
         settings = load_settings(GatewaySettings)
         catalogue = load_catalogue(settings.model_catalogue)

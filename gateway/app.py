@@ -1,4 +1,4 @@
-"""The gateway put together: one place that makes everything, in the order in which it is needed."""
+"""The composition root of the gateway: creates everything, in the order in which it is needed."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ Loops = Mapping[str, Coroutine[Any, Any, None]]
 
 
 def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None = None) -> web.Application:
-    """The application; it connects when it starts."""
+    """The application; it connects to the stores when it starts."""
     middlewares = [answer_and_observe] if traces is None else [tracing_middleware(traces), answer_and_observe]
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     shard = open_shard(settings, retry_once=True)
     app[SETTINGS], app[CATALOGUE] = settings, catalogue
-    retry_after = _furnish(app, shard, traces)
+    retry_after = _add_components(app, shard, traces)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)
     app.router.add_get("/metrics", metrics)
@@ -82,8 +82,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     return app
 
 
-def _furnish(app: web.Application, shard: Shard, traces: Traces | None) -> RetryAfter:
-    """Make what the handlers use."""
+def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -> RetryAfter:
+    """Create what the handlers use."""
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
@@ -115,7 +115,7 @@ def _furnish(app: web.Application, shard: Shard, traces: Traces | None) -> Retry
 
 
 def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: asyncio.Event) -> Loops:
-    """What goes on beside requests."""
+    """The background loops."""
     settings, waiters = app[SETTINGS], app[WAITERS]
     served = [(each.model, each.version.version) for each in app[CATALOGUE].served()]
     streams = [RequestStream(shard, *names, "gateway") for names in served]
@@ -148,7 +148,7 @@ def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Applicati
 
 
 def _running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Run loops as long as the application; if one fails, or ends early, the gateway stops with an error."""
+    """Run loops while the application runs; if one fails or ends early, the gateway stops with an error."""
 
     async def running(app: web.Application) -> AsyncIterator[None]:
         stop, ending = asyncio.Event(), False

@@ -13,7 +13,7 @@ MAX_TIMEOUT_S = 86_400
 
 
 class GatewaySettings(DatabaseSettings):
-    """The HTTP edge: where it listens and what it takes on."""
+    """Where the gateway listens, and its limits."""
 
     gateway_host: str = Field("127.0.0.1", description="address to listen on")
     gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
@@ -21,32 +21,46 @@ class GatewaySettings(DatabaseSettings):
         1,
         ge=0,
         le=300,
-        description="seconds to go on after SIGTERM with a red /readyz, until balancers send nothing more",
+        description="seconds after SIGTERM to keep serving while /readyz fails, so that load balancers stop sending",
     )
-    default_wait_s: float = Field(30, ge=0, le=MAX_WAIT_S, description="seconds a request waits for its answer")
+    default_wait_s: float = Field(30, ge=0, le=MAX_WAIT_S, description="how long a request waits for its answer")
     request_timeout_s: float = Field(
-        3600, gt=0, le=MAX_TIMEOUT_S, description="seconds until a request not yet computed expires"
+        3600,
+        gt=0,
+        le=MAX_TIMEOUT_S,
+        description="how long a request may stay in the queue before it expires",
     )
-    max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="longest request body")
-    body_timeout_s: float = Field(30, gt=0, le=600, description="longest wait for a request's body")
-    max_text_chars: int = Field(50_000, ge=1, le=10_000_000, description="longest text")
-    max_batch_texts: int = Field(256, ge=1, le=1000, description="most texts of one batch request")
-    max_backlog: int = Field(50_000, ge=1, description="entries in one version's stream before requests are refused")
-    max_results: int = Field(200_000, ge=1, description="results not yet in Postgres before requests are refused")
-    max_memory_percent: int = Field(70, ge=1, le=100, description="share of Redis's maxmemory that requests may fill")
-    max_in_flight: int = Field(10_000, ge=1, description="predictions one gateway waits for before it refuses more")
-    recheck_interval_s: float = Field(2, gt=0, le=60, description="how often states of waited-for predictions are read")
+    max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="maximum size of a request body")
+    body_timeout_s: float = Field(30, gt=0, le=600, description="how long to wait for a request body")
+    max_text_chars: int = Field(50_000, ge=1, le=10_000_000, description="maximum length of a text")
+    max_batch_texts: int = Field(256, ge=1, le=1000, description="maximum number of texts in a batch request")
+    max_backlog: int = Field(
+        50_000, ge=1, description="entries in the queue of a model version before requests are refused"
+    )
+    max_results: int = Field(200_000, ge=1, description="results not yet in Postgres before all requests are refused")
+    max_memory_percent: int = Field(
+        70, ge=1, le=100, description="percent of Redis's maxmemory in use before requests are refused"
+    )
+    max_in_flight: int = Field(10_000, ge=1, description="predictions a gateway waits for before it refuses requests")
+    recheck_interval_s: float = Field(
+        2,
+        gt=0,
+        le=60,
+        description="how often to re-read the states of awaited predictions",
+    )
 
     idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
     dead_letter_days: float = Field(7, gt=0, le=3650, description="how long dead letters are kept")
-    expiry_interval_s: float = Field(1, gt=0, le=60, description="how often unread requests past their deadline expire")
+    expiry_interval_s: float = Field(
+        1, gt=0, le=60, description="how often to expire unread requests past their deadline"
+    )
 
     @model_validator(mode="after")
     def _delay_fits_grace(self) -> Self:
         if self.drain_delay_s >= self.shutdown_grace_s:
             raise ValueError(
                 f"DRAIN_DELAY_S ({self.drain_delay_s:g}) must be below SHUTDOWN_GRACE_S ({self.shutdown_grace_s:g}), "
-                "or there is no time left to answer those that wait"
+                "or there is no time left to answer waiting requests"
             )
         return self
 
@@ -55,6 +69,6 @@ class GatewaySettings(DatabaseSettings):
         if self.max_batch_texts > self.max_backlog:
             raise ValueError(
                 f"MAX_BATCH_TEXTS ({self.max_batch_texts}) must not exceed MAX_BACKLOG ({self.max_backlog}), "
-                "or a full batch is never accepted"
+                "or a full batch can never be accepted"
             )
         return self

@@ -1,1 +1,1 @@
-"""What watches Millstream: Prometheus rules, Grafana dashboards, and the checks of both."""
+"""Monitoring: Prometheus rules and Grafana dashboards."""

@@ -28,7 +28,7 @@ _ADD = f"INSERT INTO predictions ({', '.join(_TYPES)}) SELECT * FROM unnest({_AR
 _INSERT = f"{_ADD} ON CONFLICT DO NOTHING"
 _REPLACED = ", ".join(f"{column} = excluded.{column}" for column in _TYPES if column not in ("id", "created_at"))
 _UPSERT = (
-    f"{_ADD} ON CONFLICT (id) DO UPDATE SET {_REPLACED} "
+    f"{_ADD} ON CONFLICT (id) DO UPDATE SET {_REPLACED} "  # nosec B608
     "WHERE predictions.status = 'failed' AND predictions.attempt < excluded.attempt"
 )
 _VERSION_IDS = "SELECT m.name, v.version, v.id FROM model_versions v JOIN models m ON m.id = v.model_id"

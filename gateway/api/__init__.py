@@ -1,4 +1,4 @@
-"""One face of the gateway: /api/v1, health and metrics. `operations` lists all of it.
+"""The HTTP API: /api/v1, health and metrics. `operations` lists all of it except metrics and docs.
 
-Handlers parse, call the core, and render; only `gateway.app` imports them.
+Handlers parse, call the core, and render; outside this package only `gateway.app` imports them.
 """

@@ -1,4 +1,4 @@
-"""/api/v1/dead-letters: what was given up on, for operators: look at it, try it again, or delete it."""
+"""/api/v1/dead-letters, for operators: list, replay and delete dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ENTRY = re.compile(ENTRY_PATTERN)
 
 
 async def list_dead_letters(request: web.Request) -> web.Response:
-    """Dead letters, newest first, a page at a time."""
+    """A page of dead letters, newest first."""
     query = read_query(request, DeadLetterQuery)
     found = await request.app[DEAD_LETTERS].page(query.cursor, query.limit + 1)
     page, more = found[: query.limit], len(found) > query.limit
@@ -27,7 +27,7 @@ async def list_dead_letters(request: web.Request) -> web.Response:
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
-    """Try a dead letter's request again, under its id: 202, and its prediction is queued again."""
+    """Replay a dead letter's request under the same id: 202, and its prediction is queued again."""
     timeout_ms = timeout_ms_of(read_query(request, TimeoutQuery).timeout, request.app[SETTINGS].request_timeout_s)
     entry = _entry(request)
     letter = await request.app[DEAD_LETTERS].find(entry)

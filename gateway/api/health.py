@@ -14,7 +14,7 @@ _render_metrics = make_aiohttp_handler(disable_compression=True)
 
 
 async def health(request: web.Request) -> web.Response:
-    """The service and what it depends on; 503 if Redis is unavailable, since nothing can be accepted then."""
+    """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
     unserved: list[str] = []
     redis, postgres = "ok", "ok"
     try:
@@ -32,16 +32,16 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def livez(request: web.Request) -> web.Response:
-    """Whether the process's loops move; 503 has it restarted."""
+    """Whether the background loops are running; a 503 tells the orchestrator to restart the process."""
     stalled = request.app[LIVENESS].stalled()
     if stalled:
-        reason = ", ".join(f"{loop} has not moved for {seconds} s" for loop, seconds in stalled.items())
+        reason = ", ".join(f"{loop} has made no progress for {seconds} s" for loop, seconds in stalled.items())
         return json_response({"status": "stalled", "reason": reason}, status=503)
     return json_response({"status": "ok"})
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Whether to send requests here; 503 takes it out of the balancer. Accepting needs Redis, and no Postgres."""
+    """Whether to send requests here; a 503 tells load balancers not to. Accepting them needs Redis but not Postgres."""
     reason = ""
     if request.app[DRAIN].begun:
         reason = "stopping"
@@ -53,7 +53,7 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.StreamResponse:
-    """All metrics of this process, and the depth of every stream."""
+    """All metrics of this process, including fresh stream metrics."""
     await request.app[QUEUE_METRICS].refresh()
     http_metrics.count()
     return await _render_metrics(request)

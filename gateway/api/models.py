@@ -1,4 +1,4 @@
-"""GET /api/v1/models: what can be asked, and who serves it."""
+"""GET /api/v1/models: the models, their versions, and how many workers serve each."""
 
 from __future__ import annotations
 

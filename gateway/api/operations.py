@@ -1,4 +1,4 @@
-"""The API in one table: every operation, what it takes, what it answers. Routes and OpenAPI are made from it."""
+"""The operations of the API in one table, from which the routes and the OpenAPI document are made."""
 
 from __future__ import annotations
 
@@ -6,28 +6,30 @@ from gateway.api import dead_letters, health, models, predict, predictions, quer
 from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
 
-_PREFER = Parameter("Prefer", "header", "`respond-async` or `wait=S`; the query parameter wins", {"type": "string"})
+_PREFER = Parameter(
+    "Prefer", "header", "`respond-async` or `wait=S`; the query parameter takes precedence", {"type": "string"}
+)
 _KEY = Parameter(
     "Idempotency-Key",
     "header",
-    "a key of the client's own: repeating the request with it makes nothing new, for a day",
+    "a key chosen by the client: for a day, unless configured otherwise, a repeat with it creates no new prediction",
     {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
 )
-_ID = Parameter("prediction_id", "path", "the id that predict answered", {"type": "string", "format": "uuid"})
+_ID = Parameter("prediction_id", "path", "the id returned by predict", {"type": "string", "format": "uuid"})
 _LETTER = Parameter(
     "dead_letter_id",
     "path",
-    "an id of the list of dead letters",
+    "an id from the list of dead letters",
     {"type": "string", "pattern": queries.ENTRY_PATTERN},
 )
-_NAME = Parameter("name", "path", "a model's name", {"type": "string", "minLength": 1})
+_NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST",
         "/api/v1/predict",
         predict.predict,
-        "Predict on one text",
+        "Predict for one text",
         {200: schemas.Prediction, 202: schemas.QueuedPrediction},
         (400, 404, 408, 409, 413, 415, 422, 500, 503, 504),
         schemas.PredictRequest,
@@ -38,7 +40,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/v1/predict/batch",
         predict.predict_batch,
-        "Predict on several texts",
+        "Predict for several texts",
         {200: schemas.PredictionBatch, 202: schemas.PredictionBatch},
         (400, 404, 408, 409, 413, 415, 422, 503),
         schemas.BatchRequest,
@@ -49,7 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/v1/predictions/{prediction_id}",
         predictions.read_prediction,
-        "Read one prediction, waiting for its end if asked to",
+        "Read one prediction, optionally waiting until it is finished",
         {200: (schemas.StoredPrediction, schemas.QueuedPrediction)},
         (404, 422, 503),
         query=queries.WaitQuery,
@@ -68,7 +70,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/v1/dead-letters",
         dead_letters.list_dead_letters,
-        "List what was given up on, newest first",
+        "List dead letters, newest first",
         {200: schemas.DeadLetterPage},
         (422, 503),
         query=queries.DeadLetterQuery,
@@ -77,7 +79,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/v1/dead-letters/{dead_letter_id}/replay",
         dead_letters.replay_dead_letter,
-        "Try a dead letter again",
+        "Replay a dead letter",
         {202: schemas.Replayed},
         (404, 409, 422, 503),
         query=queries.TimeoutQuery,
@@ -106,7 +108,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/health",
         health.health,
-        "Health of service and dependencies",
+        "Health of the service and its dependencies",
         {200: schemas.Health, 503: schemas.Health},
     ),
     Operation("GET", "/livez", health.livez, "Liveness probe", {200: schemas.Probe, 503: schemas.Probe}),

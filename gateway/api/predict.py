@@ -25,7 +25,7 @@ _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
 
 async def predict(request: web.Request) -> web.Response:
-    """Predict on one text."""
+    """Predict for one text."""
     preferences = _preferences(request)
     body = await read_body(request, PredictRequest)
     ((prediction_id, finished),) = await _submit(request, preferences, body, [Input(body.text, ("body", "text"))])
@@ -38,7 +38,7 @@ async def predict(request: web.Request) -> web.Response:
 
 
 async def predict_batch(request: web.Request) -> web.Response:
-    """Predict on several texts: 200 with all finished, though some may have failed; 202 while some are not."""
+    """Predict for several texts: 200 if all are finished, even if some failed; 202 if some are not."""
     preferences = _preferences(request)
     body = await read_body(request, BatchRequest)
     inputs = [Input(text, ("body", "texts", index)) for index, text in enumerate(body.texts)]
@@ -55,7 +55,7 @@ class _Preferences(NamedTuple):
 
 
 def _preferences(request: web.Request) -> _Preferences:
-    """What query and headers say. (The body is read afterwards: it is long, and these may be wrong already.)"""
+    """What query and headers ask for. (They are checked before the body is read, since it may be long.)"""
     settings = request.app[SETTINGS]
     query = read_query(request, PredictQuery)
     return _Preferences(
@@ -95,4 +95,4 @@ def _unsuccessful(finished: Finished) -> ProblemError:
     extra, outcome = {"prediction_id": finished.id}, finished.outcome
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
-    return ProblemError(500, "prediction-failed", outcome.error or f"it was {outcome.status.value}", extra=extra)
+    return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

@@ -1,4 +1,4 @@
-"""GET /api/v1/predictions and /api/v1/predictions/{id}: what became of requests."""
+"""GET /api/v1/predictions and /api/v1/predictions/{id}: reading predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shared.streams.prediction_state import Queued
 
 
 async def read_prediction(request: web.Request) -> web.Response:
-    """One prediction: 200 whether it is finished or not; waits for its end if asked to."""
+    """One prediction: 200 whether it is finished or not; waits for it if requested."""
     wait = wait_of(read_query(request, WaitQuery).wait, request.headers.get("Prefer"), 0)
     prediction_id = request.match_info["prediction_id"].lower()
     found = await request.app[WAITERS].read(prediction_id, wait.seconds)
@@ -26,7 +26,7 @@ async def read_prediction(request: web.Request) -> web.Response:
 
 
 async def list_predictions(request: web.Request) -> web.Response:
-    """Finished predictions, newest first, a page at a time."""
+    """A page of finished predictions, newest first."""
     query = read_query(request, HistoryQuery)
     filters = Filters(query.model, query.version, query.status)
     before = NEWEST if query.cursor is None else UUID(query.cursor)

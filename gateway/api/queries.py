@@ -1,4 +1,4 @@
-"""The query parameters that the API takes, as pydantic models: they validate requests and make the OpenAPI document."""
+"""The query parameters of the API, as pydantic models for validation and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -22,59 +22,59 @@ class WaitQuery(Query):
     """How long to wait."""
 
     wait: Annotated[float, Field(ge=0, le=MAX_WAIT_S), SECONDS] | None = Field(
-        None, description="seconds to wait for the answer; so does `Prefer: wait=S` (RFC 7240)"
+        None, description="seconds to wait for the prediction; takes precedence over `Prefer: wait=S` (RFC 7240)"
     )
 
 
 class TimeoutQuery(Query):
-    """When to expire."""
+    """When a request expires."""
 
     timeout: Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_S), SECONDS] | None = Field(
-        None, description="seconds until the request expires if it was not computed"
+        None, description="seconds the request may stay in the queue before it expires"
     )
 
 
 class PredictQuery(WaitQuery, TimeoutQuery):
-    """What a prediction takes beside its body."""
+    """Query parameters of predict."""
 
 
 class PageQuery(Query):
     """A page of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER] = Field(10, description="items on a page")
+    limit: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER] = Field(10, description="items per page")
 
 
 class HistoryQuery(PageQuery):
-    """Which part of the history to show."""
+    """Filters of the history."""
 
     model: _Name | None = Field(None, max_length=100, description="only this model")
-    version: _Name | None = Field(None, max_length=20, description="only this version; needs `model`")
+    version: _Name | None = Field(None, max_length=20, description="only this version; requires `model`")
     status: Literal[Status.CANCELLED, Status.EXPIRED, Status.FAILED, Status.SUCCEEDED] | None = Field(
         None, description="only this status"
     )
     cursor: str | None = Field(
-        None, description="`next_cursor` of the page before", json_schema_extra={"format": "uuid"}
+        None, description="`next_cursor` of the previous page", json_schema_extra={"format": "uuid"}
     )
 
     @field_validator("version")
     @classmethod
     def _has_a_model(cls, version: str | None, found: ValidationInfo) -> str | None:
         if version is not None and found.data.get("model", "") is None:
-            raise PydanticCustomError("needs_model", "needs a model beside it")
+            raise PydanticCustomError("needs_model", "requires `model`")
         return version
 
     @field_validator("cursor")
     @classmethod
     def _is_an_id(cls, cursor: str | None) -> str | None:
         if cursor is not None and not is_id(cursor):
-            raise PydanticCustomError("cursor", "must be the next_cursor of the page before")
+            raise PydanticCustomError("cursor", "must be the `next_cursor` of the previous page")
         return cursor
 
 
 class DeadLetterQuery(PageQuery):
-    """Which dead letters to show."""
+    """Query parameters of the list of dead letters."""
 
-    cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the page before")
+    cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the previous page")
 
 
 def timeout_ms_of(asked_s: float | None, default_s: float) -> int:

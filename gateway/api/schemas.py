@@ -1,4 +1,4 @@
-"""What the API takes and gives, as pydantic models: they validate requests and make the OpenAPI document."""
+"""Request and response bodies, as pydantic models for validation and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.contract.ids import id_time
 from shared.contract.messages import Status
 from shared.contract.tasks import NO_NUL, TASKS
 
-# For the document: neither NUL nor only blanks, as `str.strip` has them (`\s` is another set in each language).
+# For the OpenAPI document: no NUL, and not only blanks as `str.strip` defines them (`\s` differs between languages).
 _BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT_PATTERN = rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*$"
 
@@ -24,14 +24,16 @@ Text = Annotated[
     Field(
         min_length=1,
         pattern=NO_NUL,
-        description="the text to predict on; not blank",
+        description="the input text; must not be blank",
         json_schema_extra={"pattern": TEXT_PATTERN},
     ),
 ]
-_Model = Annotated[str, Field(min_length=1, max_length=100, description="a model of /api/v1/models")]
-# Which options there are depends on the catalogue: see `options_schema`. They are checked once the task is known.
+_Model = Annotated[str, Field(min_length=1, max_length=100, description="name of a model, see /api/v1/models")]
+# Which options exist depends on the catalogue: see `options_schema`. They are validated once the task is known.
 _Options = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Options"})]
-_Version = Annotated[str, Field(min_length=1, max_length=20, description="a version of it; absent: the default one")]
+_Version = Annotated[
+    str, Field(min_length=1, max_length=20, description="version of the model; default: the model's default version")
+]
 
 
 class _Strict(BaseModel):
@@ -48,7 +50,7 @@ class PredictRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Several texts for one model; accepted whole or refused whole."""
+    """Several texts for one model; accepted or refused as a whole."""
 
     model: _Model = Field(examples=["sentiment-analysis"])
     texts: list[Text] = Field(min_length=1, examples=[["This is great!", "This is bad."]])
@@ -57,13 +59,16 @@ class BatchRequest(_Strict):
 
 
 def options_schema(catalogue: Catalogue) -> dict[str, Any]:
-    """The schema of `options`: all that the models of this catalogue take, though each takes only its task's."""
+    """The schema of `options`: those of every built-in task and of this catalogue's custom tasks.
+
+    A model accepts only those of its own task.
+    """
     properties: dict[str, Any] = {}
     for model in catalogue.models:
         properties |= {} if model.task in TASKS else {name: {} for name in model.options}
     for task in TASKS.values():
         properties |= task.options.model_json_schema().get("properties", {})
-    description = "what the model's task takes besides the text"
+    description = "options of the model's task"
     return {"type": "object", "description": description, "properties": properties, "additionalProperties": False}
 
 
@@ -74,23 +79,23 @@ class Prediction(BaseModel):
     model: str
     version: str
     status: Status
-    result: dict[str, Any] | None = Field(description="what the model answered; null unless it succeeded")
+    result: dict[str, Any] | None = Field(description="output of the model; null unless it succeeded")
     confidence: float | None = Field(description="0 to 1; null if the task has no score")
-    processing_time_ms: int = Field(description="time of the model's batch, in ms")
+    processing_time_ms: int = Field(description="how long the batch with this prediction took to compute, in ms")
     created_at: datetime = Field(description="when it was accepted")
-    error: str | None = Field(None, description="what went wrong, unless it succeeded")
+    error: str | None = Field(None, description="what went wrong; absent if it succeeded")
 
 
 class StoredPrediction(Prediction):
-    """A finished prediction, read by its id."""
+    """A finished prediction, when read by id."""
 
-    input: dict[str, Any] = Field(description="what was asked: the text, and the options if any")
+    input: dict[str, Any] = Field(description="the text, and the options if there were any")
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:
-    """A finished prediction as the two models above describe it; with `input` if it is known.
+    """A finished prediction in the form of the two models above; with `input` if it is known.
 
-    Built by hand for speed: JSON that was stored as text goes out as it is.
+    Built by hand for speed: JSON that is kept as text is inserted without parsing it.
     """
     outcome = finished.outcome
     body: dict[str, Any] = {
@@ -118,12 +123,12 @@ class QueuedPrediction(BaseModel):
 
 
 def queued_body(prediction_id: str) -> dict[str, Any]:
-    """A prediction that is not finished, as the model above describes it."""
+    """A prediction that is not finished, in the form of the model above."""
     return {"prediction_id": prediction_id, "status": Status.QUEUED.value}
 
 
 class PredictionBatch(BaseModel):
-    """The predictions of one batch request, in its order."""
+    """The predictions of a batch request, in the order of its texts."""
 
     items: list[Prediction | QueuedPrediction]
 
@@ -132,11 +137,11 @@ class PredictionPage(BaseModel):
     """One page of the history."""
 
     items: list[Prediction]
-    next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
 
 
 class DeadLetterInfo(BaseModel):
-    """A request or result that was given up on."""
+    """A dead letter: a request or result that was given up."""
 
     dead_letter_id: str
     source: str = Field(description="the stream it came from")
@@ -148,31 +153,31 @@ class DeadLetterInfo(BaseModel):
     model: str | None
     version: str | None
     attempt: int | None
-    replayable: bool = Field(description="whether its request can be read, and so tried again")
+    replayable: bool = Field(description="whether its request can be decoded, and therefore replayed")
 
 
 class DeadLetterPage(BaseModel):
     """One page of dead letters."""
 
     items: list[DeadLetterInfo]
-    next_cursor: str | None = Field(description="pass as `cursor` for the next page; null on the last")
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
 
 
 class Replayed(BaseModel):
-    """A prediction that is tried again."""
+    """A replayed prediction."""
 
     prediction_id: UUID
     status: Status = Status.QUEUED
-    attempt: int = Field(description="which attempt this is; the first was 0")
+    attempt: int = Field(description="number of this attempt; the first was 0")
 
 
 class ModelVersionInfo(BaseModel):
     """One version of a model."""
 
     version: str
-    is_default: bool = Field(description="requests without a version get this one")
-    is_active: bool = Field(description="requests may name it")
-    workers: int = Field(description="live workers that serve it; 0: requests wait until there is one")
+    is_default: bool = Field(description="whether requests without `version` use it")
+    is_active: bool = Field(description="whether requests may use it")
+    workers: int = Field(description="live workers that serve it; if 0, requests wait until there is one")
 
 
 class ModelInfo(BaseModel):
@@ -191,16 +196,18 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """How the service and what it depends on are."""
+    """Health of the service and its dependencies."""
 
-    status: str = Field(description="ok; degraded: it serves, something is wrong; unavailable", examples=["ok"])
+    status: str = Field(
+        description="ok; degraded: it accepts requests, but something is wrong; unavailable", examples=["ok"]
+    )
     redis: str = Field(description="ok or unavailable")
     postgres: str = Field(description="ok or unavailable")
     unserved: list[str] = Field(description="active model versions that no live worker serves")
 
 
 class Probe(BaseModel):
-    """A probe's answer."""
+    """The response to a probe."""
 
     status: str
     reason: str | None = None

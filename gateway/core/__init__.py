@@ -1,4 +1,4 @@
-"""The way in (an order is resolved, checked, published, waited for) and the way out (predictions are found and read).
+"""Accepting orders (resolve, validate, publish, wait) and reading predictions.
 
-It knows no HTTP: it imports no aiohttp, and nothing of the rooms above. What it refuses is in `errors`.
+It knows no HTTP: it imports neither aiohttp nor the packages above. `errors` lists what it refuses.
 """

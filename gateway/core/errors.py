@@ -1,15 +1,15 @@
-"""What the core refuses, one small tree. It knows no HTTP: a face turns each error into an answer of its protocol.
+"""The errors of the core. They know no HTTP: an API turns each into a response of its protocol.
 
 CoreError
-├── UnknownModel         no model of that name, or none of its versions has that name
+├── UnknownModel         no model has that name, or none of its versions has that name
 ├── UnknownPrediction    no prediction has that id
-├── UnknownDeadLetter    it was replayed or deleted meanwhile, or never existed
-├── NotReplayable        the dead letter holds no request that can be read
+├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
+├── NotReplayable        the request in the dead letter cannot be decoded
 ├── InvalidOrder         a field of the order is wrong
-├── IdempotencyConflict  the key already stands for another request
-└── Refused              not now: overloaded or stopping; says when to come back
+├── IdempotencyConflict  the idempotency key was used with another request
+└── Refused              not now: overloaded or stopping; says when to retry
 
-A store that cannot be reached raises `shared.contract.errors.StoreUnavailable`, here as everywhere.
+A store that cannot be reached raises `shared.contract.errors.StoreUnavailable`, as everywhere.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _SHOWN_CHARS = 100
 
 
 class CoreError(MillstreamError):
-    """Base of what the core refuses; the message is for the person who asked."""
+    """Base of the core's errors; the message is for the client."""
 
 
 class UnknownModel(CoreError):
-    """There is no such model, or no such version of it, to predict with."""
+    """There is no such model, or no such version of it."""
 
     def __init__(self, model: str, version: str | None = None, known: Sequence[str] = ()) -> None:
         if version is None:
@@ -49,24 +49,24 @@ class UnknownPrediction(CoreError):
 
 
 class UnknownDeadLetter(CoreError):
-    """There is no such dead letter, or not any more."""
+    """There is no such dead letter (any more)."""
 
     def __init__(self, entry: str) -> None:
         super().__init__(f"there is no dead letter {entry[:50]!r}")
 
 
 class NotReplayable(CoreError):
-    """A dead letter without a request that can be read."""
+    """The request in a dead letter cannot be decoded."""
 
     def __init__(self, entry: str, reason: str) -> None:
-        super().__init__(f"dead letter {entry} holds no request that can be read ({reason}); it can only be deleted")
+        super().__init__(f"the request in dead letter {entry} cannot be read ({reason}); it can only be deleted")
 
 
 class InvalidOrder(CoreError):
     """Fields of the order are wrong.
 
     Attributes:
-        errors: where each stands in the caller's request, and what is wrong with it.
+        errors: the place of each in the caller's request, and what is wrong with it.
     """
 
     def __init__(self, errors: FieldErrors) -> None:
@@ -84,12 +84,12 @@ class IdempotencyConflict(CoreError):
 
 
 class Refused(CoreError):
-    """Nothing is wrong with the order, but it is not taken now.
+    """The order is valid but not accepted now.
 
     Attributes:
         reason: `overloaded` or `stopping`.
-        limit: a short name of the limit that was met, also the label of the error metric; empty if it was none.
-        retry_after_s: when to come back, in seconds.
+        limit: a short name of the limit that was reached, also used as a metric label; empty if there is none.
+        retry_after_s: when to retry, in seconds.
     """
 
     def __init__(

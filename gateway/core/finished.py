@@ -1,4 +1,4 @@
-"""A finished prediction, wherever it was found: in a hint, in Redis's state, or in Postgres. Pure."""
+"""A finished prediction, whether it was found in a hint, in Redis or in Postgres. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.contract.messages import Outcome, PredictionResult, input_of
 
 
 class Finished(NamedTuple):
-    """A finished prediction; `input` is the JSON text of what was asked, None if it is not known here."""
+    """A finished prediction; `input` is the JSON text of its input and options, None if it is not known here."""
 
     id: str
     model: str
@@ -19,7 +19,7 @@ class Finished(NamedTuple):
 
 
 def from_hint(hint: Hint) -> Finished | None:
-    """From a hint; None if it came without its outcome."""
+    """From a hint; None if the hint has no outcome."""
     return None if hint.outcome is None else Finished(hint.id, hint.model, hint.version, hint.outcome)
 
 

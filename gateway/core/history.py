@@ -1,7 +1,8 @@
-"""All SQL of the gateway: finished predictions, read from Postgres.
+"""All SQL of the gateway: reading finished predictions from Postgres.
 
-Pages are cut by id (keyset), never by OFFSET: ids are UUIDv7 and order by acceptance, the primary key and the indexes
-`(model_version_id, id)` give each page without sorting. A walk may miss what finishes behind its cursor.
+Pages are cut by id (keyset pagination), never by OFFSET: ids are UUIDv7 and sort by acceptance, so the primary key and
+the index `(model_version_id, id)` yield a page without sorting all rows. Paging may miss predictions that finish behind
+the cursor.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from shared.contract.messages import Outcome, Status
 from shared.service.settings import DatabaseSettings
 from shared.telemetry.metrics import watch_pool
 
-# Those marked for bandit are made of constants; values are always parameters.
-# A field of an outcome is stored in the column of its name, unless this says otherwise; None: it is not stored.
+# Queries marked `nosec` are built from constants only; values are always parameters.
+# The columns of outcome fields that are not stored under their own name; None: not stored.
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
 _SHOWN = ", ".join(
@@ -46,7 +47,7 @@ _PAGE_OF_VERSION = """(
     ORDER BY id DESC LIMIT $3
 )"""
 
-# A version may have half of all rows or none: a plan that fits the one reads the whole table for the other.
+# For speed: a version may have half of all rows or none, and a plan made for one reads the whole table for another.
 _PLAN_BY_VALUES = {"plan_cache_mode": "force_custom_plan"}
 
 NEWEST = UUID(int=(1 << 128) - 1)
@@ -54,7 +55,7 @@ NEWEST = UUID(int=(1 << 128) - 1)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which part of the history to show."""
+    """Which predictions of the history to return."""
 
     model: str | None = None
     version: str | None = None
@@ -70,7 +71,7 @@ class History:
 
     @property
     def pool(self) -> asyncpg.Pool | None:
-        """The pool, once there was a connection."""
+        """The pool; None before the first query."""
         return self._pool
 
     async def close(self) -> None:
@@ -79,7 +80,7 @@ class History:
             self._pool.terminate()
 
     async def ping(self) -> None:
-        """See whether Postgres answers.
+        """Check that Postgres responds.
 
         Raises:
             StoreUnavailable: it does not.
@@ -87,7 +88,7 @@ class History:
         await self._fetch("SELECT 1")
 
     async def find(self, prediction_ids: Sequence[str]) -> dict[str, Finished]:
-        """The stored ones of these predictions, by id.
+        """Those of the predictions that are stored, by id.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached.
@@ -96,10 +97,10 @@ class History:
         return {str(row["id"]): _finished(row) for row in rows}
 
     async def page(self, filters: Filters, before: UUID, limit: int) -> list[Finished]:
-        """Predictions accepted before the one with id `before`, newest first.
+        """Predictions with ids below `before`, that is, accepted earlier, newest first.
 
         Raises:
-            UnknownModel: the history has no such model, or no such version of it.
+            UnknownModel: Postgres knows no such model, or no such version of it.
             StoreUnavailable: Postgres cannot be reached.
         """
         status = None if filters.status is None else filters.status.value
@@ -130,7 +131,7 @@ class History:
 
 
 def _page_of_versions(count: int) -> str:
-    """A page of several versions: one of each, merged. Each id is a parameter, so that the plan fits its frequency."""
+    """A page of several versions: a page of each, merged. Each id is a parameter, so the plan fits its frequency."""
     pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(4, 4 + count))
     merged = f"SELECT * FROM ({pages}) pages ORDER BY id DESC LIMIT $3"  # nosec B608
     return f"SELECT {_SHOWN} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
@@ -138,11 +139,11 @@ def _page_of_versions(count: int) -> str:
 
 @contextmanager
 def history_errors() -> Iterator[None]:
-    """Name the ways Postgres fails."""
+    """Turn the ways in which Postgres can fail into `StoreUnavailable`."""
     try:
         yield
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        # InternalClientError: an idle connection was told that the server ends, and was used before it was closed
+        # InternalClientError: an idle connection, told that the server shuts down, was used before it was closed
         raise StoreUnavailable("postgres", type(error).__name__) from error
     except RuntimeError as error:
         if is_closed_transport(error):

@@ -1,4 +1,4 @@
-"""The way in: an order is resolved, checked, published and waited for. Every face comes through here."""
+"""Accepting orders: resolve, validate, publish and wait. Every API uses it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ prediction_log = PredictionLog(logging.getLogger(__name__))
 
 
 class OrderLimits(NamedTuple):
-    """How much one order may hold."""
+    """Limits of one order."""
 
     max_texts: int
     max_text_chars: int
 
 
 class Intake:
-    """Takes orders for one gateway process."""
+    """Accepts orders for one gateway process."""
 
     def __init__(
         self,
@@ -63,17 +63,17 @@ class Intake:
         self._traces = traces
 
     async def submit(self, order: Order, on_accepted: Callable[[Sequence[str]], None]) -> list[Answer]:
-        """Publish an order and wait for its answers, one for each of its inputs, in order.
+        """Publish an order and wait; returns one answer for each input, in the same order.
 
         Args:
-            on_accepted: told the prediction ids as soon as they are certain, before the wait.
+            on_accepted: called with the prediction ids once they are known, before the wait.
 
         Raises:
             UnknownModel: there is no such model or version.
             InvalidOrder: a text or an option is wrong.
-            Refused: a limit is reached, or the gateway stops. Nothing was published.
+            Refused: a limit was reached, or the gateway is stopping. Nothing was published.
             IdempotencyConflict: the key was used with another order.
-            StoreUnavailable: Redis cannot be reached; nothing is known of what was accepted.
+            StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
         served = self._resolve(order)
         options = _options(served, order)
@@ -100,7 +100,7 @@ class Intake:
     def _check_texts(self, order: Order) -> None:
         max_texts, max_chars = self._limits
         if len(order.inputs) > max_texts:
-            place = order.inputs[0].place[:-1]  # of the list that holds them
+            place = order.inputs[0].place[:-1]  # of the list of texts
             raise InvalidOrder([(place, f"must have at most {max_texts} texts, not {len(order.inputs)}")])
         for text, place in order.inputs:
             if len(text) > max_chars:
@@ -147,7 +147,7 @@ class Intake:
         return published
 
     async def _earlier(self, ids: Sequence[str], wait_s: float) -> list[Answer]:
-        """The answers that an idempotency key already stands for."""
+        """The answers of an earlier order with the same idempotency key."""
         awaited = ids if wait_s else []
         with self._waiters.expect(awaited) as expected:
             for each in await self._finished(awaited):
@@ -155,7 +155,7 @@ class Intake:
             return await self._answers(ids, expected, wait_s)
 
     async def _answers(self, ids: Sequence[str], expected: Expectation, wait_s: float) -> list[Answer]:
-        """Wait; then look once more for those without an answer, since a hint may have been lost."""
+        """Wait; then check once more for missing answers, since a hint may have been lost."""
         if not wait_s:
             return [Answer(each, None) for each in ids]
         found = dict(zip(ids, await expected.results(wait_s), strict=True))
@@ -167,8 +167,8 @@ class Intake:
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
         try:
             found = await self._lookup.finished(ids)
-            return [each._replace(input=None) for each in found]  # as when they come by a hint
-        except StoreUnavailable as error:  # they were accepted all the same, and the client gets the ids
+            return [each._replace(input=None) for each in found]  # as from a hint
+        except StoreUnavailable as error:  # they were accepted anyway, and the client gets their ids
             ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
             return ()
 

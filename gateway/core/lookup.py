@@ -1,7 +1,7 @@
-"""Finding predictions: Redis holds what is in flight, Postgres what is finished and stored.
+"""Finding predictions: Redis holds those in flight, Postgres those that are finished and stored.
 
-The state in Redis is asked first and Postgres second: a state is deleted only after its row is committed, so an
-accepted prediction is found at every moment.
+Redis is asked before Postgres: a state is deleted only after its row has been committed, so an accepted prediction can
+be found at any moment.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Lookup:
         self._history = history
 
     async def locate(self, prediction_id: str, *, wait: bool = False) -> Finished | Queued | None:
-        """One prediction; None if neither store knows the id.
+        """Find one prediction; None if neither store knows the id.
 
         Args:
-            wait: ask Redis for a hint when it finishes.
+            wait: also ask Redis for a hint when it finishes.
 
         Raises:
             StoreUnavailable: one store cannot be reached and the other does not have it.
@@ -46,9 +46,9 @@ class Lookup:
         return (await self._history.find([prediction_id])).get(prediction_id)
 
     async def finished(self, prediction_ids: Sequence[str]) -> list[Finished]:
-        """The finished ones of many, in one round trip to each store; asks for hints about the others.
+        """The finished ones among several predictions, with one call to each store; asks for hints about the others.
 
-        While Postgres is unavailable, those that Redis knows are answered all the same.
+        If Postgres is unavailable, those that Redis knows are still returned.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

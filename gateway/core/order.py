@@ -1,4 +1,4 @@
-"""What a face hands to the core, and what it gets back. Pure."""
+"""What an API passes to the core, and what it gets back. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.core.tracing import Trace
 
 
 class Input(NamedTuple):
-    """One text to predict on, and where it stands in the caller's request, for error messages."""
+    """An input text, and its place in the caller's request, for error messages."""
 
     text: str
     place: Place
@@ -21,13 +21,13 @@ class Order(NamedTuple):
     """Texts for one model, accepted together or not at all.
 
     Attributes:
-        version: None for the model's default.
-        options: what the model's task takes besides the text; checked by the core.
-        options_place: where they stand in the caller's request, for error messages.
-        wait_s: seconds to wait for the answers; 0 for none.
-        timeout_ms: until the requests expire unless they were computed.
-        idempotency_key: a caller's key: repeating the order with it makes nothing new; '' for none.
-        fingerprint: a digest of the order, needed beside a key.
+        version: None for the default version.
+        options: those of the model's task; validated by the core.
+        options_place: their place in the caller's request, for error messages.
+        wait_s: seconds to wait for the answers; 0 to return at once.
+        timeout_ms: how long the requests may stay in the queue before they expire.
+        idempotency_key: the caller's; repeating the order with it publishes nothing new; '' for none.
+        fingerprint: a digest of the order; required with a key.
         traceparent: the caller's W3C trace context, or ''.
         trace: the span of the caller's request; None if traces are off.
     """
@@ -46,7 +46,7 @@ class Order(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One prediction of an order; `finished` is None while it is queued or running."""
+    """One prediction of an order; `finished` is None if it is not finished yet."""
 
     id: str
     finished: Finished | None

@@ -1,8 +1,8 @@
-"""When a refused caller is told to come back: every such pause is decided here. Pure.
+"""When a refused caller should retry: all Retry-After values are decided here. Pure.
 
-If a stream is full, the pause is the time that a tenth of its limit takes to leave, at its departure rate. The rate
-comes from two looks at the stream: its length, and the number of entries ever added to it (`entries-added` of XINFO
-STREAM, Redis >= 7.0); what was added and is no longer there has left. It is smoothed.
+If a stream is full, it is the time until a tenth of its limit is free again, at the rate at which entries leave. The
+rate comes from two samples of the stream's length and of the number of entries ever added to it (`entries-added` of
+XINFO STREAM, Redis >= 7.0): what was added and is no longer there has left. It is smoothed exponentially.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.contract.keys import Keys
 from shared.streams.publishing import Limits, Verdict
 from shared.streams.queue_depth import Flow
 
-STOPPING_S = 1  # another gateway takes the next request
+STOPPING_S = 1  # the next request goes to another gateway
 IN_FLIGHT_S = 2
 STORE_UNAVAILABLE_S = 2
 SHORTEST_S, LONGEST_S, UNKNOWN_S = 1, 60, 5
@@ -24,14 +24,14 @@ _SMOOTHING = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a stream, at a time of a monotonic clock in seconds."""
+    """A sample of a stream, with its time by a monotonic clock in seconds."""
 
     at_s: float
     flow: Flow
 
 
 def departure_rate(before: Sample, after: Sample) -> float | None:
-    """Entries that left between two samples, per second; None if that cannot be known (a flushed or old Redis)."""
+    """Entries that left between two samples, per second; None if unknown (Redis was flushed, or is older than 7.0)."""
     seconds = after.at_s - before.at_s
     if before.flow.added is None or after.flow.added is None or seconds <= 0:
         return None
@@ -40,7 +40,7 @@ def departure_rate(before: Sample, after: Sample) -> float | None:
 
 
 def until_room_s(limit: int, rate: float | None) -> int:
-    """Whole seconds until a tenth of the limit is free again, at a rate of so many entries per second."""
+    """Seconds, rounded up, until a tenth of the limit is free again, at `rate` entries per second."""
     if rate is None:
         return UNKNOWN_S
     if rate <= 0:
@@ -49,7 +49,7 @@ def until_room_s(limit: int, rate: float | None) -> int:
 
 
 class RetryAfter:
-    """Knows the departure rate of each stream."""
+    """Tracks the departure rate of each stream."""
 
     def __init__(self, keys: Keys, limits: Limits) -> None:
         self._keys = keys
@@ -58,15 +58,15 @@ class RetryAfter:
         self._rates: dict[str, float] = {}
 
     def refused_s(self, model: str, version: str, verdict: Verdict) -> int:
-        """Seconds to tell a caller whose request was refused for this reason."""
+        """Retry-After for a request that was refused for this reason, in seconds."""
         if verdict is Verdict.BACKLOG:
             stream, limit = self._keys.requests(model, version), self._limits.max_backlog
-        else:  # results leave for Postgres, and memory is freed with them
+        else:  # results go to Postgres, which also frees memory
             stream, limit = self._keys.results, self._limits.max_results
         return until_room_s(limit, self._rates.get(stream))
 
     def learn(self, now_s: float, flows: Mapping[str, Flow]) -> None:
-        """Take in a look at all streams, at a time of a monotonic clock in seconds."""
+        """Update the rates with a sample of all streams, at a time by a monotonic clock in seconds."""
         for stream, flow in flows.items():
             sample = Sample(now_s, flow)
             before = self._samples.get(stream)

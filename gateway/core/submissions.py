@@ -1,7 +1,7 @@
-"""Publishing in company: requests that arrive while a publish to the same stream is under way go together in the next.
+"""Batching publishes, for speed: requests that arrive while their stream is being published to go into the next call.
 
-At most one script call a stream is in flight. Alone, a request is published in the tick in which it arrives; under load
-one round trip, one script start and, with `appendfsync always`, one disk flush serve all that came meanwhile.
+At most one script call per stream is in flight. A lone request is published at once; under load, all that arrived
+meanwhile share one round trip, one script run and, with `appendfsync always`, one disk flush.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Submissions:
         self._calls: dict[_Stream, asyncio.Task[None]] = {}
 
     async def submit(self, model: str, version: str, group: Group) -> Published:
-        """Publish one group with whatever else there is. The publish goes on if the caller is cancelled.
+        """Publish a group, together with others. The publish goes on even if the caller is cancelled.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full.
@@ -39,7 +39,7 @@ class Submissions:
         return await future
 
     async def _publish_collected(self, stream: _Stream) -> None:
-        """Publish what is collected, and what is collected meanwhile, until there is nothing."""
+        """Publish what has been collected, and what is collected meanwhile, until nothing is left."""
         try:
             while collected := self._collected.pop(stream, None):
                 for part in _parts(collected):
@@ -61,7 +61,7 @@ class Submissions:
 
 
 def _parts(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:
-    """Cut what one call may carry, so that no call holds Redis for long."""
+    """Split into calls of limited size, so that no call blocks Redis for long."""
     parts: list[list[_Waiting]] = []
     size = MAX_REQUESTS_A_CALL
     for each in waiting:

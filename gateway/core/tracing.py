@@ -1,6 +1,6 @@
-"""The span of a publish: what leads from a request's trace to those of the workers. Used only if traces are on.
+"""The span of a publish: the parent of the workers' spans. Used only if traces are on.
 
-Names and attributes follow OpenTelemetry's conventions for messaging.
+Names and attributes follow OpenTelemetry's semantic conventions for messaging.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Trace(NamedTuple):
-    """The span of a request, its name for others, and what leads to it from the metrics (None if it is not kept)."""
+    """The span of a request, its `traceparent`, and its exemplar for metrics (None if the trace is not kept)."""
 
     span: Span
     traceparent: str
@@ -29,7 +29,7 @@ class PublishSpan:
     """The span of one publish.
 
     Attributes:
-        requests: what is published, carrying the span to the workers.
+        requests: what to publish, with the span as their trace context.
     """
 
     def __init__(self, traces: Traces, trace: Trace, model: str, version: str, new: Sequence[NewRequest]) -> None:
@@ -53,7 +53,7 @@ class PublishSpan:
         return self._traces.start(f"send {stream}", "producer", trace.span, attributes)
 
     async def around(self, publish: Awaitable[Published]) -> Published:
-        """Publish within the span."""
+        """Await the publish within the span."""
         try:
             return await publish
         except (CoreError, StoreUnavailable) as error:

@@ -1,8 +1,8 @@
 """Waiting for predictions to finish.
 
-Hints wake waiters. A hint is a hint: it comes over pub/sub, and can be lost. So at every reconnect and every two
-seconds the states of all that is waited for are read, then Postgres is asked for those without a state, and when its
-time is up each caller looks once more. Losing every hint costs latency, never an answer.
+Hints wake waiters, but they come over pub/sub and can be lost. So at every reconnect, and every RECHECK_INTERVAL_S, the
+states of all awaited predictions are read, and those without a state are looked up in Postgres. When its time is up,
+each caller checks once more. Losing every hint costs latency, never an answer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOOK_AT_ONCE = 500
 
 
 class Expectation:
-    """One caller's wait for a group of predictions: a context, entered before their requests are published."""
+    """One caller's wait for a group of predictions: a context manager, entered before they are published."""
 
     def __init__(self, waiters: Waiters, prediction_ids: Sequence[str]) -> None:
         loop = asyncio.get_running_loop()
@@ -46,7 +46,7 @@ class Expectation:
         self._waiters.remove(self)
 
     async def results(self, timeout_s: float) -> list[Finished | None]:
-        """Wait for all; None for each that does not finish in time, or before the gateway stops."""
+        """Wait for all; None for each that does not finish in time or before the gateway stops waiting."""
         timer = asyncio.get_running_loop().call_later(timeout_s, self.give_up)
         try:
             return [await future for future in self.futures.values()]
@@ -54,13 +54,13 @@ class Expectation:
             timer.cancel()
 
     def wake(self, prediction_id: str, finished: Finished | None) -> None:
-        """Say that a prediction has finished."""
+        """Report that a prediction has finished (or, with None, give up on it)."""
         future = self.futures[prediction_id]
         if not future.done():
             future.set_result(finished)
 
     def give_up(self) -> None:
-        """End the wait for those that have not finished."""
+        """Stop waiting for those that have not finished."""
         for prediction_id in self.futures:
             self.wake(prediction_id, None)
 
@@ -69,9 +69,9 @@ class Waiters:
     """Everything this gateway waits for.
 
     Attributes:
-        count: predictions that are waited for; one that two callers wait for counts twice.
-        closing: the gateway stops: no new wait begins.
-        listening: set while hints arrive.
+        count: predictions being waited for; one that two callers wait for counts twice.
+        closing: the gateway is stopping: no new wait begins.
+        listening: set while subscribed to hints.
     """
 
     def __init__(self, states: PredictionStates, lookup: Lookup, liveness: Liveness, max_in_flight: int) -> None:
@@ -85,23 +85,23 @@ class Waiters:
         self.listening = asyncio.Event()
 
     def check_room(self, count: int) -> None:
-        """Make sure that so many more predictions may be waited for.
+        """Check that `count` more predictions may be waited for.
 
         Raises:
-            Refused: the gateway stops, or waits for too many already.
+            Refused: the gateway is stopping, or is already waiting for too many.
         """
         if self.closing:
             raise Refused("stopping", "this gateway is stopping; try again", STOPPING_S)
         if self.count + count > self._max_in_flight:
-            detail = f"this gateway already waits for {self._max_in_flight} predictions"
+            detail = f"this gateway is already waiting for too many predictions (its limit is {self._max_in_flight})"
             raise Refused("overloaded", detail, IN_FLIGHT_S, limit="in_flight")
 
     async def read(self, prediction_id: str, wait_s: float) -> Finished | Queued:
-        """One prediction; waits at most `wait_s` seconds for its end.
+        """Read one prediction; waits at most `wait_s` seconds until it is finished.
 
         Raises:
-            UnknownPrediction: nobody knows the id.
-            Refused: it would be waited for, and this gateway waits for too many already.
+            UnknownPrediction: neither store knows the id.
+            Refused: it would have to wait, but this gateway is already waiting for too many.
             StoreUnavailable: one store cannot be reached and the other does not have it.
         """
         if not is_id(prediction_id):
@@ -123,17 +123,17 @@ class Waiters:
             return await self._lookup.locate(prediction_id)
 
     def expect(self, prediction_ids: Sequence[str]) -> Expectation:
-        """Wait for predictions; use it as a context."""
+        """Wait for predictions; use it as a context manager."""
         return Expectation(self, prediction_ids)
 
     def add(self, expectation: Expectation) -> None:
-        """Note who waits for what."""
+        """Register a wait."""
         self.count += len(expectation.futures)
         for prediction_id in expectation.futures:
             self._waiting.setdefault(prediction_id, []).append(expectation)
 
     def remove(self, expectation: Expectation) -> None:
-        """Forget it again."""
+        """Unregister a wait."""
         self.count -= len(expectation.futures)
         for prediction_id in expectation.futures:
             others = self._waiting[prediction_id]
@@ -142,13 +142,13 @@ class Waiters:
                 del self._waiting[prediction_id]
 
     def give_up(self) -> None:
-        """End all waits: callers answer with what they know."""
+        """End all waits: callers respond with what they have."""
         for expectations in list(self._waiting.values()):
             for expectation in expectations:
                 expectation.give_up()
 
     async def listen(self, stop: asyncio.Event) -> None:
-        """Take hints until `stop` is set, reconnecting when the connection is lost."""
+        """Process hints until `stop` is set; reconnects if the connection is lost."""
         backoff = Backoff(longest_s=2)
         while not stop.is_set():
             try:
@@ -170,7 +170,7 @@ class Waiters:
                 await backoff.pause(stop)
 
     async def recheck(self) -> None:
-        """Read the states of all that is waited for, then Postgres for those that have none: hints may be lost.
+        """Look up all awaited predictions, since hints may have been lost.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -187,7 +187,7 @@ class Waiters:
         if finished is not None:
             self._wake(finished)
             return
-        for each in await self._lookup.finished([hint.id]):  # it was too long for a hint
+        for each in await self._lookup.finished([hint.id]):  # the outcome was too long for a hint
             self._wake(each)
 
     def _wake(self, finished: Finished) -> None:

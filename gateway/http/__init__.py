@@ -1,4 +1,4 @@
-"""What every HTTP answer shares, whatever its face: middleware, problems, bodies, queries, headers, OpenAPI, metrics.
+"""What all HTTP APIs share: middleware, problems, bodies, queries, headers, OpenAPI, metrics.
 
-It imports `gateway.core` and `gateway.upkeep`, and no face: a path or a schema of one does not belong here.
+It imports `gateway.core` and `gateway.upkeep`, but no API: an API's paths and schemas do not belong here.
 """

@@ -1,4 +1,4 @@
-"""Reading request bodies: JSON of a known shape, or an error that says what is wrong with it."""
+"""Reading request bodies: JSON that fits a model, or an error that says why it does not."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 async def read_body(request: web.Request, kind: type[Body]) -> Body:
-    """The request's body as a model.
+    """The request body as a model.
 
     Raises:
-        ProblemError: 415 not JSON by its content type, 400 malformed JSON, 408 too slow, 422 an invalid field.
-        web.HTTPRequestEntityTooLarge: longer than the limit.
+        ProblemError: 415 wrong content type, 400 malformed JSON, 408 too slow, 422 invalid field.
+        web.HTTPRequestEntityTooLarge: larger than the limit.
     """
     if request.content_type != "application/json":
         raise ProblemError(
@@ -39,7 +39,7 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
 
 
 async def _bytes(request: web.Request) -> bytes:
-    if request.content.is_eof():  # it came with the headers, as short ones do: nothing to wait for
+    if request.content.is_eof():  # for speed: a short body came with the headers and needs no timeout
         return await _read(request)
     limit_s = request.app[SETTINGS].body_timeout_s
     try:
@@ -54,18 +54,18 @@ async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
     except web.RequestPayloadError:
-        raise ProblemError(400, "malformed-body", "the body is not what its content-encoding says") from None
+        raise ProblemError(400, "malformed-body", "the body does not match its content-encoding") from None
 
 
 def _second_look(raw: bytes, kind: type[Body]) -> Body:
-    """Tell malformed JSON from JSON whose strings are not Unicode, which the first parser refuses alike."""
+    """Distinguish malformed JSON from JSON whose strings are not valid Unicode: pydantic reports both as malformed."""
     try:
-        parsed = json.loads(raw.decode())  # of bytes it would guess the encoding; JSON has one
+        parsed = json.loads(raw.decode())  # given bytes, it would guess the encoding
     except (ValueError, RecursionError) as error:
         reason = (
             str(error)
             if isinstance(error, json.JSONDecodeError)
-            else "it is not UTF-8, nested too deeply, or has a number of thousands of digits"
+            else "it is not UTF-8, is nested too deeply, or has a number with thousands of digits"
         )
         raise ProblemError(400, "malformed-json", f"the body is not valid JSON: {reason}") from None
     try:

@@ -1,6 +1,6 @@
-"""What handlers find in their application and leave on their request.
+"""The keys of what handlers get from the application, and of what they store on a request.
 
-A handler takes what it uses, by its key; the application as a whole is put together in `gateway.app` alone.
+A handler gets what it uses by key; only `gateway.app` knows how it is put together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ QUEUE_METRICS: web.AppKey[QueueMetrics] = web.AppKey("queue_metrics", QueueMetri
 LIVENESS: web.AppKey[Liveness] = web.AppKey("liveness", Liveness)
 DRAIN: web.AppKey[Drain] = web.AppKey("drain", Drain)
 
-# the predictions that a request made or repeats, for its log line
+# the predictions that a request created, or that its idempotency key refers to, for its log line
 PREDICTION_IDS: web.RequestKey[Sequence[str]] = web.RequestKey("prediction_ids", Sequence)
-MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model that a request is about, for its metrics
-TRACE: web.RequestKey[Trace] = web.RequestKey("trace", Trace)  # the request's own span, if traces are on
+MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model of a request, for its metrics
+TRACE: web.RequestKey[Trace] = web.RequestKey("trace", Trace)  # the request's span, if traces are on

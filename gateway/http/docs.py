@@ -1,4 +1,4 @@
-"""GET /openapi.json and /docs: Swagger UI from the files of an installed package, nothing from elsewhere."""
+"""GET /openapi.json and /docs: Swagger UI, served from an installed package, without a CDN."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _POLICY = {
 def add_docs(
     app: web.Application, operations: Sequence[Operation], version: str, schemas: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Add the routes of the documentation; for `schemas` see `openapi`."""
+    """Add the routes of the API documentation; for `schemas` see `openapi`."""
     document = orjson.dumps(openapi(operations, version, schemas))
 
     async def read_openapi(_: web.Request) -> web.Response:

@@ -1,6 +1,6 @@
-"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header): a request repeated with its key makes nothing
-new. The same key and body stand for the same prediction, also while it runs, for a day; another body is a conflict.
-Keys are scoped to the caller. Pure."""
+"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header): repeating a request with its key creates
+nothing new. For IDEMPOTENCY_TTL_S the same key and body mean the same prediction, even while it is running; another
+body is a conflict. Keys are scoped to the caller. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pydantic import BaseModel
 from gateway.http.problems import invalid
 
 MAX_CHARS = 255
-PATTERN = '^(?!""$)[!-~]+$'  # what the document promises to take; a quoted key may hold a little more
+PATTERN = '^(?!""$)[!-~]+$'  # what the OpenAPI document allows; quoted keys may contain a little more
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def key_of(header: str | None) -> str:
-    """The key of a request; '' where it has none.
+    """The key of a request; '' if it has none.
 
-    The draft makes it a quoted string (RFC 9651); the bare form, which most clients send, is taken too.
+    In the draft it is a quoted string (RFC 9651); the bare form, which most clients send, is accepted too.
 
     Raises:
-        ProblemError: 422 where it is empty, too long, or has other than visible ASCII characters.
+        ProblemError: 422 if it is empty, too long, or contains other than visible ASCII characters.
     """
     if header is None:
         return ""
@@ -30,10 +30,10 @@ def key_of(header: str | None) -> str:
     if len(text) >= 2 and text[0] == text[-1] == '"':
         text = text[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not _VISIBLE.fullmatch(text):
-        raise invalid([(("header", "Idempotency-Key"), f"must have 1 to {MAX_CHARS} visible ASCII characters")])
+        raise invalid([(("header", "Idempotency-Key"), f"must be 1 to {MAX_CHARS} visible ASCII characters")])
     return text
 
 
 def fingerprint(endpoint: str, body: BaseModel) -> str:
-    """A digest of what a request asks for: two requests with one key must agree in it."""
+    """A digest of a request: requests with the same key must have the same one."""
     return hashlib.sha256(f"{endpoint}\n{body.model_dump_json()}".encode()).hexdigest()

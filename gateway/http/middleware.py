@@ -1,4 +1,4 @@
-"""What surrounds every handler: errors become answers, and every answer is counted, timed and logged."""
+"""The middleware of every handler: turns errors into responses, and counts, times and logs every response."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @web.middleware
 async def answer_and_observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every request, whatever its handler does, and count it."""
+    """Respond to every request, whatever its handler does, and observe it."""
     started = time.perf_counter()
     http_metrics.in_flight += 1
-    status = 499  # the client went away
+    status = 499  # the client disconnected
     try:
         response = await _answer(request, handler)
         status = response.status
-        response.headers["Server"] = "millstream"  # not which versions of what
+        response.headers["Server"] = "millstream"  # hides the names and versions of what runs
         return response
     finally:
         http_metrics.in_flight -= 1
@@ -62,7 +62,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
         ERRORS.labels("gateway", "handler").inc()
-        return ProblemError(500, "internal", "something went wrong here; it was logged").response()
+        return ProblemError(500, "internal", "internal error; it was logged").response()
 
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
@@ -75,7 +75,7 @@ def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> 
 
 
 def _log(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
-    """The access log: probes are left out, and at a high rate all but a share (see PredictionLog)."""
+    """The access log: without probes and, at a high rate, only a share of requests (see PredictionLog)."""
     ids = request.get(PREDICTION_IDS, ("",))
     if endpoint in PROBES or not prediction_log.wants(ids[0]):
         return
@@ -94,6 +94,6 @@ def _log(request: web.Request, endpoint: str, status: int, seconds: float) -> No
 
 
 def endpoint_of(request: web.Request) -> str:
-    """The route's pattern: a bounded label, unlike the path."""
+    """The pattern of the route: unlike the path, a label with few values."""
     resource = request.match_info.route.resource
     return "unknown" if resource is None else resource.canonical

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from a table of operations and the pydantic models that validate the requests."""
+"""The OpenAPI 3.1 document, made from a table of operations and the pydantic models of requests and responses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Answer = type[BaseModel] | tuple[type[BaseModel], ...] | None  # one model, any 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter in the path or a header, with its JSON schema."""
+    """A path or header parameter, with its JSON schema."""
 
     name: str
     place: str
@@ -34,10 +34,10 @@ class Operation:
     """One operation of an API.
 
     Attributes:
-        answers: what it answers with each status of success.
-        problems: the statuses of its errors.
+        answers: the response body for each success status.
+        problems: its error statuses.
         query: the model of its query parameters.
-        parameters: those in the path and in headers.
+        parameters: path and header parameters.
     """
 
     method: str
@@ -55,7 +55,7 @@ def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str,
     """The document.
 
     Args:
-        schemas: components that the models of the operations refer to, and which are only known at the start.
+        schemas: components that the models refer to but that are known only at startup.
     """
     return {
         "openapi": "3.1.0",
@@ -117,7 +117,7 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A parameter's schema; pydantic says how to leave it out with a null, which cannot be written in a query."""
+    """A parameter's schema: for an optional one pydantic allows null, which a query string cannot express."""
     values = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
     merged = {**schema, **(values[0] if values else {})}
     return {key: value for key, value in merged.items() if key != "title" and (key, value) != ("default", None)}

@@ -1,7 +1,7 @@
-"""How long to wait for an answer, from query and header. Pure.
+"""How long to wait for a prediction, from query and header. Pure.
 
-`?wait=S` wins over the header `Prefer` (RFC 7240), which wins over the default. In that header `wait=S` wins over
-`respond-async`: both together mean an asynchronous answer after S seconds.
+`?wait=S` takes precedence over the header `Prefer` (RFC 7240), which takes precedence over the default. In that header
+`wait=S` takes precedence over `respond-async`: both together mean an asynchronous response after S seconds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from gateway.settings import MAX_WAIT_S
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Seconds to wait for the answer, and the preference that asked for it, to be confirmed ('' for none)."""
+    """Seconds to wait, and the applied preference that the response confirms ('' for none)."""
 
     seconds: float
     applied: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
-        """What confirms the preference."""
+        """The headers that confirm the preference."""
         return {"Preference-Applied": self.applied} if self.applied else {}
 
 
@@ -29,7 +29,7 @@ def wait_of(asked_s: float | None, prefer: str | None, default_s: float) -> Wait
 
     Args:
         asked_s: the query parameter `wait`.
-        prefer: the header `Prefer`; what is wrong in it is ignored, as the RFC asks.
+        prefer: the header `Prefer`; invalid preferences in it are ignored, as the RFC requires.
     """
     if asked_s is not None:
         return Wait(asked_s)
@@ -44,7 +44,7 @@ def wait_of(asked_s: float | None, prefer: str | None, default_s: float) -> Wait
 
 
 def _preferences(header: str) -> dict[str, str]:
-    """Preferences by name; parameters (after a `;`) are left out, and of one named twice the first counts."""
+    """Preferences by name; parameters (after a `;`) are ignored, and the first of duplicates counts."""
     preferences: dict[str, str] = {}
     for preference in header.split(","):
         name, _, value = preference.partition(";")[0].partition("=")

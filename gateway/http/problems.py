@@ -1,6 +1,6 @@
-"""Errors as `application/problem+json` (RFC 9457): the one place that turns the core's errors into answers.
+"""Errors as `application/problem+json` (RFC 9457): the only place that turns the core's errors into responses.
 
-Handlers let the core's errors pass and raise `ProblemError` for what is HTTP's own; the middleware renders both.
+Handlers let the core's errors pass and raise `ProblemError` for errors of HTTP itself; the middleware renders both.
 """
 
 from __future__ import annotations
@@ -49,36 +49,36 @@ _CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
     IdempotencyConflict: (409, "idempotency-conflict"),
 }
 _STORES = {
-    "redis": ("queue-unavailable", "the queue cannot be reached; try again"),
-    "postgres": ("store-unavailable", "the stored predictions cannot be read now; try again"),
+    "redis": ("queue-unavailable", "the queue is unavailable; try again"),
+    "postgres": ("store-unavailable", "stored predictions are unavailable; try again"),
 }
 
 
 class FieldError(BaseModel):
     """What is wrong with one field."""
 
-    loc: list[str | int] = Field(description="where: body, query or path, then the field")
+    loc: list[str | int] = Field(description="place: body, query or header, then the field")
     msg: str
 
 
 class Problem(BaseModel):
-    """An error, as RFC 9457 has it."""
+    """An error (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    errors: list[FieldError] | None = Field(None, description="each invalid field")
-    prediction_id: UUID | None = Field(None, description="the prediction that this is about")
+    errors: list[FieldError] | None = Field(None, description="the invalid fields")
+    prediction_id: UUID | None = Field(None, description="the prediction that this error concerns")
 
 
 class ProblemError(Exception):
-    """An answer that is an error.
+    """An error response.
 
     Attributes:
         status: HTTP status code.
-        kind: a short name, the end of the problem's `type`.
-        detail: what is wrong and what to do, for the person who sent the request.
+        kind: a short name, the last part of the problem's `type`.
+        detail: what is wrong and what to do, for the client.
     """
 
     def __init__(
@@ -119,24 +119,24 @@ class ProblemError(Exception):
 
 
 def invalid(errors: FieldErrors) -> ProblemError:
-    """422: fields that are wrong."""
+    """422: invalid fields."""
     detail = "; ".join(f"{'.'.join(map(str, loc))}: {msg}" for loc, msg in errors)
     return ProblemError(422, "invalid-field", detail[:2000], errors=errors)
 
 
 def invalid_fields(place: str, error: ValidationError) -> ProblemError:
-    """422 from what pydantic found in the `body` or the `query`. Values are left out: inputs are private."""
+    """422 from pydantic's errors about the `body` or the `query`. Values are left out, since inputs are private."""
     found = error.errors(include_url=False, include_input=False)
     return invalid([((place, *each["loc"]), describe_invalid_text(dict(each))) for each in found[:20]])
 
 
 def unavailable(kind: str, detail: str, retry_after_s: int) -> ProblemError:
-    """503 with Retry-After."""
+    """503, with Retry-After."""
     return ProblemError(503, kind, detail, headers={"Retry-After": str(retry_after_s)})
 
 
 def of_core_error(error: CoreError) -> ProblemError:
-    """What the core refuses, in our form."""
+    """The response to an error of the core."""
     if isinstance(error, InvalidOrder):
         return invalid(error.errors)
     if isinstance(error, Refused):
@@ -148,18 +148,18 @@ def of_core_error(error: CoreError) -> ProblemError:
 
 
 def of_store_error(error: StoreUnavailable) -> ProblemError:
-    """A store that cannot be reached, in our form."""
+    """The response if a store is unavailable."""
     kind, detail = _STORES[error.store]
     return unavailable(kind, detail, STORE_UNAVAILABLE_S)
 
 
 def of_http_error(error: web.HTTPException, max_body_bytes: int) -> ProblemError:
-    """aiohttp's own errors (no such route, wrong method, body too large) in our form."""
+    """The response to an error of aiohttp (no such route, wrong method, body too large)."""
     headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
     details = {
-        404: "there is nothing at this path; see /docs",
-        405: f"this path takes {error.headers.get('Allow', 'other methods')}",
-        413: f"the body is longer than {max_body_bytes} bytes; send less, or several requests",
+        404: "nothing exists at this path; see /docs",
+        405: f"this path allows {error.headers.get('Allow', 'other methods')}",
+        413: f"the body is larger than {max_body_bytes} bytes; send less, or split it into several requests",
     }
     detail = details.get(error.status, error.reason)
     return ProblemError(error.status, (error.reason or "error").lower().replace(" ", "-"), detail, headers=headers)

@@ -1,4 +1,4 @@
-"""Reading query parameters: a pydantic model of them, or an error that names the parameter."""
+"""Reading query parameters: as a pydantic model, or an error that names the parameter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.http.problems import invalid_fields
 
-# Python takes `1_0`, ` 1` and `١` for numbers too.
+# Python would accept `1_0`, ` 1` and `١` as numbers too.
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
@@ -19,7 +19,7 @@ Parameters = TypeVar("Parameters", bound="Query")
 
 
 class Query(BaseModel):
-    """Query parameters of an operation; those it does not know are ignored."""
+    """Query parameters of an operation; unknown ones are ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -36,16 +36,16 @@ def _whole(value: Any) -> Any:
     return value
 
 
-# As in `Annotated[float, Field(ge=0), SECONDS]`: bounds first, then how the text is read.
+# Used as in `Annotated[float, Field(ge=0), SECONDS]`: first the bounds, then how the text is read.
 SECONDS = BeforeValidator(_seconds)
 WHOLE_NUMBER = BeforeValidator(_whole)
 
 
 def read_query(request: web.Request, kind: type[Parameters]) -> Parameters:
-    """The request's query parameters; of one that is given twice the first counts.
+    """The query parameters of a request; the first of duplicates counts.
 
     Raises:
-        ProblemError: 422, a parameter is out of range or no number.
+        ProblemError: 422, a parameter is invalid.
     """
     given = request.query
     if not given:

@@ -1,4 +1,4 @@
-"""Answers that are not errors."""
+"""Responses that are not errors."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from aiohttp import web
 
 
 def json_response(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
+    """A JSON response."""
     return web.Response(body=orjson.dumps(body), status=status, headers=headers, content_type="application/json")

@@ -1,6 +1,6 @@
-"""The span of each HTTP request that is answered. Used only if traces are on.
+"""The span of each HTTP request except probes. Used only if traces are on.
 
-Names and attributes follow OpenTelemetry's conventions for HTTP servers.
+Names and attributes follow OpenTelemetry's semantic conventions for HTTP servers.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from shared.telemetry.traceparent import exemplar_of
 if TYPE_CHECKING:
     from shared.telemetry.spans import Span, Traces
 
-_MAX_CHARS = 200  # of what a client names as it likes
+_MAX_CHARS = 200  # of names that clients choose
 
 
 def tracing_middleware(traces: Traces) -> Middleware:
-    """What answers every request within a span; the client's trace is continued where it sent one."""
+    """The middleware that handles every request within a span; continues the client's trace if it sent one."""
 
     @web.middleware
     async def traced(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -30,7 +30,7 @@ def tracing_middleware(traces: Traces) -> Middleware:
         if endpoint in PROBES:
             return await handler(request)
         span = _begin(traces, request, endpoint)
-        status = 499  # the client went away
+        status = 499  # the client disconnected
         try:
             response = await handler(request)
             status = response.status

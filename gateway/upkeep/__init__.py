@@ -1,4 +1,4 @@
-"""What goes on beside requests: expiry, measuring streams, and shutdown.
+"""Background work: expiring requests, measuring streams, and shutdown.
 
-It imports `gateway.core`, and nothing of `http` or `api`.
+It imports `gateway.core`, but nothing of `http` or `api`.
 """

@@ -1,8 +1,8 @@
-"""Shutdown: how a gateway that is told to stop answers everybody who waits, and turns nobody away who need not be.
+"""Shutdown: a gateway that is told to stop answers every waiting request and refuses as few as possible.
 
-It comes in two steps. A listener that is closed drops the connections in its queue, so at first only `/readyz` turns
-red; the listener is closed once balancers have had the time to see that. Then nothing more is taken, and those who wait
-are answered: with their predictions, or shortly before the grace period ends with what is known then.
+It drains in two steps. Closing the listener drops the connections in its queue, so at first only `/readyz` fails; the
+listener is closed once load balancers have had time to notice. Then nothing more is accepted, and waiting requests are
+answered: when their predictions finish or, failing that, shortly before the grace period ends, with what is known.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from aiohttp import web
 
 from gateway.core.waiting import Waiters
 
-_WAIT_SHARE = 0.8  # of the time that is left; the rest is for the answers to reach their clients
+_WAIT_SHARE = 0.8  # of the remaining time; the rest is for sending the responses
 
 
 class Drain:
-    """How far one gateway is with stopping.
+    """The shutdown of one gateway.
 
     Attributes:
-        failed: it stops because one of its loops failed.
+        failed: whether it stops because a background loop failed.
     """
 
     def __init__(self, waiters: Waiters, delay_s: float, grace_s: float) -> None:
@@ -34,22 +34,22 @@ class Drain:
 
     @property
     def begun(self) -> bool:
-        """Whether it was told to stop."""
+        """Whether the gateway is stopping."""
         return self._told or self._waiters.closing
 
     def on_signals(self) -> None:
-        """Have SIGTERM and SIGINT begin the drain; a second signal skips its first step, further ones do nothing."""
+        """Start the drain on SIGTERM and SIGINT; a second signal skips the first step, further ones do nothing."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin)
 
     def fail(self) -> None:
-        """Stop at once: half a gateway looks healthy and does nothing."""
+        """Skip the first step: a gateway without one of its loops looks healthy but does not work."""
         self.failed = True
         self._stop()
 
     async def close(self, _: web.Application) -> None:
-        """Take no more, and have those who wait answered in time."""
+        """Accept no more requests, and answer the waiting ones in time."""
         self._waiters.closing = True
         remaining_s = self._grace_s - self._delay_s
         asyncio.get_running_loop().call_later(remaining_s * _WAIT_SHARE, self._waiters.give_up)
@@ -61,6 +61,6 @@ class Drain:
         asyncio.get_running_loop().call_later(self._delay_s, self._stop)
 
     def _stop(self) -> None:
-        if not self._stopping:  # raised once more it would cut the cleanup short
+        if not self._stopping:  # raised a second time, it would cut the cleanup short
             self._stopping = True
             raise web.GracefulExit

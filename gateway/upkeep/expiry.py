@@ -1,7 +1,7 @@
-"""Expiring requests that nobody reads.
+"""Expiring requests that no worker reads, and old dead letters.
 
-A worker drops what is past its deadline when it reads it. If no worker serves a version, the gateways do it, so that a
-client that waits learns of its deadline, and a stream that nobody reads does not keep what nobody wants any more.
+A worker expires requests past their deadline when it reads them. The gateways expire those that no worker reads, so
+that waiting clients get an answer and an unserved stream does not keep requests that nobody wants any more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OLDEST = 100
 
 
 class Expiry:
-    """Looks at the oldest entries of every request stream, and of the dead letters."""
+    """Checks the oldest entries of every request stream and of the dead letters."""
 
     def __init__(self, streams: Sequence[RequestStream], dead_letters: DeadLetters, keep_dead_letters_ms: int) -> None:
         self._dead_letters = dead_letters
@@ -34,7 +34,7 @@ class Expiry:
         self.turns = len(streams) + 1
 
     async def turn(self) -> None:
-        """Look at one stream, the next one each time, so that the work does not come in bursts; `turns` is a round.
+        """Check the next stream; one per turn, so that the work does not come in bursts. `turns` of them check all.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -42,7 +42,7 @@ class Expiry:
         await next(self._turns)()
 
     async def age_out(self) -> int:
-        """Delete dead letters that were kept long enough; the answer counts them.
+        """Delete dead letters that have been kept long enough; returns how many.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -54,7 +54,7 @@ class Expiry:
         return aged
 
     async def expire(self, stream: RequestStream) -> int:
-        """Expire what is past its deadline among the oldest entries; the answer counts them.
+        """Expire those of the oldest entries that are past their deadline; returns how many.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -73,7 +73,7 @@ def _expired(delivery: Delivery, now_ms: int) -> Completed | None:
     try:
         request = decode_request(delivery.fields)
     except MalformedMessage:
-        return None  # for a worker to dead-letter
+        return None  # left to a worker to dead-letter
     waited = max(0, now_ms - request.submitted_at)
-    error = f"the deadline passed after {waited} ms in the queue; nobody read it"
+    error = f"the deadline passed after {waited} ms in the queue; no worker read it"
     return Completed(delivery, request, Outcome(Status.EXPIRED, queue_time_ms=waited, error=error))

@@ -1,4 +1,4 @@
-"""The loops beside requests: each takes a turn again and again until the gateway stops."""
+"""Background loops: each repeats its work at an interval until the gateway stops."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.telemetry.metrics import ERRORS
 async def every(
     interval_s: float, turn: Callable[[], Awaitable[object]], stop: asyncio.Event, name: str, liveness: Liveness
 ) -> None:
-    """Take a turn every `interval_s` seconds until `stop` is set.
+    """Run `turn` every `interval_s` seconds until `stop` is set.
 
-    A store that cannot be reached costs the turn and is counted; the next one comes after a growing pause.
+    If a store is unavailable, the turn is skipped, an error is counted, and the next turn is delayed by a backoff.
 
     Args:
-        name: what `/livez` calls the loop if it does not move.
+        name: of the loop, shown by `/livez` if it stalls.
     """
     backoff = Backoff()
     while not await wait_for_stop(stop, interval_s):

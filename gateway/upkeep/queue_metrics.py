@@ -1,8 +1,8 @@
 """What a scrape of `/metrics` needs from Redis: streams, memory, live workers.
 
-A scrape waits for it `PATIENCE_S` at most. One look at Redis is under way at a time, shared by all scrapes and never
-cancelled by them: if Redis hangs, all of them answer in time, without these values. What is not known now is left out,
-since a queue that stands still in a graph looks like a healthy one.
+A scrape waits at most `PATIENCE_S` for it. Only one query of Redis runs at a time, shared by all scrapes and never
+cancelled by them: if Redis hangs, all of them respond in time, without these values. Old values are never shown, since
+a queue that appears constant looks healthy.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Look(NamedTuple):
 
 
 class QueueMetrics:
-    """Keeps the gauges that come from Redis."""
+    """Updates the gauges whose values come from Redis."""
 
     def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory) -> None:
         self._shard = shard
@@ -57,7 +57,7 @@ class QueueMetrics:
         self._looking: asyncio.Task[_Look | None] | None = None
 
     async def refresh(self, patience_s: float = PATIENCE_S) -> None:
-        """Set the gauges to what Redis says now, or take them away if it does not answer in time."""
+        """Set the gauges from Redis, or clear them if it does not respond in time."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="queue metrics")
         done, _ = await asyncio.wait({self._looking}, timeout=patience_s)
@@ -68,7 +68,7 @@ class QueueMetrics:
             self._tell(look)
 
     async def close(self) -> None:
-        """End a look that is under way."""
+        """Cancel a query that is still running."""
         if self._looking is not None and not self._looking.done():
             await cancel_until_ended([self._looking])
 

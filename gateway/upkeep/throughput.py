@@ -1,7 +1,4 @@
-"""Measuring how fast entries leave the streams, so that a refused caller is told when to come back.
-
-What is made of it stands in `gateway.core.retry_after`.
-"""
+"""Measuring how fast entries leave the streams, for the Retry-After values of `gateway.core.retry_after`."""
 
 from __future__ import annotations
 
@@ -14,14 +11,14 @@ LOOK_EVERY_S = 1.0
 
 
 class Throughput:
-    """Looks at all streams."""
+    """Samples all streams."""
 
     def __init__(self, flows: Flows, retry_after: RetryAfter) -> None:
         self._flows = flows
         self._retry_after = retry_after
 
     async def measure(self) -> None:
-        """Take one look.
+        """Take one sample.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

@@ -1,1 +1,1 @@
-"""Grafana dashboards as code: `python -m monitoring.dashboards --write` makes their JSON."""
+"""Grafana dashboards as code: `python -m monitoring.dashboards --write` writes their JSON."""

@@ -1,7 +1,7 @@
-"""The Grafana dashboards, from which their JSON is made.
+"""Generate the JSON files of the Grafana dashboards.
 
-python -m monitoring.dashboards            say which files are stale
-python -m monitoring.dashboards --write    write them
+python -m monitoring.dashboards            list stale files
+python -m monitoring.dashboards --write    write all files
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ DASHBOARDS = {"overview": overview, "queues": queues, "models": models, "persist
 
 
 def files() -> dict[Path, str]:
-    """What each file holds."""
+    """The content of each file."""
     return {FOLDER / f"{name}.json": json.dumps(make(), indent=1) + "\n" for name, make in DASHBOARDS.items()}
 
 
 def main() -> int:
-    """Write the files, or say which are stale."""
+    """Write the files, or list those that are stale."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
     made = files()

@@ -1,4 +1,4 @@
-"""Choices and thresholds that several dashboards have."""
+"""Variables and thresholds that several dashboards share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions that several dashboards ask: names of series, matchers, rates and quantiles."""
+"""Expressions that several dashboards share: names of series, matchers, rates and quantiles."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mean(metric: str, by: str = "", matchers: str = "") -> str:
 
 
 def grown(metric: str, by: str, matchers: str = "") -> str:
-    """By how much rare counters grew; `increase` alone misses the first event, with which such a series begins."""
+    """The growth of rare counters; `increase` alone misses the first event, with which such a series begins."""
     series = f"{metric}{{{matchers}}}" if matchers else metric
     new = f"({series} unless {series} offset {RATE})"
     return f"sum by ({by}) ({new} or increase({series}[{RATE}]))"

@@ -1,4 +1,4 @@
-"""How fast and how sure each model version is."""
+"""Speed, throughput and confidence of each model version."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ COMPUTING = "millstream_inference_duration_seconds"
 DONE = "millstream_predictions_total"
 LABELLED = "millstream_predictions_by_label_total"
 BATCH = "millstream_batch_size"
-SURE = "millstream_prediction_confidence"
+CONFIDENCE = "millstream_prediction_confidence"
 FAILED = f'{CHOSEN},status="failed"'
 UNSURE = f'{CHOSEN},le="0.6"'
 BY = "sum by (model, version)"
 WHOLE = "$__range"
 SIDES = {
-    "a second": (f"{BY} ({rate(DONE, CHOSEN, WHOLE)})", "ops"),
+    "per second": (f"{BY} ({rate(DONE, CHOSEN, WHOLE)})", "ops"),
     "wait p95": (
         (
             "histogram_quantile(0.95, sum by (le, model, version) "
@@ -33,10 +33,10 @@ SIDES = {
         "short",
     ),
     "confidence": (
-        f"{BY} ({rate(f'{SURE}_sum', CHOSEN, WHOLE)}) / {BY} ({rate(f'{SURE}_count', CHOSEN, WHOLE)})",
+        f"{BY} ({rate(f'{CONFIDENCE}_sum', CHOSEN, WHOLE)}) / {BY} ({rate(f'{CONFIDENCE}_count', CHOSEN, WHOLE)})",
         "percentunit",
     ),
-    "failing": (
+    "failed": (
         (
             f"({BY} ({rate(DONE, FAILED, WHOLE)}) or {BY} ({rate(DONE, CHOSEN, WHOLE)}) * 0) / {BY} "
             f"({rate(DONE, CHOSEN, WHOLE)})"
@@ -49,13 +49,13 @@ SIDES = {
 def _speed() -> list[Json]:
     return [
         graph(
-            "Time of a batch, p95",
+            "Batch duration, p95",
             [(quantile(0.95, COMPUTING, "model, version", CHOSEN), BY_VERSION)],
             "s",
-            "Computing alone, without waiting.",
+            "Computing only, without waiting.",
         ),
         graph(
-            "Time a prediction",
+            "Computing time per prediction",
             [
                 (
                     (
@@ -66,35 +66,35 @@ def _speed() -> list[Json]:
                 )
             ],
             "s",
-            "Computing time over the number of predictions: what one costs.",
+            "Computing time divided by the number of predictions: the cost of one.",
         ),
         graph(
             "Batch size, mean",
             [(mean(BATCH, "model, version", CHOSEN), BY_VERSION)],
             "short",
-            "Requests computed together. Near 1 under load: the queue is never deep enough to batch.",
+            "Requests computed together. If it stays near 1, the queue is never deep enough to batch.",
         ),
     ]
 
 
-def _amount() -> list[Json]:
+def _volume() -> list[Json]:
     return [
         graph(
             "Throughput",
             [(f"sum by (model, version) ({rate(DONE, CHOSEN)})", BY_VERSION)],
             "ops",
-            "Predictions finished a second.",
+            "Predictions finished per second.",
             stacked=True,
         ),
         graph(
             "Predictions by status",
             [(f"sum by (status) ({rate(DONE, CHOSEN)})", "{{status}}")],
             "ops",
-            "expired: their deadline passed in the queue.",
+            "expired: the deadline passed in the queue.",
             stacked=True,
         ),
         graph(
-            "Failing",
+            "Failure ratio",
             [
                 (
                     (
@@ -105,7 +105,7 @@ def _amount() -> list[Json]:
                 )
             ],
             "percentunit",
-            "Share of predictions that failed, by version.",
+            "Share of predictions that failed.",
             ((0.05, "red"),),
         ),
         graph(
@@ -113,8 +113,8 @@ def _amount() -> list[Json]:
             [(f"sum by (model, version) ({rate(f'{COMPUTING}_sum', CHOSEN)})", BY_VERSION)],
             "percentunit",
             (
-                "Share of the time in which a version computes, all its workers together: at 100 % a worker, "
-                "more workers are needed."
+                "Share of the time spent computing, summed over all workers of a version: near 100 % per worker, "
+                "add workers."
             ),
         ),
     ]
@@ -124,26 +124,26 @@ def _confidence() -> list[Json]:
     return [
         heatmap(
             "Confidence",
-            f"sum by (le) (increase({SURE}_bucket{{{CHOSEN}}}[{RATE}]))",
+            f"sum by (le) (increase({CONFIDENCE}_bucket{{{CHOSEN}}}[{RATE}]))",
             "percentunit",
             (
-                "How sure the chosen models were: a band that moves or widens is a model, or its input, that "
-                "changed. Choose one version to see it alone."
+                "Confidence of the selected models. A band that moves or widens means that a model or its input has "
+                "changed. Select one version to see it alone."
             ),
         ),
         graph(
             "Confidence, mean",
-            [(mean(SURE, "model, version", CHOSEN), BY_VERSION)],
+            [(mean(CONFIDENCE, "model, version", CHOSEN), BY_VERSION)],
             "percentunit",
-            "Only where a task has a confidence.",
+            "Only for tasks that have a confidence.",
         ),
         graph(
-            "Unsure predictions",
+            "Low-confidence predictions",
             [
                 (
                     (
-                        f"sum by (model, version) ({rate(f'{SURE}_bucket', UNSURE)}) / sum by (model, version) "
-                        f"({rate(f'{SURE}_count', CHOSEN)})"
+                        f"sum by (model, version) ({rate(f'{CONFIDENCE}_bucket', UNSURE)}) / sum by (model, version) "
+                        f"({rate(f'{CONFIDENCE}_count', CHOSEN)})"
                     ),
                     BY_VERSION,
                 )
@@ -154,14 +154,14 @@ def _confidence() -> list[Json]:
     ]
 
 
-def _answers() -> list[Json]:
+def _labels() -> list[Json]:
     return [
         graph(
             "Predictions by label",
             [(f"sum by (model, version, label) ({rate(LABELLED, CHOSEN)})", "{{model}} {{version}} {{label}}")],
             "ops",
-            "What models with labels of their own answered, a second; other: a label that is not among their first 20. "
-            "Shares that move without the texts having changed are a model that changed.",
+            "Predicted labels per second, for models whose configuration names labels; other: not among the first 20. "
+            "If the shares move although the texts have not changed, the model has.",
             stacked=True,
         ),
         graph(
@@ -173,30 +173,30 @@ def _answers() -> list[Json]:
                 )
             ],
             "short",
-            "How far the newest predictions have moved from the version's first ones (population stability index): "
-            "above 0.1 look, above 0.25 something changed.",
+            "Shift of the newest predictions against the version's first ones (population stability index): above 0.1 "
+            "worth a look, above 0.25 something has changed.",
             ((0.25, "red"),),
         ),
     ]
 
 
 def models() -> Json:
-    """How fast and how sure each model version is."""
+    """Speed, throughput and confidence of each model version."""
     rows = [
         (
             "Side by side",
             6,
-            [table("Versions side by side", ("model", "version"), SIDES, "Each version over the whole time shown.")],
+            [table("Versions side by side", ("model", "version"), SIDES, "Each version over the selected time range.")],
         ),
         ("Speed", 8, _speed()),
-        ("Amount", 8, _amount()),
+        ("Volume", 8, _volume()),
         ("Confidence", 9, _confidence()),
-        ("Answers", 8, _answers()),
+        ("Labels and drift", 8, _labels()),
     ]
     return dashboard(
         "millstream-models",
         "Millstream / Models",
-        "How fast and how sure each model version is.",
+        "Speed, throughput and confidence of each model version.",
         rows,
         [MODEL, VERSION],
     )

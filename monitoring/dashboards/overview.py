@@ -1,4 +1,4 @@
-"""Is it healthy, what is slow, what fails."""
+"""Health, latency and errors at a glance."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from monitoring.dashboards.expressions import AGE, API, DEPTH, SERVICES, grown, 
 from monitoring.dashboards.panels import Json, dashboard, graph, stat
 
 HTTP = "millstream_http_requests_total"
-TOOK = "millstream_http_request_duration_seconds"
+LATENCY = "millstream_http_request_duration_seconds"
 PREDICT = 'endpoint=~"/api/v1/predict.*"'
 FAILED = f'{API},status=~"5.."'
 
@@ -18,58 +18,58 @@ def _now() -> list[Json]:
             "Alerts firing",
             'count(ALERTS{alertstate="firing"}) or vector(0)',
             "short",
-            "Alerts that fire now; docs/RUNBOOK.md says what to do for each.",
+            "docs/RUNBOOK.md says what to do for each alert.",
             ANY_IS_BAD,
         ),
         stat(
             "Services down",
             f"count(up{{{SERVICES}}} == 0) or vector(0)",
             "short",
-            "Gateways, workers and persisters that Prometheus knows and that do not answer.",
+            "Gateways, workers and persisters that Prometheus cannot scrape.",
             ANY_IS_BAD,
         ),
         stat(
             "Versions served",
             "max(millstream_models_active)",
             "short",
-            "Model versions that at least one live worker serves.",
+            "Model versions served by at least one live worker.",
             NONE_IS_BAD,
         ),
         stat(
             "Requests",
             f"sum({rate(HTTP, API)})",
             "reqps",
-            "API requests answered a second, by all gateways.",
+            "API requests answered per second, all gateways.",
             decimals=1,
         ),
         stat(
-            "Failing",
+            "Error ratio",
             f"sum({rate(HTTP, FAILED)}) / sum({rate(HTTP, API)}) or vector(0)",
             "percentunit",
-            "Share of API requests that ended in a 5xx. The objective allows 0.5 %.",
+            "Share of API requests answered with 5xx. The objective allows 0.5 %.",
             ((None, "green"), (0.005, "orange"), (0.05, "red")),
             2,
         ),
         stat(
-            "p95 to answer",
-            quantile(0.95, TOOK, "", PREDICT),
+            "Predict latency, p95",
+            quantile(0.95, LATENCY, "", PREDICT),
             "s",
-            "19 of 20 prediction requests were answered faster than this, waiting included.",
+            "95 % of predict requests were answered faster than this, including waiting.",
             ((None, "green"), (1, "orange"), (5, "red")),
             2,
         ),
         stat(
-            "Waiting",
+            "Queued requests",
             f'sum({DEPTH}{{stream=~"requests/.*"}})',
             "short",
-            "Requests that wait or run, in all queues. Which ones: the dashboard Queues.",
+            "Requests waiting or running, in all queues; the dashboard Queues shows which.",
             ((None, "green"), (100, "orange"), (1000, "red")),
         ),
         stat(
             "Oldest request",
             f'max({AGE}{{stream=~"requests/.*"}})',
             "s",
-            "Age of the oldest request that has no answer yet.",
+            "Age of the oldest unfinished request.",
             ((None, "green"), (30, "orange"), (120, "red")),
         ),
     ]
@@ -81,16 +81,16 @@ def _traffic() -> list[Json]:
             "Requests by endpoint",
             [(f"sum by (endpoint) ({rate(HTTP, API)})", "{{endpoint}}")],
             "reqps",
-            "API requests answered a second.",
+            "API requests answered per second.",
             stacked=True,
         ),
         graph(
-            "Answers by status",
+            "Responses by status",
             [(f"sum by (status) ({rate(HTTP, API)})", "{{status}}")],
             "reqps",
             (
-                "2xx is well; 4xx is the client's doing; 503 is refused, 504 too late, 500 failed; 499 left "
-                "before the answer."
+                "4xx: client error; 499: the client disconnected; 500: failed; 503: refused, or a store unavailable; "
+                "504: the deadline passed."
             ),
             stacked=True,
         ),
@@ -98,7 +98,7 @@ def _traffic() -> list[Json]:
             "Errors and refusals",
             [(grown("millstream_errors_total", "component, kind"), "{{component}} {{kind}}")],
             "short",
-            "refused_*: a limit was reached; *_unavailable: a store was away; handler: a fault of ours.",
+            "refused_*: a limit was reached; *_unavailable: a store was unavailable; handler: a bug in the gateway.",
         ),
     ]
 
@@ -106,23 +106,23 @@ def _traffic() -> list[Json]:
 def _latency() -> list[Json]:
     return [
         graph(
-            "Time to answer a prediction",
-            percentiles(TOOK, PREDICT),
+            "Predict latency",
+            percentiles(LATENCY, PREDICT),
             "s",
-            "All models, waiting in the queue included.",
+            "All models, including waiting in the queue.",
             ((5, "red"),),
         ),
         graph(
-            "p95 by endpoint",
-            [(quantile(0.95, TOOK, "endpoint", API), "{{endpoint}}")],
+            "Latency by endpoint, p95",
+            [(quantile(0.95, LATENCY, "endpoint", API), "{{endpoint}}")],
             "s",
-            "Long polls (?wait=) count as long as they wait.",
+            "Long polls (?wait=) include their waiting time.",
         ),
         graph(
-            "p95 by model",
-            [(quantile(0.95, TOOK, "model", f'model=~"$model",model!="",{PREDICT}'), "{{model}}")],
+            "Latency by model, p95",
+            [(quantile(0.95, LATENCY, "model", f'model=~"$model",model!="",{PREDICT}'), "{{model}}")],
             "s",
-            "Which model is slow; the dashboard Models says whether it computes or waits.",
+            "Which model is slow; the dashboards Models and Queues show whether it computes or waits.",
         ),
     ]
 
@@ -134,8 +134,8 @@ def _slo() -> list[Json]:
             [(f"millstream:http_error_ratio:rate{window} / 0.005", window) for window in ("5m", "1h", "6h", "3d")],
             "short",
             (
-                "1 spends exactly the budget of 0.5 % over 30 days. Alerts: 14.4 over an hour, 6 over six hours, "
-                "1 over three days."
+                "At 1, the budget of 0.5 % lasts exactly 30 days. Alerts: 14.4 over an hour, 6 over six hours, 1 over "
+                "three days."
             ),
             ((1, "orange"), (14.4, "red")),
         ),
@@ -144,18 +144,18 @@ def _slo() -> list[Json]:
             [(f"millstream:http_slow_ratio:rate{window} / 0.01", window) for window in ("5m", "1h", "6h", "3d")],
             "short",
             (
-                "99 % of predict requests are answered within 2.5 s: 1 spends exactly the budget of 1 % over 30 days. "
-                "Alerts as for errors."
+                "Objective: 99 % of predict requests are answered within 2.5 s. At 1, the budget of 1 % lasts exactly "
+                "30 days. Alerts as for errors."
             ),
             ((1, "orange"), (14.4, "red")),
         ),
         graph(
-            "In flight",
+            "Requests in flight",
             [('sum by (instance) (millstream_http_requests_in_flight{job="gateway"})', "{{instance}}")],
             "short",
             (
-                "Requests being answered, by gateway. Many and steady: clients that wait; growing: answers that "
-                "do not come."
+                "Requests being answered, by gateway. Many but steady: waiting clients; growing: predictions do not "
+                "finish."
             ),
         ),
     ]
@@ -167,19 +167,19 @@ def _use() -> list[Json]:
             "CPU",
             [(f"sum by (job, instance) ({rate('process_cpu_seconds_total', SERVICES)})", "{{job}} {{instance}}")],
             "percentunit",
-            "Share of one core. A gateway or persister near 100 % is at its end: start another.",
+            "Share of one core. A gateway or persister near 100 % is at its limit: start another.",
         ),
         graph(
             "Memory",
             [(f"process_resident_memory_bytes{{{SERVICES}}}", "{{job}} {{instance}}")],
             "bytes",
-            "Resident memory. A worker holds its models.",
+            "Resident memory. Workers hold their models.",
         ),
         graph(
             "Redis memory",
             [("max by (kind) (millstream_redis_memory_bytes)", "{{kind}}")],
             "bytes",
-            "New requests are refused at 70 % of the limit (0: no limit is set).",
+            "New requests are refused at MAX_MEMORY_PERCENT of the limit (0: no limit).",
         ),
         graph(
             "Postgres connections",
@@ -190,20 +190,20 @@ def _use() -> list[Json]:
                 )
             ],
             "short",
-            "In use, and how many there may be.",
+            "In use, and the limit.",
         ),
     ]
 
 
 def overview() -> Json:
-    """Is it healthy, what is slow, what fails."""
+    """Health, latency and errors at a glance."""
     rows = [
         ("Now", 4, _now()),
         ("Traffic and errors", 8, _traffic()),
         ("Latency", 8, _latency()),
-        ("Objective", 8, _slo()),
+        ("Objectives", 8, _slo()),
         ("Resources", 8, _use()),
     ]
     return dashboard(
-        "millstream-overview", "Millstream / Overview", "Is it healthy, what is slow, what fails.", rows, [MODEL_ONLY]
+        "millstream-overview", "Millstream / Overview", "Health, latency and errors at a glance.", rows, [MODEL_ONLY]
     )

@@ -1,4 +1,4 @@
-"""Parts of Grafana dashboards, as the JSON model wants them. Pure functions; `dashboard` gives ids and places."""
+"""Parts of Grafana dashboards, in its JSON model. Pure functions; `dashboard` assigns ids and positions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 Json = dict[str, Any]
 Query = tuple[str, str]  # expression, legend
-Steps = Sequence[tuple[float | None, str]]  # from which value on, colour; the first from None
+Steps = Sequence[tuple[float | None, str]]  # from this value on, this colour; the first starts at None
 
 SOURCE: Json = {"type": "prometheus", "uid": "prometheus"}
 TAG = "millstream"
@@ -18,7 +18,7 @@ GOOD: Steps = ((None, "green"),)
 
 
 def stat(title: str, expression: str, unit: str, description: str, steps: Steps = GOOD, decimals: int = 0) -> Json:
-    """One number, coloured by thresholds, with its recent course behind it."""
+    """One number, coloured by thresholds, with a sparkline behind it."""
     options = {
         "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
         "colorMode": "background_solid",
@@ -55,7 +55,7 @@ def graph(
 
 
 def heatmap(title: str, expression: str, unit: str, description: str) -> Json:
-    """How a histogram's buckets fill over time; the expression keeps the label `le`."""
+    """A histogram over time; the expression keeps the label `le`."""
     options = {
         "calculate": False,
         "cellGap": 1,
@@ -72,7 +72,7 @@ def heatmap(title: str, expression: str, unit: str, description: str) -> Json:
 
 
 def table(title: str, by: Sequence[str], columns: Mapping[str, tuple[str, str]], description: str) -> Json:
-    """A row for each combination of the labels `by`, a column for each (expression, unit)."""
+    """A row for each combination of the labels `by`, and a column for each (expression, unit)."""
     panel = _panel("table", title, [(expression, "") for expression, _ in columns.values()], description, {}, {})
     names = dict(zip((target["refId"] for target in panel["targets"]), columns, strict=True))
     for target in panel["targets"]:
@@ -96,7 +96,7 @@ def table(title: str, by: Sequence[str], columns: Mapping[str, tuple[str, str]],
 
 
 def variable(name: str, query: str, description: str) -> Json:
-    """A choice of several values of a label, all at first."""
+    """A variable that selects values of a label, by default all."""
     return {
         "name": name,
         "type": "query",
@@ -116,7 +116,7 @@ def variable(name: str, query: str, description: str) -> Json:
 def dashboard(
     uid: str, title: str, description: str, rows: Sequence[tuple[str, int, Sequence[Json]]], variables: Sequence[Json]
 ) -> Json:
-    """A dashboard of titled rows, each of one height, its panels as wide as there is room."""
+    """A dashboard of titled rows; the panels of a row share its height, and its width equally."""
     return {
         "uid": uid,
         "title": title,
@@ -159,7 +159,7 @@ def _links() -> Json:
         "keepTime": True,
         "targetBlank": False,
         "icon": "external link",
-        "tooltip": "the other dashboards, at the same time and with the same choices",
+        "tooltip": "the other dashboards, with the same time range and variables",
         "url": "",
     }
 

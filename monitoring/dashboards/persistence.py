@@ -1,4 +1,4 @@
-"""Whether results reach Postgres, and how late."""
+"""Whether results reach Postgres, and how quickly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, stat
 LAG = "millstream_persist_lag_seconds"
 SIZE = "millstream_persist_batch_size"
 RESULTS = 'stream="results"'
-POSTGRES_AWAY = 'kind="postgres_unavailable"'
+POSTGRES_UNAVAILABLE = 'kind="postgres_unavailable"'
 PERSISTERS = 'component="persister"'
 
 
@@ -19,43 +19,43 @@ def _now() -> list[Json]:
             "Not stored yet",
             f"{DEPTH}{{{RESULTS}}}",
             "short",
-            "Results in Redis. At MAX_RESULTS new requests are refused.",
+            "Results in Redis only. At MAX_RESULTS new requests are refused.",
             ((None, "green"), (1000, "orange"), (50000, "red")),
         ),
         stat(
             "Oldest result",
             f"{AGE}{{{RESULTS}}}",
             "s",
-            "Age of the oldest result not in Postgres.",
+            "Age of the oldest result that is not in Postgres.",
             ((None, "green"), (10, "orange"), (60, "red")),
         ),
         stat(
             "Lag, p95",
             quantile(0.95, LAG),
             "s",
-            "From the end of a prediction to its committed row.",
+            "From the end of a prediction to the commit of its row.",
             ((None, "green"), (1, "orange"), (10, "red")),
             2,
         ),
-        stat("Rows", f"sum({rate(f'{LAG}_count')})", "ops", "Rows written a second.", decimals=1),
+        stat("Rows", f"sum({rate(f'{LAG}_count')})", "ops", "Rows written per second.", decimals=1),
         stat(
             "Persisters up",
             'count(up{job="persister"} == 1) or vector(0)',
             "short",
-            "Persisters that answer.",
+            "Persisters that Prometheus can scrape.",
             NONE_IS_BAD,
         ),
     ]
 
 
-def _late() -> list[Json]:
+def _lag() -> list[Json]:
     return [
-        graph("Lag", percentiles(LAG), "s", "From the end of a prediction to its committed row.", ((10, "red"),)),
+        graph("Lag", percentiles(LAG), "s", "From the end of a prediction to the commit of its row.", ((10, "red"),)),
         heatmap(
             "Lag, distribution",
             f"sum by (le) (increase({LAG}_bucket[{RATE}]))",
             "s",
-            "Two bands: some results wait for something, such as a persister that died with them in hand.",
+            "A second, slower band: some results are delayed, for example because a persister died with them.",
         ),
     ]
 
@@ -64,22 +64,22 @@ def _backlog() -> list[Json]:
     return [
         graph(
             "Results in Redis",
-            [(f"{DEPTH}{{{RESULTS}}}", "depth"), (f"{PENDING}{{{RESULTS}}}", "in a persister's hands")],
+            [(f"{DEPTH}{{{RESULTS}}}", "depth"), (f"{PENDING}{{{RESULTS}}}", "pending")],
             "short",
-            "Depth grows: Postgres or the persisters are too slow, or away.",
+            "If the depth grows, Postgres or the persisters are too slow or down. pending: read by a persister.",
         ),
         graph(
             "Age of the oldest result",
             [(f"{AGE}{{{RESULTS}}}", "oldest")],
             "s",
-            "A slope of one second a second: nothing is stored.",
+            "If it rises by one second per second, nothing is being stored.",
             ((60, "red"),),
         ),
         graph(
             "Rows and batches",
             [(f"sum({rate(f'{LAG}_count')})", "rows"), (f"sum({rate(f'{SIZE}_count')})", "batches")],
             "ops",
-            "Rows and statements a second.",
+            "Rows and statements per second.",
         ),
     ]
 
@@ -90,13 +90,13 @@ def _work() -> list[Json]:
             "Batch size",
             [(quantile(0.5, SIZE), "p50"), (quantile(0.95, SIZE), "p95"), (mean(SIZE), "mean")],
             "short",
-            "Rows written together; it grows with the load by itself.",
+            "Rows written together; it grows with the load.",
         ),
         graph(
             "Postgres connections",
             [("sum by (component, state) (millstream_db_pool_connections)", "{{component}} {{state}}")],
             "short",
-            "Of gateways (history, lookups) and persisters. used at limit: others wait for a connection.",
+            "Of gateways (history, lookups) and persisters. If used reaches the limit, queries wait for a connection.",
         ),
         graph(
             "Connections in use",
@@ -110,7 +110,7 @@ def _work() -> list[Json]:
                 )
             ],
             "percentunit",
-            "Share of the connections there may be.",
+            "Share of the limit.",
             ((0.9, "red"),),
         ),
     ]
@@ -119,38 +119,42 @@ def _work() -> list[Json]:
 def _faults() -> list[Json]:
     return [
         graph(
-            "Postgres away",
-            [(grown("millstream_errors_total", "component", POSTGRES_AWAY), "{{component}}")],
+            "Postgres unavailable",
+            [(grown("millstream_errors_total", "component", POSTGRES_UNAVAILABLE), "{{component}}")],
             "short",
-            "Failed tries to reach Postgres. Predicting goes on meanwhile.",
+            "Failed attempts to reach Postgres. Predictions go on meanwhile.",
         ),
         graph(
-            "Errors of persisters",
+            "Persister errors",
             [(grown("millstream_errors_total", "kind", PERSISTERS), "{{kind}}")],
             "short",
-            "Everything that persisters count as an error.",
+            "All errors counted by persisters.",
         ),
         graph(
-            "Taken over, given up",
+            "Redeliveries and dead letters",
             [
-                (grown("millstream_redeliveries_total", "stream", RESULTS), "taken over"),
-                (grown("millstream_dead_letters_total", "reason", RESULTS), "given up: {{reason}}"),
+                (grown("millstream_redeliveries_total", "stream", RESULTS), "redelivered"),
+                (grown("millstream_dead_letters_total", "reason", RESULTS), "dead letter: {{reason}}"),
             ],
             "short",
-            "Results of a persister that died, and results that can't be read or that Postgres rejects.",
+            "Results of persisters that died or stalled; results that cannot be decoded or that Postgres rejects.",
         ),
     ]
 
 
 def persistence() -> Json:
-    """Whether results reach Postgres, and how late."""
+    """Whether results reach Postgres, and how quickly."""
     rows = [
         ("Now", 4, _now()),
-        ("How late", 8, _late()),
+        ("Lag", 8, _lag()),
         ("Backlog", 8, _backlog()),
         ("Work", 8, _work()),
         ("Faults", 8, _faults()),
     ]
     return dashboard(
-        "millstream-persistence", "Millstream / Persistence", "Whether results reach Postgres, and how late.", rows, []
+        "millstream-persistence",
+        "Millstream / Persistence",
+        "Whether results reach Postgres, and how quickly.",
+        rows,
+        [],
     )

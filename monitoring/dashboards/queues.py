@@ -1,4 +1,4 @@
-"""Where it waits, since when, and whether it gets better."""
+"""What is waiting, for how long, and whether it is getting better."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ DONE = "millstream_predictions_total"
 def _now() -> list[Json]:
     return [
         stat(
-            "Waiting",
+            "Queued requests",
             f"sum({DEPTH}{{{REQUESTS}}})",
             "short",
-            "Requests that wait or run.",
+            "Requests waiting or running.",
             ((None, "green"), (100, "orange"), (1000, "red")),
         ),
         stat(
             "Oldest request",
             f"max({AGE}{{{REQUESTS}}})",
             "s",
-            "Since when somebody waits.",
+            "Age of the oldest unfinished request.",
             ((None, "green"), (30, "orange"), (120, "red")),
         ),
         stat(
             "Unserved queues",
             f"count(({DEPTH}{{{REQUESTS}}} > 0) and on (stream) ({SERVED} == 0)) or vector(0)",
             "short",
-            "Queues in which requests wait and that no live worker serves.",
+            "Queues with waiting requests that no live worker serves.",
             ANY_IS_BAD,
         ),
         stat(
             "Workers live",
             f"sum({SERVED}{{{REQUESTS}}})",
             "short",
-            "Live workers, counted once for each version that they serve.",
+            "Live workers, counted once for each version they serve.",
             NONE_IS_BAD,
         ),
         stat(
-            "Results not stored",
+            "Results not stored yet",
             f'{DEPTH}{{stream="results"}}',
             "short",
             "Finished predictions that are not in Postgres yet.",
@@ -63,7 +63,7 @@ def _now() -> list[Json]:
             "Dead letters",
             f'{DEPTH}{{stream="dead"}}',
             "short",
-            "Entries given up on that nobody has replayed or deleted: make dead-letters.",
+            "Dead letters that nobody has replayed or deleted; list them with: make dead-letters.",
             ((None, "green"), (1, "orange")),
         ),
     ]
@@ -72,17 +72,17 @@ def _now() -> list[Json]:
 def _depth() -> list[Json]:
     return [
         graph(
-            "Depth",
+            "Queue depth",
             [(f"{DEPTH}{{{STREAMS}}}", "{{stream}}")],
             "short",
-            "Entries that wait or run. A line that climbs is a queue that grows.",
+            "Entries waiting or running.",
             ((1000, "orange"),),
         ),
         graph(
             "Age of the oldest entry",
             [(f"{AGE}{{{STREAMS}}}", "{{stream}}")],
             "s",
-            "A slope of one second a second: nothing leaves this queue.",
+            "If it rises by one second per second, nothing leaves this queue.",
             ((120, "red"),),
         ),
     ]
@@ -91,20 +91,20 @@ def _depth() -> list[Json]:
 def _flow() -> list[Json]:
     return [
         graph(
-            "Arrivals less departures",
+            "Arrivals minus departures",
             [(f"deriv({DEPTH}{{{STREAMS}}}[{RATE}])", "{{stream}}")],
             "cps",
-            "How fast each queue grows (above zero) or drains (below), in entries a second.",
+            "How fast each queue grows (above zero) or shrinks (below), in entries per second.",
             least=None,
         ),
         graph(
-            "Drain rate",
+            "Departures",
             [
                 (f"sum by (model, version) ({rate(DONE, CHOSEN)})", BY_VERSION),
                 (f"sum({rate('millstream_persist_lag_seconds_count')})", "results"),
             ],
             "cps",
-            "Entries that left each queue a second.",
+            "Entries that left each queue per second.",
         ),
         graph(
             "Time to empty",
@@ -119,7 +119,7 @@ def _flow() -> list[Json]:
                 )
             ],
             "s",
-            "Depth over drain rate: how long the last request in the queue will wait.",
+            "Depth divided by departures: how long the last request in the queue will wait.",
         ),
     ]
 
@@ -127,22 +127,22 @@ def _flow() -> list[Json]:
 def _wait() -> list[Json]:
     return [
         graph(
-            "Wait in the queue, p95",
+            "Waiting time, p95",
             [(quantile(0.95, "millstream_queue_wait_seconds", "model, version", CHOSEN), BY_VERSION)],
             "s",
-            "From accepting a request until its computing began.",
+            "From the acceptance of a request to the start of its computing.",
         ),
         graph(
             "Pending",
             [(f"{PENDING}{{{STREAMS}}}", "{{stream}}")],
             "short",
-            "Entries that are in the hands of a worker (or a persister).",
+            "Entries delivered to a worker (or persister) and not finished.",
         ),
         graph(
             "Workers live",
             [(f"max by (model, version) (millstream_workers_live{{{CHOSEN}}})", BY_VERSION)],
             "short",
-            "Live workers that serve each version. Zero with a queue: nobody comes for it.",
+            "Live workers of each version. With none, its queue is not served.",
         ),
     ]
 
@@ -150,25 +150,25 @@ def _wait() -> list[Json]:
 def _faults() -> list[Json]:
     return [
         graph(
-            "Taken over from the dead",
+            "Redeliveries",
             [(grown("millstream_redeliveries_total", "stream"), "{{stream}}")],
             "short",
-            "Entries whose worker or persister died or stalled, taken over by another after the visibility timeout.",
+            "Entries of a worker or persister that died or stalled, claimed by another after the visibility timeout.",
         ),
         graph(
-            "Given up on",
+            "Dead-lettered",
             [(grown("millstream_dead_letters_total", "stream, reason"), "{{stream}} {{reason}}")],
             "short",
             (
-                "Entries moved to the dead letters. poison: delivered too often; aged_out: deleted after their "
-                "days were over."
+                "Entries moved to the dead letters. max_deliveries: delivered too often; aged_out: deleted after "
+                "DEAD_LETTER_DAYS."
             ),
         ),
         graph(
-            "Dead letters waiting",
+            "Dead letters kept",
             [(f'{DEPTH}{{stream="dead"}}', "dead letters")],
             "short",
-            "They stay until somebody replays or deletes them, or their days are over.",
+            "Kept until somebody replays or deletes them, or until DEAD_LETTER_DAYS have passed.",
             ((1, "orange"),),
         ),
     ]
@@ -185,25 +185,25 @@ def _streams() -> list[Json]:
                 "oldest": (f"sum by (stream) ({AGE})", "s"),
                 "workers": (f"sum by (stream) ({SERVED})", "short"),
             },
-            "Every stream, whatever is chosen above.",
+            "All streams, whatever is selected above.",
         )
     ]
 
 
 def queues() -> Json:
-    """Where it waits, since when, and whether it gets better."""
+    """What is waiting, for how long, and whether it is getting better."""
     rows = [
         ("Now", 4, _now()),
-        ("How much, since when", 9, _depth()),
-        ("Does it get better", 8, _flow()),
-        ("Who waits for whom", 8, _wait()),
+        ("Depth and age", 9, _depth()),
+        ("Flow", 8, _flow()),
+        ("Waiting and workers", 8, _wait()),
         ("Faults", 8, _faults()),
-        ("Each stream", 8, _streams()),
+        ("All streams", 8, _streams()),
     ]
     return dashboard(
         "millstream-queues",
         "Millstream / Queues",
-        "Where it waits, since when, and whether it gets better.",
+        "What is waiting, for how long, and whether it is getting better.",
         rows,
         [MODEL, VERSION],
     )

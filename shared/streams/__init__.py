@@ -1,4 +1,5 @@
-"""Everything that touches Redis, made from a `Shard`: streams, states, dead letters, heartbeats, and their Lua scripts.
+"""All access to Redis, created from a `Shard`: streams, states, dead letters, heartbeats, and their Lua scripts.
 
-Only here is the Redis client imported. Both sides of a script stand together, even if one service alone uses one.
+No other package of the services imports the Redis client. Both sides of a script are here, even if only one service
+uses them.
 """

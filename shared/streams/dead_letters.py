@@ -1,4 +1,4 @@
-"""The dead-letter stream, as operators use it: list, replay, delete, age out."""
+"""The dead-letter stream for operators: list, replay, delete, expire."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from shared.streams.shard import Shard
 
 
 class DeadLetter(NamedTuple):
-    """An entry given up on.
+    """A dead letter.
 
     Attributes:
         entry: its id in the dead-letter stream.
-        reason: a short code; `error` says it in words.
-        deliveries: how often it was handed out.
-        dead_at: when it was given up, in ms since the epoch.
-        request: what was asked; None where that cannot be read, and then it cannot be replayed.
+        reason: a short code; `error` explains it.
+        deliveries: how often it was delivered.
+        dead_at: when it was dead-lettered, in ms since the epoch.
+        request: the original request; None if it cannot be decoded, and therefore not replayed.
     """
 
     entry: str
@@ -39,13 +39,13 @@ class DeadLetters:
         self._replay = shard.script("replay")
 
     async def page(self, before: str | None, count: int) -> list[DeadLetter]:
-        """Dead letters, newest first, from before the one with that entry id.
+        """Dead letters, newest first, starting before the entry id `before`.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         if before is not None and not before.strip("0-"):
-            return []  # Redis refuses to look before 0-0
+            return []  # Redis rejects a range that ends before 0-0
         with redis_errors():
             entries = await self._redis.xrevrange(
                 self._keys.dead, max="+" if before is None else f"({before}", count=count
@@ -63,13 +63,13 @@ class DeadLetters:
         return next((self._letter(entry, fields) for _, fields in entries or []), None)  # type: ignore[arg-type]
 
     async def replay(self, letter: DeadLetter, timeout_ms: int) -> int | None:
-        """Put its request into its stream again, as the next attempt; the answer is that attempt's number.
+        """Put a dead letter's request back into its stream, as the next attempt.
 
         Returns:
-            None where the dead letter is gone: replayed or deleted meanwhile.
+            The number of that attempt; None if the dead letter is gone (replayed or deleted meanwhile).
 
         Raises:
-            ValueError: it has no request that can be replayed.
+            ValueError: its request cannot be decoded.
             StoreUnavailable: Redis cannot be reached.
         """
         request = letter.request
@@ -84,7 +84,7 @@ class DeadLetters:
         return int(attempt) or None
 
     async def delete(self, entry: str) -> bool:
-        """Delete a dead letter; says whether it was there.
+        """Delete a dead letter; returns whether it existed.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -93,7 +93,7 @@ class DeadLetters:
             return bool(await self._redis.xdel(self._keys.dead, entry))
 
     async def age_out(self, keep_ms: int) -> int:
-        """Delete those older than `keep_ms`; the answer counts them.
+        """Delete dead letters older than `keep_ms`; returns how many.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

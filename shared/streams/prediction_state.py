@@ -1,4 +1,4 @@
-"""The state of predictions that are not in Postgres yet, and the hints that one has finished: the gateway's side."""
+"""The states of predictions that are not in Postgres yet, and hints that one has finished: the gateway's side."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUIET_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A prediction that waits or runs."""
+    """A prediction that is waiting or running."""
 
     attempt: int
 
@@ -27,7 +27,7 @@ State = Queued | PredictionResult | None
 
 
 class PredictionStates:
-    """Reads states and listens for hints in the name of one gateway process."""
+    """Reads states and receives hints for one gateway process."""
 
     def __init__(self, shard: Shard, gateway_id: str) -> None:
         self._redis, self._keys = shard.redis, shard.keys
@@ -35,10 +35,10 @@ class PredictionStates:
         self._lookup = shard.script("lookup")
 
     async def look(self, prediction_id: str, *, wait: bool = False) -> State:
-        """The state, or None where there is none (unknown, or in Postgres).
+        """The state, or None if there is none (the id is unknown, or already in Postgres).
 
         Args:
-            wait: ask for a hint when it finishes; in the same step, so the end cannot fall between.
+            wait: also ask for a hint when it finishes, in the same step, so that its end cannot be missed.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -47,7 +47,9 @@ class PredictionStates:
         return _state(await self._lookup(keys, [self._gateway_id if wait else ""]))
 
     async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
-        """The states of many, in one round trip, asking for hints again.
+        """The states of several predictions, asking again for hints.
+
+        Two round trips: before a pipeline, redis-py checks that its scripts are loaded.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -59,10 +61,10 @@ class PredictionStates:
                 return [_state(answer) for answer in await pipe.execute()]
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
-        """Hints as they come; None once subscribed, and after every quiet moment, so that a listener can look around.
+        """Hints as they arrive; None once subscribed and after `_QUIET_S` without any, so that the caller can act.
 
         Raises:
-            StoreUnavailable: the connection is lost; hints sent meanwhile are gone, so re-read the states.
+            StoreUnavailable: the connection is lost; hints sent meanwhile are lost, so re-read the states.
         """
         with redis_errors():
             async with self._redis.pubsub() as pubsub:
@@ -84,7 +86,7 @@ def _state(answer: Any) -> State:
         flat = answer[1]
         try:
             return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
-        except MalformedMessage as error:  # not finished yet: the persister will store it as failed
+        except MalformedMessage as error:  # not final: the persister will store it as failed
             ERRORS.labels("gateway", error.reason).inc()
             return Queued(0)
     return Queued(int(answer[1]))

@@ -14,7 +14,7 @@ from shared.streams.shard import Shard
 
 
 class Verdict(StrEnum):
-    """What became of a group: accepted, or which limit refused it."""
+    """What happened to a group: accepted, or why it was refused."""
 
     ACCEPTED = "accepted"
     BACKLOG = "backlog"
@@ -24,15 +24,15 @@ class Verdict(StrEnum):
 
 
 REFUSALS = {
-    Verdict.BACKLOG: "too many requests wait for this model version",
-    Verdict.RESULTS: "too many results wait to be stored",
-    Verdict.MEMORY: "the queue is short of memory",
+    Verdict.BACKLOG: "too many requests are waiting for this model version",
+    Verdict.RESULTS: "too many results are waiting to be stored",
+    Verdict.MEMORY: "the queue is low on memory",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Admission limits, in entries and percent of maxmemory."""
+    """Admission limits, in entries and in percent of maxmemory."""
 
     max_backlog: int
     max_results: int
@@ -44,8 +44,8 @@ class NewRequest(NamedTuple):
 
     Attributes:
         input, options: JSON texts.
-        timeout_ms: until it expires, from its acceptance.
-        wait: whether this gateway wants a hint when it finishes.
+        timeout_ms: time from acceptance until it expires.
+        wait: whether the gateway wants a hint when it finishes.
     """
 
     id: str
@@ -57,7 +57,7 @@ class NewRequest(NamedTuple):
     wait: bool = False
 
 
-_OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # of each request, by their names in the stream
+_OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
 _own_values = attrgetter(*_OWN_FIELDS)
 
 
@@ -65,8 +65,8 @@ class Group(NamedTuple):
     """Requests that are accepted together or not at all.
 
     Attributes:
-        idempotency_key: a caller's key: repeating it with the same body makes nothing new; '' for none.
-        fingerprint: a digest of the body; needed beside a key.
+        idempotency_key: the caller's; repeating it with the same body publishes nothing new; '' for none.
+        fingerprint: a digest of the body; required with a key.
     """
 
     requests: Sequence[NewRequest]
@@ -75,7 +75,7 @@ class Group(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What became of a group; `earlier` has the ids that its idempotency key already stood for."""
+    """What happened to a group; `earlier` holds the ids of an earlier request with its idempotency key."""
 
     verdict: Verdict
     earlier: Sequence[str] = ()
@@ -85,7 +85,7 @@ _ACCEPTED = Published(Verdict.ACCEPTED)
 
 
 class Publisher:
-    """Publishes groups of requests in the name of one gateway process."""
+    """Publishes groups of requests for one gateway process."""
 
     def __init__(self, shard: Shard, gateway_id: str, limits: Limits, idempotency_ttl_ms: int = 86_400_000) -> None:
         self._keys = shard.keys
@@ -99,10 +99,10 @@ class Publisher:
         )
 
     async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
-        """Accept or refuse each group as a whole, all in one script call. Idempotent by prediction id.
+        """Publish groups, each accepted or refused as a whole, in one script call. Idempotent by prediction id.
 
         Raises:
-            StoreUnavailable: Redis cannot be reached or is full; nothing is known of what was accepted.
+            StoreUnavailable: Redis cannot be reached or is full; it is unknown what was accepted.
         """
         keys = [self._keys.requests(model, version), self._keys.results]
         common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}
@@ -126,5 +126,5 @@ def _published(answer: bytes, group: Group) -> Published:
     if text in REFUSALS or text == Verdict.CONFLICT:
         return Published(Verdict(text))
     ids = text.split(",")
-    mine = ids == [new.id for new in group.requests]  # a client library's retry of this very publish
+    mine = ids == [new.id for new in group.requests]  # this publish was retried by the client library
     return _ACCEPTED if mine else Published(Verdict.ACCEPTED, ids)

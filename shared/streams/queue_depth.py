@@ -1,5 +1,5 @@
-"""How full the streams are. The length of a request stream is its backlog exactly (waiting and running): finished
-entries are deleted and each stream has one group. The group's lag is not used: with deleted entries it goes nil."""
+"""The depth of the streams. A request stream's length is exactly its backlog (waiting and running), since finished
+entries are deleted and each stream has one group. The group's lag is not used: it is nil once entries are deleted."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 from shared.streams.redis_client import is_missing_group, is_missing_stream, run_pipeline
 from shared.streams.shard import Shard
 
-NO_GROUP = "-"  # a name that no group has: asked for its pending entries, Redis answers that it is missing
+NO_GROUP = "-"  # no group has this name: XPENDING is meant to fail, so that every stream has three answers
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """One stream: entries in it, entries handed out and not finished, and the age of the oldest in seconds."""
+    """One stream: all entries, entries delivered but not finished, and the age of the oldest in seconds."""
 
     entries: int
     pending: int
@@ -24,17 +24,17 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Redis's memory in bytes; `limit` is 0 where none is set."""
+    """Redis's memory in bytes; `limit` is 0 if none is set."""
 
     used: int
     limit: int
 
 
 async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, Depth], Memory]:
-    """Look at streams and memory in one round trip.
+    """Measure streams and memory in one round trip.
 
     Args:
-        streams: stream keys with the name of their group ('' for none).
+        streams: the name of the group ('' for none) by stream key.
 
     Raises:
         StoreUnavailable: Redis cannot be reached.
@@ -60,14 +60,14 @@ async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, De
 
 
 class Flow(NamedTuple):
-    """A stream's length, and how many entries were ever added to it; None where Redis does not count them."""
+    """A stream's length, and how many entries were ever added (None if this Redis does not count them)."""
 
     length: int
     added: int | None
 
 
 class Flows:
-    """Looks at the flow of several streams."""
+    """Reads the flow of several streams."""
 
     def __init__(self, shard: Shard, streams: Sequence[str]) -> None:
         self._redis = shard.redis

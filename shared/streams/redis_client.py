@@ -1,7 +1,7 @@
-"""Connecting to Redis, calling the pipeline's Lua scripts, and naming the ways Redis fails.
+"""Connecting to Redis, running Lua scripts, and classifying Redis's errors.
 
-Retries are left to the callers' own loops, which can be stopped, counted and seen: redis-py's own ten hidden retries
-turn a five-second time-out into a minute of silence.
+Retries are left to the callers' loops, which can be stopped and counted (except one, see `connect`): redis-py's own
+ten hidden retries turn a timeout of five seconds into a minute of silence.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from shared.contract.errors import StoreUnavailable, is_closed_transport
 from shared.service.settings import Settings
 
-_AWAY = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
+_CANNOT_SERVE = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
 
 
 def connect(settings: Settings, *, retry_once: bool = False) -> Redis:
-    """A client with a connection pool; it connects when first used.
+    """A client with a connection pool; it connects on first use.
 
     Args:
-        retry_once: repeat a failed command once, on a new connection: for idempotent calls whose pooled connection
-            may have been cut since it was last used.
+        retry_once: repeat a failed command once, on a new connection: for idempotent calls, since a pooled connection
+            may have been cut since its last use.
     """
     timeout_s = settings.redis_timeout_ms / 1000
     pool = ConnectionPool.from_url(
@@ -46,15 +46,15 @@ def connect(settings: Settings, *, retry_once: bool = False) -> Redis:
 
 
 class PackingConnection(Connection):
-    """A connection that writes commands with hiredis, six times faster than redis-py's own way for our long calls."""
+    """For speed, encodes commands with hiredis: six times faster than redis-py for our long calls."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        """The command on the wire; its name may have several words."""
+        """The encoded command; its name may have several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
 class PackingTlsConnection(PackingConnection, SSLConnection):
-    """The same over TLS."""
+    """The same, over TLS."""
 
 
 _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}
@@ -62,7 +62,7 @@ _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: Pack
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Turn a failed connection, and a server that is loading, full or read-only, into `StoreUnavailable`."""
+    """Turn a failed connection, and a server that is full or cannot serve now, into `StoreUnavailable`."""
     try:
         yield
     except (RedisConnectionError, RedisTimeoutError, OSError) as error:
@@ -74,36 +74,36 @@ def redis_errors() -> Iterator[None]:
     except ResponseError as error:
         if is_out_of_memory(error):
             raise StoreUnavailable("redis", "out of memory") from error
-        if str(error).startswith(_AWAY):
+        if str(error).startswith(_CANNOT_SERVE):
             raise StoreUnavailable("redis", str(error).split(" ", 1)[0]) from error
         raise
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Redis refused a command because it is at maxmemory, directly or inside a script."""
+    """Whether Redis refused a command at maxmemory, directly or in a script."""
     return isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)
 
 
 def is_missing_group(error: Exception) -> bool:
-    """Whether the stream or its consumer group is gone: Redis was flushed or restored from an older copy."""
+    """Whether a stream or its consumer group is missing: not created yet, or Redis was flushed or restored."""
     return "NOGROUP" in str(error)
 
 
 def is_missing_stream(error: Exception) -> bool:
-    """Whether the stream is not there, or not any more."""
+    """Whether the stream, or the group in it, is missing."""
     return is_missing_group(error) or "no such key" in str(error)
 
 
 async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list[Any]:
-    """Run a pipeline's commands; an answer is None if Redis refused that command with an expected error.
+    """Run a pipeline; an answer is None if its command failed with an expected error.
 
     Args:
         pipe: a redis-py pipeline with commands in it.
-        expected: tells an error that the caller is prepared for.
+        expected: whether the caller is prepared for an error.
 
     Raises:
-        StoreUnavailable: Redis cannot be reached, or cannot answer now.
-        ResponseError: Redis refused a command with another error.
+        StoreUnavailable: Redis cannot be reached or cannot serve now.
+        ResponseError: a command failed with another error.
     """
     with redis_errors():
         answers = await pipe.execute(raise_on_error=False)
@@ -114,17 +114,17 @@ async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list
 
 
 class Script:
-    """One Lua script of `shared/streams/lua`, sent once and then called by its hash."""
+    """A Lua script of `shared/streams/lua`, loaded into Redis once and then called by its hash."""
 
     def __init__(self, redis: Redis, name: str) -> None:
         source = resources.files("shared.streams").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
         self._script = redis.register_script(source)
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int | float], client: Any = None) -> Any:
-        """Run it, or add it to the pipeline given as `client`.
+        """Run it, or add it to the pipeline `client`.
 
         Raises:
-            StoreUnavailable: Redis cannot be reached or refuses to write.
+            StoreUnavailable: Redis cannot be reached or cannot serve now.
         """
         with redis_errors():
             return await self._script(keys=keys, args=args, client=client)

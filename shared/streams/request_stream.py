@@ -1,9 +1,9 @@
-"""The request stream of one model version, as a worker uses it: read, claim, renew, finish, give back.
+"""The request stream of one model version, as a worker uses it: read, claim, renew, finish, release.
 
-How an entry travels: `read` puts it into this consumer's pending list. It leaves by exactly one of `complete` and
-`dead_letter`, whose scripts delete the entry first and act only where that succeeded, so that whatever two workers
-believe, one outcome is recorded. A worker that dies leaves its entries pending; `claim` of any other takes them over
-after the visibility timeout. A worker that is merely slow keeps them with `renew`.
+The life of an entry: `read` puts it into this consumer's pending list. It leaves the stream through either `complete`
+or `dead_letter`, whose scripts delete the entry first and go on only if that succeeded, so that one outcome is recorded
+whatever two workers believe. A worker that dies leaves its entries pending, and any other can `claim` them after the
+visibility timeout. A worker that is merely slow keeps its entries with `renew`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HINT_MAX_BYTES = 16_384
 
 
 class Delivery(NamedTuple):
-    """An entry handed to this worker; `deliveries` counts this one."""
+    """An entry delivered to this consumer; `deliveries` includes this one."""
 
     entry: str
     fields: Mapping[bytes, bytes]
@@ -41,14 +41,14 @@ class Completed(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What one read brought, and Redis's clock (ms since the epoch) right after it."""
+    """The entries of one read, and Redis's clock right after it, in ms since the epoch."""
 
     deliveries: Sequence[Delivery]
     now_ms: int
 
 
 class RequestStream:
-    """One model version's stream, group and consumer."""
+    """The stream of a model version, its group and this consumer."""
 
     def __init__(self, shard: Shard, model: str, version: str, consumer: str) -> None:
         self.model = model
@@ -66,14 +66,14 @@ class RequestStream:
         self._remove = shard.script("remove_consumer")
 
     async def join(self) -> None:
-        """Create the stream, its group and this consumer, so that it is known to serve this version."""
+        """Create the stream, its group and this consumer, which marks the worker as serving this version."""
         await self._join([self.key], [self._group, self._consumer])
 
     async def read(self, count: int, block_ms: int) -> Read:
-        """Up to `count` entries nobody has read yet; waits at most `block_ms` for the first.
+        """Up to `count` entries that nobody has read yet; waits at most `block_ms` for the first.
 
-        The read is never cancelled: an entry that arrives as a blocked read is given up would be stranded in the
-        pending list. Callers look at their stop flag between reads instead. A missing group is created anew.
+        Never cancel this call: an entry that arrives while a blocked read is cancelled is stranded in the pending list.
+        Check the stop flag between reads instead. A missing group is recreated.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -91,7 +91,7 @@ class RequestStream:
         return Read([Delivery(entry.decode(), fields) for entry, fields in entries], now_ms)
 
     async def claim(self, visibility_timeout_ms: int, count: int) -> Read:
-        """Take over abandoned entries: up to `count` that were given back unread, or one that was started before.
+        """Claim abandoned entries: up to `count`, but one that was delivered before comes alone.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -108,7 +108,7 @@ class RequestStream:
         return Read([claimed_delivery(each) for each in claimed], now_ms)
 
     async def past_deadline(self, count: int) -> Read:
-        """Of the oldest `count` entries those that nobody has read and whose deadline has passed.
+        """Those of the oldest `count` entries that nobody has read and whose deadline has passed.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -118,7 +118,7 @@ class RequestStream:
             pipe.xrange(self.key, count=count)
             pipe.xpending_range(self.key, self._group, "-", "+", count)
             (seconds, microseconds), entries, pending = await run_pipeline(pipe, expected=is_missing_group)
-        handed_out = {each["message_id"] for each in pending or ()}  # without a group nobody has read anything
+        handed_out = {each["message_id"] for each in pending or ()}  # without a group, nobody has read anything
         now_ms = seconds * 1000 + microseconds // 1000
         late = [
             Delivery(entry.decode(), fields, 0)
@@ -128,17 +128,17 @@ class RequestStream:
         return Read(late, now_ms)
 
     async def renew(self, entries: Sequence[str]) -> int:
-        """Keep entries that are still being computed; the answer counts those that were still this worker's."""
+        """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
         return await self._of_own(self._renew, [self._group, self._consumer, *entries])
 
     async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
-        """Give back entries that were read and not started: claimable at once, their delivery count restored."""
+        """Release entries that were read but not started: claimable at once, without counting this delivery."""
         if not entries:
             return 0
         return await self._of_own(self._release, [self._group, self._consumer, visibility_timeout_ms + 1, *entries])
 
     async def _of_own(self, script: Script, args: Sequence[str | int]) -> int:
-        """Run a script over entries of this consumer's own; without a group (Redis was flushed) it has none."""
+        """Run a script on entries of this consumer; without a group (Redis was flushed) it has none."""
         try:
             return int(await script([self.key], args))
         except ResponseError as error:
@@ -147,10 +147,10 @@ class RequestStream:
             return 0
 
     async def complete(self, finished: Sequence[Completed]) -> list[bool]:
-        """Record outcomes: one script call a batch.
+        """Record the outcomes of a batch, in one script call.
 
         Returns:
-            For each, whether this call finished it (False: someone else did before).
+            For each, whether this call finished it (False: it had been finished before).
 
         Raises:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
@@ -171,7 +171,7 @@ class RequestStream:
         return [bool(done) for done in await self._complete(keys, args)]
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> bool:
-        """Give an entry up; its prediction, where its id can be read, ends `failed` with this error.
+        """Dead-letter an entry; if its prediction id can be read, that prediction ends as `failed` with this error.
 
         Raises:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
@@ -203,16 +203,16 @@ class RequestStream:
 
 def _deadline(fields: Mapping[bytes, bytes]) -> float:
     deadline = fields.get(b"deadline_at", b"")
-    return int(deadline) if deadline.isdigit() else math.inf  # what is malformed is for a worker to refuse
+    return int(deadline) if deadline.isdigit() else math.inf  # malformed entries are left to the workers
 
 
 def claimed_delivery(claimed: Sequence[Any]) -> Delivery:
-    """A delivery from what the claim script answers for one entry."""
+    """A delivery, from what the claim script returns for one entry."""
     entry, flat, deliveries = claimed
     return Delivery(entry.decode(), dict(zip(flat[::2], flat[1::2], strict=True)), deliveries)
 
 
 def readable_id(fields: Mapping[bytes, bytes]) -> str:
-    """The prediction id of an entry that may be malformed otherwise; empty where there is none."""
+    """The prediction id of an entry that may be malformed; empty if it cannot be read."""
     text = fields.get(b"id", b"").decode(errors="replace")
     return text if is_id(text) else ""

@@ -1,4 +1,4 @@
-"""The result stream, as a persister uses it: read, claim, and forget what is committed."""
+"""The result stream, as a persister uses it: read, claim, and delete what is committed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ResultStream:
         await self._join([self.key], [self._group, ""])
 
     async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
-        """Up to `count` results nobody has read yet; waits at most `block_ms` for the first; never cancelled.
+        """Up to `count` results that nobody has read yet; waits at most `block_ms` for the first. Never cancel it.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -60,7 +60,7 @@ class ResultStream:
         return [Delivery(entry.decode(), fields) for entry, fields in (answer[0][1] if answer else [])]
 
     async def claim(self, visibility_timeout_ms: int, count: int) -> Sequence[Delivery]:
-        """Take over results that a dead persister left pending.
+        """Claim results that a dead persister left pending.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -75,7 +75,7 @@ class ResultStream:
         return [claimed_delivery(each) for each in claimed]
 
     async def forget(self, persisted: Sequence[Persisted]) -> None:
-        """Delete committed results together with the states of their predictions. Safe to repeat.
+        """Delete committed results, each together with the state of its prediction. Safe to repeat.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -87,7 +87,7 @@ class ResultStream:
         await self._persisted(keys, args)
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> None:
-        """Copy a result that cannot be stored to the dead-letter stream; `forget` it afterwards.
+        """Copy a result that cannot be stored to the dead-letter stream; call `forget` afterwards.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -106,9 +106,9 @@ class ResultStream:
             await self._redis.xadd(self._keys.dead, {**about, **original})
 
     async def remove_idle(self, least_idle_ms: int) -> int:
-        """Remove consumers that hold nothing and have not read for so long; the answer counts them.
+        """Remove consumers without pending entries that have been idle for at least this long; returns how many.
 
-        Persisters keep no heartbeat, and one that is killed cannot leave: its consumer would stay for ever.
+        Persisters have no heartbeat, and one that is killed cannot leave: its consumer would stay forever.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

@@ -1,7 +1,7 @@
-"""The one seam for a Redis: everything that touches one is made from a `Shard`.
+"""A shard: one Redis of a deployment. All access to it is created from a `Shard`.
 
-There is one shard today, number 0. Each prediction id carries the number of the shard that its request went to (see
-`shared.contract.ids`), so a deployment may have more without a lookup table.
+There is one shard today, number 0. Each prediction id contains the number of the shard that its request went to (see
+`shared.contract.ids`), so more shards will need no lookup table.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Shard(NamedTuple):
     """One Redis of a deployment.
 
     Attributes:
-        redis: a client; it connects when first used.
+        redis: a client; it connects on first use.
         keys: the names of its keys.
-        number: which shard it is, 0 to 4095.
+        number: 0 to 4095.
     """
 
     redis: Redis
@@ -29,7 +29,7 @@ class Shard(NamedTuple):
     number: int = 0
 
     def script(self, name: str) -> Script:
-        """One of the scripts in `shared/streams/lua`, to be run here."""
+        """The script of that name in `shared/streams/lua`, for this Redis."""
         return Script(self.redis, name)
 
     async def close(self) -> None:
@@ -38,7 +38,7 @@ class Shard(NamedTuple):
 
 
 def open_shard(settings: Settings, *, retry_once: bool = False) -> Shard:
-    """The shard that the settings name.
+    """The shard of these settings.
 
     Args:
         retry_once: see `connect`.

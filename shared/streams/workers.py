@@ -1,7 +1,7 @@
-"""Which workers are alive and what they serve: heartbeats, and how to find them.
+"""Which workers are alive and what they serve: heartbeats, and looking them up.
 
-A worker is a consumer of each stream it serves and keeps a hash with a TTL. Both together make it live; no list of
-workers has to be kept true. A consumer without a heartbeat is a dead worker's.
+A worker is a consumer of each stream it serves and renews a hash with a TTL, its heartbeat. It is live if both exist,
+so there is no list of workers that could be wrong. A consumer without a heartbeat belongs to a dead worker.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.streams.shard import Shard
 
 
 class Heartbeat:
-    """One worker's sign of life."""
+    """The heartbeat of one worker."""
 
     def __init__(self, shard: Shard, worker_id: str, ttl_s: float) -> None:
         self._redis = shard.redis
@@ -23,7 +23,7 @@ class Heartbeat:
         self._ttl_ms = int(ttl_s * 1000)
 
     async def beat(self, facts: dict[str, str]) -> None:
-        """Say what is true now (models, in flight, since when).
+        """Renew the heartbeat with current facts (what it serves, in flight, since when).
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -31,7 +31,7 @@ class Heartbeat:
         await self._beat([self._key], [self._ttl_ms, *(part for fact in facts.items() for part in fact)])
 
     async def stop(self) -> None:
-        """Take the sign of life back.
+        """Remove the heartbeat.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -62,7 +62,7 @@ class WorkerDirectory:
         }
 
     async def remove_dead(self, version: ServedVersion) -> int:
-        """Remove the consumers of dead workers that hold nothing any more; the answer counts them.
+        """Remove consumers of dead workers that have no pending entries; returns how many.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.

@@ -1,4 +1,4 @@
-"""What is told about predictions besides their results: metrics, the log of single predictions, traces.
+"""Telemetry: metrics, the prediction log, traces.
 
-It imports `shared.contract` and `shared.service`; `spans` alone imports OpenTelemetry.
+It imports `shared.contract` and `shared.service`; only `spans` imports OpenTelemetry.
 """

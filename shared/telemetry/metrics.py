@@ -1,6 +1,6 @@
-"""Every metric of the pipeline, declared once with its meaning. Labels are bounded: models and versions come from the
-catalogue, streams are logical names (`requests/sentiment-analysis/1.0.0`), an unknown model is `unknown`, labels are
-those of a model's own configuration and at most so many of them."""
+"""Every metric of the pipeline, declared once. Label values are bounded: models and versions come from the catalogue,
+streams are logical names (`requests/sentiment-analysis/1.0.0`), an unknown model is `unknown`, and `label` has at most
+the first 20 labels of a model's configuration, and `other`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Info, disable_created_metrics
 
-# The library would add a second series to each counter and histogram, which nothing asks for.
+# Otherwise the library adds a `_created` series to each counter and histogram, which nothing uses.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _LATENCY = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -19,12 +19,12 @@ HTTP_REQUESTS = Counter(
 )
 HTTP_DURATION = Histogram(
     "millstream_http_request_duration_seconds",
-    "Time to answer an HTTP request, waiting included",
+    "Time to answer an HTTP request, including waiting",
     ["endpoint", "model"],
     buckets=_LATENCY,
 )
 HTTP_IN_FLIGHT = Gauge("millstream_http_requests_in_flight", "HTTP requests being answered")
-ERRORS = Counter("millstream_errors_total", "Errors, by component and kind", ["component", "kind"])
+ERRORS = Counter("millstream_errors_total", "Errors and refusals, by component and kind", ["component", "kind"])
 CONFIDENCE = Histogram(
     "millstream_prediction_confidence",
     "Confidence of successful predictions",
@@ -34,18 +34,18 @@ CONFIDENCE = Histogram(
 PREDICTIONS = Counter("millstream_predictions_total", "Predictions finished", ["model", "version", "status"])
 PREDICTIONS_BY_LABEL = Counter(
     "millstream_predictions_by_label_total",
-    "Successful predictions by the label that they answered; only of models with labels of their own",
+    "Successful predictions by predicted label, for models whose configuration names labels",
     ["model", "version", "label"],
 )
 MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
 WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
 DB_POOL = Gauge(
-    "millstream_db_pool_connections", "Postgres connections: idle, used, and their limit", ["component", "state"]
+    "millstream_db_pool_connections", "Postgres connections: idle, used, and the limit", ["component", "state"]
 )
-QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries of a stream: waiting and running", ["stream"])
-QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries handed out and not finished", ["stream"])
-QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry of a stream", ["stream"])
-REDIS_MEMORY = Gauge("millstream_redis_memory_bytes", "Redis's memory, used and limit (0: none)", ["kind"])
+QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries in a stream, waiting and running", ["stream"])
+QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries delivered but not finished", ["stream"])
+QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry in a stream", ["stream"])
+REDIS_MEMORY = Gauge("millstream_redis_memory_bytes", "Redis memory: used, and the limit (0: none)", ["kind"])
 QUEUE_WAIT = Histogram(
     "millstream_queue_wait_seconds", "Time from accept to compute", ["model", "version"], buckets=_LATENCY
 )
@@ -55,11 +55,13 @@ INFERENCE_DURATION = Histogram(
 )
 PERSIST_BATCH_SIZE = Histogram("millstream_persist_batch_size", "Rows written together", buckets=_SIZES)
 PERSIST_LAG = Histogram("millstream_persist_lag_seconds", "Time from completion to the committed row", buckets=_LATENCY)
-REDELIVERIES = Counter("millstream_redeliveries_total", "Abandoned entries taken over", ["stream"])
-DEAD_LETTERS = Counter("millstream_dead_letters_total", "Entries given up on", ["stream", "reason"])
+REDELIVERIES = Counter("millstream_redeliveries_total", "Abandoned entries claimed by another consumer", ["stream"])
+DEAD_LETTERS = Counter(
+    "millstream_dead_letters_total", "Entries dead-lettered; aged_out: deleted as too old", ["stream", "reason"]
+)
 DRIFT_PSI = Gauge(
     "millstream_drift_psi",
-    "How far the newest predictions have moved from the first ones (population stability index)",
+    "Shift of the newest predictions against the first ones (population stability index)",
     ["model", "version", "signal"],
 )
 BUILD = Info("millstream_build", "Version of the software")
@@ -71,17 +73,17 @@ class Pool(Protocol):
     """A pool of database connections."""
 
     def get_size(self) -> int:
-        """Connections that are open."""
+        """Open connections."""
 
     def get_idle_size(self) -> int:
-        """Those of them that nobody uses."""
+        """Open connections that are not in use."""
 
     def get_max_size(self) -> int:
-        """How many there may be."""
+        """The limit."""
 
 
 def watch_pool(component: str, pool: Pool) -> None:
-    """Have each scrape look at a pool."""
+    """Have each scrape read the sizes of a pool."""
     DB_POOL.labels(component, "idle").set_function(pool.get_idle_size)
     DB_POOL.labels(component, "used").set_function(lambda: pool.get_size() - pool.get_idle_size())
     DB_POOL.labels(component, "limit").set_function(pool.get_max_size)

@@ -1,7 +1,7 @@
-"""Events in the life of single predictions: accepted, finished, stored. `grep` one id and read its whole life.
+"""Events of single predictions: accepted, finished, stored. `grep` for an id to follow a prediction.
 
-At a low rate every prediction is logged. Above a limit only a fixed share of the ids is, chosen by the id itself, so
-that all services choose the same ones: a life is logged whole or not at all, and logging costs the same at any rate.
+At a low rate every event is logged. Above a limit per second, a process logs only the events of a fixed share of ids,
+chosen by the id itself: all services choose the same ones, so that these are logged from start to end at any rate.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ ALWAYS_ENDING = "00"  # one id in 256
 
 
 class PredictionLog:
-    """Logs events of predictions, sparingly.
+    """Logs events of predictions, at a limited rate.
 
     Args:
-        logger: where they go; level INFO.
-        most_per_s: events logged in one second before only the chosen ids are.
+        logger: receives them, at level INFO.
+        most_per_s: events logged in one second before only the chosen ids are logged.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class PredictionLog:
         self._logged = 0
 
     def wants(self, prediction_id: str) -> bool:
-        """Whether an event of this prediction is to be logged; where it is, it counts."""
+        """Whether to log an event of this prediction; counts it against the limit if so."""
         if not self._logger.isEnabledFor(logging.INFO):
             return False
         second = int(self._clock())
@@ -44,7 +44,7 @@ class PredictionLog:
         return prediction_id.endswith(ALWAYS_ENDING)
 
     def event(self, name: str, prediction_id: str, traceparent: str = "", **fields: object) -> None:
-        """Log an event that `wants` wanted; empty fields are left out."""
+        """Log an event for which `wants` returned True; empty fields are left out."""
         trace_id = traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
         known = {"prediction_id": prediction_id, "trace_id": trace_id, **fields}
         self._logger.info(name, extra={field: value for field, value in known.items() if value not in ("", None)})

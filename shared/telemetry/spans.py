@@ -1,8 +1,8 @@
-"""The spans of one service: the one module that knows OpenTelemetry, imported only where traces are on.
+"""The spans of one service: the only module that uses OpenTelemetry, imported only if traces are on.
 
 Parents are given explicitly, as a span of this process or as a `traceparent`; there is no current span. Ended spans go
-into a queue of bounded length, and a thread of its own sends them. Where the collector is away or slow the oldest are
-dropped: nothing ever waits for it.
+into a bounded queue, from which a thread sends them. If the collector is unavailable or slow, the oldest are dropped:
+nothing ever waits for it.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ _NOWHERE = Context()
 
 
 class Traces:
-    """Makes the spans of one service.
+    """Creates the spans of one service.
 
     Args:
-        service: its name, as in its logs.
-        settings: where spans go, and which are kept.
+        service: its name, as in the logs.
+        settings: where spans are sent, and which are kept.
     """
 
     def __init__(self, service: str, settings: Settings) -> None:
@@ -86,13 +86,13 @@ class Traces:
         attributes: Attributes | None = None,
         start_ns: int | None = None,
     ) -> Span:
-        """Begin a span; without a valid parent it begins a trace, which the sampler keeps or not."""
+        """Start a span; without a valid parent it starts a trace, for which the sampler decides whether to keep it."""
         above = _context_of(parent) if isinstance(parent, str) else set_span_in_context(parent, _NOWHERE)
         return self._tracer.start_span(name, above, _KINDS[kind], attributes, start_time=start_ns)
 
     @staticmethod
     def traceparent(span: Span) -> str:
-        """How a span is named to the next service; empty where there is none."""
+        """The `traceparent` of a span, for the next service; empty if the span is not valid."""
         context = span.get_span_context()
         if not context.is_valid:
             return ""
@@ -100,12 +100,12 @@ class Traces:
 
     @staticmethod
     def fail(span: Span, kind: str) -> None:
-        """Mark a span as failed; `kind` is a short name, never a text that may quote an input."""
+        """Mark a span as failed; `kind` is a short name, never text that could quote an input."""
         span.set_attribute("error.type", kind)
         span.set_status(Status(StatusCode.ERROR, kind))
 
     async def close(self) -> None:
-        """Send what is left, for at most `FLUSH_S`; a collector that does not answer holds nobody up."""
+        """Send what is left, for at most `FLUSH_S`, so that an unresponsive collector does not delay shutdown."""
         done = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -114,7 +114,7 @@ class Traces:
             try:
                 loop.call_soon_threadsafe(done.set)
             except RuntimeError:
-                pass  # the loop is closed: nobody waits any more
+                pass  # the loop is closed: nobody is waiting any more
 
         threading.Thread(target=flush, name="flush traces", daemon=True).start()
         try:

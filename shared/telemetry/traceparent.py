@@ -1,4 +1,4 @@
-"""W3C's `traceparent`, `00-{trace id}-{span id}-{flags}`: what of a trace goes from service to service. Pure."""
+"""W3C trace context: `traceparent`, `00-{trace id}-{span id}-{flags}`, passed from service to service. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ _ODD = tuple("13579bdf")
 
 
 def parse_traceparent(traceparent: str) -> tuple[int, int, int] | None:
-    """Trace id, span id and flags; None if it is no traceparent."""
+    """Trace id, span id and flags; None if the text is no traceparent."""
     found = _FORM.fullmatch(traceparent)
     return None if found is None else (int(found[1], 16), int(found[2], 16), int(found[3], 16))
 
 
 def is_sampled(traceparent: str) -> bool:
     """Whether the spans of this trace are kept."""
-    return traceparent.endswith(_ODD) and _FORM.fullmatch(traceparent) is not None  # its last bit is the flag
+    # the last bit is the sampled flag; checked first, since that is quicker than the pattern
+    return traceparent.endswith(_ODD) and _FORM.fullmatch(traceparent) is not None
 
 
 def exemplar_of(traceparent: str) -> dict[str, str] | None:
-    """What leads from a histogram's bucket to a trace; None if that trace is not kept."""
+    """The exemplar that links a histogram bucket to a trace; None if that trace is not kept."""
     return {"trace_id": traceparent[3:35]} if is_sampled(traceparent) else None

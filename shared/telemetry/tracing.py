@@ -1,7 +1,7 @@
 """Turning traces on: OpenTelemetry spans, sent to a collector; off unless an endpoint is set.
 
-If they are off, nothing of OpenTelemetry is imported, and a service holds None in the place of its `Traces`: looking at
-that is all that its hot paths do.
+If they are off, OpenTelemetry is not imported and a service has None instead of its `Traces`: checking for that is all
+that traces cost.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def start_tracing(settings: Settings, service: str) -> Traces | None:
-    """What makes the spans of a service; None if traces are off.
+    """The `Traces` of a service; None if traces are off.
 
     Raises:
-        ConfigurationError: they are on, and OpenTelemetry is not installed.
+        ConfigurationError: they are on, but OpenTelemetry is not installed.
     """
     if settings.otel_exporter_otlp_endpoint is None:
         return None
@@ -27,7 +27,7 @@ def start_tracing(settings: Settings, service: str) -> Traces | None:
         from shared.telemetry.spans import Traces
     except ImportError as error:
         raise ConfigurationError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, and the extra `otel` is not installed ({error}); install it: "
+            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but the extra `otel` is not installed ({error}); install it: "
             "python -m pip install --constraint scripts/constraints.txt '.[otel]', or unset the variable"
         ) from error
     return Traces(service, settings)

@@ -102,9 +102,9 @@ async def is_listed(api: Api, prediction_id: str) -> bool:
 @pytest.mark.parametrize(
     ("settings", "refused"),
     [
-        ({"MAX_BACKLOG": "1", "MAX_BATCH_TEXTS": "1"}, "too many requests wait"),
-        ({"MAX_RESULTS": "1"}, "too many results wait"),
-        ({"MAX_IN_FLIGHT": "1"}, "already waits for 1 predictions"),
+        ({"MAX_BACKLOG": "1", "MAX_BATCH_TEXTS": "1"}, "too many requests are waiting"),
+        ({"MAX_RESULTS": "1"}, "too many results are waiting"),
+        ({"MAX_IN_FLIGHT": "1"}, "already waiting for too many predictions (its limit is 1)"),
     ],
     ids=["backlog", "results", "in flight"],
 )

@@ -40,7 +40,7 @@ async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, ex
     assert await expiry.expire(requests) == 0
     (result,) = [decode_result(fields) for fields in await results(redis, keys)]
     assert (result.id, result.outcome.status) == (late.id, Status.EXPIRED)
-    assert "nobody read it" in result.outcome.error
+    assert "no worker read it" in result.outcome.error
     assert await redis.xlen(requests.key) == 2
 
 

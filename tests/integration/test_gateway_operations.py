@@ -300,7 +300,7 @@ async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, m
 
     async def only_the_stalled_loop() -> bool:
         answer = await gateway.get("/livez")
-        return answer.status == 503 and (await answer.json())["reason"] == "expiry has not moved for 31.0 s"
+        return answer.status == 503 and (await answer.json())["reason"] == "expiry has made no progress for 31.0 s"
 
     await eventually(only_the_stalled_loop, "the loop of hints moved on, the other did not")
 

@@ -30,7 +30,7 @@ def test_a_key_is_read_quoted_or_bare(header: str | None, key: str) -> None:
 
 @pytest.mark.parametrize("header", ["", '""', " ", "a b", "schlüssel", "x" * 256, "tab\tkey"])
 def test_a_key_that_is_none_is_refused(header: str) -> None:
-    with pytest.raises(ProblemError, match="Idempotency-Key: must have 1 to 255") as error:
+    with pytest.raises(ProblemError, match="Idempotency-Key: must be 1 to 255") as error:
         key_of(header)
     assert error.value.status == 422
 

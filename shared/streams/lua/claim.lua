@@ -1,11 +1,12 @@
--- Take over entries whose consumer has not renewed its claim for the visibility timeout.
--- No lock stands in the way: the claim itself resets the entry's idle time, so two callers never get the same entry.
+-- Claim entries whose consumer has not renewed its claim for the visibility timeout.
+-- No lock is needed: the claim itself resets the entry's idle time, so two callers never get the same entry.
 --
 -- KEYS  stream
--- ARGV  group, consumer, visibility timeout in ms, most entries, 1 where suspects come alone
--- Returns Redis's clock in ms, then {entry id, fields, deliveries counting this one} for each. An entry that was delivered before may be what
--- killed its consumer: with 'suspects alone' it comes by itself. Entries that were given back unread (delivery count
--- restored to 0) come together.
+-- ARGV  group, consumer, visibility timeout in ms, maximum number of entries, 1 if suspects are claimed alone
+-- Returns Redis's clock in ms, then for each entry {entry id, fields, deliveries including this one}.
+--
+-- A suspect is an entry that was delivered before: it may be what killed its consumer. Entries that were released
+-- unread (delivery count restored to 0) are claimed together.
 local stream, group, consumer, timeout = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local most, alone = tonumber(ARGV[4]), ARGV[5] == '1'
 local claimed = {}
@@ -16,7 +17,7 @@ for _, pending in ipairs(redis.call('XPENDING', stream, group, 'IDLE', timeout, 
   if got[1] then
     claimed[#claimed + 1] = {entry, got[1][2], deliveries + 1}
   else
-    redis.call('XACK', stream, group, entry) -- deleted while pending: nothing is left to do
+    redis.call('XACK', stream, group, entry) -- deleted while pending: nothing left to do
   end
   if alone and deliveries > 0 and #claimed > 0 then break end
 end

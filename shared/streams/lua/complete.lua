@@ -1,15 +1,15 @@
--- Finish requests: the one way an entry leaves its request stream with an outcome.
--- The entry is the token. XDEL comes first and only one caller ever sees it return 1, so a late twin changes nothing;
--- and since the first write frees memory, the script also runs when Redis is at maxmemory.
+-- Finish requests: delete each entry from its request stream and record its outcome.
+-- The entry is the fence: XDEL is the first write, and only one caller ever sees it return 1, so a late duplicate
+-- changes nothing. Since the first write frees memory, the script also runs when Redis is at maxmemory.
 --
 -- KEYS  request stream, result stream, then the state hash of each entry
--- ARGV  group, prefix of the notify channels, longest hint in bytes, model, version,
---       how many fields an outcome has and their names (`status` among them),
+-- ARGV  group, prefix of the notify channels, maximum bytes of a hint, model, version,
+--       the number of fields of an outcome and their names (including `status`),
 --       then for each entry: entry id, prediction id, attempt, and the values of those fields
--- Returns for each entry: 1 finished here, 0 it was finished before.
+-- Returns for each entry: 1 if it was finished here, 0 if it had been finished before.
 --
--- Written for speed, since this runs once for every prediction: locals instead of globals, and `n` counts what `fields`
--- holds, so that its length is not searched for at each addition.
+-- Written for speed, since its loop runs once for every prediction: locals instead of globals, and `n` tracks the
+-- length of `fields`, because `#fields` would search for it at each addition.
 local argv, call = ARGV, redis.call
 local stream, results = KEYS[1], KEYS[2]
 local group, channel, hint_limit, model, version = argv[1], argv[2], tonumber(argv[3]), argv[4], argv[5]
@@ -47,7 +47,7 @@ for at = 7 + count, #argv, 3 + count do
     local result_entry = call('XADD', results, '*', unpack(fields))
     local about = call('HMGET', state, 'waiters', 'attempt')
     local waiters = about[1]
-    -- if a later attempt is under way (a replay), the state speaks of that one
+    -- if a later attempt is in progress (a replay), the state belongs to that one
     local latest = about[2] == attempt or tonumber(about[2] or '0') <= tonumber(attempt)
     if latest then
       call('HSET', state, 'status', argv[values + status_at], 'result_entry', result_entry)

@@ -1,9 +1,9 @@
--- Give an entry of a request stream up: its original fields go to the dead-letter stream, its prediction ends failed.
+-- Dead-letter an entry of a request stream: its fields go to the dead-letter stream, its prediction ends as failed.
 --
--- KEYS  request stream, dead-letter stream, result stream, state hash (of an empty id if the entry has none)
+-- KEYS  request stream, dead-letter stream, result stream, state hash (with an empty id if the entry has none)
 -- ARGV  group, entry id, reason, error, deliveries, prediction id ('' if unreadable), model, version,
 --       prefix of the notify channels
--- Returns 1 given up here, 0 the entry was finished before.
+-- Returns 1 if it was dead-lettered here, 0 if it had been finished before.
 local stream, dead, results, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, entry, reason, err, deliveries, id = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local found = redis.call('XRANGE', stream, entry, entry)[1]
@@ -25,10 +25,10 @@ local input = reason == 'max_deliveries' and original['input'] or '{}'
 local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', attempt,
   'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
   'traceparent', original['traceparent'] or '', 'status', 'failed', 'error', err, 'completed_at', now)
--- if a later attempt is under way (a replay), the state speaks of that one
+-- if a later attempt is in progress (a replay), the state belongs to that one
 if tonumber(about[2] or '0') > tonumber(attempt) then return 1 end
 redis.call('HSET', state, 'status', 'failed', 'result_entry', result_entry)
 for waiter in string.gmatch(about[1] or '', '[^,]+') do
-  redis.call('PUBLISH', ARGV[9] .. waiter, 'id\30' .. id) -- a hint without its outcome
+  redis.call('PUBLISH', ARGV[9] .. waiter, 'id\30' .. id) -- a hint without an outcome
 end
 return 1

@@ -1,6 +1,6 @@
--- Say that a worker is alive. Deleting first frees memory, so that a worker is seen alive at maxmemory too.
+-- Record a worker's heartbeat. The DEL comes first because it frees memory: it works at maxmemory too.
 --
--- KEYS  worker's hash
+-- KEYS  the worker's hash
 -- ARGV  time to live in ms, then fields and values
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 2))

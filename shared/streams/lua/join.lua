@@ -1,6 +1,6 @@
--- Make a consumer group that starts at the first entry, its stream, and one consumer of it; harmless where they exist.
--- Starting at 0 matters: a group made at $ would never see what was added before it. XGROUP CREATE is refused at
--- maxmemory, unless its script has written before: so a no-op write comes first, and a full Redis can still be drained.
+-- Create a stream, a consumer group that starts at its first entry, and one consumer; harmless if they exist.
+-- The group must start at 0: created at $, it would never see what was added before it. At maxmemory XGROUP CREATE is
+-- refused unless its script has already written, so a no-op XDEL comes first: a full Redis can still be emptied.
 --
 -- KEYS  stream
 -- ARGV  group, consumer ('' for none)

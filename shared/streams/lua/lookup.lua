@@ -1,8 +1,8 @@
--- The state of a prediction; a gateway that wants to be told of its end registers in the same step.
+-- Read the state of a prediction. A gateway that wants a hint when it finishes is registered in the same step.
 --
 -- KEYS  state hash, result stream
--- ARGV  gateway id ('' to look only)
--- Returns nil where there is no state, {'queued', attempt}, or {'finished', fields of the result}.
+-- ARGV  gateway id ('' to read only)
+-- Returns {'queued', attempt}, {'finished', fields of the result}, or nil if the state or the result is missing.
 local about = redis.call('HMGET', KEYS[1], 'stream', 'result_entry', 'waiters', 'attempt')
 if not about[1] and not about[2] then return nil end
 if about[2] then
@@ -11,7 +11,7 @@ if about[2] then
 end
 local waiters, gateway = about[3] or '', ARGV[1]
 if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',', 1, true) then
-  -- at maxmemory this is refused: the gateway then finds the end when it looks again
+  -- refused at maxmemory: the gateway then finds the result when it checks again
   redis.pcall('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
 end
 return {'queued', about[4] or '0'}

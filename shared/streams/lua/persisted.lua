@@ -1,9 +1,9 @@
--- Forget results that are committed to Postgres: entry and state go together, so a reader finds one store or the other.
--- The state of a later attempt (a replayed dead letter) stays.
+-- Delete results that are committed to Postgres, each entry with its state. The state of a later attempt (a replayed
+-- dead letter) is kept.
 --
 -- KEYS  result stream, then the state hash of each entry
 -- ARGV  group, then for each entry: entry id, attempt
--- Returns how many entries were deleted.
+-- Returns the number of entries deleted.
 local entries, states = {}, {}
 for i = 2, #KEYS do
   entries[#entries + 1] = ARGV[2 * i - 2]

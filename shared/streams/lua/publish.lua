@@ -1,16 +1,16 @@
--- Accept requests for one model version: all that one gateway collected while its last publish was under way.
--- A group (one HTTP request) is accepted whole or refused whole; a refused group leaves nothing behind.
+-- Publish requests for one model version: those that one gateway collected while its previous publish was in progress.
+-- A group (the requests of one HTTP request) is accepted or refused as a whole; a refused group leaves nothing behind.
 --
 -- KEYS  request stream, result stream, then for each group: its idempotency key if it has one, and the state hash of
 --       each request
--- ARGV  gateway id, longest backlog, longest result stream, highest share of maxmemory in percent,
---       time to live of idempotency keys in ms,
---       how many fields are the same for all entries, and their names and values,
---       how many fields each entry has of its own (`id` first), and their names,
---       then for each group: how many requests, and the fingerprint of its body ('' without an idempotency key);
---       and for each request: timeout in ms, 1 if the gateway waits, and the values of its own fields
+-- ARGV  gateway id, maximum backlog, maximum length of the result stream, maximum percentage of maxmemory,
+--       TTL of idempotency keys in ms,
+--       the number of fields that all entries share, and their names and values,
+--       the number of fields that differ between entries (`id` first), and their names,
+--       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key);
+--       and for each of its requests: timeout in ms, 1 if the gateway waits, and the values of the fields that differ
 -- Returns for each group 'accepted', the limit that refused it ('backlog', 'results', 'memory'), 'conflict' (its key
--- was used with another body), or the ids, joined by commas, that its key stands for.
+-- was used with another body), or the ids of the earlier request with its key, joined by commas.
 local gateway, backlog_limit, results_limit, memory_percent = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local key_ttl = ARGV[5]
 local stream = KEYS[1]
@@ -23,7 +23,7 @@ local memory_full = maxmemory > 0 and tonumber(string.match(memory, 'used_memory
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- One table serves all entries: for each, only its own values are written over those of the entry before.
+-- For speed, one table serves all entries: each overwrites only its own values in it.
 local fields, at = {}, 6
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
@@ -41,7 +41,7 @@ local function earlier(idempotency_key, fingerprint)
 end
 
 local function add(state, a)
-  -- an existing state means that this very publish happened before (a client library's retry)
+  -- an existing state means that this publish is a retry by the client library
   if redis.call('EXISTS', state) == 1 then return end
   for i = 1, own do fields[first_own + 2 * i] = ARGV[a + 1 + i] end
   fields[times + 4] = string.format('%.0f', now + ARGV[a])
@@ -61,7 +61,7 @@ while at <= #ARGV do
     key = key + 1
   end
   local verdict = idempotency_key and earlier(idempotency_key, fingerprint)
-  if verdict then -- neither limit nor new entry
+  if verdict then -- no limits apply, no new entry
   elseif memory_full then verdict = 'memory'
   elseif results_full then verdict = 'results'
   elseif backlog + count > backlog_limit then verdict = 'backlog'

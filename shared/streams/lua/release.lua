@@ -1,8 +1,8 @@
--- Give entries back that were read but not started: claimable at once, and as if this delivery had not happened.
+-- Release entries that were read but not started: claimable at once, and this delivery does not count.
 --
 -- KEYS  stream
--- ARGV  group, consumer, idle time in ms that makes an entry claimable, then entry ids
--- Returns how many were given back.
+-- ARGV  group, consumer, idle time in ms at which an entry is claimable, then entry ids
+-- Returns the number of entries released.
 local released = 0
 for i = 4, #ARGV do
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], ARGV[i], ARGV[i], 1, ARGV[2])[1]

@@ -1,8 +1,8 @@
--- Remove a consumer once nothing is pending for it (XGROUP DELCONSUMER would lose what is).
+-- Remove a consumer if it has no pending entries (XGROUP DELCONSUMER would lose them).
 --
 -- KEYS  stream
 -- ARGV  group, consumer
--- Returns 1 removed, 0 it still holds entries or is not there.
+-- Returns 1 if it was removed, 0 if it has pending entries or does not exist.
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local name, pending
   for i = 1, #info, 2 do

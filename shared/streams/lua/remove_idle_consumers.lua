@@ -1,9 +1,9 @@
--- Remove consumers that have not been heard of for long and hold nothing: those of processes that were killed.
--- One that is alive after all loses nothing: its next read makes it anew.
+-- Remove consumers that have been idle for a given time and have no pending entries: those of killed processes.
+-- If one is alive after all, its next read recreates it.
 --
 -- KEYS  stream
--- ARGV  group, least idle time in ms
--- Returns how many were removed.
+-- ARGV  group, minimum idle time in ms
+-- Returns the number of consumers removed.
 local removed = 0
 for _, info in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local about = {}
