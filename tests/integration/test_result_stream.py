@@ -177,7 +177,7 @@ UNREADABLE: dict[str, tuple[dict[bytes, bytes | None], str]] = {  # what an entr
     "empty input with options": ({b"input": b"", b"options": b'{"labels":["a"]}'}, "field 'input' is not JSON"),
     "bad JSON": ({b"result": b'{"label":'}, "field 'result' is not JSON"),
     "no JSON object": ({b"result": b"[]"}, "field 'result' is not a JSON object"),
-    "unknown schema": ({b"schema": b"99"}, "schema 99 is newer"),
+    "unknown schema": ({b"schema": b"99"}, "schema 99 is unknown"),
     "bad status": ({b"status": b"half-done"}, "field 'status' is 'half-done'"),
     "broken unicode": ({b"principal": b"\xff\xfe"}, "field 'principal' is not UTF-8"),
     "broken unicode in a name": ({b"model": b"\xff\xfe", b"worker": b"\xff"}, "field 'model' is not UTF-8"),
