@@ -40,7 +40,7 @@ class Recipe:
 
 
 def build(recipe: Recipe) -> bool:
-    """Make an artifact where it is not there yet; True where something was done.
+    """Make an artifact if it is missing; True if something was done.
 
     Raises:
         BuildError: it cannot be made, or is not what the pinned hashes say.
@@ -69,7 +69,7 @@ def build(recipe: Recipe) -> bool:
 
 
 def problem(recipe: Recipe, directory: Path) -> str | None:
-    """What is wrong with an artifact directory; None where it is what the recipe says."""
+    """What is wrong with an artifact directory; None if it is what the recipe says."""
     for name, sha256 in recipe.files.items():
         file = directory / name
         if not file.is_file():

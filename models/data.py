@@ -1,7 +1,7 @@
 """The sentiment data: short texts with a human rating, from the source archive of `vaderSentiment` (MIT).
 
 Sentences of film reviews, product reviews, editorials and tweets, each rated from -4 to 4 by twenty people (Hutto &
-Gilbert, VADER, ICWSM 2014). The archive is fetched where it is needed and its texts are never committed. The split is
+Gilbert, VADER, ICWSM 2014). The archive is fetched when it is needed, and its texts are never committed. The split is
 by article or product, so that no author is on both sides; held-out accuracy is defined on its `test` part.
 """
 
@@ -74,7 +74,7 @@ def part_of(rated: Rated) -> Part:
 
 
 def _archive() -> Path:
-    """The pinned source archive, downloaded where it is not there."""
+    """The pinned source archive, downloaded if it is missing."""
     kept = ARTIFACTS / "data" / f"{VADER.name}-{VADER.version}.tar.gz"
     with only_builder():
         if not kept.is_file() or sha256_of(kept) != VADER.sha256:

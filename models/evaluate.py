@@ -52,7 +52,7 @@ class Accuracy:
 
 
 def sentiment_accuracies(task: Task, texts: Sequence[Rated]) -> list[Accuracy]:
-    """Score rated texts and count, for each of `LEAST_RATINGS`, where the label agrees with the rating's sign."""
+    """Score rated texts and count, for each of `LEAST_RATINGS`, how often the label agrees with the rating's sign."""
     labels: list[str] = []
     for start in range(0, len(texts), _BATCH):
         encoded = task.encode(

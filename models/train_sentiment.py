@@ -218,7 +218,7 @@ class _Best:
         self._share = -1.0
 
     def offer(self) -> None:
-        """Measure the model as it is now, and keep it where it is the best so far."""
+        """Measure the model as it is now, and keep it if it is the best so far."""
         self._model.eval()
         share = next(e.share for e in sentiment_accuracies(self.task, self._texts) if e.least_rating == PINNED_RATING)
         print(f"development texts, |rating| >= {PINNED_RATING}: {share:.1%}", flush=True)

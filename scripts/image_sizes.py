@@ -1,6 +1,6 @@
-"""The gate on image sizes: `python -m scripts.image_sizes`, after `make images`; it ends with 1 where one is too big.
+"""The gate on image sizes: `python -m scripts.image_sizes`, after `make images`; it ends with 1 if one is too large.
 
-Sizes are those of the unpacked layers, what an image takes on a node's disk. The layer of model artifacts, where they
+Sizes are those of the unpacked layers, what an image takes on a node's disk. The layer of model artifacts, if they
 are baked in, is shown beside it and does not count. The limits stand in pyproject.toml. Only the standard library.
 """
 

@@ -15,7 +15,7 @@ from scripts.kubernetes.chart import CHART, documents, render
 FOLDER = CHART.parent
 BY_HAND = ("namespace.yaml", "secret.yaml")
 VALUES = CHART / "ci" / "plain.yaml"
-HEAD = "# Made from k8s/chart/ by `make manifests`: change that, or this copy where it is yours.\n"
+HEAD = "# Made from k8s/chart/ by `make manifests`: change that, or this copy if it is yours.\n"
 # True of what Helm installs, not of what kubectl applies.
 _HELMS_OWN = ("app.kubernetes.io/managed-by: ", "helm.sh/chart: ")
 _WORKER = re.compile(r"^  name: (worker-.+)$", re.MULTILINE)

@@ -69,7 +69,7 @@ def check_ports(ports: Mapping[str, int]) -> None:
 
 
 def port_problem(name: str, port: int) -> str | None:
-    """Why a port can't be used, and what to do; None where it can."""
+    """Why a port can't be used, and what to do; None if it can."""
     try:
         if not is_taken(port):
             return None

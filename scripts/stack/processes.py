@@ -65,7 +65,7 @@ def descendants(pid: int) -> list[int]:
 
 
 def signal_group(pid: int, number: signal.Signals) -> None:
-    """Signal a group leader's whole group; nothing happens where it is gone."""
+    """Signal a group leader's whole group; nothing happens if it is gone."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
 
@@ -101,7 +101,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, poll_s: float = PO
 
 
 def _stat_field(pid: int, index: int) -> str:
-    """A field of /proc/PID/stat, counted from the state (0); empty where it can't be read."""
+    """A field of /proc/PID/stat, counted from the state (0); empty if it can't be read."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""Prometheus beside the native stack, where it is installed. The stack never fails because of it.
+"""Prometheus beside the native stack, if it is installed. The stack never fails because of it.
 
 Its configuration is that of monitoring/, with the targets of this very stack: the second worker takes a free port, so
 only the start knows it.

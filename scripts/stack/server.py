@@ -40,7 +40,7 @@ class DataServer(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self) -> None:
-        """Make the data folder where it is missing."""
+        """Make the data folder if it is missing."""
 
     @abc.abstractmethod
     def command(self) -> list[str]:

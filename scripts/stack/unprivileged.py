@@ -38,7 +38,7 @@ def wrapper_for(euid: int, namespaces: bool) -> Wrapper:
     if euid != 0:
         return Wrapper()
     if namespaces:
-        # setpriv, where it is: a change of credentials may clear the tie to the parent
+        # setpriv, if it is installed: a change of credentials may clear the tie to the parent
         return Wrapper(prefix=(*NAMESPACE, *_tied_again()))
     ids = (f"--reuid={OTHER_ID}", f"--regid={OTHER_ID}", "--clear-groups")
     return Wrapper(prefix=("setpriv", *ids, "--pdeathsig", signal.SIGINT.name[3:], "--"), owner=OTHER_ID)

@@ -1,4 +1,4 @@
-"""`python -m scripts.tools [KIT …]`: install all kits, or those named, where they are not there yet.
+"""`python -m scripts.tools [KIT …]`: install all kits, or those named, if they are missing.
 
 `--which PROGRAM` prints where a program is; `--freeze KIT` prints what an installed Python kit consists of, for
 constraints/KIT.txt.

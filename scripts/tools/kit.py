@@ -29,7 +29,7 @@ class Kit:
         packages: requirements at exact versions.
         programs: path in the kit by name of the program.
         constraints: a file that pins what the packages need.
-        optional: installed only where it is named.
+        optional: installed only if it is named.
     """
 
     name: str

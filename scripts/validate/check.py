@@ -31,7 +31,7 @@ class Check:
         good: what must pass, all in one go.
         bad: what must not, each by itself, with words of the refusal: a tool that only crashes refuses as well.
         run: raises `Refused` where what it is given is not valid.
-        make_bad: makes more that is bad in an empty folder, where it can't lie in the repository.
+        make_bad: makes more that is bad in an empty folder, if it can't lie in the repository.
     """
 
     name: str
@@ -71,7 +71,7 @@ def _wrongly_judged(run: Run, bad: Path, words: str) -> str | None:
 
 
 def command(*words: str) -> Run:
-    """A program that is given the files after these words, and ends with another code than 0 where one is bad."""
+    """A program that is given the files after these words, and ends with a code other than 0 if one is bad."""
 
     def run(paths: Sequence[Path]) -> None:
         output(*words, *map(str, paths))

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
                 f"READ_BLOCK_MS ({self.read_block_ms}) must be below REDIS_TIMEOUT_MS ({self.redis_timeout_ms}), "
                 "or every idle read would look like a lost connection"
             )
+        if self.stall_timeout_s * 1000 <= self.redis_timeout_ms:
+            raise ValueError(
+                f"STALL_TIMEOUT_S ({self.stall_timeout_s:g}) must exceed REDIS_TIMEOUT_MS ({self.redis_timeout_ms}), "
+                "or a loop that waits for one reply of Redis would look stuck"
+            )
         if self.claim_interval_ms > self.visibility_timeout_ms:
             raise ValueError(
                 f"CLAIM_INTERVAL_MS ({self.claim_interval_ms}) must not exceed "

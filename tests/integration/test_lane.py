@@ -278,7 +278,9 @@ async def test_a_model_slower_than_the_stall_timeout_is_not_taken_for_stuck(
         await dead.join()
         await dead.read(1, 10)
     liveness = Liveness(STALL_TIMEOUT_S)
-    lane, task = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, visibility_timeout_ms=300)
+    lane, task = make(
+        liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500, visibility_timeout_ms=300
+    )
     task.go_on_encoding.clear()
     task.go_on.clear()
     async with Running(lane):
@@ -309,7 +311,7 @@ async def test_a_lane_that_hangs_outside_its_model_is_reported(
     monkeypatch.setattr(RequestStream, hanging, hangs)
     await publish(redis, keys, "a")
     liveness = Liveness(STALL_TIMEOUT_S)
-    lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S)
+    lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500)
     async with Running(lane):
         await eventually(lambda: any(s > 2 * STALL_TIMEOUT_S for s in liveness.stalled().values()), "it stays reported")
         assert list(liveness.stalled()) == [lane.served.label]

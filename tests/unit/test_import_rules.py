@@ -62,6 +62,7 @@ PURE_MODULES = (
     "gateway/api/schemas.py",
     "inference_worker/batching.py",
     "inference_worker/outcomes.py",
+    "inference_worker/triage.py",
     "persister/partitions.py",
     "persister/rows.py",
     "shared/contract/",

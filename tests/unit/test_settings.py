@@ -36,6 +36,7 @@ def test_the_defaults_fit_each_other(kind: type[Settings]) -> None:
         (Settings, {"CLAIM_INTERVAL_MS": "61000"}, "CLAIM_INTERVAL_MS (61000) must not exceed"),
         (GatewaySettings, {"MAX_BATCH_TEXTS": "10", "MAX_BACKLOG": "9"}, "MAX_BATCH_TEXTS (10) must not exceed"),
         (PersisterSettings, {"STALL_TIMEOUT_S": "10"}, "STALL_TIMEOUT_S must exceed DATABASE_TIMEOUT_S"),
+        (GatewaySettings, {"STALL_TIMEOUT_S": "5"}, "STALL_TIMEOUT_S (5) must exceed REDIS_TIMEOUT_MS (5000)"),
         (WorkerSettings, {"HEARTBEAT_TTL_S": "9", "HEARTBEAT_INTERVAL_S": "5"}, "HEARTBEAT_TTL_S must be at least"),
     ],
 )
