@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from inference_worker.children.forkserver import preload
+from inference_worker.cpus import cpus_given
 from inference_worker.engine import Engine
 from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.lane import Lane
+from inference_worker.placement import load_plan
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion
@@ -83,17 +86,15 @@ class Worker:
         await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
 
     async def _lane(self, catalogue: Catalogue, served: ServedVersion) -> Lane:
-        from inference_worker.tasks.loading import load_task  # only now: importing torch takes seconds
-
         started = time.monotonic()
-        location = catalogue.artifact_location(served.version)
-        version = served.version
-        task = await asyncio.to_thread(load_task, served.task, location, version.dtype, version.batch.max_batch_tokens)
-        engine = Engine(task, served.label)
-        await engine.warm_up()
-        log.info("loaded", extra={"model": served.label, "seconds": round(time.monotonic() - started, 2)})
-        stream = RequestStream(self._shard, served.model, version.version, self._id)
-        spans = None if self._traces is None else LaneSpans(self._traces, served.model, version.version)
+        plan, processes = load_plan(catalogue, served, cpus_given(self._settings.worker_cpus))
+        engine = Engine(plan, processes, self._settings.load_timeout_s, served.version.compute_timeout_s)
+        await engine.start()
+        facts = {"model": served.label, "processes": processes, "threads": plan.threads}
+        log.info("loaded", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
+        version = served.version.version
+        stream = RequestStream(self._shard, served.model, version, self._id)
+        spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
         return Lane(self._settings, served, stream, engine, self._liveness, self._id, spans)
 
     async def _probes(self) -> None:
@@ -117,10 +118,7 @@ async def run(settings: WorkerSettings) -> None:
     catalogue = load_catalogue(settings.model_catalogue)
     selection = catalogue.select(settings.worker_models)
     traces = start_tracing(settings, "inference_worker")
-    if any(":" not in each.task for each in selection):
-        from inference_worker.tasks.torch_threads import configure_torch
-
-        log.info("torch threads", extra={"threads": configure_torch(settings.worker_cpus)})
+    preload(any(":" not in each.task for each in selection))
     await Worker(settings, stop_on_signals(), traces).run(catalogue, selection)
 
 

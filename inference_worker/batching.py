@@ -1,43 +1,52 @@
-"""Batching policy: how much to read and how to cut it into batches. Pure.
+"""Batching policy: how much to read ahead, and what a child that is free computes next. Pure.
 
-Batches of text waste time on padding: a batch costs (longest row x rows). A deep queue is therefore read several
-batches at a time, sorted by length, and cut into batches of similar length, each bounded in items and padded tokens.
-(The token budget follows text-embeddings-inference's queue.) A shallow queue is read one batch at a time, so that no
-entry waits in a busy worker's hands while another worker is idle.
+Batches of text waste time on padding: a batch costs (longest row x rows). Each pass therefore takes the oldest item and
+those closest to it in length, at most this child's share of what waits, within a budget of padded tokens. Small passes
+keep all children busy and answer each item as soon as its own pass ends; the oldest item is always taken, so none waits
+forever. A deep queue is read several batches ahead, which gives more items of like length to choose from; a shallow one
+only a batch, so that no entry waits in a busy worker's hands while another worker is idle.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from shared.contract.catalogue import BatchLimits
 
 DEEP_READ_BATCHES = 4
+MOST_CONSIDERED = 256  # a pass is chosen from this many of the oldest
 
 
-def read_size(last_read: int, limits: BatchLimits) -> int:
-    """How many entries to read next: several batches if the last read came back full, otherwise one."""
-    return limits.max_batch_size * (DEEP_READ_BATCHES if last_read >= limits.max_batch_size else 1)
+def read_size(waiting: int, last_read: int, limits: BatchLimits) -> int:
+    """How many entries to read next, 0 if enough wait: up to several batches if the last read came back full."""
+    ahead = limits.max_batch_size * (DEEP_READ_BATCHES if last_read >= limits.max_batch_size else 1)
+    return max(0, ahead - waiting)
 
 
-def plan_batches(costs: Sequence[tuple[int, int]], limits: BatchLimits) -> list[list[int]]:
-    """Cut items into batches of similar length.
+def next_pass(costs: Sequence[tuple[int, int]], children: int, limits: BatchLimits) -> list[int]:
+    """What one free child computes next.
 
     Args:
-        costs: for each item, the tokens of its longest row and its number of rows.
+        costs: for each waiting item, the oldest first: the tokens of its longest row and its number of rows.
+        children: how many children share the work.
 
     Returns:
-        Batches of indices into `costs`, shortest items first. Each holds at most `max_batch_size` items and, padded
-        to its longest row, at most `max_batch_tokens` tokens; an item over that budget is a batch of its own.
+        Indices into `costs`, in ascending order: the oldest and those of like length. At most `max_batch_size` items
+        and, padded to the longest row, at most `max_batch_tokens` tokens; an item over that budget is computed alone.
     """
-    batches: list[list[int]] = []
-    rows = 0
-    for index in sorted(range(len(costs)), key=lambda i: costs[i]):
+    if not costs:
+        return []
+    share = min(math.ceil(len(costs) / children), limits.max_batch_size)
+    oldest = costs[0][0]
+    considered = range(min(len(costs), MOST_CONSIDERED))
+    chosen: list[int] = []
+    longest = rows = 0
+    for index in sorted(considered, key=lambda i: (abs(costs[i][0] - oldest), i)):
         tokens, own_rows = costs[index]
-        full = not batches or len(batches[-1]) == limits.max_batch_size
-        if full or tokens * (rows + own_rows) > limits.max_batch_tokens:
-            batches.append([])
-            rows = 0
-        batches[-1].append(index)
-        rows += own_rows
-    return batches
+        padded = max(longest, tokens) * (rows + own_rows)
+        if chosen and (len(chosen) == share or padded > limits.max_batch_tokens):
+            break
+        chosen.append(index)
+        longest, rows = max(longest, tokens), rows + own_rows
+    return sorted(chosen)

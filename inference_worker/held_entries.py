@@ -141,6 +141,14 @@ class HeldEntries:
         about = {"entry": delivery.entry, "prediction_id": readable_id(delivery.fields), "lane": self._label}
         log.error("request dead-lettered", extra={**about, "reason": reason, "detail": error})
 
+    async def count_delivery(self, delivery: Delivery, stop: asyncio.Event) -> Delivery | None:
+        """Count another delivery of an entry in hand; None if it is another worker's by now."""
+        deliveries = await self._until_done(lambda: self._stream.count_delivery(delivery.entry), stop)
+        if deliveries:
+            return delivery._replace(deliveries=deliveries)
+        self.entries.discard(delivery.entry)
+        return None
+
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return entries that were not begun; without Redis, others claim them after the visibility timeout."""
         entries = [each.entry for each in deliveries]

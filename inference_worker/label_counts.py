@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from inference_worker.tasks.protocol import Output
 from shared.contract.messages import Status
 from shared.streams.request_stream import Completed
 from shared.telemetry.metrics import PREDICTIONS_BY_LABEL
@@ -26,24 +25,17 @@ class LabelCounts:
         # Made at the start, so that each series begins at 0 and its first increase is seen; bound for speed.
         self._counters = {label: PREDICTIONS_BY_LABEL.labels(*self._names, label) for label in labels[:MOST_LABELS]}
 
-    def count(
-        self, outputs: Sequence[Output | Exception], finished: Sequence[Completed], first: Sequence[bool]
-    ) -> None:
-        """Count the answers of a batch that succeeded and whose outcome stands."""
+    def count(self, answered: Sequence[str | None], finished: Sequence[Completed], first: Sequence[bool]) -> None:
+        """Count the labels that a batch was answered with, of those that succeeded and whose outcome stands."""
         if not self._counters:
             return
         labels = Counter(
-            _label(output)
-            for output, each, stands in zip(outputs, finished, first, strict=True)
-            if stands and each.outcome.status is Status.SUCCEEDED and isinstance(output, Output)
+            OTHER if label is None else label
+            for label, each, stands in zip(answered, finished, first, strict=True)
+            if stands and each.outcome.status is Status.SUCCEEDED
         )
         for label, number in labels.items():
             counter = self._counters.get(label)
             if counter is None:
                 counter = PREDICTIONS_BY_LABEL.labels(*self._names, OTHER)
             counter.inc(number)
-
-
-def _label(output: Output) -> str:
-    label = output.result.get("label")
-    return label if isinstance(label, str) else OTHER

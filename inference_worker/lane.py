@@ -1,13 +1,14 @@
 """A lane: the loop that serves one model version.
 
-    read ──▶ decode, drop what has expired ──▶ encode ──▶ wait for the slot ──▶ predict ──▶ complete
-             (the next window gets this far ──────────▶)  while this one is computed
+    read ──▶ decode, drop what has expired ──▶ encode ──▶ wait ──▶ a pass: predict ──▶ complete
+             (read ahead, within a bound)                          (one in each child at a time)
 
-There is one slot, and at most one window is prepared ahead of it. An entry that was delivered before may be what killed
-its worker: such entries are taken over one at a time, with nothing else in hand, so that the delivery count tells a
-poison entry from its neighbours.
+Whenever a child is free it is given one pass of what waits (see `batching`), and the pass is completed as it ends. An
+entry that was delivered before may be what killed its worker: such entries are taken over one at a time, with nothing
+else in hand, so that the delivery count tells a poison entry from its neighbours. An item that ends its child is tried
+again, alone; each such end counts as a delivery, so that it is given up after `MAX_DELIVERIES`.
 
-A model may take longer over a batch than `STALL_TIMEOUT_S`. The lane therefore counts as moving while its model works;
+A model may take longer over a pass than `STALL_TIMEOUT_S`. The lane therefore counts as moving while its model works;
 otherwise probes would kill the worker, and the entry would end as a dead letter. All other waits have their own limits.
 """
 
@@ -22,13 +23,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from inference_worker import outcomes
-from inference_worker.batching import plan_batches, read_size
+from inference_worker.batching import next_pass, read_size
+from inference_worker.children.process import ChildLost
+from inference_worker.children.wire import Answer, Prepared
 from inference_worker.engine import Engine
 from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
-from inference_worker.tasks.protocol import Encoded, Item
-from inference_worker.triage import triage
+from inference_worker.tasks.protocol import Item
+from inference_worker.triage import GivenUp, Readable, triage
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
@@ -48,7 +51,7 @@ class _Job(NamedTuple):
 
     delivery: Delivery
     request: PredictionRequest
-    encoded: Encoded
+    encoded: Prepared
     queued_ms: int
 
 
@@ -80,7 +83,9 @@ class Lane:
         self._report_every_s = min(1.0, settings.stall_timeout_s / 3)
         self._next_claim = 0.0
         self._last_read = 0
-        self._computing: asyncio.Task[None] | None = None
+        self._waiting: list[_Job] = []  # the oldest first
+        self._busy = 0  # children that compute
+        self._passes: set[asyncio.Task[None]] = set()
 
     @property
     def in_hand(self) -> int:
@@ -93,7 +98,7 @@ class Lane:
         return self._held.unavailable
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; then finish the batch that is being computed and give back the rest."""
+        """Serve until `stop` is set; then finish the passes that are being computed and give back the rest."""
         while not stop.is_set():
             self._liveness.moved(self.served.label)
             try:
@@ -101,7 +106,9 @@ class Lane:
                 await self._serve(stop)
             except StoreUnavailable as error:
                 await self._held.note_unavailable(error, stop)
-        await self._slot_free()
+        await self._held.give_back([job.delivery for job in self._waiting])
+        self._waiting.clear()
+        await self._all_computed()
         await self._leave()
 
     async def keep_claims(self, stop: asyncio.Event) -> None:
@@ -111,24 +118,50 @@ class Lane:
     async def _serve(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             self._liveness.moved(self.served.label)
+            self._settle()
             took_over = await self._take_over(stop)
-            read = await self._read(0 if took_over else self._settings.read_block_ms)
+            room = read_size(len(self._waiting), self._last_read, self._limits)
+            if room == 0:
+                await self._pass_ended()
+                continue
+            read = await self._read(room, 0 if took_over else self._settings.read_block_ms)
             self._held.note_available()
-            jobs = await self._prepare(read, stop)
-            if jobs:
-                await self._slot_free()
-                if stop.is_set():
-                    await self._held.give_back([job.delivery for job in jobs])
-                else:
-                    self._computing = asyncio.create_task(
-                        self._compute(jobs, stop), name=f"compute {self.served.label}"
-                    )
+            self._waiting += await self._prepare(read, stop)
+            self._start_passes(stop)
 
-    async def _slot_free(self) -> None:
-        """Wait until nothing is being computed."""
-        if self._computing is not None:
-            await self._computing
-            self._computing = None
+    def _start_passes(self, stop: asyncio.Event) -> None:
+        """Give each child that is free a pass, as long as anything waits."""
+        while self._waiting and self._busy < self._engine.processes and not stop.is_set():
+            costs = [(job.encoded.tokens, job.encoded.rows) for job in self._waiting]
+            chosen = next_pass(costs, self._engine.processes, self._limits)
+            jobs = [self._waiting[index] for index in chosen]
+            for index in reversed(chosen):
+                del self._waiting[index]
+            self._busy += 1
+            task = asyncio.create_task(self._compute(jobs, stop), name=f"compute {self.served.label}")
+            self._passes.add(task)
+
+    async def _pass_ended(self) -> None:
+        """Wait until a pass has ended."""
+        if self._passes:
+            await asyncio.wait(self._passes, return_when=asyncio.FIRST_COMPLETED)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Forget the passes that have ended.
+
+        Raises:
+            Exception: what a pass failed with: a fault of ours, not of the model.
+        """
+        ended = {each for each in self._passes if each.done()}
+        self._passes -= ended
+        for each in ended:
+            each.result()
+
+    async def _all_computed(self) -> None:
+        """Wait until nothing waits or is being computed."""
+        while self._passes:
+            await self._pass_ended()
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -148,12 +181,12 @@ class Lane:
             timer.cancel()
             self._liveness.moved(self.served.label)
 
-    async def _read(self, block_ms: int) -> Read:
+    async def _read(self, count: int, block_ms: int) -> Read:
         """Read one window; a batch that is not full waits for more requests if the version's limits say so."""
         limits = self._limits
-        read = await self._stream.read(read_size(self._last_read, limits), block_ms)
+        read = await self._stream.read(count, block_ms)
         self._held.hold(read.deliveries)
-        if read.deliveries and len(read.deliveries) < limits.max_batch_size and limits.max_wait_ms:
+        if read.deliveries and len(read.deliveries) < min(count, limits.max_batch_size) and limits.max_wait_ms:
             await asyncio.sleep(limits.max_wait_ms / 1000)
             read = await self._read_more(read)
         self._last_read = len(read.deliveries)
@@ -171,17 +204,17 @@ class Lane:
         """Claim abandoned entries and compute them with nothing else in hand; False if there were none."""
         if time.monotonic() < self._next_claim:
             return False
-        await self._slot_free()
-        claimed = await self._stream.claim(self._settings.visibility_timeout_ms, self._limits.max_batch_size)
-        if not claimed.deliveries:
+        if not await self._stream.has_abandoned(self._settings.visibility_timeout_ms):
             interval = self._settings.claim_interval_ms / 1000
             self._next_claim = time.monotonic() + interval * random.uniform(0.75, 1.25)
             return False
+        await self._all_computed()
+        claimed = await self._stream.claim(self._settings.visibility_timeout_ms, self._limits.max_batch_size)
         self._held.hold(claimed.deliveries)
         REDELIVERIES.labels(request_stream_name(*self._labels)).inc(len(claimed.deliveries))
-        jobs = await self._prepare(claimed, stop)
-        if jobs:
-            await self._compute(jobs, stop)
+        self._waiting += await self._prepare(claimed, stop)
+        self._start_passes(stop)
+        await self._all_computed()
         return True
 
     async def _prepare(self, read: Read, stop: asyncio.Event) -> list[_Job]:
@@ -189,48 +222,79 @@ class Lane:
         sorted_out = triage(read, self._settings.max_deliveries)
         for each in sorted_out.given_up:
             await self._held.dead_letter(*each, stop)
-        ended = [
-            Completed(delivery, request, outcomes.expired(request, read.now_ms, self._worker_id))
-            for delivery, request in sorted_out.expired
-        ]
-        requests = sorted_out.to_compute
-        with self._moving():
-            encoded = await self._engine.encode([Item(request.text, request.options) for _, request in requests])
-        jobs = []
-        for (delivery, request), answer in zip(requests, encoded, strict=True):
-            queued_ms = max(0, read.now_ms - request.submitted_at)
-            if isinstance(answer, Exception):
-                ended.append(Completed(delivery, request, outcomes.failed(answer, 0, queued_ms, self._worker_id)))
-            else:
-                jobs.append(_Job(delivery, request, answer, queued_ms))
+        await self._held.finish(
+            [
+                Completed(delivery, request, outcomes.expired(request, read.now_ms, self._worker_id))
+                for delivery, request in sorted_out.expired
+            ],
+            stop,
+        )
+        return await self._encode(sorted_out.to_compute, read.now_ms, stop)
+
+    async def _encode(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> list[_Job]:
+        """Encode; what cannot be encoded is finished here."""
+        jobs, ended = [], []
+        while requests:
+            with self._moving():
+                encoded = await self._engine.encode([Item(request.text, request.options) for _, request in requests])
+            again: list[Readable] = []
+            for (delivery, request), answer in zip(requests, encoded, strict=True):
+                queued_ms = max(0, now_ms - request.submitted_at)
+                if isinstance(answer, Prepared):
+                    jobs.append(_Job(delivery, request, answer, queued_ms))
+                elif isinstance(answer, ChildLost):
+                    if counted := await self._count_loss(delivery, answer, stop):
+                        again.append((counted, request))
+                else:
+                    ended.append(Completed(delivery, request, outcomes.failed(answer, 0, queued_ms, self._worker_id)))
+            requests = again
         await self._held.finish(ended, stop)
         return jobs
 
-    async def _compute(self, jobs: Sequence[_Job], stop: asyncio.Event) -> None:
-        """Compute a window in batches of similar length; batches not begun before a stop are given back."""
-        batches = plan_batches([(job.encoded.tokens, job.encoded.rows) for job in jobs], self._limits)
-        for number, indices in enumerate(batches):
-            if stop.is_set() and number > 0:
-                await self._held.give_back([jobs[i].delivery for rest in batches[number:] for i in rest])
-                return
-            await self._compute_batch([jobs[index] for index in indices], stop)
+    async def _count_loss(self, delivery: Delivery, lost: ChildLost, stop: asyncio.Event) -> Delivery | None:
+        """Count that an item ended a child alone; None if it is not to be tried again."""
+        again = await self._held.count_delivery(delivery, stop)
+        if again is not None and again.deliveries > self._settings.max_deliveries:
+            error = f"given up after {delivery.deliveries} deliveries: each time the model's process was lost: {lost}"
+            await self._held.dead_letter(*GivenUp(delivery, lost.reason, error), stop)
+            return None
+        return again
 
-    async def _compute_batch(self, jobs: Sequence[_Job], stop: asyncio.Event) -> None:
+    async def _compute(self, jobs: Sequence[_Job], stop: asyncio.Event) -> None:
         started = time.monotonic()
-        with self._moving():
-            outputs = await self._engine.predict([job.encoded for job in jobs])
+        try:
+            with self._moving():
+                answers = await self._engine.predict([job.encoded for job in jobs])
+        finally:
+            self._busy -= 1
+        self._start_passes(stop)  # before this pass is recorded, so that the child does not wait for Redis
         seconds = time.monotonic() - started
         timing = None if self._spans is None else self._spans.timing(seconds, len(jobs))
         exemplars = [None] * len(jobs) if self._spans is None else self._spans.exemplars(job.request for job in jobs)
         BATCH_SIZE.labels(*self._labels).observe(len(jobs))
         INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
-        finished = []
-        for job, output, exemplar in zip(jobs, outputs, exemplars, strict=True):
+        finished, labels, lost = [], [], []
+        for job, answer, exemplar in zip(jobs, answers, exemplars, strict=True):
+            if isinstance(answer, ChildLost):
+                lost.append((job, answer))
+                continue
             self._queue_wait.observe(job.queued_ms / 1000, exemplar)
-            outcome = outcomes.outcome_of(output, round(seconds * 1000), job.queued_ms, self._worker_id)
+            outcome = outcomes.outcome_of(answer, round(seconds * 1000), job.queued_ms, self._worker_id)
             finished.append(Completed(job.delivery, job.request, outcome))
+            labels.append(answer.label if isinstance(answer, Answer) else None)
         first = await self._held.finish(finished, stop, timing)
-        self._label_counts.count(outputs, finished, first)
+        self._label_counts.count(labels, finished, first)
+        for job, answer in lost:
+            if counted := await self._count_loss(job.delivery, answer, stop):
+                await self._compute_again(job._replace(delivery=counted), stop)
+
+    async def _compute_again(self, job: _Job, stop: asyncio.Event) -> None:
+        """Try an item alone that has ended a child; on a stop another worker does."""
+        if stop.is_set():
+            await self._held.give_back([job.delivery])
+            return
+        self._busy += 1
+        await self._compute([job], stop)
 
     async def _leave(self) -> None:
         try:

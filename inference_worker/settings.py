@@ -20,6 +20,9 @@ class WorkerSettings(Settings):
     worker_cpus: float | None = Field(
         None, gt=0, le=1024, description="CPUs for torch; unset: all that the process may use"
     )
+    load_timeout_s: float = Field(
+        600, gt=0, le=7200, description="a model version that takes longer to load (and to be fetched) cannot serve"
+    )
     heartbeat_interval_s: float = Field(5, gt=0, le=60, description="how often a worker says that it is alive")
     heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker that is silent for this long counts as dead")
 

@@ -37,7 +37,7 @@ class BatchLimits(_Strict):
     """How the worker batches one model version."""
 
     max_batch_size: int = Field(32, ge=1, le=256, description="requests computed in one forward pass")
-    max_batch_tokens: int = Field(8192, ge=64, le=1_000_000, description="padded tokens in one forward pass")
+    max_batch_tokens: int = Field(512, ge=64, le=1_000_000, description="padded tokens in one forward pass")
     max_wait_ms: int = Field(0, ge=0, le=1000, description="how long an unfilled batch waits for more requests, in ms")
 
 
@@ -54,6 +54,14 @@ class Version(_Strict):
     active: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
     batch: BatchLimits = BatchLimits()
+    processes: int | None = Field(
+        None, ge=1, le=64, description="child processes; unset: one for each CPU if the model is small, otherwise one"
+    )
+    compute_timeout_s: float = Field(300, gt=0, le=3600, description="a batch that takes longer loses its process")
+    max_memory_mb: int | None = Field(
+        None, ge=64, description="what a child may allocate beyond the loaded model; unset: the machine's memory"
+    )
+    max_output_bytes: int = Field(1_000_000, ge=100, le=50_000_000, description="JSON bytes of one result")
 
 
 class Model(_Strict):

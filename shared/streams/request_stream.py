@@ -63,6 +63,7 @@ class RequestStream:
         self._claim = shard.script("claim")
         self._renew = shard.script("renew")
         self._release = shard.script("release")
+        self._count_delivery = shard.script("count_delivery")
         self._remove = shard.script("remove_consumer")
 
     async def join(self) -> None:
@@ -107,6 +108,17 @@ class RequestStream:
             return Read([], 0)
         return Read([claimed_delivery(each) for each in claimed], now_ms)
 
+    async def has_abandoned(self, visibility_timeout_ms: int) -> bool:
+        """Whether `claim` would find anything: asked first, since claiming needs all else to be out of hand.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.xpending_range(self.key, self._group, "-", "+", 1, idle=visibility_timeout_ms)
+            (pending,) = await run_pipeline(pipe, expected=is_missing_group)
+        return bool(pending)
+
     async def past_deadline(self, count: int) -> Read:
         """Those of the oldest `count` entries that nobody has read and whose deadline has passed.
 
@@ -130,6 +142,14 @@ class RequestStream:
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
         return await self._of_own(self._renew, [self._group, self._consumer, *entries])
+
+    async def count_delivery(self, entry: str) -> int:
+        """Count another delivery of an entry to this worker; returns the deliveries so far, 0 if it is no longer ours.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        return await self._of_own(self._count_delivery, [self._group, self._consumer, entry])
 
     async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
         """Release entries that were read but not started: claimable at once, without counting this delivery."""

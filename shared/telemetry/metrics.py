@@ -56,6 +56,11 @@ INFERENCE_DURATION = Histogram(
 PERSIST_BATCH_SIZE = Histogram("millstream_persist_batch_size", "Rows written together", buckets=_SIZES)
 PERSIST_LAG = Histogram("millstream_persist_lag_seconds", "Time from completion to the committed row", buckets=_LATENCY)
 REDELIVERIES = Counter("millstream_redeliveries_total", "Abandoned entries claimed by another consumer", ["stream"])
+CHILD_RESTARTS = Counter(
+    "millstream_child_restarts_total",
+    "Processes of a model that were lost and replaced",
+    ["model", "version", "reason"],
+)
 DEAD_LETTERS = Counter(
     "millstream_dead_letters_total", "Entries dead-lettered; aged_out: deleted as too old", ["stream", "reason"]
 )

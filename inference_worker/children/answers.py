@@ -1,0 +1,70 @@
+"""What may leave a child: outputs and encoded items that are what the task protocol says, and not too large. Pure."""
+
+from __future__ import annotations
+
+import math
+import pickle  # nosec B403 - read again only by a child of the same version
+from collections.abc import Callable
+from numbers import Integral, Real
+
+import orjson
+
+from inference_worker.children.guard import BadOutput
+from inference_worker.children.wire import Answer, Prepared
+from inference_worker.tasks.protocol import Encoded, Output
+
+MOST_ENCODED_BYTES = 16 * 1024 * 1024
+
+
+def prepared(encoded: object) -> Prepared:
+    """An encoded item as bytes.
+
+    Raises:
+        BadOutput: it is not an `Encoded`, or too large.
+    """
+    if not isinstance(encoded, Encoded):
+        raise BadOutput(f"encode returned {_kind(encoded)} for an item, not an Encoded")
+    if not all(isinstance(number, Integral) and number >= 0 for number in (encoded.tokens, encoded.rows)):
+        raise BadOutput("encode returned an Encoded whose tokens and rows are not whole numbers")
+    data = pickle.dumps(encoded.data, protocol=pickle.HIGHEST_PROTOCOL)
+    if len(data) > MOST_ENCODED_BYTES:
+        raise BadOutput(f"encode returned {len(data)} bytes for an item; at most {MOST_ENCODED_BYTES} are allowed")
+    return Prepared(int(encoded.tokens), int(encoded.rows), data)
+
+
+def unpacked(item: tuple[int, int, bytes]) -> Encoded:
+    """The encoded item that `prepared` packed."""
+    tokens, rows, data = item
+    return Encoded(tokens, pickle.loads(data), rows)  # nosec B301 - made by a child of the same version
+
+
+def answering(most_bytes: int, with_labels: bool) -> Callable[[object], Answer]:
+    """What makes an answer of an output, for a version whose results may have at most `most_bytes` bytes of JSON."""
+
+    def answer(output: object) -> Answer:
+        if not isinstance(output, Output):
+            raise BadOutput(f"the model returned {_kind(output)} for an item, not an Output")
+        try:
+            fields = dict(output.result)
+            result = orjson.dumps(fields)
+        except (TypeError, ValueError) as error:
+            raise BadOutput(f"the model's result is not a JSON object: {error}") from error
+        if len(result) > most_bytes:
+            raise BadOutput(f"the model's result has {len(result)} bytes of JSON; at most {most_bytes} are allowed")
+        label = fields.get("label") if with_labels else None
+        return Answer(result, _confidence(output.confidence), label if isinstance(label, str) else None)
+
+    return answer
+
+
+def _confidence(confidence: object) -> float | None:
+    if confidence is None:
+        return None
+    number = isinstance(confidence, Real) and not isinstance(confidence, bool)
+    if not (number and math.isfinite(confidence) and 0 <= confidence <= 1):
+        raise BadOutput(f"the model returned the confidence {confidence!r}, which is not between 0 and 1")
+    return float(confidence)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

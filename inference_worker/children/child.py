@@ -1,0 +1,131 @@
+"""A child: loads one model version, then encodes and computes what its worker sends.
+
+Each step has a connection and a thread of its own, so that the next window is tokenized while a batch computes. Either
+connection ending means that the worker is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+from inference_worker.children import isolation, wire
+from inference_worker.children.answers import answering, prepared, unpacked
+from inference_worker.children.guard import failure, run_step
+from inference_worker.children.wire import Failure
+from inference_worker.tasks.protocol import Item, Task
+
+_LOST = 70  # the exit code of a child whose connections are broken
+
+
+class LoadPlan(NamedTuple):
+    """What a child serves, and with what.
+
+    Attributes:
+        threads: threads of one forward pass.
+        memory_bytes: what it may allocate beyond what it has when it is loaded.
+    """
+
+    label: str
+    task: str
+    location: str
+    dtype: str
+    token_budget: int
+    threads: int
+    memory_bytes: int
+    most_output_bytes: int
+
+
+def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> None:
+    """Load, say so, and serve until the worker hangs up."""
+    isolation.separate()
+    os.register_at_fork(after_in_child=lambda: (encoding.close(), computing.close()))
+    started = time.monotonic()
+    try:
+        task = _load(plan)
+    except BaseException as error:  # a model's own code: it may raise anything
+        _send(computing, wire.frame({"failed": failure(error).error}))
+        return
+    isolation.limit_growth(plan.memory_bytes)
+    labels = [str(label) for label in getattr(task, "labels", ())]
+    _send(computing, wire.frame({"labels": labels, "seconds": round(time.monotonic() - started, 2)}))
+    answer = answering(plan.most_output_bytes, bool(labels))
+
+    def encode(items: Any, _: bytes) -> bytes:
+        batch = [Item(text, options) for text, options in items]
+        return wire.encode_reply(run_step(task.encode, prepared, batch))
+
+    def predict(costs: Any, body: bytes) -> bytes:
+        data = wire.parts_of([length for _, _, length in costs], body)
+        batch = [unpacked((tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)]
+        return wire.predict_reply(run_step(task.predict, answer, batch))
+
+    threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
+    _serve(computing, predict)
+
+
+def _load(plan: LoadPlan) -> Task:
+    os.environ["OMP_NUM_THREADS"] = str(plan.threads)
+    if ":" not in plan.task:
+        from inference_worker.tasks.torch_threads import configure_torch
+
+        configure_torch(plan.threads)
+    from inference_worker.tasks.loading import load_task
+
+    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget)
+    answer = answering(plan.most_output_bytes, with_labels=False)
+    for _ in range(2):  # so that no request waits for what is set up lazily, and what cannot serve says so now
+        for encoded in _all_good(run_step(task.encode, prepared, [task.sample])):
+            batch = [unpacked((encoded.tokens, encoded.rows, encoded.data))]
+            _all_good(run_step(task.predict, answer, batch))
+    return task
+
+
+def _all_good(answers: Sequence[Any]) -> Sequence[Any]:
+    for each in answers:
+        if isinstance(each, Failure):
+            raise RuntimeError(f"its sample fails: {each.error}")
+    return answers
+
+
+def _serve(connection: socket.socket, reply: Callable[[Any, bytes], bytes]) -> None:
+    try:
+        while (request := _receive(connection)) is not None:
+            _send(connection, reply(*request))
+    except (OSError, struct.error):
+        os._exit(_LOST)
+    os._exit(0)  # the worker hung up: threads of the model are not waited for
+
+
+def _send(connection: socket.socket, frame: bytes) -> None:
+    connection.sendall(frame)
+
+
+def _receive(connection: socket.socket) -> tuple[Any, bytes] | None:
+    prefix = _exactly(connection, wire.PREFIX.size)
+    if prefix is None:
+        return None
+    head_length, body_length = wire.PREFIX.unpack(prefix)
+    head, body = _exactly(connection, head_length), _exactly(connection, body_length)
+    if head is None or body is None:
+        return None
+    return orjson.loads(head), bytes(body)
+
+
+def _exactly(connection: socket.socket, length: int) -> bytearray | None:
+    received = bytearray(length)
+    view = memoryview(received)
+    at = 0
+    while at < length:
+        count = connection.recv_into(view[at:])
+        if count == 0:
+            return None
+        at += count
+    return received

@@ -1,0 +1,67 @@
+"""How children begin: forked by a server that has imported the libraries and holds no secret.
+
+The server (of `multiprocessing`) is started once by a worker. It imports torch and transformers and computes nothing,
+so that forking it is safe, a child starts in milliseconds and the libraries are in memory once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerProcess
+
+from inference_worker.children import child
+
+# What a model may need to find its files, its libraries and its CPUs. Everything else stays with the worker.
+_PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
+_PASSED_ON_PREFIXES = ("HF_", "TRANSFORMERS_", "TORCH_", "TOKENIZERS_", "OMP_", "MKL_", "KMP_", "CUDA_", "LC_", "COV")
+
+
+def preload(with_libraries: bool) -> None:
+    """Choose what the server imports; call it before the first child is started."""
+    multiprocessing.set_forkserver_preload(["inference_worker.children.libraries"] if with_libraries else [])
+
+
+def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socket.socket]:
+    """Start a child; blocks until the server has forked it, which the first time takes seconds.
+
+    Returns:
+        The process, and the worker's ends of its connections for encoding and for computing.
+    """
+    context = multiprocessing.get_context("forkserver")
+    encoding, encoding_there = socket.socketpair()
+    computing, computing_there = socket.socketpair()
+    with encoding_there, computing_there:
+        process = context.Process(
+            target=child.main, args=(encoding_there, computing_there, plan), name=f"child {plan.label}", daemon=True
+        )
+        with _clean_environment():
+            forkserver.ensure_running()
+        process.start()
+    return process, encoding, computing
+
+
+def passed_on(environ: dict[str, str]) -> dict[str, str]:
+    """The part of an environment that a child is given."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+    }
+
+
+@contextmanager
+def _clean_environment() -> Iterator[None]:
+    """The server inherits this process's environment as it is when it starts."""
+    whole = dict(os.environ)
+    kept = passed_on(whole)
+    for name in whole.keys() - kept.keys():
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(whole)

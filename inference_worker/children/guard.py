@@ -1,0 +1,65 @@
+"""Calls a task's step so that nothing it raises gets further: not even `SystemExit`, `StopIteration` or a bad `__str__`.
+
+A step that raises for a batch is repeated item by item, so that only the item that causes the error fails.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from inference_worker.children.wire import Failure
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+MOST_ERROR_CHARS = 2000
+
+
+class BadOutput(Exception):
+    """The model's answer cannot be passed on."""
+
+
+def run_step(
+    call: Callable[[Sequence[In]], Sequence[object]], passed_on: Callable[[object], Out], batch: Sequence[In]
+) -> list[Out | Failure]:
+    """Call a step for a batch; for each item what `passed_on` makes of its output, or why it failed."""
+    if not batch:
+        return []
+    own_process = os.getpid()
+    try:
+        outputs = list(call(batch))
+        if len(outputs) != len(batch):
+            raise BadOutput(f"the model returned {len(outputs)} outputs for {len(batch)} inputs")
+    except BaseException as error:  # a model may raise anything
+        _leave_if_forked(own_process)
+        if len(batch) == 1:
+            return [failure(error)]
+        return [answer for each in batch for answer in run_step(call, passed_on, [each])]
+    _leave_if_forked(own_process)
+    return [_guarded(passed_on, output) for output in outputs]
+
+
+def _guarded(passed_on: Callable[[object], Out], output: object) -> Out | Failure:
+    try:
+        return passed_on(output)
+    except BaseException as error:  # an output's own methods are the model's code too
+        return failure(error)
+
+
+def _leave_if_forked(own_process: int) -> None:
+    """End a copy of this process that the model made by forking: there must be one answer, not two."""
+    if os.getpid() != own_process:
+        os._exit(1)
+
+
+def failure(error: BaseException) -> Failure:
+    """Why an item failed, from what the model raised."""
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}" if str(error) else name
+    except BaseException:  # its `__str__` raises
+        text = name
+    out_of_memory = isinstance(error, MemoryError) or "can't allocate memory" in text
+    return Failure("out_of_memory" if out_of_memory else "model_error", text[:MOST_ERROR_CHARS])

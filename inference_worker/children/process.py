@@ -1,0 +1,199 @@
+"""One child as its worker sees it: asked for one thing at a time on each connection, and killed when it takes too long."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.context import ForkServerProcess
+from typing import Any, TypeVar
+
+import orjson
+
+from inference_worker.children import forkserver, wire
+from inference_worker.children.child import LoadPlan
+from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
+from inference_worker.tasks.protocol import Item
+from shared.contract.errors import ConfigurationError
+
+_REAP_S = 5
+
+Reply = TypeVar("Reply")
+
+
+class ChildLost(Exception):
+    """A child ended, or was ended, while it held something.
+
+    Attributes:
+        reason: `child_died` or `compute_timeout`.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class _Connection:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def over(cls, own_end: socket.socket) -> _Connection:
+        return cls(*await asyncio.open_unix_connection(sock=own_end, limit=1 << 20))
+
+    async def receive(self, most_bytes: int) -> tuple[Any, bytes]:
+        head_length, body_length = wire.PREFIX.unpack(await self._reader.readexactly(wire.PREFIX.size))
+        if head_length + body_length > most_bytes:
+            raise BadFrame(f"{head_length + body_length} bytes, where at most {most_bytes} are allowed")
+        head = await self._reader.readexactly(head_length)
+        body = await self._reader.readexactly(body_length)
+        try:
+            return orjson.loads(head), body
+        except orjson.JSONDecodeError as error:
+            raise BadFrame("a head that is not JSON") from error
+
+    def send(self, frame: bytes) -> None:
+        self._writer.write(frame)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Child:
+    """A loaded child.
+
+    Attributes:
+        labels: see `inference_worker.tasks.protocol.Task`.
+    """
+
+    def __init__(
+        self,
+        process: ForkServerProcess,
+        encoding: _Connection,
+        computing: _Connection,
+        timeout_s: float,
+        most_item_bytes: int,
+        on_end: Callable[[Child], None],
+    ) -> None:
+        self.labels: Sequence[str] = ()
+        self._process = process
+        self._encoding, self._computing = encoding, computing
+        self._encoding_alone = asyncio.Lock()
+        self._timeout_s = timeout_s
+        self._most_item_bytes = most_item_bytes
+        self._lost: ChildLost | None = None
+        self._on_end = on_end
+        asyncio.get_running_loop().add_reader(process.sentinel, self._ended)
+
+    @classmethod
+    async def start(
+        cls, plan: LoadPlan, load_timeout_s: float, timeout_s: float, on_end: Callable[[Child], None]
+    ) -> Child:
+        """Start a child and wait until it has loaded.
+
+        Args:
+            on_end: called once when its process has ended, whatever it was doing.
+
+        Raises:
+            ConfigurationError: it cannot load: the message says why.
+        """
+        process, encoding, computing = await asyncio.to_thread(forkserver.start, plan)
+        ends = await _Connection.over(encoding), await _Connection.over(computing)
+        child = cls(process, *ends, timeout_s, plan.most_output_bytes, on_end)
+        try:
+            async with asyncio.timeout(load_timeout_s):
+                said, _ = await ends[1].receive(wire.MOST_HEAD_BYTES)
+        except TimeoutError:
+            child.close()
+            raise ConfigurationError(f"{plan.label} was not loaded after {load_timeout_s:g} s") from None
+        except (EOFError, OSError, BadFrame) as error:
+            raise ConfigurationError(f"{plan.label} died while it was loaded: {await child._end(error)}") from None
+        except BaseException:
+            child.close()
+            raise
+        if "failed" in said:
+            child.close()
+            raise ConfigurationError(f"cannot load {plan.label}: {said['failed']}")
+        child.labels = tuple(said["labels"])
+        return child
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._process.pid
+
+    async def encode(self, items: Sequence[Item]) -> list[Prepared | Failure]:
+        """Tokenize; the reply has one entry for each item.
+
+        Raises:
+            ChildLost: it ended over this, or before.
+        """
+        async with self._encoding_alone:
+            request = wire.encode_request([(item.text, dict(item.options)) for item in items])
+            return await self._ask(self._encoding, request, wire.read_encode_reply, len(items))
+
+    async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
+        """Compute; the reply has one entry for each item. Never two calls at once.
+
+        Raises:
+            ChildLost: it ended over this, or before.
+        """
+        return await self._ask(self._computing, wire.predict_request(batch), wire.read_predict_reply, len(batch))
+
+    async def _ask(
+        self, connection: _Connection, request: bytes, read: Callable[[Any, bytes], list[Reply]], expected: int
+    ) -> list[Reply]:
+        if self._lost is not None:
+            raise self._lost
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                connection.send(request)
+                replies = read(*await connection.receive(wire.MOST_HEAD_BYTES + expected * self._most_item_bytes))
+            if len(replies) != expected:
+                raise BadFrame(f"{len(replies)} replies for {expected} items")
+            return replies
+        except TimeoutError:
+            self._lose(ChildLost("compute_timeout", f"it took longer than {self._timeout_s:g} s and was ended"))
+        except (EOFError, OSError, BadFrame) as error:
+            self._lose(ChildLost("child_died", f"its process ended: {await self._end(error)}"))
+        assert self._lost is not None
+        raise self._lost
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._process.sentinel)
+        self._lost = self._lost or ChildLost("child_died", "its process ended")
+        self._on_end(self)
+
+    def _lose(self, lost: ChildLost) -> None:
+        self._lost = self._lost or lost
+        self.close()
+
+    async def _end(self, error: Exception) -> str:
+        """Make sure that it has ended; returns in words how it did."""
+        if isinstance(error, BadFrame):
+            self.close()
+            return f"it sent {error}"
+        await asyncio.to_thread(self._process.join, _REAP_S)
+        self.close()
+        code = self._process.exitcode
+        return _signal_name(-code) if code is not None and code < 0 else f"exit code {code}"
+
+    def close(self) -> None:
+        """Kill it and all that it started."""
+        self._encoding.close()
+        self._computing.close()
+        if self._process.pid is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)  # it may not lead a group yet
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,50 @@
+"""How many children a model version has, and with how many threads each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inference_worker.children.child import LoadPlan
+from shared.contract.catalogue import Catalogue, ServedVersion
+
+SMALL_MODEL_BYTES = 256 * 1024 * 1024
+
+
+def processes_of(served: ServedVersion, location: str, cpus: int) -> int:
+    """How many children serve a version: what the catalogue says, otherwise one for each CPU if the model is small.
+
+    A class of the user's own has one, since nobody knows what it needs; so has a model of the hub, which may not have
+    been fetched yet.
+    """
+    if served.version.processes is not None:
+        return served.version.processes
+    small = ":" not in served.task and 0 < _bytes_in(Path(location)) <= SMALL_MODEL_BYTES
+    return cpus if small else 1
+
+
+def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[LoadPlan, int]:
+    """What each child of a version loads, and how many there are: together they have `cpus` threads."""
+    version = served.version
+    location = catalogue.artifact_location(version)
+    processes = processes_of(served, location, cpus)
+    memory = _memory_bytes() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
+    plan = LoadPlan(
+        served.label,
+        served.task,
+        location,
+        version.dtype,
+        version.batch.max_batch_tokens,
+        max(1, cpus // processes),
+        memory,
+        version.max_output_bytes,
+    )
+    return plan, processes
+
+
+def _bytes_in(directory: Path) -> int:
+    return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file()) if directory.is_dir() else 0
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
