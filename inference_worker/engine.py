@@ -1,7 +1,7 @@
 """The children of one model version: gives each request to one that is free, and replaces those that end.
 
-A child that ends over a batch leaves open which item it was. Each is then tried alone, so that only the item that ends a
-child alone is answered with `ChildLost`.
+A child that ends over a batch leaves open which item it was. Each is then tried alone, so that only an item that ends a
+child by itself is answered with `ChildLost`.
 """
 
 from __future__ import annotations

@@ -159,8 +159,7 @@ class HeldEntries:
         self.entries.difference_update(entries)
 
     def note_available(self) -> None:
-        """Note that the stream answers: the lane moves."""
-        self._liveness.moved(self._label)
+        """Note that the stream answers."""
         self.unavailable = None
         self._backoff.succeeded()
 
@@ -181,5 +180,6 @@ class HeldEntries:
                 if stop.is_set():
                     await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
             else:
+                self._liveness.moved(self._label)
                 self.note_available()
                 return answer

@@ -86,6 +86,7 @@ class Lane:
         self._waiting: list[_Job] = []  # the oldest first
         self._busy = 0  # children that compute
         self._passes: set[asyncio.Task[None]] = set()
+        self._recording: list[float] = []  # since when passes that have ended are being recorded
 
     @property
     def in_hand(self) -> int:
@@ -100,7 +101,7 @@ class Lane:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop` is set; then finish the passes that are being computed and give back the rest."""
         while not stop.is_set():
-            self._liveness.moved(self.served.label)
+            self._moved()
             try:
                 await self._stream.join()
                 await self._serve(stop)
@@ -117,7 +118,7 @@ class Lane:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            self._liveness.moved(self.served.label)
+            self._moved()
             self._settle()
             took_over = await self._take_over(stop)
             room = read_size(len(self._waiting), self._last_read, self._limits)
@@ -163,6 +164,11 @@ class Lane:
         while self._passes:
             await self._pass_ended()
 
+    def _moved(self) -> None:
+        """Report that the lane moves, unless a pass cannot be recorded (an outage is reported by what retries)."""
+        if not self._recording or time.monotonic() - min(self._recording) < self._report_every_s:
+            self._liveness.moved(self.served.label)
+
     @contextmanager
     def _moving(self) -> Iterator[None]:
         """Count as moving while the model works, however long it takes."""
@@ -171,7 +177,7 @@ class Lane:
 
         def report() -> None:
             nonlocal timer
-            self._liveness.moved(self.served.label)
+            self._moved()
             timer = loop.call_later(self._report_every_s, report)
 
         report()
@@ -179,7 +185,7 @@ class Lane:
             yield
         finally:
             timer.cancel()
-            self._liveness.moved(self.served.label)
+            self._moved()
 
     async def _read(self, count: int, block_ms: int) -> Read:
         """Read one window; a batch that is not full waits for more requests if the version's limits say so."""
@@ -282,7 +288,12 @@ class Lane:
             outcome = outcomes.outcome_of(answer, round(seconds * 1000), job.queued_ms, self._worker_id)
             finished.append(Completed(job.delivery, job.request, outcome))
             labels.append(answer.label if isinstance(answer, Answer) else None)
-        first = await self._held.finish(finished, stop, timing)
+        began = time.monotonic()
+        self._recording.append(began)
+        try:
+            first = await self._held.finish(finished, stop, timing)
+        finally:
+            self._recording.remove(began)
         self._label_counts.count(labels, finished, first)
         for job, answer in lost:
             if counted := await self._count_loss(job.delivery, answer, stop):

@@ -10,9 +10,7 @@ def outcome_of(answer: Answer | Failure, processing_time_ms: int, queue_time_ms:
     """The outcome of an item that was computed."""
     if isinstance(answer, Failure):
         return failed(answer, processing_time_ms, queue_time_ms, worker)
-    return Outcome(
-        Status.SUCCEEDED, answer.result, answer.confidence, processing_time_ms, queue_time_ms, worker=worker
-    )
+    return Outcome(Status.SUCCEEDED, answer.result, answer.confidence, processing_time_ms, queue_time_ms, worker=worker)
 
 
 def failed(failure: Failure, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:

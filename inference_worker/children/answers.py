@@ -60,10 +60,10 @@ def answering(most_bytes: int, with_labels: bool) -> Callable[[object], Answer]:
 def _confidence(confidence: object) -> float | None:
     if confidence is None:
         return None
-    number = isinstance(confidence, Real) and not isinstance(confidence, bool)
-    if not (number and math.isfinite(confidence) and 0 <= confidence <= 1):
+    number = float(confidence) if isinstance(confidence, Real) and not isinstance(confidence, bool) else math.nan
+    if not 0 <= number <= 1:  # nor is nan
         raise BadOutput(f"the model returned the confidence {confidence!r}, which is not between 0 and 1")
-    return float(confidence)
+    return number
 
 
 def _kind(value: object) -> str:

@@ -46,11 +46,12 @@ class LoadPlan(NamedTuple):
 def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> None:
     """Load, say so, and serve until the worker hangs up."""
     isolation.separate()
-    os.register_at_fork(after_in_child=lambda: (encoding.close(), computing.close()))
+    os.register_at_fork(after_in_child=encoding.close)
+    os.register_at_fork(after_in_child=computing.close)
     started = time.monotonic()
     try:
         task = _load(plan)
-    except BaseException as error:  # a model's own code: it may raise anything
+    except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
         return
     isolation.limit_growth(plan.memory_bytes)

@@ -48,9 +48,7 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
 def passed_on(environ: dict[str, str]) -> dict[str, str]:
     """The part of an environment that a child is given."""
     return {
-        name: value
-        for name, value in environ.items()
-        if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
     }
 
 

@@ -1,4 +1,4 @@
-"""Calls a task's step so that nothing it raises gets further: not even `SystemExit`, `StopIteration` or a bad `__str__`.
+"""Calls a task's step so that nothing it raises gets further, not even `SystemExit` or a `__str__` that raises.
 
 A step that raises for a batch is repeated item by item, so that only the item that causes the error fails.
 """
@@ -32,7 +32,7 @@ def run_step(
         outputs = list(call(batch))
         if len(outputs) != len(batch):
             raise BadOutput(f"the model returned {len(outputs)} outputs for {len(batch)} inputs")
-    except BaseException as error:  # a model may raise anything
+    except BaseException as error:  # noqa: B036 - a model may raise anything
         _leave_if_forked(own_process)
         if len(batch) == 1:
             return [failure(error)]
@@ -44,7 +44,7 @@ def run_step(
 def _guarded(passed_on: Callable[[object], Out], output: object) -> Out | Failure:
     try:
         return passed_on(output)
-    except BaseException as error:  # an output's own methods are the model's code too
+    except BaseException as error:  # noqa: B036 - an output's own methods are the model's code too
         return failure(error)
 
 
@@ -59,7 +59,7 @@ def failure(error: BaseException) -> Failure:
     name = type(error).__name__
     try:
         text = f"{name}: {error}" if str(error) else name
-    except BaseException:  # its `__str__` raises
+    except BaseException:  # noqa: B036 - its `__str__` raises
         text = name
     out_of_memory = isinstance(error, MemoryError) or "can't allocate memory" in text
     return Failure("out_of_memory" if out_of_memory else "model_error", text[:MOST_ERROR_CHARS])

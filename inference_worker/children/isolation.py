@@ -1,4 +1,4 @@
-"""What a child gives up as it starts: its parent's process group, its life after the parent, room to grow without end."""
+"""What a child gives up as it starts: its parent's process group, outliving its parent, growing without end."""
 
 from __future__ import annotations
 

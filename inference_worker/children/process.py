@@ -1,4 +1,4 @@
-"""One child as its worker sees it: asked for one thing at a time on each connection, and killed when it takes too long."""
+"""One child as its worker sees it: asked one thing at a time on each connection, killed when it takes too long."""
 
 from __future__ import annotations
 

@@ -27,7 +27,6 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from inference_worker.engine import Engine
 from inference_worker.tasks.artifacts import open_artifact
 from inference_worker.tasks.generative import GenerativeSummarization, make_prompt
 from inference_worker.tasks.loading import load_task
@@ -35,6 +34,7 @@ from inference_worker.tasks.protocol import Item
 from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
 from shared.contract.errors import ConfigurationError
+from tests.engines import ThreadEngine
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "bridge", "is", "closed", "this", "example", "about", ".", "a", "b"]
 LONG = "The bridge is closed. This is about the bridge. " * 40
@@ -176,7 +176,7 @@ def test_independent_labels_are_scored_each_by_itself(tmp_path: Path) -> None:
     task = load_task("text-classification", _save(tmp_path, model))
     [output] = task.predict(task.encode([Item("The bridge is closed.")]))
     assert sum(output.result["scores"].values()) > 2.5
-    assert set(Engine(task, "any").labels) == set(output.result["scores"])  # what is counted by label
+    assert set(ThreadEngine(task).labels) == set(output.result["scores"])  # what is counted by label
 
 
 def test_an_encoder_without_a_head_is_no_classifier(tmp_path: Path) -> None:

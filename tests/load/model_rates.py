@@ -2,7 +2,7 @@
 
 Where others use the CPU too, the rate falls and the CPU time of a text hardly does: that is the figure to go by.
 
-A deep queue is what is measured: windows of several batches, sorted by length and cut as the worker cuts them, with the
+A deep queue is what is measured: windows of several batches, cut into passes as the worker cuts them, with the
 worker's own code. Short texts are the held-out ones of `make eval` (a sentence or two), summaries are made of the
 fixture articles. Tokenizing counts, Redis does not.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 
-from inference_worker.batching import DEEP_READ_BATCHES, plan_batches
+from inference_worker.batching import DEEP_READ_BATCHES, next_pass
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item, Task
 from inference_worker.tasks.torch_threads import configure_torch
@@ -67,10 +67,12 @@ def measure(name: str, task: Task, limits: BatchLimits, texts: Sequence[str], se
 
 
 def _compute(task: Task, limits: BatchLimits, items: Sequence[Item]) -> None:
-    encoded = task.encode(items)
-    costs = [(each.tokens, each.rows) for each in encoded]
-    for batch in plan_batches(costs, limits):
-        task.predict([encoded[index] for index in batch])
+    waiting = list(task.encode(items))
+    while waiting:
+        chosen = next_pass([(each.tokens, each.rows) for each in waiting], 1, limits)
+        task.predict([waiting[index] for index in chosen])
+        for index in reversed(chosen):
+            del waiting[index]
 
 
 def main() -> None:

@@ -2,48 +2,73 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.batching import DEEP_READ_BATCHES, plan_batches, read_size
+from inference_worker.batching import DEEP_READ_BATCHES, MOST_CONSIDERED, next_pass, read_size
 from shared.contract.catalogue import BatchLimits
 
-costs = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 5)), max_size=100)
+costs = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 5)), min_size=1, max_size=400)
+children = st.integers(1, 8)
 limits = st.builds(BatchLimits, max_batch_size=st.integers(1, 32), max_batch_tokens=st.integers(64, 8192))
 
 
-@given(costs, limits)
-def test_every_item_is_in_exactly_one_batch(items: list[tuple[int, int]], bounds: BatchLimits) -> None:
-    planned = [index for batch in plan_batches(items, bounds) for index in batch]
-    assert sorted(planned) == list(range(len(items)))
+def passes(items: list[tuple[int, int]], share: int, bounds: BatchLimits) -> list[list[int]]:
+    """All passes, one after another, as indices into `items`."""
+    left = list(range(len(items)))
+    cut = []
+    while left:
+        chosen = [left[index] for index in next_pass([items[index] for index in left], share, bounds)]
+        cut.append(chosen)
+        left = [index for index in left if index not in chosen]
+    return cut
 
 
-@given(costs, limits)
-def test_no_batch_exceeds_its_limits(items: list[tuple[int, int]], bounds: BatchLimits) -> None:
-    for batch in plan_batches(items, bounds):
-        assert 1 <= len(batch) <= bounds.max_batch_size
-        padded = max(items[index][0] for index in batch) * sum(items[index][1] for index in batch)
-        assert padded <= bounds.max_batch_tokens or len(batch) == 1
+@given(costs, children, limits)
+def test_the_oldest_is_always_computed_next(items: list[tuple[int, int]], number: int, bounds: BatchLimits) -> None:
+    assert next_pass(items, number, bounds)[0] == 0
 
 
-@given(costs, limits)
-def test_batches_go_from_short_to_long(items: list[tuple[int, int]], bounds: BatchLimits) -> None:
-    lengths = [[items[index][0] for index in batch] for batch in plan_batches(items, bounds)]
-    flat = [length for batch in lengths for length in batch]
-    assert flat == sorted(flat)
+@given(costs, children, limits)
+def test_every_item_is_in_exactly_one_pass(items: list[tuple[int, int]], number: int, bounds: BatchLimits) -> None:
+    cut = [index for chosen in passes(items, number, bounds) for index in chosen]
+    assert sorted(cut) == list(range(len(items)))
 
 
-def test_sorting_by_length_saves_padding() -> None:
+@given(costs, children, limits)
+def test_no_pass_exceeds_its_limits(items: list[tuple[int, int]], number: int, bounds: BatchLimits) -> None:
+    chosen = next_pass(items, number, bounds)
+    assert 1 <= len(chosen) <= bounds.max_batch_size
+    assert len(chosen) <= math.ceil(len(items) / number)
+    assert all(index < MOST_CONSIDERED for index in chosen)
+    padded = max(items[index][0] for index in chosen) * sum(items[index][1] for index in chosen)
+    assert padded <= bounds.max_batch_tokens or len(chosen) == 1
+
+
+@given(costs, children, limits)
+def test_work_is_left_for_each_child(items: list[tuple[int, int]], number: int, bounds: BatchLimits) -> None:
+    left = list(items)
+    for busy in range(min(number, len(items))):
+        chosen = next_pass(left, number - busy, bounds)  # with those that are still free
+        assert chosen, "a child is idle while work waits"
+        left = [each for index, each in enumerate(left) if index not in chosen]
+
+
+def test_items_of_like_length_are_computed_together() -> None:
     mixed = [(10, 1), (500, 1)] * 8
     bounds = BatchLimits(max_batch_size=8, max_batch_tokens=100_000)
-    padded = sum(max(mixed[i][0] for i in batch) * len(batch) for batch in plan_batches(mixed, bounds))
-    in_order = 500 * 16
-    assert padded == 10 * 8 + 500 * 8 < in_order
+    assert passes(mixed, 1, bounds) == [list(range(0, 16, 2)), list(range(1, 16, 2))]
 
 
-def test_a_deep_queue_is_read_several_batches_at_a_time() -> None:
+def test_nothing_waits_means_no_pass() -> None:
+    assert next_pass([], 2, BatchLimits()) == []
+
+
+def test_a_deep_queue_is_read_several_batches_ahead() -> None:
     bounds = BatchLimits(max_batch_size=8)
-    assert read_size(0, bounds) == 8
-    assert read_size(7, bounds) == 8
-    assert read_size(8, bounds) == 8 * DEEP_READ_BATCHES
-    assert read_size(32, bounds) == 8 * DEEP_READ_BATCHES
+    assert read_size(0, 0, bounds) == read_size(0, 7, bounds) == 8
+    assert read_size(0, 8, bounds) == read_size(0, 32, bounds) == 8 * DEEP_READ_BATCHES
+    assert read_size(5, 3, bounds) == 3
+    assert read_size(8, 3, bounds) == read_size(100, 32, bounds) == 0

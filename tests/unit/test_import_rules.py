@@ -37,7 +37,7 @@ STANDALONE = "shared/service/healthcheck.py"
 
 # Heavy model libraries: folders (ending in /) and modules that may import them.
 MODEL_LIBRARIES = ("torch", "transformers", "safetensors", "tokenizers", "accelerate", "gguf")
-MODEL_CODE = ("inference_worker/tasks/", "models/")
+MODEL_CODE = ("inference_worker/tasks/", "inference_worker/children/libraries.py", "models/")
 
 REDIS_MODULES = ("shared/streams/", "scripts/stack/streams.py")
 
@@ -61,6 +61,8 @@ PURE_MODULES = (
     "gateway/http/preferences.py",
     "gateway/api/schemas.py",
     "inference_worker/batching.py",
+    "inference_worker/children/answers.py",
+    "inference_worker/children/wire.py",
     "inference_worker/outcomes.py",
     "inference_worker/triage.py",
     "persister/partitions.py",

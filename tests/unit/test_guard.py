@@ -1,0 +1,126 @@
+"""Nothing that a task's step raises or returns gets further than its own item."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from inference_worker.children.answers import answering, prepared
+from inference_worker.children.guard import run_step
+from inference_worker.children.wire import Answer, Failure, Prepared
+from inference_worker.tasks.protocol import Encoded, Output
+
+ANSWER = answering(1000, with_labels=True)
+
+
+class Unspeakable(Exception):
+    """An error that cannot be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Trap(Mapping[str, Any]):
+    """A mapping that ends the process when it is read."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise SystemExit(3)
+
+    def __iter__(self) -> Any:
+        raise SystemExit(3)
+
+    def __len__(self) -> int:
+        return 1
+
+
+RAISED = {
+    "an error": ValueError("odd"),
+    "StopIteration": StopIteration(),
+    "SystemExit": SystemExit(1),
+    "KeyboardInterrupt": KeyboardInterrupt(),
+    "CancelledError": asyncio.CancelledError(),
+    "BaseException": BaseException("base"),
+    "one that cannot be shown": Unspeakable(),
+    "MemoryError": MemoryError(),
+}
+RETURNED: dict[str, Any] = {
+    "None": None,
+    "a dict": {"label": "A"},
+    "a tuple": ({"label": "A"}, 0.5),
+    "confidence as text": Output({}, "0.9"),  # type: ignore[arg-type]
+    "confidence is a truth": Output({}, True),
+    "confidence nan": Output({}, float("nan")),
+    "confidence inf": Output({}, float("inf")),
+    "confidence below": Output({}, -0.1),
+    "confidence above": Output({}, 1.1),
+    "no JSON": Output({"label": object()}),
+    "no mapping": Output(None),  # type: ignore[arg-type]
+    "too large": Output({"text": "x" * 2000}),
+    "a trap": Output(Trap()),
+}
+
+
+def step(bad: Callable[[], Any]) -> Callable[[Sequence[str]], Sequence[object]]:
+    """A step that answers texts, and does something else for `bad`."""
+
+    def call(batch: Sequence[str]) -> Sequence[object]:
+        return [bad() if each == "bad" else Output({"text": each}, 0.5) for each in batch]
+
+    return call
+
+
+def raising(error: BaseException) -> Callable[[], Any]:
+    def bad() -> Any:
+        raise error
+
+    return bad
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_what_an_item_raises_ends_only_that_item(name: str) -> None:
+    first, failed, last = run_step(step(raising(RAISED[name])), ANSWER, ["a", "bad", "b"])
+    assert (first, last) == (Answer(b'{"text":"a"}', 0.5, None), Answer(b'{"text":"b"}', 0.5, None))
+    assert isinstance(failed, Failure)
+    assert failed.error.startswith(type(RAISED[name]).__name__)
+    assert failed.reason == ("out_of_memory" if name == "MemoryError" else "model_error")
+
+
+@pytest.mark.parametrize("name", RETURNED)
+def test_what_an_item_returns_ends_only_that_item(name: str) -> None:
+    first, failed, last = run_step(step(lambda: RETURNED[name]), ANSWER, ["a", "bad", "b"])
+    assert isinstance(first, Answer) and isinstance(last, Answer)
+    assert isinstance(failed, Failure) and failed.reason == "model_error"
+
+
+def test_outputs_must_match_inputs_in_number() -> None:
+    def short(batch: Sequence[str]) -> Sequence[object]:
+        return [Output({"text": each}) for each in batch if each != "short"]
+
+    good, failed = run_step(short, ANSWER, ["a", "short"])
+    assert isinstance(good, Answer)
+    assert failed == Failure("model_error", "BadOutput: the model returned 0 outputs for 1 inputs")
+
+
+ENCODED: list[Any] = [
+    None,
+    "text",
+    Encoded("1", "x"),  # type: ignore[arg-type]
+    Encoded(1, lambda: None),
+    Encoded(-1, "x"),
+]
+
+
+@pytest.mark.parametrize("encoded", ENCODED)
+def test_an_encoded_item_is_checked_too(encoded: object) -> None:
+    good, failed = run_step(lambda batch: [Encoded(1, "x"), encoded][: len(batch)], prepared, ["a", "b"])
+    assert isinstance(good, Prepared)
+    assert isinstance(failed, Failure)
+
+
+def test_a_label_is_told_only_if_the_task_has_a_list_of_them() -> None:
+    output = Output({"label": "A"}, 1)
+    assert answering(100, with_labels=True)(output) == Answer(b'{"label":"A"}', 1.0, "A")
+    assert answering(100, with_labels=False)(output).label is None
