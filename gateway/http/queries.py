@@ -54,7 +54,8 @@ def read_query(request: web.Request, kind: type[Parameters]) -> Parameters:
         ProblemError: 422, a parameter is invalid.
     """
     if not request.query_string:
-        return _defaults(kind)
+        defaults: Parameters = _defaults(kind)
+        return defaults
     given = request.query
     try:
         return kind.model_validate({name: given[name] for name in kind.model_fields if name in given})
