@@ -7,7 +7,6 @@ import logging
 import os
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,13 +14,9 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from inference_worker.children.forkserver import preload
-from inference_worker.cpus import cpus_given
-from inference_worker.engine import Engine
 from inference_worker.heartbeat import keep_heartbeat
-from inference_worker.lane import Lane
-from inference_worker.placement import load_plan
 from inference_worker.settings import WorkerSettings
-from inference_worker.tracing import LaneSpans
+from inference_worker.versions import ServedVersions
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 from shared.service.catalogue_file import load_catalogue
@@ -30,7 +25,6 @@ from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
-from shared.streams.request_stream import RequestStream
 from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from shared.telemetry.tracing import start_tracing
@@ -51,15 +45,19 @@ class Worker:
         self._shard = open_shard(settings)
         self._liveness = Liveness(settings.stall_timeout_s)
         self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._lanes: list[Lane] | None = None
 
     async def run(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
         """Load, warm up, serve until told to stop, and leave.
 
         Raises:
-            ConfigurationError: a model cannot be loaded.
+            ConfigurationError: no model can be loaded, or one of them cannot and `WORKER_STRICT` is set.
         """
-        tasks = {"probes": self._probes(), "serve": self._serve(catalogue, selection)}
+        versions = ServedVersions(
+            self._settings, catalogue, selection, self._shard, self._liveness, self._id, self._traces
+        )
+        tasks = {"probes": self._probes(versions), "heartbeat": self._heartbeat(versions)}
+        tasks |= {f"serve {served.label}": versions.serve(served, self._stop) for served in selection}
+        calm_garbage_collector()
         try:
             await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
         finally:
@@ -68,45 +66,16 @@ class Worker:
                 await self._traces.close()
         log.info("stopped", extra={"worker": self._id})
 
-    async def _serve(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
-        lanes = [await self._lane(catalogue, served) for served in selection if not self._stop.is_set()]
-        if self._stop.is_set():
-            return
-        self._lanes = lanes
-        calm_garbage_collector()
+    async def _heartbeat(self, versions: ServedVersions) -> None:
         heartbeat = Heartbeat(self._shard, self._id, self._settings.heartbeat_ttl_s)
         directory = WorkerDirectory(self._shard)
-        log.info("serving", extra={"worker": self._id, "serves": [lane.served.label for lane in lanes]})
-        tasks = {
-            "heartbeat": keep_heartbeat(heartbeat, directory, lanes, self._settings.heartbeat_interval_s, self._stop)
-        }
-        for lane in lanes:
-            tasks[f"lane {lane.served.label}"] = lane.run(self._stop)
-            tasks[f"claims {lane.served.label}"] = lane.keep_claims(self._stop)
-        await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
+        await keep_heartbeat(heartbeat, directory, versions, self._settings.heartbeat_interval_s, self._stop)
 
-    async def _lane(self, catalogue: Catalogue, served: ServedVersion) -> Lane:
-        started = time.monotonic()
-        plan, processes = load_plan(catalogue, served, cpus_given(self._settings.worker_cpus))
-        engine = Engine(plan, processes, self._settings.load_timeout_s, served.version.compute_timeout_s)
-        await engine.start()
-        facts = {"model": served.label, "processes": processes, "threads": plan.threads}
-        log.info("loaded", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
-        version = served.version.version
-        stream = RequestStream(self._shard, served.model, version, self._id)
-        spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
-        return Lane(self._settings, served, stream, engine, self._liveness, self._id, spans)
-
-    async def _probes(self) -> None:
+    async def _probes(self, versions: ServedVersions) -> None:
         settings = self._settings
         await serve_probes(
-            settings.worker_metrics_host, settings.worker_metrics_port, self._liveness, self._not_ready, self._stop
+            settings.worker_metrics_host, settings.worker_metrics_port, self._liveness, versions.not_ready, self._stop
         )
-
-    def _not_ready(self) -> str | None:
-        if self._lanes is None:
-            return "loading models"
-        return next((lane.unavailable for lane in self._lanes if lane.unavailable), None)
 
 
 async def run(settings: WorkerSettings) -> None:

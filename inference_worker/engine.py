@@ -17,7 +17,7 @@ from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.errors import ConfigurationError
 from shared.service.backoff import Backoff
-from shared.telemetry.metrics import CHILD_RESTARTS
+from shared.telemetry.metrics import CHILD_RESTARTS, CHILDREN
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,8 @@ class Engine:
         self._replacing: set[asyncio.Task[None]] = set()
         self._backoff = Backoff()
         self._closed = asyncio.Event()
+        self._names = plan.label.split(":")
+        self._gauge = CHILDREN.labels(*self._names)
 
     async def start(self) -> None:
         """Start all children; a version whose children cannot load cannot serve.
@@ -115,14 +117,16 @@ class Engine:
         self._children.append(child)
         self._free.put_nowait(child)
         self._someone.set()
+        self._gauge.set(len(self._children))
 
     def _replace(self, child: Child, reason: str) -> None:
         if child not in self._children or self._closed.is_set():
             return
         self._children.remove(child)
+        self._gauge.set(len(self._children))
         if not self._children:
             self._someone.clear()
-        CHILD_RESTARTS.labels(*self._plan.label.split(":"), reason).inc()
+        CHILD_RESTARTS.labels(*self._names, reason).inc()
         log.warning("child lost", extra={"model": self._plan.label, "reason": reason, "pid": child.pid})
         task = asyncio.create_task(self._add_another(), name=f"replace a child of {self._plan.label}")
         self._replacing.add(task)

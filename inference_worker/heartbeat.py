@@ -1,4 +1,4 @@
-"""A worker's sign of life: sent only once everything that it serves is loaded and warm."""
+"""A worker's sign of life: what it serves, and which versions it cannot load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import orjson
 
@@ -19,8 +20,20 @@ from shared.telemetry.metrics import ERRORS
 log = logging.getLogger(__name__)
 
 
+class Served(Protocol):
+    """What a worker tells about itself; see `inference_worker.versions.ServedVersions`."""
+
+    @property
+    def lanes(self) -> Sequence[Lane]:
+        """What it serves."""
+
+    @property
+    def failures(self) -> Mapping[str, str]:
+        """Why it cannot load the rest, by label."""
+
+
 async def keep_heartbeat(
-    heartbeat: Heartbeat, directory: WorkerDirectory, lanes: Sequence[Lane], interval_s: float, stop: asyncio.Event
+    heartbeat: Heartbeat, directory: WorkerDirectory, versions: Served, interval_s: float, stop: asyncio.Event
 ) -> None:
     """Send heartbeats until `stop` is set, and remove the consumers that dead workers left."""
     started_at = str(int(time.time() * 1000))
@@ -28,12 +41,13 @@ async def keep_heartbeat(
         facts = {
             "host": socket.gethostname(),
             "started_at": started_at,
-            "serves": orjson.dumps([lane.served.label for lane in lanes]).decode(),
-            "in_flight": str(sum(lane.in_hand for lane in lanes)),
+            "serves": orjson.dumps([lane.served.label for lane in versions.lanes]).decode(),
+            "in_flight": str(sum(lane.in_hand for lane in versions.lanes)),
         }
         try:
             await heartbeat.beat(facts)
-            for lane in lanes:
+            await heartbeat.report_failures(versions.failures)
+            for lane in versions.lanes:
                 removed = await directory.remove_dead(lane.served)
                 if removed:
                     log.info("dead consumers removed", extra={"lane": lane.served.label, "count": removed})

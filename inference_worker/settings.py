@@ -20,6 +20,9 @@ class WorkerSettings(Settings):
     worker_cpus: float | None = Field(
         None, gt=0, le=1024, description="CPUs for torch; unset: all that the process may use"
     )
+    worker_strict: bool = Field(
+        False, description="end with code 2 if a version cannot be loaded, instead of serving the others"
+    )
     load_timeout_s: float = Field(
         600, gt=0, le=7200, description="a model version that takes longer to load (and to be fetched) cannot serve"
     )

@@ -16,9 +16,11 @@ _render_metrics = make_aiohttp_handler(disable_compression=True)
 async def health(request: web.Request) -> web.Response:
     """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
     unserved: list[str] = []
+    errors: dict[str, str] = {}
     redis, postgres = "ok", "ok"
     try:
-        live = await request.app[WORKERS].live(request.app[CATALOGUE].served())
+        workers, served = request.app[WORKERS], request.app[CATALOGUE].served()
+        live, errors = await workers.live(served), await workers.load_errors(served)
         unserved = [label for label, workers in live.items() if workers == 0]
     except StoreUnavailable:
         redis = "unavailable"
@@ -26,8 +28,8 @@ async def health(request: web.Request) -> web.Response:
         await request.app[HISTORY].ping()
     except StoreUnavailable:
         postgres = "unavailable"
-    status = "unavailable" if redis != "ok" else "degraded" if postgres != "ok" or unserved else "ok"
-    body = {"status": status, "redis": redis, "postgres": postgres, "unserved": unserved}
+    status = "unavailable" if redis != "ok" else "degraded" if postgres != "ok" or unserved or errors else "ok"
+    body = {"status": status, "redis": redis, "postgres": postgres, "unserved": unserved, "load_errors": errors}
     return json_response(body, status=503 if redis != "ok" else 200)
 
 

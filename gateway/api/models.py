@@ -15,8 +15,8 @@ from shared.contract.catalogue import Model
 async def list_models(request: web.Request) -> web.Response:
     """All models."""
     catalogue = request.app[CATALOGUE]
-    live = await request.app[WORKERS].live(catalogue.served())
-    return json_response({"items": [_info(model, live) for model in catalogue.models]})
+    live, errors = await _serving(request)
+    return json_response({"items": [_info(model, live, errors) for model in catalogue.models]})
 
 
 async def read_model(request: web.Request) -> web.Response:
@@ -27,10 +27,16 @@ async def read_model(request: web.Request) -> web.Response:
     if model is None:
         raise UnknownModel(name, known=[each.name for each in catalogue.models])
     request[MODEL] = name
-    return json_response(_info(model, await request.app[WORKERS].live(catalogue.served())))
+    return json_response(_info(model, *await _serving(request)))
 
 
-def _info(model: Model, live: dict[str, int]) -> dict[str, Any]:
+async def _serving(request: web.Request) -> tuple[dict[str, int], dict[str, str]]:
+    """How many workers serve each version, and why workers cannot load some."""
+    workers, served = request.app[WORKERS], request.app[CATALOGUE].served()
+    return await workers.live(served), await workers.load_errors(served)
+
+
+def _info(model: Model, live: dict[str, int], errors: dict[str, str]) -> dict[str, Any]:
     return {
         "name": model.name,
         "task": model.task,
@@ -41,6 +47,7 @@ def _info(model: Model, live: dict[str, int]) -> dict[str, Any]:
                 "is_default": version.default,
                 "is_active": version.active,
                 "workers": live.get(f"{model.name}:{version.version}", 0),
+                "load_error": errors.get(f"{model.name}:{version.version}"),
             }
             for version in model.versions
         ],

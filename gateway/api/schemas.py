@@ -178,6 +178,7 @@ class ModelVersionInfo(BaseModel):
     is_default: bool = Field(description="whether requests without `version` use it")
     is_active: bool = Field(description="whether requests may use it")
     workers: int = Field(description="live workers that serve it; if 0, requests wait until there is one")
+    load_error: str | None = Field(description="why a worker cannot load it; it tries again by itself", default=None)
 
 
 class ModelInfo(BaseModel):
@@ -204,6 +205,7 @@ class Health(BaseModel):
     redis: str = Field(description="ok or unavailable")
     postgres: str = Field(description="ok or unavailable")
     unserved: list[str] = Field(description="active model versions that no live worker serves")
+    load_errors: dict[str, str] = Field(description="why a worker cannot load a version, by `model:version`")
 
 
 class Probe(BaseModel):

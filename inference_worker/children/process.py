@@ -19,7 +19,7 @@ from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.errors import ConfigurationError
 
-_REAP_S = 5
+_REAP_S = 2
 
 Reply = TypeVar("Reply")
 
@@ -86,6 +86,7 @@ class Child:
         self._most_item_bytes = most_item_bytes
         self._lost: ChildLost | None = None
         self._on_end = on_end
+        self._gone = asyncio.Event()
         asyncio.get_running_loop().add_reader(process.sentinel, self._ended)
 
     @classmethod
@@ -159,12 +160,12 @@ class Child:
             self._lose(ChildLost("compute_timeout", f"it took longer than {self._timeout_s:g} s and was ended"))
         except (EOFError, OSError, BadFrame) as error:
             self._lose(ChildLost("child_died", f"its process ended: {await self._end(error)}"))
-        assert self._lost is not None
-        raise self._lost
+        raise self._lost or AssertionError("unreachable")
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._lost = self._lost or ChildLost("child_died", "its process ended")
+        self._lost = self._lost or ChildLost("child_died", f"its process ended: {self._exit()}")
+        self._gone.set()
         self._on_end(self)
 
     def _lose(self, lost: ChildLost) -> None:
@@ -176,8 +177,13 @@ class Child:
         if isinstance(error, BadFrame):
             self.close()
             return f"it sent {error}"
-        await asyncio.to_thread(self._process.join, _REAP_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_REAP_S):  # a model may have closed the connections and gone on
+                await self._gone.wait()
         self.close()
+        return self._exit()
+
+    def _exit(self) -> str:
         code = self._process.exitcode
         return _signal_name(-code) if code is not None and code < 0 else f"exit code {code}"
 

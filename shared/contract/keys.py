@@ -48,6 +48,10 @@ class Keys:
         """Hash with a TTL: a worker's heartbeat."""
         return f"{self.prefix}workers:{worker_id}"
 
+    def load_error(self, label: str) -> str:
+        """String with a TTL: why a worker cannot load a version, `model:version`."""
+        return f"{self.prefix}load_error:{label}"
+
 
 def request_stream_name(model: str, version: str) -> str:
     """The logical name of a request stream, for metric labels: unlike the key, without prefix."""

@@ -6,11 +6,14 @@ so there is no list of workers that could be wrong. A consumer without a heartbe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 
 from shared.contract.catalogue import ServedVersion
 from shared.streams.redis_client import is_missing_stream, redis_errors, run_pipeline
 from shared.streams.shard import Shard
+
+MOST_ERROR_CHARS = 1000
 
 
 class Heartbeat:
@@ -18,6 +21,7 @@ class Heartbeat:
 
     def __init__(self, shard: Shard, worker_id: str, ttl_s: float) -> None:
         self._redis = shard.redis
+        self._keys = shard.keys
         self._key = shard.keys.worker(worker_id)
         self._beat = shard.script("heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
@@ -29,6 +33,18 @@ class Heartbeat:
             StoreUnavailable: Redis cannot be reached.
         """
         await self._beat([self._key], [self._ttl_ms, *(part for fact in facts.items() for part in fact)])
+
+    async def report_failures(self, failures: Mapping[str, str]) -> None:
+        """Say why versions cannot be loaded, by their labels; it is known as long as it is said again.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        if failures:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for label, why in failures.items():
+                    pipe.set(self._keys.load_error(label), why[:MOST_ERROR_CHARS], px=self._ttl_ms)
+                await run_pipeline(pipe, expected=lambda _: False)
 
     async def stop(self) -> None:
         """Remove the heartbeat.
@@ -59,6 +75,20 @@ class WorkerDirectory:
         return {
             version.label: sum(name in alive for name in each)
             for version, each in zip(versions, consumers, strict=True)
+        }
+
+    async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
+        """Why workers cannot load versions, by their labels; only those that one cannot load.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            errors = await self._redis.mget([self._keys.load_error(each.label) for each in versions])
+        return {
+            each.label: cast(bytes, error).decode(errors="replace")
+            for each, error in zip(versions, errors, strict=True)
+            if error is not None
         }
 
     async def remove_dead(self, version: ServedVersion) -> int:

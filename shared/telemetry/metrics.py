@@ -61,6 +61,9 @@ CHILD_RESTARTS = Counter(
     "Processes of a model that were lost and replaced",
     ["model", "version", "reason"],
 )
+CHILDREN = Gauge("millstream_children", "Processes of a model that can compute", ["model", "version"])
+LOAD_FAILURES = Counter("millstream_model_load_failures_total", "Times a version was not loaded", ["model", "version"])
+LOAD_SECONDS = Gauge("millstream_model_load_seconds", "Time that loading a version took", ["model", "version"])
 DEAD_LETTERS = Counter(
     "millstream_dead_letters_total", "Entries dead-lettered; aged_out: deleted as too old", ["stream", "reason"]
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -103,6 +103,13 @@ async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
     yield make_with_client
     for client in clients:
         await client.aclose()
+
+
+class Serving(NamedTuple):
+    """What a worker serves."""
+
+    lanes: Sequence[Lane]
+    failures: Mapping[str, str] = {}
 
 
 class Running:
@@ -397,7 +404,7 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     stop = asyncio.Event()
     heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
-        beating = asyncio.create_task(keep_heartbeat(heartbeat, directory, [lane], 0.05, stop))
+        beating = asyncio.create_task(keep_heartbeat(heartbeat, directory, Serving([lane]), 0.05, stop))
 
         async def only_alive() -> bool:
             names = {each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)}

@@ -1,0 +1,123 @@
+"""What a model does to its process ends the item that did it, in seconds, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.waiting import eventually
+
+CATALOGUE = str(Path(__file__).parents[1] / "fixtures" / "hostile.toml")
+HARM = {
+    "exit": "exit code 3",
+    "exit while encoding": "exit code 5",
+    "crash": "SIGSEGV",
+    "hold the lock": "took longer than 1 s",
+    "allocate without end": "MemoryError",
+    "close all descriptors": "its process ended",
+    "answer hugely": "at most 1000000 are allowed",
+    "leave": "SystemExit: 0",
+    "answer nothing": "returned None",
+    "encode to None": "TypeError",
+}
+WITHIN_S = 15
+
+
+async def predict(session: aiohttp.ClientSession, model: str, text: str) -> dict[str, Any]:
+    """Ask and wait for the answer."""
+    body = {"model": model, "text": text}
+    async with session.post("/api/v1/predict", json=body, params={"wait": str(WITHIN_S)}) as answer:
+        said: dict[str, Any] = await answer.json()
+        return said
+
+
+async def slowest_of(session: aiohttp.ClientSession, until: asyncio.Event) -> list[float]:
+    """Ask the good model one thing after another; each must be answered rightly. Returns the seconds, sorted."""
+    seconds = []
+    while not until.is_set():
+        started = time.monotonic()
+        assert (await predict(session, "good", "fine"))["result"]["echo"] == "fine"
+        seconds.append(time.monotonic() - started)
+    return sorted(seconds)
+
+
+async def test_harm_ends_its_own_item_and_nothing_else(start: Start) -> None:
+    gateway = start("gateway", MODEL_CATALOGUE=CATALOGUE)
+    worker = start("inference_worker", MODEL_CATALOGUE=CATALOGUE, MAX_DELIVERIES="2")
+    done = asyncio.Event()
+    async with aiohttp.ClientSession(gateway.url) as session:
+        others = asyncio.create_task(slowest_of(session, done))
+        for text, told in HARM.items():
+            started = time.monotonic()
+            harmful, *good = await asyncio.gather(
+                *(predict(session, "hostile", each) for each in (text, "a", "b", "c"))
+            )
+            assert time.monotonic() - started < WITHIN_S
+            assert told in (harmful.get("error") or harmful.get("detail", "")), (text, harmful)
+            assert [each["status"] for each in good] == ["succeeded"] * 3, text
+        done.set()
+        seconds = await others
+    assert worker.ready
+    assert seconds[len(seconds) * 99 // 100] < 1.0  # a hung neighbour would hold it for a compute timeout of 1 s
+
+
+async def test_a_model_that_forks_is_answered_once(start: Start) -> None:
+    gateway = start("gateway", MODEL_CATALOGUE=CATALOGUE)
+    start("inference_worker", MODEL_CATALOGUE=CATALOGUE)
+    async with aiohttp.ClientSession(gateway.url) as session:
+        assert (await predict(session, "hostile", "fork"))["result"] == {"child": False}
+        assert (await predict(session, "hostile", "after"))["result"] == {"echo": "after"}
+
+
+async def test_versions_that_cannot_load_are_named_and_the_others_serve(start: Start) -> None:
+    gateway = start("gateway", MODEL_CATALOGUE=CATALOGUE)
+    start("inference_worker", MODEL_CATALOGUE=CATALOGUE, HEARTBEAT_INTERVAL_S="0.2", HEARTBEAT_TTL_S="5")
+    async with aiohttp.ClientSession(gateway.url) as session:
+        assert (await predict(session, "good", "fine"))["status"] == "succeeded"
+
+        async def named() -> bool:
+            async with session.get("/health") as answer:
+                health = await answer.json()
+            return bool(health["load_errors"].keys() == {"not-importable:1", "cannot-load:1"})
+
+        await eventually(named, "health names both")
+        async with session.get("/api/v1/models/cannot-load") as answer:
+            (version,) = (await answer.json())["versions"]
+        assert "the weights are torn" in version["load_error"]
+        async with session.get("/api/v1/models/good") as answer:
+            assert (await answer.json())["versions"][0]["load_error"] is None
+
+
+@pytest.mark.parametrize("models", ["cannot-load", "good,cannot-load"])
+def test_a_worker_ends_if_nothing_loads_or_it_is_strict(start: Start, models: str) -> None:
+    worker = start(
+        "inference_worker", ready=False, MODEL_CATALOGUE=CATALOGUE, WORKER_MODELS=models, WORKER_STRICT="true"
+    )
+    assert worker.process.wait(15) == 2
+    assert "the weights are torn" in worker.log.read_text()
+
+
+def test_children_know_no_password_and_the_worker_has_no_torch(start: Start, environment: dict[str, str]) -> None:
+    worker = start("inference_worker", WORKER_MODELS="echo", REDIS_PASSWORD="hunter2")
+    parent = psutil.Process(worker.process.pid)
+    assert "libtorch" not in Path(f"/proc/{parent.pid}/maps").read_text(encoding="utf-8")
+    children = parent.children(recursive=True)
+    assert children
+    for each in children:
+        told = Path(f"/proc/{each.pid}/environ").read_text(encoding="utf-8")
+        assert "hunter2" not in told and environment["REDIS_URL"] not in told
+
+
+def test_children_end_with_their_worker(start: Start) -> None:
+    worker = start("inference_worker", WORKER_MODELS="echo")
+    children = psutil.Process(worker.process.pid).children(recursive=True)
+    worker.kill()
+    _, alive = psutil.wait_procs(children, timeout=5)
+    assert alive == []
