@@ -1,15 +1,15 @@
-"""The children of one model version: gives each request to one that is free, and replaces those that end.
+"""The children of one model version: gives each request to one that is free, and replaces those that end or are worn.
 
-A child that ends over a batch leaves open which item it was. Each is then tried alone, so that only an item that ends a
-child by itself is answered with `ChildLost`.
+A child that ends leaves open which item it was: one of the batch, or one that it encoded meanwhile. Each is then tried
+again by itself, in a child that does nothing else, and only if that ends too is it answered with `ChildLost`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from inference_worker.children.child import LoadPlan
 from inference_worker.children.process import Child, ChildLost
@@ -23,6 +23,23 @@ log = logging.getLogger(__name__)
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+Step = Callable[[Sequence[In]], Awaitable[list[Out | Failure]]]
+
+
+class ChildLimits(NamedTuple):
+    """How long a child may take, and when it is worn: None for never.
+
+    Attributes:
+        load_s: seconds for loading.
+        compute_s: seconds for one batch.
+        requests: items that it computes before it is replaced.
+        growth_bytes: resident memory that it gains before it is replaced.
+    """
+
+    load_s: float
+    compute_s: float
+    requests: int | None = None
+    growth_bytes: int | None = None
 
 
 class Engine:
@@ -33,16 +50,16 @@ class Engine:
         labels: the values that the `label` of its results can have; empty if it has no such list.
     """
 
-    def __init__(self, plan: LoadPlan, processes: int, load_timeout_s: float, compute_timeout_s: float) -> None:
+    def __init__(self, plan: LoadPlan, processes: int, limits: ChildLimits) -> None:
         self.processes = processes
         self.labels: Sequence[str] = ()
-        self._plan = plan
-        self._load_timeout_s, self._compute_timeout_s = load_timeout_s, compute_timeout_s
+        self._plan, self._limits = plan, limits
         self._children: list[Child] = []
         self._free: asyncio.Queue[Child] = asyncio.Queue()
         self._next_to_encode = 0
         self._someone = asyncio.Event()  # set while there is a child at all
-        self._replacing: set[asyncio.Task[None]] = set()
+        self._leaving: set[Child] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self._backoff = Backoff()
         self._closed = asyncio.Event()
         self._names = plan.label.split(":")
@@ -54,37 +71,46 @@ class Engine:
         Raises:
             ConfigurationError: a child cannot load.
         """
-        first = await self._start_child()
-        self._add(first)  # one after another: what the first has read from disk, the others find in memory
-        self.labels = first.labels
-        for child in await asyncio.gather(*(self._start_child() for _ in range(self.processes - 1))):
-            self._add(child)
+        try:
+            first = await self._start_child()
+            self._add(first)  # alone: what it has read from disk, the others find in memory
+            self.labels = first.labels
+            for child in await asyncio.gather(*(self._start_child() for _ in range(self.processes - 1))):
+                self._add(child)
+        except BaseException:
+            self.close()
+            raise
 
     async def encode(self, items: Sequence[Item]) -> list[Prepared | Failure | ChildLost]:
         """Tokenize; the answer has each item encoded, or what it failed with."""
-        return await self._each(items, self._encode) if items else []
+        return await self._each(items, self._encode, self._encode_alone) if items else []
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
         """Run the model; the answer has the output of each item, or what it failed with."""
-        return await self._each(batch, self._predict) if batch else []
+        return await self._each(batch, self._predict, self._predict_alone) if batch else []
 
     def close(self) -> None:
         """End all children."""
         self._closed.set()
-        for task in self._replacing:
+        for task in self._background:
             task.cancel()
         for child in self._children:
             child.close()
+        self._gauge.set(0)
 
     async def _each(
-        self, batch: Sequence[In], step: Callable[[Sequence[In]], Awaitable[list[Out | Failure]]]
+        self, batch: Sequence[In], step: Step[In, Out], alone: Step[In, Out]
     ) -> list[Out | Failure | ChildLost]:
+        answers: list[Out | Failure | ChildLost] = []
         try:
             return [*await step(batch)]
-        except ChildLost as lost:
-            if len(batch) == 1:
-                return [lost]
-        return [answer for each in batch for answer in await self._each([each], step)]
+        except ChildLost:
+            for each in batch:
+                try:
+                    answers += await alone([each])
+                except ChildLost as lost:
+                    answers.append(lost)
+        return answers
 
     async def _encode(self, items: Sequence[Item]) -> list[Prepared | Failure]:
         await self._someone.wait()
@@ -96,22 +122,41 @@ class Engine:
             self._replace(child, lost.reason)
             raise
 
+    async def _encode_alone(self, items: Sequence[Item]) -> list[Prepared | Failure]:
+        return await self._with_free_child(lambda child: child.encode(items))
+
     async def _predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
+        return await self._with_free_child(lambda child: child.predict(batch))
+
+    async def _predict_alone(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
+        return await self._with_free_child(lambda child: child.predict_alone(batch))
+
+    async def _with_free_child(self, step: Callable[[Child], Awaitable[list[Out]]]) -> list[Out]:
         while (child := await self._free.get()) not in self._children:
             pass  # it ended while it was free
         try:
-            answers = await child.predict(batch)
+            answers = await step(child)
         except ChildLost as lost:
             self._replace(child, lost.reason)
             raise
-        self._free.put_nowait(child)
         self._backoff.succeeded()
+        self._release(child)
         return answers
 
+    def _release(self, child: Child) -> None:
+        """A child has computed: it is free again, unless its successor is there."""
+        if child in self._leaving and len(self._children) > self.processes:
+            self._remove(child)
+            child.close()
+            return
+        self._free.put_nowait(child)
+        if child not in self._leaving and child.is_worn(self._limits.requests, self._limits.growth_bytes):
+            self._leaving.add(child)  # it computes until its successor is loaded
+            self._count_restart(child, "worn")
+            self._in_background(self._add_another())
+
     async def _start_child(self) -> Child:
-        return await Child.start(
-            self._plan, self._load_timeout_s, self._compute_timeout_s, lambda child: self._replace(child, "child_died")
-        )
+        return await Child.start(self._plan, self._limits.load_s, self._limits.compute_s, self._replace)
 
     def _add(self, child: Child) -> None:
         self._children.append(child)
@@ -119,18 +164,31 @@ class Engine:
         self._someone.set()
         self._gauge.set(len(self._children))
 
-    def _replace(self, child: Child, reason: str) -> None:
-        if child not in self._children or self._closed.is_set():
-            return
+    def _remove(self, child: Child) -> None:
         self._children.remove(child)
-        self._gauge.set(len(self._children))
+        self._leaving.discard(child)
         if not self._children:
             self._someone.clear()
+        self._gauge.set(len(self._children))
+
+    def _replace(self, child: Child, reason: str) -> None:
+        """A child has ended; told once by whoever notices first."""
+        if child not in self._children or self._closed.is_set():
+            return
+        has_successor = child in self._leaving
+        self._remove(child)
+        self._count_restart(child, reason)
+        if not has_successor:
+            self._in_background(self._add_another())
+
+    def _count_restart(self, child: Child, reason: str) -> None:
         CHILD_RESTARTS.labels(*self._names, reason).inc()
-        log.warning("child lost", extra={"model": self._plan.label, "reason": reason, "pid": child.pid})
-        task = asyncio.create_task(self._add_another(), name=f"replace a child of {self._plan.label}")
-        self._replacing.add(task)
-        task.add_done_callback(self._replacing.discard)
+        log.warning("child replaced", extra={"model": self._plan.label, "reason": reason, "pid": child.pid})
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=f"replace a child of {self._plan.label}")
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _add_another(self) -> None:
         while not self._closed.is_set():

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from inference_worker.children.child import LoadPlan
-from shared.contract.catalogue import Catalogue, ServedVersion
+from inference_worker.engine import ChildLimits
+from shared.contract.catalogue import Catalogue, ServedVersion, Version
 
 SMALL_MODEL_BYTES = 256 * 1024 * 1024
 
@@ -40,6 +41,12 @@ def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[L
         version.max_output_bytes,
     )
     return plan, processes
+
+
+def child_limits(version: Version, load_timeout_s: float) -> ChildLimits:
+    """How long the children of a version may take, and when they are replaced."""
+    growth = None if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024 // 2
+    return ChildLimits(load_timeout_s, version.compute_timeout_s, version.max_requests, growth)
 
 
 def _bytes_in(directory: Path) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from inference_worker.cpus import cpus_given
 from inference_worker.engine import Engine
 from inference_worker.lane import Lane
-from inference_worker.placement import load_plan
+from inference_worker.placement import child_limits, load_plan
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion
@@ -90,7 +90,7 @@ class ServedVersions:
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
         plan, processes = load_plan(self._catalogue, served, self._cpus)
-        engine = Engine(plan, processes, self._settings.load_timeout_s, served.version.compute_timeout_s)
+        engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
         await engine.start()
         seconds = time.monotonic() - started
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)

@@ -11,7 +11,7 @@ from inference_worker.children.child import LoadPlan
 from inference_worker.children.guard import run_step
 from inference_worker.children.process import ChildLost
 from inference_worker.children.wire import Answer, Failure, Prepared
-from inference_worker.engine import Engine
+from inference_worker.engine import ChildLimits, Engine
 from inference_worker.tasks.protocol import Item, Task
 
 PLAN = LoadPlan("m:1", "tests:Task", "none", "float32", 512, 1, 1 << 30, 1_000_000)
@@ -21,7 +21,7 @@ class ThreadEngine(Engine):
     """Runs a task in threads of this process, each step as a child would."""
 
     def __init__(self, task: Task, processes: int = 1) -> None:
-        super().__init__(PLAN, processes, 10, 60)
+        super().__init__(PLAN, processes, ChildLimits(10, 60))
         self._task = task
         self.labels = tuple(getattr(task, "labels", ()))
         self._answer = answering(PLAN.most_output_bytes, bool(self.labels))

@@ -28,6 +28,13 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) 
         threading.Event().wait(0.02)
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes below one."""
+    by_thread = [each.read_text(encoding="ascii") for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    children = [int(each) for each in " ".join(by_thread).split()]
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
 class Service:
     """One service process with a port for its probes."""
 

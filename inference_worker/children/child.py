@@ -18,11 +18,13 @@ import orjson
 
 from inference_worker.children import isolation, wire
 from inference_worker.children.answers import answering, prepared, unpacked
-from inference_worker.children.guard import failure, run_step
+from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
 from inference_worker.tasks.protocol import Item, Task
 
-_LOST = 70  # the exit code of a child whose connections are broken
+# Exit codes of a child: its connections are broken; it has no memory left.
+LOST = 70
+OUT_OF_MEMORY = 71
 
 
 class LoadPlan(NamedTuple):
@@ -100,8 +102,10 @@ def _serve(connection: socket.socket, reply: Callable[[Any, bytes], bytes]) -> N
     try:
         while (request := _receive(connection)) is not None:
             _send(connection, reply(*request))
+    except (OutOfMemory, MemoryError):
+        os._exit(OUT_OF_MEMORY)
     except (OSError, struct.error):
-        os._exit(_LOST)
+        os._exit(LOST)
     os._exit(0)  # the worker hung up: threads of the model are not waited for
 
 

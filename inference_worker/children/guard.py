@@ -21,10 +21,18 @@ class BadOutput(Exception):
     """The model's answer cannot be passed on."""
 
 
+class OutOfMemory(Exception):
+    """There is no memory left: nothing that is computed from here on can be relied on."""
+
+
 def run_step(
     call: Callable[[Sequence[In]], Sequence[object]], passed_on: Callable[[object], Out], batch: Sequence[In]
 ) -> list[Out | Failure]:
-    """Call a step for a batch; for each item what `passed_on` makes of its output, or why it failed."""
+    """Call a step for a batch; for each item what `passed_on` makes of its output, or why it failed.
+
+    Raises:
+        OutOfMemory: the process should end.
+    """
     if not batch:
         return []
     own_process = os.getpid()
@@ -34,6 +42,8 @@ def run_step(
             raise BadOutput(f"the model returned {len(outputs)} outputs for {len(batch)} inputs")
     except BaseException as error:  # noqa: B036 - a model may raise anything
         _leave_if_forked(own_process)
+        if _is_out_of_memory(error):
+            raise OutOfMemory from error
         if len(batch) == 1:
             return [failure(error)]
         return [answer for each in batch for answer in run_step(call, passed_on, [each])]
@@ -44,6 +54,8 @@ def run_step(
 def _guarded(passed_on: Callable[[object], Out], output: object) -> Out | Failure:
     try:
         return passed_on(output)
+    except MemoryError as error:
+        raise OutOfMemory from error
     except BaseException as error:  # noqa: B036 - an output's own methods are the model's code too
         return failure(error)
 
@@ -61,5 +73,10 @@ def failure(error: BaseException) -> Failure:
         text = f"{name}: {error}" if str(error) else name
     except BaseException:  # noqa: B036 - its `__str__` raises
         text = name
-    out_of_memory = isinstance(error, MemoryError) or "can't allocate memory" in text
-    return Failure("out_of_memory" if out_of_memory else "model_error", text[:MOST_ERROR_CHARS])
+    return Failure("model_error", text[:MOST_ERROR_CHARS])
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in failure(error).error  # torch's words

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any, TypeVar
 
 import orjson
 
 from inference_worker.children import forkserver, wire
-from inference_worker.children.child import LoadPlan
+from inference_worker.children.child import OUT_OF_MEMORY, LoadPlan
 from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.errors import ConfigurationError
@@ -28,7 +30,7 @@ class ChildLost(Exception):
     """A child ended, or was ended, while it held something.
 
     Attributes:
-        reason: `child_died` or `compute_timeout`.
+        reason: `child_died`, `out_of_memory` or `compute_timeout`.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -76,12 +78,14 @@ class Child:
         computing: _Connection,
         timeout_s: float,
         most_item_bytes: int,
-        on_end: Callable[[Child], None],
+        on_end: Callable[[Child, str], None],
     ) -> None:
         self.labels: Sequence[str] = ()
         self._process = process
         self._encoding, self._computing = encoding, computing
         self._encoding_alone = asyncio.Lock()
+        self._computed = 0
+        self._memory_loaded = 0
         self._timeout_s = timeout_s
         self._most_item_bytes = most_item_bytes
         self._lost: ChildLost | None = None
@@ -91,12 +95,12 @@ class Child:
 
     @classmethod
     async def start(
-        cls, plan: LoadPlan, load_timeout_s: float, timeout_s: float, on_end: Callable[[Child], None]
+        cls, plan: LoadPlan, load_timeout_s: float, timeout_s: float, on_end: Callable[[Child, str], None]
     ) -> Child:
         """Start a child and wait until it has loaded.
 
         Args:
-            on_end: called once when its process has ended, whatever it was doing.
+            on_end: called once with the reason when its process has ended, whatever it was doing.
 
         Raises:
             ConfigurationError: it cannot load: the message says why.
@@ -111,7 +115,7 @@ class Child:
             child.close()
             raise ConfigurationError(f"{plan.label} was not loaded after {load_timeout_s:g} s") from None
         except (EOFError, OSError, BadFrame) as error:
-            raise ConfigurationError(f"{plan.label} died while it was loaded: {await child._end(error)}") from None
+            raise ConfigurationError(f"cannot load {plan.label}: {await child._end(error)}") from None
         except BaseException:
             child.close()
             raise
@@ -119,7 +123,22 @@ class Child:
             child.close()
             raise ConfigurationError(f"cannot load {plan.label}: {said['failed']}")
         child.labels = tuple(said["labels"])
+        child._memory_loaded = child._memory_bytes()
         return child
+
+    def is_worn(self, most_requests: int | None, most_growth_bytes: int | None) -> bool:
+        """Whether it has computed, or grown by, as much as it may."""
+        if most_requests is not None and self._computed >= most_requests:
+            return True
+        return most_growth_bytes is not None and self._memory_bytes() - self._memory_loaded > most_growth_bytes
+
+    def _memory_bytes(self) -> int:
+        """Its resident memory; 0 if that cannot be known."""
+        try:
+            pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]
+        except OSError:
+            return 0
+        return int(pages) * resource.getpagesize()
 
     @property
     def pid(self) -> int | None:
@@ -142,7 +161,17 @@ class Child:
         Raises:
             ChildLost: it ended over this, or before.
         """
+        self._computed += len(batch)
         return await self._ask(self._computing, wire.predict_request(batch), wire.read_predict_reply, len(batch))
+
+    async def predict_alone(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
+        """Compute while nothing is encoded: what ends the child meanwhile was this batch.
+
+        Raises:
+            ChildLost: it ended over this, or before.
+        """
+        async with self._encoding_alone:
+            return await self.predict(batch)
 
     async def _ask(
         self, connection: _Connection, request: bytes, read: Callable[[Any, bytes], list[Reply]], expected: int
@@ -159,33 +188,36 @@ class Child:
         except TimeoutError:
             self._lose(ChildLost("compute_timeout", f"it took longer than {self._timeout_s:g} s and was ended"))
         except (EOFError, OSError, BadFrame) as error:
-            self._lose(ChildLost("child_died", f"its process ended: {await self._end(error)}"))
+            self._lose(await self._end(error))
         raise self._lost or AssertionError("unreachable")
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)
-        self._lost = self._lost or ChildLost("child_died", f"its process ended: {self._exit()}")
+        self._lost = self._lost or self._exit()
         self._gone.set()
-        self._on_end(self)
+        self._on_end(self, self._lost.reason)
 
     def _lose(self, lost: ChildLost) -> None:
         self._lost = self._lost or lost
         self.close()
 
-    async def _end(self, error: Exception) -> str:
-        """Make sure that it has ended; returns in words how it did."""
+    async def _end(self, error: Exception) -> ChildLost:
+        """Make sure that it has ended; returns how it did."""
         if isinstance(error, BadFrame):
             self.close()
-            return f"it sent {error}"
+            return ChildLost("child_died", f"its process was ended: it sent {error}")
         with suppress(TimeoutError):
             async with asyncio.timeout(_REAP_S):  # a model may have closed the connections and gone on
                 await self._gone.wait()
         self.close()
         return self._exit()
 
-    def _exit(self) -> str:
+    def _exit(self) -> ChildLost:
         code = self._process.exitcode
-        return _signal_name(-code) if code is not None and code < 0 else f"exit code {code}"
+        if code == OUT_OF_MEMORY:
+            return ChildLost("out_of_memory", "its process had no memory left")
+        how = _signal_name(-code) if code is not None and code < 0 else f"exit code {code}"
+        return ChildLost("child_died", f"its process ended: {how}")
 
     def close(self) -> None:
         """Kill it and all that it started."""

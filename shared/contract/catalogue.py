@@ -59,8 +59,12 @@ class Version(_Strict):
     )
     compute_timeout_s: float = Field(300, gt=0, le=3600, description="a batch that takes longer loses its process")
     max_memory_mb: int | None = Field(
-        None, ge=64, description="what a child may allocate beyond the loaded model; unset: the machine's memory"
+        None,
+        ge=64,
+        description="what a child may allocate beyond the loaded model (unset: the machine's memory); "
+        "one that has grown by half of it is replaced",
     )
+    max_requests: int | None = Field(None, ge=1, description="a child is replaced after so many requests")
     max_output_bytes: int = Field(1_000_000, ge=100, le=50_000_000, description="JSON bytes of one result")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from inference_worker.children.answers import answering, prepared
-from inference_worker.children.guard import run_step
+from inference_worker.children.guard import OutOfMemory, run_step
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Encoded, Output
 
@@ -44,7 +44,6 @@ RAISED = {
     "CancelledError": asyncio.CancelledError(),
     "BaseException": BaseException("base"),
     "one that cannot be shown": Unspeakable(),
-    "MemoryError": MemoryError(),
 }
 RETURNED: dict[str, Any] = {
     "None": None,
@@ -85,7 +84,13 @@ def test_what_an_item_raises_ends_only_that_item(name: str) -> None:
     assert (first, last) == (Answer(b'{"text":"a"}', 0.5, None), Answer(b'{"text":"b"}', 0.5, None))
     assert isinstance(failed, Failure)
     assert failed.error.startswith(type(RAISED[name]).__name__)
-    assert failed.reason == ("out_of_memory" if name == "MemoryError" else "model_error")
+    assert failed.reason == "model_error"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+def test_without_memory_nothing_more_is_computed(error: Exception) -> None:
+    with pytest.raises(OutOfMemory):
+        run_step(step(raising(error)), ANSWER, ["a", "bad", "b"])
 
 
 @pytest.mark.parametrize("name", RETURNED)
