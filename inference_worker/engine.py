@@ -145,15 +145,19 @@ class Engine:
 
     def _release(self, child: Child) -> None:
         """A child has computed: it is free again, unless its successor is there."""
-        if child in self._leaving and len(self._children) > self.processes:
-            self._remove(child)
-            child.close()
-            return
         self._free.put_nowait(child)
+        self._let_go()
         if child not in self._leaving and child.is_worn(self._limits.requests, self._limits.growth_bytes):
             self._leaving.add(child)  # it computes until its successor is loaded
             self._count_restart(child, "worn")
             self._in_background(self._add_another())
+
+    def _let_go(self) -> None:
+        """End the children that are worn and do nothing, if their successors are there."""
+        for child in [each for each in self._leaving if each.idle]:
+            if len(self._children) > self.processes:
+                self._remove(child)
+                child.close()
 
     async def _start_child(self) -> Child:
         return await Child.start(self._plan, self._limits.load_s, self._limits.compute_s, self._replace)
@@ -195,6 +199,7 @@ class Engine:
             await self._backoff.pause(self._closed)
             try:
                 self._add(await self._start_child())
+                self._let_go()
                 return
             except ConfigurationError as error:
                 log.error("child not started", extra={"model": self._plan.label, "detail": str(error)})

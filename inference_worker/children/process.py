@@ -83,7 +83,7 @@ class Child:
         self.labels: Sequence[str] = ()
         self._process = process
         self._encoding, self._computing = encoding, computing
-        self._encoding_alone = asyncio.Lock()
+        self._encoding_alone, self._computing_alone = asyncio.Lock(), asyncio.Lock()
         self._computed = 0
         self._memory_loaded = 0
         self._timeout_s = timeout_s
@@ -126,6 +126,11 @@ class Child:
         child._memory_loaded = child._memory_bytes()
         return child
 
+    @property
+    def idle(self) -> bool:
+        """Whether it does nothing at the moment."""
+        return not self._encoding_alone.locked() and not self._computing_alone.locked()
+
     def is_worn(self, most_requests: int | None, most_growth_bytes: int | None) -> bool:
         """Whether it has computed, or grown by, as much as it may."""
         if most_requests is not None and self._computed >= most_requests:
@@ -156,13 +161,14 @@ class Child:
             return await self._ask(self._encoding, request, wire.read_encode_reply, len(items))
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
-        """Compute; the reply has one entry for each item. Never two calls at once.
+        """Compute; the reply has one entry for each item.
 
         Raises:
             ChildLost: it ended over this, or before.
         """
         self._computed += len(batch)
-        return await self._ask(self._computing, wire.predict_request(batch), wire.read_predict_reply, len(batch))
+        async with self._computing_alone:
+            return await self._ask(self._computing, wire.predict_request(batch), wire.read_predict_reply, len(batch))
 
     async def predict_alone(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
         """Compute while nothing is encoded: what ends the child meanwhile was this batch.
