@@ -120,6 +120,36 @@ def _volume() -> list[Json]:
     ]
 
 
+def _processes() -> list[Json]:
+    return [
+        graph(
+            "Processes",
+            [(f"sum by (model, version) (millstream_children{{{CHOSEN}}})", BY_VERSION)],
+            "short",
+            "Child processes that can compute. Fewer than the catalogue says: one has ended and its successor is loading.",
+        ),
+        graph(
+            "Processes replaced",
+            [
+                (
+                    f"sum by (model, version, reason) ({rate('millstream_child_restarts_total', CHOSEN)}) * 60",
+                    "{{model}} {{version}} {{reason}}",
+                )
+            ],
+            "short",
+            "Per minute. child_died: a crash; out_of_memory, compute_timeout: a limit was reached; worn: as planned.",
+        ),
+        graph(
+            "Loading",
+            [
+                (f"max by (model, version) (millstream_model_load_seconds{{{CHOSEN}}})", BY_VERSION),
+            ],
+            "s",
+            "How long the version took to load the last time.",
+        ),
+    ]
+
+
 def _confidence() -> list[Json]:
     return [
         heatmap(
@@ -190,6 +220,7 @@ def models() -> Json:
         ),
         ("Speed", 8, _speed()),
         ("Volume", 8, _volume()),
+        ("Processes", 7, _processes()),
         ("Confidence", 9, _confidence()),
         ("Labels and drift", 8, _labels()),
     ]

@@ -176,7 +176,7 @@ class TestWithPostgres:
         self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
     ) -> None:
         await serve_everything(redis, keys, catalogue)
-        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": []}
+        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": [], "load_errors": {}}
         assert await get(gateway, "/health") == expected
 
     async def test_health_is_degraded_while_a_version_is_served_by_nobody(self, gateway: Client) -> None:
@@ -190,7 +190,7 @@ async def test_health_is_degraded_without_postgres(
 ) -> None:
     await serve_everything(redis, keys, catalogue)
     body = await get(gateway, "/health")
-    assert body == {"status": "degraded", "redis": "ok", "postgres": "unavailable", "unserved": []}
+    assert body == {"status": "degraded", "redis": "ok", "postgres": "unavailable", "unserved": [], "load_errors": {}}
 
 
 async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(start_gateway: StartGateway) -> None:
