@@ -126,7 +126,7 @@ def _processes() -> list[Json]:
             "Processes",
             [(f"sum by (model, version) (millstream_children{{{CHOSEN}}})", BY_VERSION)],
             "short",
-            "Child processes that can compute. Fewer than the catalogue says: one has ended and its successor is loading.",
+            "Child processes that can compute. Fewer than usual: one has ended, and its successor is loading.",
         ),
         graph(
             "Processes replaced",
