@@ -30,9 +30,25 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 30) 
 
 def descendants(pid: int) -> list[int]:
     """The processes below one."""
-    by_thread = [each.read_text(encoding="ascii") for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    try:
+        by_thread = [each.read_text(encoding="ascii") for each in Path(f"/proc/{pid}/task").glob("*/children")]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return []
     children = [int(each) for each in " ".join(by_thread).split()]
     return [*children, *(below for child in children for below in descendants(child))]
+
+
+def model_processes(worker: int) -> list[int]:
+    """The processes in which a worker's models compute: forked by the server that it has started."""
+    servers = [pid for pid in descendants(worker) if _parent(pid) == worker]
+    return [pid for pid in descendants(worker) if _parent(pid) in servers]
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+    except FileNotFoundError:
+        return None
 
 
 class Service:

@@ -5,6 +5,7 @@ A step that raises for a batch is repeated item by item, so that only the item t
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -77,6 +78,6 @@ def failure(error: BaseException) -> Failure:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in failure(error).error  # torch's words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +14,8 @@ from tests.chaos.proxy import Mode
 from tests.chaos.schedule import LINKS, STORES, Action, Fault, Target
 from tests.chaos.slots import Slot
 from tests.chaos.system import System
+from tests.processes import model_processes
+from tests.waiting import eventually
 
 _MODES = {Action.REFUSE: Mode.REFUSE, Action.BLACKHOLE: Mode.BLACKHOLE}
 
@@ -38,6 +42,8 @@ class Injector:
             await self._link(fault)
         elif fault.target in STORES:
             await self._store(fault)
+        elif fault.target is Target.CHILD:
+            await self._child(fault)
         else:
             slots = self._system.slots[fault.target]
             await self._service(fault, slots[fault.pick % len(slots)])
@@ -56,6 +62,26 @@ class Injector:
                     await asyncio.sleep(fault.lasts_s)
                 finally:
                     slot.service.resume()
+
+    async def _child(self, fault: Fault) -> None:
+        slots = self._system.slots[Target.WORKER]
+        slot = slots[fault.pick % len(slots)]
+        async with self._lock(slot.name):
+            await slot.listening()
+            children = await self._children(slot)
+            self._note(fault, f"{slot.name}, {fault.target}")
+            os.kill(children[fault.pick % len(children)], signal.SIGKILL)
+
+    async def _children(self, slot: Slot) -> list[int]:
+        """The processes of a worker's models, once there are any."""
+        children: list[int] = []
+
+        def there() -> bool:
+            children[:] = model_processes(slot.service.process.pid)
+            return bool(children)
+
+        await eventually(there, f"{slot.name} has loaded a model")
+        return children
 
     async def _store(self, fault: Fault) -> None:
         server: DataServer = self._system.redis if fault.target is Target.REDIS else self._system.postgres

@@ -24,6 +24,7 @@ class Target(StrEnum):
     GATEWAY = "gateway"
     WORKER = "inference_worker"
     PERSISTER = "persister"
+    CHILD = "a model's process"
     REDIS = "redis"
     POSTGRES = "postgres"
     REDIS_LINK = "link to redis"
@@ -35,6 +36,7 @@ STORES = (Target.REDIS, Target.POSTGRES)
 LINKS = (Target.REDIS_LINK, Target.POSTGRES_LINK)
 KINDS: tuple[tuple[Action, Target], ...] = (
     *((action, target) for target in SERVICES for action in (Action.KILL, Action.STOP, Action.PAUSE)),
+    (Action.KILL, Target.CHILD),
     *((action, target) for target in STORES for action in (Action.KILL, Action.STOP)),
     (Action.PAUSE, Target.REDIS),
     *((action, target) for target in LINKS for action in (Action.CUT, Action.REFUSE, Action.BLACKHOLE)),
@@ -43,6 +45,7 @@ KINDS: tuple[tuple[Action, Target], ...] = (
 FIRST: tuple[tuple[Action, Target], ...] = (
     (Action.KILL, Target.WORKER),
     (Action.PAUSE, Target.WORKER),
+    (Action.KILL, Target.CHILD),
     (Action.KILL, Target.PERSISTER),
     (Action.KILL, Target.GATEWAY),
     (Action.KILL, Target.REDIS),

@@ -30,7 +30,7 @@ from redis.asyncio import Redis
 from scripts.stack.ports import free_port
 from tests.load.growth import Findings, Samples
 from tests.load.stores import running_stores
-from tests.processes import REPOSITORY, Service
+from tests.processes import REPOSITORY, Service, model_processes
 from tests.waiting import eventually
 
 PREDICT = "/api/v1/predict"
@@ -145,6 +145,8 @@ async def soak(running: Pipeline, seconds: float) -> Findings:
     """Load it, watch it, and see what is left when it has come to rest."""
     processes = [Samples(name, service.process.pid) for name, service in running.services.items()]
     processes.append(Samples("redis", running.redis_pid))
+    children = model_processes(running.services["inference_worker"].process.pid)
+    processes += [Samples(f"model {number}", pid) for number, pid in enumerate(children, start=1)]
     redis = Redis.from_url(running.redis_url)
     database = await asyncpg.connect(running.database_url)
     await warm(running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -87,7 +88,14 @@ def test_what_an_item_raises_ends_only_that_item(name: str) -> None:
     assert failed.reason == "model_error"
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")])
+NO_MEMORY = [
+    MemoryError(),
+    OSError(errno.ENOMEM, "Cannot allocate memory"),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", NO_MEMORY)
 def test_without_memory_nothing_more_is_computed(error: Exception) -> None:
     with pytest.raises(OutOfMemory):
         run_step(step(raising(error)), ANSWER, ["a", "bad", "b"])
