@@ -37,7 +37,7 @@ class Plan:
 
     seed: int
     requests: int = 10_000
-    faults: int = 40
+    faults: int = 42
     spacing_s: float = 3.5
     clients: int = 32
     workers: int = 3
