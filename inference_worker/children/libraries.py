@@ -1,12 +1,27 @@
-"""Imported by the server that children are forked from: what every built-in task needs, and nothing that computes."""
+"""Imported by the server that children are forked from: what built-in tasks need, and nothing that computes.
+
+What is imported here is in memory once; what a child imports, once for each child.
+"""
 
 from __future__ import annotations
 
 import gc
 
-import torch  # noqa: F401
-import transformers  # noqa: F401
+import safetensors.torch  # noqa: F401
+import torch._dynamo  # noqa: F401 - imported by the first forward pass, with hundreds of modules
+import transformers.modeling_utils  # noqa: F401
+import transformers.models.auto.modeling_auto  # noqa: F401
+import transformers.models.auto.tokenization_auto  # noqa: F401
+import transformers.models.bert.modeling_bert  # noqa: F401
+import transformers.models.bert.tokenization_bert  # noqa: F401
 
-from inference_worker.tasks import artifacts, text_classification  # noqa: F401
+from inference_worker.tasks import (  # noqa: F401
+    artifacts,
+    feature_extraction,
+    summarization,
+    text_classification,
+    zero_shot,
+)
 
+gc.collect()
 gc.freeze()  # a collection would write to the pages that children share
