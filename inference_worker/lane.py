@@ -31,7 +31,7 @@ from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Item
-from inference_worker.triage import GivenUp, Readable, triage
+from inference_worker.triage import Readable, triage
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
@@ -262,7 +262,7 @@ class Lane:
         again = await self._held.count_delivery(delivery, stop)
         if again is not None and again.deliveries > self._settings.max_deliveries:
             error = f"given up after {delivery.deliveries} deliveries: each time the model's process was lost: {lost}"
-            await self._held.dead_letter(*GivenUp(delivery, lost.reason, error), stop)
+            await self._held.dead_letter(delivery, lost.reason, error, stop)
             return None
         return again
 

@@ -35,7 +35,7 @@ class ThreadEngine(Engine):
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
         """Compute as a child does."""
-        items = [unpacked((each.tokens, each.rows, each.data)) for each in batch]
+        items = [unpacked(each) for each in batch]
         loop = asyncio.get_running_loop()
         return [*await loop.run_in_executor(self._computing, run_step, self._task.predict, self._answer, items)]
 

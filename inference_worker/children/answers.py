@@ -32,10 +32,9 @@ def prepared(encoded: object) -> Prepared:
     return Prepared(int(encoded.tokens), int(encoded.rows), data)
 
 
-def unpacked(item: tuple[int, int, bytes]) -> Encoded:
+def unpacked(item: Prepared) -> Encoded:
     """The encoded item that `prepared` packed."""
-    tokens, rows, data = item
-    return Encoded(tokens, pickle.loads(data), rows)  # nosec B301 - made by a child of the same version
+    return Encoded(item.tokens, pickle.loads(item.data), item.rows)  # nosec B301 - made by a child of the same version
 
 
 def answering(most_bytes: int, with_labels: bool) -> Callable[[object], Answer]:

@@ -67,7 +67,9 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> N
 
     def predict(costs: Any, body: bytes) -> bytes:
         data = wire.parts_of([length for _, _, length in costs], body)
-        batch = [unpacked((tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)]
+        batch = [
+            unpacked(wire.Prepared(tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)
+        ]
         return wire.predict_reply(run_step(task.predict, answer, batch))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
@@ -86,8 +88,7 @@ def _load(plan: LoadPlan) -> Task:
     answer = answering(plan.most_output_bytes, with_labels=False)
     for _ in range(2):  # so that no request waits for what is set up lazily, and what cannot serve says so now
         for encoded in _all_good(run_step(task.encode, prepared, [task.sample])):
-            batch = [unpacked((encoded.tokens, encoded.rows, encoded.data))]
-            _all_good(run_step(task.predict, answer, batch))
+            _all_good(run_step(task.predict, answer, [unpacked(encoded)]))
     return task
 
 

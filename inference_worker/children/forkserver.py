@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 
@@ -35,13 +35,16 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
     context = multiprocessing.get_context("forkserver")
     encoding, encoding_there = socket.socketpair()
     computing, computing_there = socket.socketpair()
-    with encoding_there, computing_there:
+    with encoding_there, computing_there, ExitStack() as if_it_fails:
+        if_it_fails.callback(encoding.close)
+        if_it_fails.callback(computing.close)
         process = context.Process(
             target=child.main, args=(encoding_there, computing_there, plan), name=f"child {plan.label}", daemon=True
         )
         with _clean_environment():
             forkserver.ensure_running()
         process.start()
+        if_it_fails.pop_all()
     return process, encoding, computing
 
 

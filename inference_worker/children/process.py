@@ -105,7 +105,10 @@ class Child:
         Raises:
             ConfigurationError: it cannot load: the message says why.
         """
-        process, encoding, computing = await asyncio.to_thread(forkserver.start, plan)
+        try:
+            process, encoding, computing = await asyncio.to_thread(forkserver.start, plan)
+        except (EOFError, OSError) as error:  # no memory, descriptors or processes left, or the server has just ended
+            raise ConfigurationError(f"cannot start a process for {plan.label}: {error!r}") from None
         ends = await _Connection.over(encoding), await _Connection.over(computing)
         child = cls(process, *ends, timeout_s, plan.most_output_bytes, on_end)
         try:
@@ -119,10 +122,11 @@ class Child:
         except BaseException:
             child.close()
             raise
-        if "failed" in said:
+        if not isinstance(said, dict) or "labels" not in said:
             child.close()
-            raise ConfigurationError(f"cannot load {plan.label}: {said['failed']}")
-        child.labels = tuple(said["labels"])
+            why = said.get("failed") if isinstance(said, dict) else "it did not say that it is loaded"
+            raise ConfigurationError(f"cannot load {plan.label}: {why}")
+        child.labels = tuple(map(str, said["labels"]))
         child._memory_loaded = child._memory_bytes()
         return child
 

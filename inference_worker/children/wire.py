@@ -9,12 +9,14 @@ crosses as bytes that only a child of the same version unpickles; to the worker 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
 PREFIX = struct.Struct("!II")
+Out = TypeVar("Out")
+
 MOST_HEAD_BYTES = 64 * 1024 * 1024
 
 
@@ -63,18 +65,25 @@ def predict_request(batch: Sequence[Prepared]) -> bytes:
 
 def encode_reply(encoded: Sequence[Prepared | Failure]) -> bytes:
     """Answer `encode_request`."""
-    return frame(
-        [list(each) if isinstance(each, Failure) else [each.tokens, each.rows, len(each.data)] for each in encoded],
-        [each.data for each in encoded if isinstance(each, Prepared)],
-    )
+    return _reply(encoded, lambda each: (each.data, each.tokens, each.rows))
 
 
 def predict_reply(answers: Sequence[Answer | Failure]) -> bytes:
     """Answer `predict_request`."""
-    return frame(
-        [list(e) if isinstance(e, Failure) else [len(e.result), e.confidence, e.label] for e in answers],
-        [each.result for each in answers if isinstance(each, Answer)],
-    )
+    return _reply(answers, lambda each: (each.result, each.confidence, each.label))
+
+
+def _reply(items: Sequence[Any], split: Callable[[Any], tuple[bytes, Any, Any]]) -> bytes:
+    head: list[list[Any]] = []
+    parts = []
+    for item in items:
+        if isinstance(item, Failure):
+            head.append([*item])
+            continue
+        part, *facts = split(item)
+        parts.append(part)
+        head.append([len(part), *facts])
+    return frame(head, parts)
 
 
 def parts_of(lengths: Sequence[int], body: bytes) -> list[bytes]:
@@ -99,11 +108,7 @@ def read_encode_reply(head: Any, body: bytes) -> list[Prepared | Failure]:
     Raises:
         BadFrame: it is something else.
     """
-    cut = _cutter(head, body)
-    return [
-        Failure(str(each[0]), str(each[1])) if len(each) == 2 else Prepared(int(each[0]), int(each[1]), cut(each[2]))
-        for each in _rows(head)
-    ]
+    return _replies(head, body, _prepared)
 
 
 def read_predict_reply(head: Any, body: bytes) -> list[Answer | Failure]:
@@ -112,25 +117,34 @@ def read_predict_reply(head: Any, body: bytes) -> list[Answer | Failure]:
     Raises:
         BadFrame: it is something else.
     """
-    cut = _cutter(head, body, at=0)
+    return _replies(head, body, _answer)
+
+
+def _replies(head: Any, body: bytes, made: Callable[[bytes, Any, Any], Out]) -> list[Out | Failure]:
+    """Read a reply as the work of a model, which may have written to the connection itself."""
+    if not isinstance(head, list) or not all(isinstance(each, list) and len(each) in (2, 3) for each in head):
+        raise BadFrame("something else than a list of answers and failures")
+    lengths = [each[0] for each in head if len(each) == 3]
+    if not all(_is_count(length) for length in lengths):
+        raise BadFrame("a length that is not a whole number")
+    parts = iter(parts_of(lengths, body))
     return [
-        Failure(str(each[0]), str(each[1])) if len(each) == 2 else Answer(cut(each[0]), each[1], each[2])
-        for each in _rows(head)
+        Failure(str(each[0]), str(each[1])) if len(each) == 2 else made(next(parts), each[1], each[2]) for each in head
     ]
 
 
-def _rows(head: Any) -> Iterator[list[Any]]:
-    if not isinstance(head, list):
-        raise BadFrame(f"a {type(head).__name__} instead of a list")
-    for each in head:
-        if not isinstance(each, list) or len(each) not in (2, 3):
-            raise BadFrame("an item that is neither an answer nor a failure")
-        yield each
+def _prepared(data: bytes, tokens: Any, rows: Any) -> Prepared:
+    if not (_is_count(tokens) and _is_count(rows)):
+        raise BadFrame("an encoded item whose tokens and rows are not whole numbers")
+    return Prepared(tokens, rows, data)
 
 
-def _cutter(head: Any, body: bytes, at: int = 2) -> Any:
-    lengths = [each[at] for each in _rows(head) if len(each) == 3]
-    if not all(isinstance(length, int) and length >= 0 for length in lengths):
-        raise BadFrame("a length that is not a number")
-    parts = iter(parts_of(lengths, body))
-    return lambda length: next(parts)
+def _answer(result: bytes, confidence: Any, label: Any) -> Answer:
+    number = confidence is None or (isinstance(confidence, float) and 0 <= confidence <= 1)
+    if not number or not (label is None or isinstance(label, str)):
+        raise BadFrame("an answer whose confidence or label is something else")
+    return Answer(result, confidence, label)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
