@@ -133,8 +133,10 @@ COPY scripts/image scripts/image
 RUN --mount=type=cache,target=/var/cache/pip \
     python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh models && rm -r pyproject.toml scripts
 COPY shared shared
+COPY inference_worker/__init__.py inference_worker/
+COPY inference_worker/tasks inference_worker/tasks
 COPY models models
-RUN python -m compileall -q shared models && mkdir models/artifacts && chown 10001:10001 models/artifacts
+RUN python -m compileall -q shared inference_worker models && mkdir models/artifacts && chown 10001:10001 models/artifacts
 USER 10001:10001
 HEALTHCHECK NONE
 CMD ["python", "-m", "models.build"]

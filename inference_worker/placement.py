@@ -35,6 +35,7 @@ def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[L
         served.task,
         location,
         version.dtype,
+        version.engine,
         version.batch.max_batch_tokens,
         max(1, cpus // processes),
         memory,

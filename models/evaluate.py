@@ -84,7 +84,8 @@ def load_version(catalogue: Catalogue, name: str, version: str) -> Task:
     found = model.find(version) if model else None
     if model is None or found is None:
         raise BuildError(f"the catalogue has no {name}:{version}")
-    return load_task(model.task, catalogue.artifact_location(found), found.dtype, found.batch.max_batch_tokens)
+    location = catalogue.artifact_location(found)
+    return load_task(model.task, location, found.dtype, found.batch.max_batch_tokens, found.engine)
 
 
 def main() -> int:

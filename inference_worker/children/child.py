@@ -39,6 +39,7 @@ class LoadPlan(NamedTuple):
     task: str
     location: str
     dtype: str
+    engine: str
     token_budget: int
     threads: int
     memory_bytes: int
@@ -56,6 +57,7 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> N
     except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
         return
+    isolation.give_back_memory()
     isolation.limit_growth(plan.memory_bytes)
     labels = [str(label) for label in getattr(task, "labels", ())]
     _send(computing, wire.frame({"labels": labels, "seconds": round(time.monotonic() - started, 2)}))
@@ -84,7 +86,7 @@ def _load(plan: LoadPlan) -> Task:
         configure_torch(plan.threads)
     from inference_worker.tasks.loading import load_task
 
-    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget)
+    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
     answer = answering(plan.most_output_bytes, with_labels=False)
     for _ in range(2):  # so that no request waits for what is set up lazily, and what cannot serve says so now
         for encoded in _all_good(run_step(task.encode, prepared, [task.sample])):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import signal
 import sys
 from pathlib import Path
 
+_LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _MOST_FILE_BYTES = 1 << 30
 
@@ -18,11 +20,19 @@ def separate() -> None:
     os.setpgid(0, 0)
     parent = os.getppid()
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it had died before
             os._exit(1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def give_back_memory() -> None:
+    """Return what loading needed and freed to the system (glibc keeps it otherwise, see `forkserver`)."""
+    gc.collect()
+    trim = getattr(_LIBC, "malloc_trim", None)
+    if trim is not None:  # another C library has none
+        trim(0)
 
 
 def limit_growth(memory_bytes: int) -> None:

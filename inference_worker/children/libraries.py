@@ -17,6 +17,7 @@ import transformers.models.bert.tokenization_bert  # noqa: F401
 
 from inference_worker.tasks import (  # noqa: F401
     artifacts,
+    encoders,
     feature_extraction,
     summarization,
     text_classification,

@@ -39,12 +39,14 @@ class Artifact:
         config: its `config.json`, as transformers reads it.
         dtype: what the weights are computed in.
         location: what the catalogue calls it, for messages.
+        engine: what computes it, `torch` or `openvino`.
     """
 
     directory: Path
     config: Any
     dtype: torch.dtype
     location: str
+    engine: str = "torch"
 
     @property
     def architecture(self) -> str:
@@ -52,12 +54,13 @@ class Artifact:
         return str((getattr(self.config, "architectures", None) or [""])[0])
 
 
-def open_artifact(location: str, dtype: str) -> Artifact:
+def open_artifact(location: str, dtype: str, engine: str = "torch") -> Artifact:
     """Find an artifact and read its configuration; nothing is loaded yet.
 
     Args:
         location: a directory, or `hf://owner/name[@revision]`.
         dtype: `float32` or `bfloat16`.
+        engine: `torch` or `openvino`.
 
     Raises:
         ConfigurationError: it is missing, cannot be fetched, is not a transformers directory or has no safetensors.
@@ -70,7 +73,7 @@ def open_artifact(location: str, dtype: str) -> Artifact:
         config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read config.json of {location}: {_first_line(error)}") from error
-    return Artifact(directory, config, _DTYPES[dtype], location)
+    return Artifact(directory, config, _DTYPES[dtype], location, engine)
 
 
 def check_directory(directory: Path, location: str) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import AutoModel
 
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.encoders import load_encoder
 from inference_worker.tasks.forward import Forward, Reduce, average_by_weight, parts_of
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer
@@ -40,8 +41,9 @@ class Embedder:
         if artifact.config.is_encoder_decoder:
             raise ConfigurationError(f"{artifact.location} is an encoder-decoder: it has no text embeddings")
         reduce = _POOLINGS[pooling_mode(artifact)]
-        model = load_model(AutoModel, artifact, optional=("pooler.",))
-        return cls(model, TextTokenizer.load(artifact, _sentence_limit(artifact.directory)), token_budget, reduce)
+        tokenizer = TextTokenizer.load(artifact, _sentence_limit(artifact.directory))
+        model = load_encoder(AutoModel, artifact, tokenizer.inputs, "last_hidden_state", optional=("pooler.",))
+        return cls(model, tokenizer, token_budget, reduce)
 
     def rows(self, texts: Sequence[str]) -> list[list[Row]]:
         """Tokenize; the answer has the rows of each text, several if it is long."""

@@ -75,7 +75,15 @@ class GenerativeSummarization:
 
     @classmethod
     def load(cls, artifact: Artifact, token_budget: int, sample: Item) -> GenerativeSummarization:
-        """Load an encoder-decoder or a causal language model, whichever the configuration says it is."""
+        """Load an encoder-decoder or a causal language model, whichever the configuration says it is.
+
+        Raises:
+            ConfigurationError: it has no room for a text, or another engine than torch is wanted.
+        """
+        if artifact.engine != "torch":
+            raise ConfigurationError(
+                f"{artifact.location} writes its answers: engine {artifact.engine} cannot, torch can"
+            )
         kind = AutoModelForSeq2SeqLM if artifact.config.is_encoder_decoder else AutoModelForCausalLM
         tokenizer = TextTokenizer.load(artifact)
         model = load_model(kind, artifact)

@@ -18,7 +18,9 @@ from shared.contract.errors import ConfigurationError
 from shared.contract.tasks import TASKS
 
 
-def load_task(task: str, location: str, dtype: str = "float32", token_budget: int = 8192) -> Task:
+def load_task(
+    task: str, location: str, dtype: str = "float32", token_budget: int = 8192, engine: str = "torch"
+) -> Task:
     """Load one model version. Takes seconds and blocks: call it in a thread.
 
     Args:
@@ -26,6 +28,7 @@ def load_task(task: str, location: str, dtype: str = "float32", token_budget: in
         location: the artifact, as `Catalogue.artifact_location` gives it.
         dtype: `float32` or `bfloat16`.
         token_budget: most padded tokens in one forward pass; a batch beyond it is computed in several.
+        engine: what computes a built-in task's encoder: `torch` or `openvino`.
 
     Raises:
         ConfigurationError: the task is unknown, or the artifact is missing, unsafe or of another kind.
@@ -39,7 +42,7 @@ def load_task(task: str, location: str, dtype: str = "float32", token_budget: in
     module, _, loader = TASKS[task].loader.partition(":")
     open_artifact = importlib.import_module("inference_worker.tasks.artifacts").open_artifact
     built_in = attrgetter(loader)(importlib.import_module(module))
-    loaded: Task = built_in(open_artifact(location, dtype), token_budget)
+    loaded: Task = built_in(open_artifact(location, dtype, engine), token_budget)
     return loaded
 
 

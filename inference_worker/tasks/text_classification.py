@@ -11,7 +11,8 @@ from typing import Any
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.encoders import load_encoder
 from inference_worker.tasks.forward import Forward, average_by_weight, parts_of, rounded
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.tokens import TextTokenizer
@@ -42,7 +43,8 @@ class TextClassification:
         """
         tokenizer = TextTokenizer.load(artifact)
         artifact.config.pad_token_id = tokenizer.pad_id  # a decoder finds its last token by it
-        return cls(load_model(AutoModelForSequenceClassification, artifact), tokenizer, token_budget)
+        model = load_encoder(AutoModelForSequenceClassification, artifact, tokenizer.inputs, "logits")
+        return cls(model, tokenizer, token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize; `data` is the list of rows."""

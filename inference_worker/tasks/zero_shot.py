@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification
 
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.embedding import Embedder
+from inference_worker.tasks.encoders import load_encoder
 from inference_worker.tasks.forward import Forward, average_by_weight, parts_of
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row
@@ -116,7 +117,8 @@ class EntailmentZeroShot:
                 "the label 'entailment', or a text encoder; serve this one as text-classification"
             )
         tokenizer = TextTokenizer.load(artifact)
-        return cls(load_model(AutoModelForSequenceClassification, artifact), tokenizer, token_budget, int(entailment))
+        model = load_encoder(AutoModelForSequenceClassification, artifact, tokenizer.inputs, "logits")
+        return cls(model, tokenizer, token_budget, int(entailment))
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize pairs; `data` is (labels, rows of each label).

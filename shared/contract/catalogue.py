@@ -53,6 +53,7 @@ class Version(_Strict):
     default: bool = False
     active: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
+    engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
     batch: BatchLimits = BatchLimits()
     processes: int | None = Field(
         None, ge=1, le=64, description="child processes; unset: one for each CPU if the model is small, otherwise one"
@@ -86,6 +87,9 @@ class Model(_Strict):
             raise ValueError(f"task {self.task!r} is not one of {known}, nor a class ('package.module:Class')")
         if self.task in TASKS and "options" in self.model_fields_set:
             raise ValueError(f"task {self.task!r} defines its own options: remove `options`")
+        for version in self.versions:
+            if self.task not in TASKS and version.engine != "torch":
+                raise ValueError(f"version {version.version!r}: engine is for built-in tasks; {self.task!r} is a class")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

@@ -41,7 +41,7 @@ LONG = "The bridge is closed. This is about the bridge. " * 40
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
 
 
-def _save(directory: Path, model: Any, limit: int = 64) -> str:
+def save(directory: Path, model: Any, limit: int = 64) -> str:
     """Write a fixture as a standard transformers directory, with a tokenizer of fourteen words."""
     tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -54,7 +54,7 @@ def _save(directory: Path, model: Any, limit: int = 64) -> str:
     return str(directory)
 
 
-def _bert(**settings: Any) -> BertConfig:
+def bert(**settings: Any) -> BertConfig:
     sizes: dict[str, Any] = {
         "hidden_size": 16,
         "num_hidden_layers": 1,
@@ -89,7 +89,7 @@ def _bart() -> BartForConditionalGeneration:
     return model
 
 
-def _llama() -> LlamaForCausalLM:
+def llama() -> LlamaForCausalLM:
     settings: dict[str, Any] = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
     settings |= {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 256}
     settings |= {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3}
@@ -101,9 +101,9 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize(("make", "limit"), [(_t5, 64), (_bart, 64), (_llama, 128)], ids=["t5", "bart", "causal"])
+@pytest.mark.parametrize(("make", "limit"), [(_t5, 64), (_bart, 64), (llama, 128)], ids=["t5", "bart", "causal"])
 def test_generative_models_are_recognised_and_read_long_texts_whole(tmp_path: Path, make: Any, limit: int) -> None:
-    task = load_task("summarization", _save(tmp_path, make(), limit))
+    task = load_task("summarization", save(tmp_path, make(), limit))
     assert isinstance(task, GenerativeSummarization)
     items = [Item(LONG, {"max_length": 8}), Item("The bridge is closed."), task.sample]
     encoded = task.encode(items)
@@ -116,7 +116,7 @@ def test_generative_models_are_recognised_and_read_long_texts_whole(tmp_path: Pa
 
 
 def test_a_generated_summary_does_not_depend_on_the_batch(tmp_path: Path) -> None:
-    task = load_task("summarization", _save(tmp_path, _llama(), 128))
+    task = load_task("summarization", save(tmp_path, llama(), 128))
     items = [Item("The bridge is closed."), Item(LONG[:200]), Item("A b a b about the bridge.")]
     together = task.predict(task.encode(items))
     alone = [task.predict(task.encode([item]))[0] for item in items]
@@ -129,7 +129,7 @@ def test_the_prompt_is_made_with_the_models_chat_template(tmp_path: Path, system
         "" if system else "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns') }}{% endif %}"
     )
     template = "{% for message in messages %}[CLS] {{ message.content }} [SEP]{% endfor %} this example is"
-    location = _save(tmp_path, _llama(), 256)
+    location = save(tmp_path, llama(), 256)
     (tmp_path / "chat_template.jinja").write_text(refuse + template, encoding="utf-8")
     tokenizer = TextTokenizer.load(open_artifact(location, "float32"))
     prompt = make_prompt(tokenizer, open_artifact(location, "float32"))
@@ -142,8 +142,8 @@ def test_the_prompt_is_made_with_the_models_chat_template(tmp_path: Path, system
 
 
 def test_an_inference_classifier_does_zero_shot(tmp_path: Path) -> None:
-    model = BertForSequenceClassification(_bert(id2label=NLI, label2id={name: index for index, name in NLI.items()}))
-    task = load_task("zero-shot-classification", _save(tmp_path, model))
+    model = BertForSequenceClassification(bert(id2label=NLI, label2id={name: index for index, name in NLI.items()}))
+    task = load_task("zero-shot-classification", save(tmp_path, model))
     assert isinstance(task, EntailmentZeroShot)
     items = [Item(LONG, {"labels": ["a", "b"]}), Item("The bridge.", {"labels": ["bridge", "a", "closed"]})]
     encoded = task.encode(items)
@@ -157,23 +157,23 @@ def test_an_inference_classifier_does_zero_shot(tmp_path: Path) -> None:
 
 
 def test_a_label_that_leaves_no_room_for_the_text_is_an_error(tmp_path: Path) -> None:
-    model = BertForSequenceClassification(_bert(id2label=NLI, label2id={name: index for index, name in NLI.items()}))
-    task = load_task("zero-shot-classification", _save(tmp_path, model))
+    model = BertForSequenceClassification(bert(id2label=NLI, label2id={name: index for index, name in NLI.items()}))
+    task = load_task("zero-shot-classification", save(tmp_path, model))
     with pytest.raises(ValueError, match="too long"):
         task.encode([Item("The bridge.", {"labels": ["a " * 45, "b"]})])
 
 
 def test_a_classifier_of_other_labels_does_no_zero_shot(tmp_path: Path) -> None:
-    model = BertForSequenceClassification(_bert(id2label={0: "NEGATIVE", 1: "POSITIVE"}))
+    model = BertForSequenceClassification(bert(id2label={0: "NEGATIVE", 1: "POSITIVE"}))
     with pytest.raises(ConfigurationError, match="entailment"):
-        load_task("zero-shot-classification", _save(tmp_path, model))
+        load_task("zero-shot-classification", save(tmp_path, model))
 
 
 def test_independent_labels_are_scored_each_by_itself(tmp_path: Path) -> None:
-    model = BertForSequenceClassification(_bert(num_labels=3, problem_type="multi_label_classification"))
+    model = BertForSequenceClassification(bert(num_labels=3, problem_type="multi_label_classification"))
     with torch.no_grad():
         model.classifier.bias.fill_(4.0)
-    task = load_task("text-classification", _save(tmp_path, model))
+    task = load_task("text-classification", save(tmp_path, model))
     [output] = task.predict(task.encode([Item("The bridge is closed.")]))
     assert sum(output.result["scores"].values()) > 2.5
     assert set(ThreadEngine(task).labels) == set(output.result["scores"])  # what is counted by label
@@ -181,21 +181,21 @@ def test_independent_labels_are_scored_each_by_itself(tmp_path: Path) -> None:
 
 def test_an_encoder_without_a_head_is_no_classifier(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="lacks trained weights"):
-        load_task("text-classification", _save(tmp_path, BertModel(_bert())))
+        load_task("text-classification", save(tmp_path, BertModel(bert())))
 
 
 def test_an_answer_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
-    model = BertForSequenceClassification(_bert(num_labels=2))
+    model = BertForSequenceClassification(bert(num_labels=2))
     with torch.no_grad():
         model.classifier.bias.fill_(float("nan"))
-    task = load_task("text-classification", _save(tmp_path, model))
+    task = load_task("text-classification", save(tmp_path, model))
     with pytest.raises(ValueError, match="not finite"):
         task.predict(task.encode([Item("The bridge is closed.")]))
 
 
 @pytest.mark.parametrize("mode", ["cls", "max"])
 def test_pooling_is_what_the_directory_says(tmp_path: Path, mode: str) -> None:
-    location = _save(tmp_path, BertModel(_bert()))
+    location = save(tmp_path, BertModel(bert()))
     modes = {f"pooling_mode_{name}": name.startswith(mode) for name in ("cls_token", "mean_tokens", "max_tokens")}
     (tmp_path / "1_Pooling").mkdir()
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(modes), encoding="utf-8")
@@ -208,7 +208,7 @@ def test_pooling_is_what_the_directory_says(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("extra", [{"pooling_mode_lasttoken": True}, {"pooling_mode_cls_token": True}])
 def test_unknown_or_combined_pooling_is_refused(tmp_path: Path, extra: dict[str, bool]) -> None:
-    location = _save(tmp_path, BertModel(_bert()))
+    location = save(tmp_path, BertModel(bert()))
     (tmp_path / "1_Pooling").mkdir()
     config = {"pooling_mode_mean_tokens": "pooling_mode_cls_token" in extra, **extra}
     (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -218,9 +218,9 @@ def test_unknown_or_combined_pooling_is_refused(tmp_path: Path, extra: dict[str,
 
 def test_an_encoder_decoder_has_no_embeddings(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="encoder-decoder"):
-        load_task("feature-extraction", _save(tmp_path, _t5()))
+        load_task("feature-extraction", save(tmp_path, _t5()))
 
 
 def test_a_model_with_too_little_room_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no room"):
-        load_task("summarization", _save(tmp_path, _t5(), limit=16))
+        load_task("summarization", save(tmp_path, _t5(), limit=16))

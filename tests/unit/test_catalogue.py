@@ -62,6 +62,11 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
         (model(versions=version(more="default = true\nbatch = { max_batch_size = 0 }")), "batch.max_batch_size"),
         (model(versions=version(more="default = true\nbatch = { max_wait_ms = 1001 }")), "batch.max_wait_ms"),
         (model(versions=version(more="default = true\nbatch = { max_batch_tokens = 63 }")), "batch.max_batch_tokens"),
+        (model(versions=version(more='default = true\nengine = "tensorrt"')), "models.0.versions.0.engine"),
+        (
+            model(task="m:T", versions=version(more='default = true\nengine = "openvino"')),
+            "version '1.0.0': engine is for built-in tasks; 'm:T' is a class",
+        ),
         (model(versions=version(more="default = true\ncolour = 1")), "colour: Extra inputs are not permitted"),
         (model(versions=version(more="default = true").replace("here", "h" * 256)), "models.0.versions.0.artifact"),
     ],

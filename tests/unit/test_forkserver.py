@@ -18,4 +18,10 @@ def test_the_libraries_can_be_imported() -> None:
 def test_a_child_is_given_what_libraries_need_and_no_secret() -> None:
     secrets = {"REDIS_URL": "redis://:x@h", "DATABASE_URL": "y", "REDIS_PASSWORD": "z", "AWS_SECRET_ACCESS_KEY": "k"}
     needed = {"PATH": "/bin", "HF_HOME": "/hub", "CUDA_VISIBLE_DEVICES": "0", "OMP_WAIT_POLICY": "PASSIVE"}
-    assert passed_on({**secrets, **needed}) == needed
+    kept = passed_on({**secrets, **needed})
+    assert {name: kept.pop(name) for name in needed} == needed
+    assert set(kept) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+
+def test_what_the_operator_sets_for_memory_wins() -> None:
+    assert passed_on({"MALLOC_TRIM_THRESHOLD_": "1"})["MALLOC_TRIM_THRESHOLD_"] == "1"
