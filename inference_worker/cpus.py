@@ -2,7 +2,8 @@
 
 Torch counts the CPUs of the machine, also inside a container that may use half of one; too many threads then fight over
 the quota and every pass is slower. What counts is the lowest of the CPU affinity, the CPU quota of the control group
-(version 2 `cpu.max`, version 1 `cpu.cfs_quota_us`) and what the settings say.
+(version 2 `cpu.max`, version 1 `cpu.cfs_quota_us`) and what the settings say. Memory likewise (`memory.max`,
+`memory.limit_in_bytes`).
 """
 
 from __future__ import annotations
@@ -32,8 +33,16 @@ def thread_count(affinity: int, quota: float | None, given: float | None) -> int
 
 def cgroup_cpus(root: Path = _CGROUP_ROOT, process: Path = _CGROUP_OF_PROCESS) -> float | None:
     """The CPU quota of this process in CPUs: the lowest on the way up from its control group; None without a quota."""
-    quotas = (quota for directory in _cgroup_directories(root, process) for quota in _quotas(directory))
+    quotas = (quota for directory in _cgroup_directories("cpu", root, process) for quota in _quotas(directory))
     return min(quotas, default=None)
+
+
+def memory_given(root: Path = _CGROUP_ROOT, process: Path = _CGROUP_OF_PROCESS) -> int:
+    """Bytes of memory that this process may use: the machine's, or the lowest limit of its control group."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    files = ("memory.max", "memory.limit_in_bytes")
+    limits = (_read(each / file) for each in _cgroup_directories("memory", root, process) for file in files)
+    return min([machine, *(int(limit) for limit in limits if limit and limit.strip().isdecimal())])
 
 
 def parse_quota(quota: str, period: str) -> float | None:
@@ -43,10 +52,10 @@ def parse_quota(quota: str, period: str) -> float | None:
     return int(quota) / int(period)
 
 
-def _cgroup_directories(root: Path, process: Path) -> Iterator[Path]:
+def _cgroup_directories(controller: str, root: Path, process: Path) -> Iterator[Path]:
     for line in (_read(process) or "").splitlines():
         _, controllers, path = line.split(":", 2)
-        base = root / "cpu" if "cpu" in controllers.split(",") else root if not controllers else None
+        base = root / controller if controller in controllers.split(",") else root if not controllers else None
         if base is not None:
             group = base / path.lstrip("/")
             yield from (directory for directory in (group, *group.parents) if directory.is_relative_to(base))

@@ -21,6 +21,11 @@ from shared.telemetry.metrics import CHILD_RESTARTS, CHILDREN
 
 log = logging.getLogger(__name__)
 
+
+class EngineDown(ConfigurationError):
+    """The last child has ended and another cannot be started: the message says why."""
+
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 Step = Callable[[Sequence[In]], Awaitable[list[Out | Failure]]]
@@ -55,7 +60,8 @@ class Engine:
         self.labels: Sequence[str] = ()
         self._plan, self._limits = plan, limits
         self._children: list[Child] = []
-        self._free: asyncio.Queue[Child] = asyncio.Queue()
+        self._free: asyncio.Queue[Child | None] = asyncio.Queue()  # None wakes who waits for a child in vain
+        self._down: EngineDown | None = None
         self._next_to_encode = 0
         self._someone = asyncio.Event()  # set while there is a child at all
         self._leaving: set[Child] = set()
@@ -82,11 +88,19 @@ class Engine:
             raise
 
     async def encode(self, items: Sequence[Item]) -> list[Prepared | Failure | ChildLost]:
-        """Tokenize; the answer has each item encoded, or what it failed with."""
+        """Tokenize; the answer has each item encoded, or what it failed with.
+
+        Raises:
+            EngineDown: there is no child any more.
+        """
         return await self._each(items, self._encode, self._encode_alone) if items else []
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
-        """Run the model; the answer has the output of each item, or what it failed with."""
+        """Run the model; the answer has the output of each item, or what it failed with.
+
+        Raises:
+            EngineDown: there is no child any more.
+        """
         return await self._each(batch, self._predict, self._predict_alone) if batch else []
 
     def close(self) -> None:
@@ -114,6 +128,8 @@ class Engine:
 
     async def _encode(self, items: Sequence[Item]) -> list[Prepared | Failure]:
         await self._someone.wait()
+        if self._down:
+            raise self._down
         self._next_to_encode += 1
         child = self._children[self._next_to_encode % len(self._children)]
         try:
@@ -132,8 +148,7 @@ class Engine:
         return await self._with_free_child(lambda child: child.predict_alone(batch))
 
     async def _with_free_child(self, step: Callable[[Child], Awaitable[list[Out]]]) -> list[Out]:
-        while (child := await self._free.get()) not in self._children:
-            pass  # it ended while it was free
+        child = await self._free_child()
         try:
             answers = await step(child)
         except ChildLost as lost:
@@ -142,6 +157,15 @@ class Engine:
         self._backoff.succeeded()
         self._release(child)
         return answers
+
+    async def _free_child(self) -> Child:
+        while True:
+            child = await self._free.get()
+            if child is None:
+                self._free.put_nowait(None)  # for the next who waits
+                raise self._down or AssertionError("unreachable")
+            if child in self._children:  # it has not ended while it was free
+                return child
 
     def _release(self, child: Child) -> None:
         """A child has computed: it is free again, unless its successor is there."""
@@ -203,3 +227,8 @@ class Engine:
                 return
             except ConfigurationError as error:
                 log.error("child not started", extra={"model": self._plan.label, "detail": str(error)})
+                if not self._children:
+                    self._down = EngineDown(str(error))
+                    self._someone.set()
+                    self._free.put_nowait(None)
+                    return

@@ -13,7 +13,6 @@ import orjson
 
 from inference_worker.lane import Lane
 from shared.contract.errors import StoreUnavailable
-from shared.service.backoff import wait_for_stop
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from shared.telemetry.metrics import ERRORS
 
@@ -31,13 +30,18 @@ class Served(Protocol):
     def failures(self) -> Mapping[str, str]:
         """Why it cannot load the rest, by label."""
 
+    @property
+    def news(self) -> asyncio.Event:
+        """Set when one of the two has changed."""
+
 
 async def keep_heartbeat(
     heartbeat: Heartbeat, directory: WorkerDirectory, versions: Served, interval_s: float, stop: asyncio.Event
 ) -> None:
-    """Send heartbeats until `stop` is set, and remove the consumers that dead workers left."""
+    """Send heartbeats until `stop` is set, at once if there is news; remove the consumers that dead workers left."""
     started_at = str(int(time.time() * 1000))
     while not stop.is_set():
+        versions.news.clear()
         facts = {
             "host": socket.gethostname(),
             "started_at": started_at,
@@ -53,8 +57,15 @@ async def keep_heartbeat(
                     log.info("dead consumers removed", extra={"lane": lane.served.label, "count": removed})
         except StoreUnavailable:
             ERRORS.labels("inference_worker", "heartbeat").inc()
-        await wait_for_stop(stop, interval_s)
+        await _first_of(stop, versions.news, interval_s)
     try:
         await heartbeat.stop()
     except StoreUnavailable:
         log.warning("heartbeat left to expire")
+
+
+async def _first_of(stop: asyncio.Event, news: asyncio.Event, timeout_s: float) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in (stop, news)]
+    await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()

@@ -26,7 +26,7 @@ from inference_worker import outcomes
 from inference_worker.batching import next_pass, read_size
 from inference_worker.children.process import ChildLost
 from inference_worker.children.wire import Answer, Prepared
-from inference_worker.engine import Engine
+from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
 from inference_worker.settings import WorkerSettings
@@ -99,18 +99,31 @@ class Lane:
         return self._held.unavailable
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set; then finish the passes that are being computed and give back the rest."""
-        while not stop.is_set():
+        """Serve until `stop` is set; then finish the passes that are being computed and give back the rest.
+
+        Raises:
+            EngineDown: the version cannot be computed here any more; everything was given back.
+        """
+        down: EngineDown | None = None
+        while not stop.is_set() and down is None:
             self._moved()
             try:
                 await self._stream.join()
                 await self._serve(stop)
             except StoreUnavailable as error:
                 await self._held.note_unavailable(error, stop)
+            except EngineDown as error:
+                down = error
         await self._held.give_back([job.delivery for job in self._waiting])
         self._waiting.clear()
-        await self._all_computed()
+        while self._passes:
+            try:
+                await self._all_computed()
+            except EngineDown as error:
+                down = error
         await self._leave()
+        if down is not None and not stop.is_set():
+            raise down
 
     async def keep_claims(self, stop: asyncio.Event) -> None:
         """Keep the claim on everything in hand until `stop` is set and nothing is in hand any more."""
@@ -156,8 +169,8 @@ class Lane:
         """
         ended = {each for each in self._passes if each.done()}
         self._passes -= ended
-        for each in ended:
-            each.result()
+        if error := next(filter(None, [each.exception() for each in ended]), None):
+            raise error
 
     async def _all_computed(self) -> None:
         """Wait until nothing waits or is being computed."""
@@ -241,8 +254,12 @@ class Lane:
         """Encode; what cannot be encoded is finished here."""
         jobs, ended = [], []
         while requests:
-            with self._moving():
-                encoded = await self._engine.encode([Item(request.text, request.options) for _, request in requests])
+            try:
+                with self._moving():
+                    encoded = await self._engine.encode([Item(each.text, each.options) for _, each in requests])
+            except EngineDown:
+                await self._held.give_back([delivery for delivery, _ in requests])
+                raise
             again: list[Readable] = []
             for (delivery, request), answer in zip(requests, encoded, strict=True):
                 queued_ms = max(0, now_ms - request.submitted_at)
@@ -271,6 +288,9 @@ class Lane:
         try:
             with self._moving():
                 answers = await self._engine.predict([job.encoded for job in jobs])
+        except EngineDown:
+            await self._held.give_back([job.delivery for job in jobs])
+            raise
         finally:
             self._busy -= 1
         self._start_passes(stop)  # before this pass is recorded, so that the child does not wait for Redis

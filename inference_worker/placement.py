@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from inference_worker.children.child import LoadPlan
+from inference_worker.cpus import memory_given
 from inference_worker.engine import ChildLimits
 from shared.contract.catalogue import Catalogue, ServedVersion, Version
 
@@ -29,7 +29,7 @@ def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[L
     version = served.version
     location = catalogue.artifact_location(version)
     processes = processes_of(served, location, cpus)
-    memory = _memory_bytes() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
+    memory = memory_given() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
     plan = LoadPlan(
         served.label,
         served.task,
@@ -52,7 +52,3 @@ def child_limits(version: Version, load_timeout_s: float) -> ChildLimits:
 
 def _bytes_in(directory: Path) -> int:
     return sum(each.stat().st_size for each in directory.rglob("*") if each.is_file()) if directory.is_dir() else 0
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from inference_worker.cpus import cpus_given
@@ -42,6 +43,7 @@ class ServedVersions:
     Attributes:
         lanes: of the versions that are loaded.
         failures: why the others could not be loaded the last time, by their label.
+        news: set when one of the two has changed.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class ServedVersions:
     ) -> None:
         self.lanes: list[Lane] = []
         self.failures: dict[str, str] = {}
+        self.news = asyncio.Event()
         self._settings, self._catalogue, self._selection = settings, catalogue, selection
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
@@ -68,7 +71,7 @@ class ServedVersions:
         return next((lane.unavailable for lane in self.lanes if lane.unavailable), None)
 
     async def serve(self, served: ServedVersion, stop: asyncio.Event) -> None:
-        """Load one version, as often as it takes, and serve it until `stop` is set.
+        """Load one version, as often as it takes, and serve it until `stop` is set or its children cannot be replaced.
 
         Raises:
             ConfigurationError: it cannot be loaded, and nothing else can either, or `WORKER_STRICT` is set.
@@ -78,14 +81,28 @@ class ServedVersions:
             try:
                 async with self._loading:
                     lane = await self._load(served)
+                backoff.succeeded()
+                await self._run(lane, stop)
             except ConfigurationError as error:
                 self._note_failure(served, error)
                 await backoff.pause(stop)
-                continue
-            self.failures.pop(served.label, None)
-            self.lanes.append(lane)
-            loops = {f"lane {served.label}": lane.run(stop), f"claims {served.label}": lane.keep_claims(stop)}
-            await run_tasks(loops, stop, self._settings.shutdown_grace_s)
+
+    async def _run(self, lane: Lane, stop: asyncio.Event) -> None:
+        """Serve until `stop` is set.
+
+        Raises:
+            EngineDown: the lane has ended before, and the worker goes on without it.
+        """
+        self.failures.pop(lane.served.label, None)
+        self.lanes.append(lane)
+        self.news.set()
+        try:
+            async with _following(stop) as own_stop:
+                loops = {f"lane {lane.served.label}": lane.run(own_stop)}
+                loops[f"claims {lane.served.label}"] = lane.keep_claims(own_stop)
+                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s)
+        finally:
+            self.lanes.remove(lane)
 
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
@@ -103,7 +120,24 @@ class ServedVersions:
 
     def _note_failure(self, served: ServedVersion, error: ConfigurationError) -> None:
         self.failures[served.label] = str(error)
+        self.news.set()
         LOAD_FAILURES.labels(served.model, served.version.version).inc()
         log.error("not loaded", extra={"model": served.label, "detail": str(error)})
         if self._settings.worker_strict or len(self.failures) == len(self._selection):
             raise error
+
+
+@asynccontextmanager
+async def _following(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when `stop` is, and may be set before."""
+    own = asyncio.Event()
+
+    async def pass_on() -> None:
+        await stop.wait()
+        own.set()
+
+    following = asyncio.create_task(pass_on(), name="pass the stop on")
+    try:
+        yield own
+    finally:
+        following.cancel()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
 from scripts.stack.record import Entry, Record
-from scripts.stack.services import probe
+from scripts.stack.services import load_errors, probe
 from scripts.stack.supervisord import Process
 
 EXAMPLE = '{"model":"sentiment-analysis","text":"This is great!","version":"1.0.0"}'
@@ -69,6 +69,8 @@ def _example_stream(config: StackConfig) -> str:
 def _addresses(config: StackConfig) -> Iterator[str]:
     base = f"http://localhost:{config.ports['GATEWAY_PORT']}"
     yield "Millstream is up."
+    for label, why in sorted(load_errors(config.ports["GATEWAY_PORT"]).items()):
+        yield f"  NOT SERVED {label}: {why} (tried again every few minutes)"
     yield f"  API        {base}/api/v1/models"
     yield f"  docs       {base}/docs"
     yield f"  health     {base}/health"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import http.client
+import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -105,6 +106,18 @@ def http_ready(port: int, path: str = "/readyz") -> bool:
         return connection.getresponse().status == 200
     except (OSError, http.client.HTTPException):
         return False
+    finally:
+        connection.close()
+
+
+def load_errors(port: int) -> dict[str, str]:
+    """Why versions are not served, by their labels, as the gateway at this port says; empty if it cannot be asked."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/health")
+        return dict(json.loads(connection.getresponse().read())["load_errors"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        return {}
     finally:
         connection.close()
 

@@ -62,7 +62,7 @@ class Version(_Strict):
     max_memory_mb: int | None = Field(
         None,
         ge=64,
-        description="what a child may allocate beyond the loaded model (unset: the machine's memory); "
+        description="what a child may allocate beyond the loaded model (unset: all that the worker is given); "
         "one that has grown by half of it is replaced",
     )
     max_requests: int | None = Field(None, ge=1, description="a child is replaced after so many requests")

@@ -1,8 +1,8 @@
 """The lifecycle of a process: named tasks, one stop event, a drain with a deadline.
 
-Signals only set the event. Each task checks it and ends by itself. A task that fails, or ends before the stop, stops
-the whole service, since a process without one of its loops looks healthy but does not do its work. (The gateway handles
-its signals in `gateway.upkeep.drain`, since it drains in two steps.)
+Signals only set the event. Each task checks it and ends by itself. A task that fails, or ends before the stop, ends the
+whole service at once, since a process without one of its loops looks healthy but does not do its work: what it held is
+taken over by another. (The gateway handles its signals in `gateway.upkeep.drain`, since it drains in two steps.)
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
     """Run tasks until `stop` is set, then give them `grace_s` seconds to end before they are cancelled.
 
     Raises:
-        Exception: the exception of a failed task; the other tasks are stopped first.
+        Exception: the exception of a failed task; the other tasks are cancelled first.
         RuntimeError: a task ended before the stop, without an exception.
     """
     early: list[str] = []
@@ -53,10 +53,11 @@ async def run_tasks(tasks: Mapping[str, Coroutine[Any, Any, None]], stop: asynci
         if not stop.is_set():
             early = sorted(each.get_name() for each in running if each.done())
             log.error("a task ended early", extra={"tasks": early})
-        stop.set()
-        _, late = await asyncio.wait(running, timeout=grace_s)
-        for task in late:
-            log.warning("a task did not end in time", extra={"task_name": task.get_name(), "grace_s": grace_s})
+            stop.set()
+        else:
+            _, late = await asyncio.wait(running, timeout=grace_s)
+            for task in late:
+                log.warning("a task did not end in time", extra={"task_name": task.get_name(), "grace_s": grace_s})
     finally:
         results = await cancel_until_ended([*running, stopping])
     for result in results:

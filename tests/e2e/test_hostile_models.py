@@ -96,6 +96,31 @@ async def test_versions_that_cannot_load_are_named_and_the_others_serve(start: S
             assert (await answer.json())["versions"][0]["load_error"] is None
 
 
+async def test_what_a_version_held_waits_elsewhere_while_it_cannot_be_loaded_again(
+    start: Start, tmp_path: Path
+) -> None:
+    entry = Path(CATALOGUE).read_text(encoding="utf-8").split("[[models]]")[1]
+    once = entry.replace('"good"', '"once"').replace("Echo", "LoadsOnce").replace('"none"', f'"{tmp_path}"')
+    catalogue = tmp_path / "models.toml"
+    catalogue.write_text(f"[[models]]{entry}[[models]]{once}", encoding="utf-8")
+    gateway = start("gateway", MODEL_CATALOGUE=str(catalogue))
+    worker = start("inference_worker", MODEL_CATALOGUE=str(catalogue), HEARTBEAT_INTERVAL_S="0.2", HEARTBEAT_TTL_S="5")
+    async with aiohttp.ClientSession(gateway.url) as session:
+        waiting = asyncio.create_task(predict(session, "once", "die once"))
+
+        async def named() -> bool:
+            async with session.get("/api/v1/models/once") as answer:
+                (version,) = (await answer.json())["versions"]
+            return "FileExistsError" in (version["load_error"] or "")
+
+        await eventually(named, "the API says why the version is not served")
+        assert (await predict(session, "good", "fine"))["status"] == "succeeded"
+        async with aiohttp.ClientSession(worker.url) as probes, probes.get("/metrics") as answer:
+            assert "millstream_children{" in await answer.text()
+        (tmp_path / "loaded").unlink()
+        assert (await waiting)["result"] == {"echo": "die once"}
+
+
 @pytest.mark.parametrize("models", ["cannot-load", "good,cannot-load"])
 def test_a_worker_ends_if_nothing_loads_or_it_is_strict(start: Start, models: str) -> None:
     worker = start(

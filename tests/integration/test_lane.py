@@ -109,7 +109,8 @@ class Serving(NamedTuple):
     """What a worker serves."""
 
     lanes: Sequence[Lane]
-    failures: Mapping[str, str] = {}
+    failures: Mapping[str, str]
+    news: asyncio.Event
 
 
 class Running:
@@ -404,7 +405,9 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     stop = asyncio.Event()
     heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
-        beating = asyncio.create_task(keep_heartbeat(heartbeat, directory, Serving([lane]), 0.05, stop))
+        beating = asyncio.create_task(
+            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, stop)
+        )
 
         async def only_alive() -> bool:
             names = {each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)}

@@ -126,6 +126,18 @@ def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], hom
         clear_strays(home)
 
 
+def test_a_version_that_does_not_load_is_named_and_the_rest_is_up(environment: dict[str, str], home: Path) -> None:
+    catalogue = {"MODEL_CATALOGUE": "tests/fixtures/hostile.toml", "WORKER_MODELS": "good,cannot-load"}
+    try:
+        up = stack({**environment, **catalogue}, "up")
+        assert up.returncode == 0, up.stdout + up.stderr
+        (line,) = [each for each in up.stdout.splitlines() if "NOT SERVED" in each]
+        assert "cannot-load:1: cannot load cannot-load:1: RuntimeError: the weights are torn" in line
+    finally:
+        stack(environment, "down")
+        clear_strays(home)
+
+
 def test_a_start_that_fails_shows_why_and_stops_everything(environment: dict[str, str], home: Path) -> None:
     up = stack({**environment, "MAX_BATCH_TEXTS": "0"}, "up")
     assert up.returncode == 1

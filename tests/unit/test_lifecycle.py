@@ -48,11 +48,15 @@ async def test_tasks_run_until_the_stop_and_end_by_themselves() -> None:
     assert sorted(ended) == ["a", "b"]
 
 
-async def test_a_task_that_fails_stops_the_others_and_its_error_is_raised(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_fails_ends_the_others_at_once_and_its_error_is_raised(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     stop, ended = asyncio.Event(), list[str]()
+    started = time.monotonic()
     with pytest.raises(ValueError, match="no good"):
-        await run_tasks({"bad": failing(), "good": until(stop, ended, "good")}, stop, GRACE_S)
-    assert stop.is_set() and ended == ["good"]
+        await run_tasks({"bad": failing(), "good": forever(ended)}, stop, GRACE_S)
+    assert stop.is_set() and ended == ["cancelled"]
+    assert time.monotonic() - started < GRACE_S / 2
     (record,) = caplog.records
     assert record.getMessage() == "a task ended early" and vars(record)["tasks"] == ["bad"]
 
@@ -64,8 +68,8 @@ async def test_a_task_that_ends_early_stops_the_others_too() -> None:
         ended.append("short")
 
     with pytest.raises(RuntimeError, match="ended early: short"):
-        await run_tasks({"short": short(), "long": until(stop, ended, "long")}, stop, GRACE_S)
-    assert ended == ["short", "long"]
+        await run_tasks({"short": short(), "long": forever(ended)}, stop, GRACE_S)
+    assert ended == ["short", "cancelled"]
 
 
 async def test_a_task_that_outstays_its_grace_is_cancelled(caplog: pytest.LogCaptureFixture) -> None:

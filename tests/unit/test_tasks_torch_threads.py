@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference_worker.cpus import cgroup_cpus, parse_quota, thread_count
+from inference_worker.cpus import cgroup_cpus, memory_given, parse_quota, thread_count
 from inference_worker.tasks.torch_threads import configure_torch
 
 
@@ -45,6 +45,19 @@ def test_version_1(tmp_path: Path) -> None:
 
 def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
     assert cgroup_cpus(tmp_path / "root", tmp_path / "proc") is None
+
+
+@pytest.mark.parametrize(
+    ("group", "file"), [("0::/pod", "root/pod/memory.max"), ("9:memory:/pod", "root/memory/pod/memory.limit_in_bytes")]
+)
+def test_memory_is_the_limit_of_the_control_group(tmp_path: Path, group: str, file: str) -> None:
+    _write(tmp_path / "proc", f"{group}\n")
+    machine = memory_given(tmp_path / "root", tmp_path / "proc")
+    assert machine > 100_000_000
+    _write(tmp_path / file, "max\n")
+    assert memory_given(tmp_path / "root", tmp_path / "proc") == machine
+    _write(tmp_path / file, "50000000\n")
+    assert memory_given(tmp_path / "root", tmp_path / "proc") == 50_000_000
 
 
 def test_torch_is_set_and_may_be_set_again() -> None:
