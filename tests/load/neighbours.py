@@ -1,6 +1,6 @@
 """What a harmful version costs its neighbour: `python -m tests.load.neighbours`. p99 of the neighbour, as a ratio.
 
-One worker serves both. Two clients ask the good version, with a pause after each answer so that the machine has CPU left
+One worker serves both. Two clients ask the good version, with a pause after each answer, so that there is CPU left
 to share; meanwhile another client does one kind of harm, again and again. Alone and beside each harm take turns.
 """
 
