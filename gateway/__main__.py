@@ -42,6 +42,7 @@ def main() -> int:
             access_log=None,
             print=None,
             handler_cancellation=True,
+            auto_decompress=False,  # a few bytes may unpack to gigabytes: see gateway.http.bodies
             backlog=1024,
             loop=loop,
         )

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.api.health import metrics
 from gateway.api.operations import OPERATIONS
-from gateway.api.schemas import options_schema
+from gateway.api.schemas import bounds_schema, options_schema
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
@@ -74,7 +74,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)
     app.router.add_get("/metrics", metrics)
-    add_docs(app, OPERATIONS, software_version(), {"Options": options_schema(catalogue)})
+    bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
+    add_docs(app, OPERATIONS, software_version(), {**bounds, "Options": options_schema(catalogue)})
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, traces))
     app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, retry_after, stop)))

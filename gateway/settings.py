@@ -31,6 +31,7 @@ class GatewaySettings(DatabaseSettings):
         description="how long a request may stay in the queue before it expires",
     )
     max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="maximum size of a request body")
+    accept_encoded_bodies: bool = Field(False, description="accept request bodies in gzip or deflate")
     body_timeout_s: float = Field(30, gt=0, le=600, description="how long to wait for a request body")
     max_text_chars: int = Field(50_000, ge=1, le=10_000_000, description="maximum length of a text")
     max_batch_texts: int = Field(256, ge=1, le=1000, description="maximum number of texts in a batch request")

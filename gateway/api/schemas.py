@@ -19,6 +19,8 @@ from shared.contract.tasks import NO_NUL, TASKS
 _BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 TEXT_PATTERN = rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*$"
 
+MOST_TEXTS = 1000  # MAX_BATCH_TEXTS is at most this: a list over it is refused before its texts are looked at
+
 Text = Annotated[
     str,
     Field(
@@ -53,9 +55,18 @@ class BatchRequest(_Strict):
     """Several texts for one model; accepted or refused as a whole."""
 
     model: _Model = Field(examples=["sentiment-analysis"])
-    texts: list[Text] = Field(min_length=1, examples=[["This is great!", "This is bad."]])
+    texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["This is great!", "This is bad."]])
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
+
+
+def bounds_schema(max_text_chars: int, max_batch_texts: int) -> dict[str, Any]:
+    """What the settings add to the schemas of the bodies: how long texts may be, and how many."""
+    text = {"maxLength": max_text_chars}
+    return {
+        "PredictRequest": {"properties": {"text": text}},
+        "BatchRequest": {"properties": {"texts": {"maxItems": max_batch_texts, "items": text}}},
+    }
 
 
 def options_schema(catalogue: Catalogue) -> dict[str, Any]:

@@ -1,26 +1,38 @@
-"""Reading request bodies: JSON that fits a model, or an error that says why it does not."""
+"""Reading request bodies: JSON that fits a model, or an error that says why it does not.
+
+What a body costs is bounded before it is parsed: its bytes, unpacked too, and how many values it has.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
+import zlib
+from collections.abc import Callable
+from itertools import islice
 from typing import TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from gateway.http.context import SETTINGS
-from gateway.http.problems import ProblemError, invalid_fields
+from gateway.http.problems import ProblemError, invalid, invalid_fields
 
 Body = TypeVar("Body", bound=BaseModel)
+
+MOST_VALUES = 10_000
+# A string, or a comma outside of one. A string without an end reaches to the end, which keeps the search linear.
+_STRING_OR_COMMA = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|,', re.DOTALL)
+_WINDOWS = {"gzip": 31, "deflate": 15}  # zlib's `wbits`
 
 
 async def read_body(request: web.Request, kind: type[Body]) -> Body:
     """The request body as a model.
 
     Raises:
-        ProblemError: 415 wrong content type, 400 malformed JSON, 408 too slow, 422 invalid field.
-        web.HTTPRequestEntityTooLarge: larger than the limit.
+        ProblemError: 415 wrong content type or encoding, 400 malformed JSON, 408 too slow, 422 invalid field.
+        web.HTTPRequestEntityTooLarge: larger than the limit, as it came or unpacked.
     """
     if request.content_type != "application/json":
         raise ProblemError(
@@ -29,7 +41,9 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
             f"send 'content-type: application/json', not {request.content_type!r}",
             headers={"Accept": "application/json"},
         )
-    raw = await _bytes(request)
+    unpack = _unpacker(request)
+    raw = unpack(await _bytes(request))
+    _check_values(raw)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
@@ -54,7 +68,61 @@ async def _read(request: web.Request) -> bytes:
     try:
         return await request.read()
     except web.RequestPayloadError:
+        raise ProblemError(400, "malformed-body", "the body ended early, or is not framed as its headers say") from None
+
+
+def _unpacker(request: web.Request) -> Callable[[bytes], bytes]:
+    """What unpacks the body.
+
+    Raises:
+        ProblemError: 415: it is in an encoding that is not accepted.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return lambda raw: raw
+    settings = request.app[SETTINGS]
+    accepted = {**_WINDOWS, "identity": 0} if settings.accept_encoded_bodies else {"identity": 0}
+    if encoding not in accepted:
+        raise ProblemError(
+            415,
+            "unsupported-content-encoding",
+            f"send the body as it is, without 'content-encoding: {encoding[:100]}'"
+            + (
+                ""
+                if settings.accept_encoded_bodies
+                else " (ACCEPT_ENCODED_BODIES of the gateway allows gzip and deflate)"
+            ),
+            headers={"Accept-Encoding": ", ".join(accepted)},
+        )
+    return lambda raw: _unpacked(raw, _WINDOWS[encoding], settings.max_body_bytes)
+
+
+def _unpacked(raw: bytes, window: int, most: int) -> bytes:
+    unpacking = zlib.decompressobj(window)
+    try:
+        unpacked = unpacking.decompress(raw, most + 1)  # never makes more than that
+    except zlib.error:
         raise ProblemError(400, "malformed-body", "the body does not match its content-encoding") from None
+    if len(unpacked) > most:
+        raise web.HTTPRequestEntityTooLarge(most, len(unpacked))
+    if not unpacking.eof or unpacking.unused_data:
+        raise ProblemError(
+            400, "malformed-body", "the body does not match its content-encoding: it is cut off, or more follows"
+        )
+    return unpacked
+
+
+def _check_values(raw: bytes) -> None:
+    """Refuse a body of too many values: each costs a hundred times its bytes once it is parsed.
+
+    Raises:
+        ProblemError: 422.
+    """
+    if raw.count(b",") <= MOST_VALUES:  # for speed: hardly any body has as many, its texts included
+        return
+    commas = (found for found in _STRING_OR_COMMA.finditer(raw) if found[0] == b",")
+    if next(islice(commas, MOST_VALUES, None), None) is not None:
+        raise invalid([(("body",), f"more than {MOST_VALUES} values; send them in several requests")])
 
 
 def _second_look(raw: bytes, kind: type[Body]) -> Body:

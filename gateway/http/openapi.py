@@ -55,7 +55,7 @@ def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str,
     """The document.
 
     Args:
-        schemas: components that the models refer to but that are known only at startup.
+        schemas: components, or parts of them, that are known only at startup.
     """
     return {
         "openapi": "3.1.0",
@@ -66,7 +66,7 @@ def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": _paths(operations),
-        "components": {"schemas": {**_schemas(operations), **schemas}},
+        "components": {"schemas": _merged(_schemas(operations), schemas)},
     }
 
 
@@ -165,3 +165,10 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     )
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas
+
+
+def _merged(whole: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(whole)
+    for name, part in parts.items():
+        merged[name] = _merged(merged[name], part) if isinstance(part, Mapping) and name in merged else part
+    return merged

@@ -42,6 +42,8 @@ TITLES = {
     504: "Deadline passed",
 }
 
+MOST_ERRORS_TOLD = 20
+
 _CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
     UnknownPrediction: (404, "unknown-prediction"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
@@ -127,7 +129,7 @@ def invalid(errors: FieldErrors) -> ProblemError:
 def invalid_fields(place: str, error: ValidationError) -> ProblemError:
     """422 from pydantic's errors about the `body` or the `query`. Values are left out, since inputs are private."""
     found = error.errors(include_url=False, include_input=False)
-    return invalid([((place, *each["loc"]), describe_invalid_text(dict(each))) for each in found[:20]])
+    return invalid([((place, *each["loc"]), describe_invalid_text(dict(each))) for each in found[:MOST_ERRORS_TOLD]])
 
 
 def unavailable(kind: str, detail: str, retry_after_s: int) -> ProblemError:

@@ -15,12 +15,13 @@ from itertools import pairwise
 
 Span = tuple[int, int]
 
+# Linear in the text: a run is looked at from its beginning only, and what a quantifier has taken it does not give back.
 _BOUNDARY = re.compile(
     r"""
-      (?P<dot>[.!?…]+)["'”’»)\]]*\s+(?=["'“‘«(\[¿¡]*[^\W_a-zß-öø-ÿ])   # a mark, white space, no lower-case letter
-    | [。！？]+[”’」』）]*\s*
-    | [^\S\n]*\n[^\S\n]*\n\s*
-    | \n\s*(?=[-*•–]\s)
+      (?<![.!?…])(?P<dot>[.!?…]++)["'”’»)\]]*+\s++(?=["'“‘«(\[¿¡]*+[^\W_a-zß-öø-ÿ])  # a mark, space, no small letter
+    | (?<![。！？])[。！？]++[”’」』）]*+\s*+
+    | (?<![^\S\n])[^\S\n]*+\n[^\S\n]*+\n\s*+
+    | \n\s*+(?=[-*•–]\s)
     """,
     re.VERBOSE,
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 from redis.asyncio import Redis
 
@@ -26,7 +27,9 @@ def start_gateway(
     async def start(*, ready: bool = True, **changes: Any) -> Client:
         stores = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
         settings = GatewaySettings(**{**stores, "model_catalogue": "unused", **changes})
-        client = await aiohttp_client(make_app(settings, catalogue))
+        server = TestServer(make_app(settings, catalogue))
+        await server.start_server(auto_decompress=False)  # as gateway.__main__ does
+        client = cast(Client, await aiohttp_client(server))
         if ready:
             await eventually(waiters_of(client).listening.is_set, "the gateway listens for hints")
         return client
