@@ -146,6 +146,7 @@ e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack: mak
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document and against it (FUZZ_SEED, FUZZ_EXAMPLES)
 	@$(BIN)/python -m pytest -q -s tests/fuzz
+	@STRANGE_EXAMPLES=10000 $(BIN)/python -m pytest -q tests/integration/test_strange_entries.py
 
 .PHONY: coverage
 coverage: ## the tests, and an HTML report in htmlcov/ (also where a gate fails)

@@ -18,6 +18,10 @@ from shared.contract.ids import is_id
 
 SCHEMA = 1
 ERROR_MAX_CHARS = 500
+# The most that fields hold, as in the catalogue, the table `predictions` and Redis's scripts: nothing beyond is read.
+MODEL_MAX_CHARS, VERSION_MAX_CHARS, PRINCIPAL_MAX_CHARS = 100, 20, 200
+_LARGEST_INT = 2**31 - 1  # of Postgres
+_LATEST_TIME = 253_402_300_799_999  # ms: the last of the year 9999
 
 Fields = Mapping[bytes, bytes]
 
@@ -101,9 +105,9 @@ def decode_outcome(fields: Fields) -> Outcome:
         status,
         fields.get(b"result") or None,
         _number(fields, b"confidence"),
-        _integer(fields, b"processing_time_ms", b"0"),
-        _integer(fields, b"queue_time_ms", b"0"),
-        _text(fields, b"error", b"") if fields.get(b"error") else "",  # for speed: most have none
+        _integer(fields, b"processing_time_ms", _LARGEST_INT, b"0"),
+        _integer(fields, b"queue_time_ms", _LARGEST_INT, b"0"),
+        readable(_text(fields, b"error", b"")) if fields.get(b"error") else "",  # for speed: most have none
         _text(fields, b"worker", b""),
         fields.get(b"cached") == b"1",
     )
@@ -132,18 +136,18 @@ def decode_request(fields: Fields) -> PredictionRequest:
     """
     _check_schema(fields)
     text = _json_object(fields, b"input").get("text")
-    if not isinstance(text, str):
-        raise MalformedMessage("bad_input", "field 'input' has no string 'text'")
+    if not isinstance(text, str) or "\0" in text:
+        raise MalformedMessage("bad_input", "field 'input' has no string 'text' without NUL")
     return PredictionRequest(
         id=_id(fields),
-        model=_text(fields, b"model"),
-        version=_text(fields, b"version"),
+        model=_name(fields, b"model", MODEL_MAX_CHARS),
+        version=_name(fields, b"version", VERSION_MAX_CHARS),
         text=text,
         options=_json_object(fields, b"options", default=b"{}"),
-        attempt=_integer(fields, b"attempt", b"0"),
-        principal=_text(fields, b"principal", b""),
-        submitted_at=_integer(fields, b"submitted_at"),
-        deadline_at=_integer(fields, b"deadline_at"),
+        attempt=_integer(fields, b"attempt", _LARGEST_INT, b"0"),
+        principal=_name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else "",
+        submitted_at=_integer(fields, b"submitted_at", _LATEST_TIME),
+        deadline_at=_integer(fields, b"deadline_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
     )
 
@@ -160,27 +164,32 @@ def decode_result(fields: Fields) -> PredictionResult:
         MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
     """
     _check_schema(fields)
-    for name in (b"input", b"options", b"result"):
+    _json_object(fields, b"input")
+    for name in (b"options", b"result"):
         _json_object(fields, name, default=b"{}")
     return PredictionResult(
         id=_id(fields),
-        model=_text(fields, b"model"),
-        version=_text(fields, b"version"),
+        model=_name(fields, b"model", MODEL_MAX_CHARS),
+        version=_name(fields, b"version", VERSION_MAX_CHARS),
         outcome=decode_outcome(fields),
-        attempt=_integer(fields, b"attempt", b"0"),
+        attempt=_integer(fields, b"attempt", _LARGEST_INT, b"0"),
         input=_raw(fields, b"input"),
         options=fields.get(b"options") or b"{}",
-        principal=_text(fields, b"principal", b""),
-        completed_at=_integer(fields, b"completed_at"),
+        principal=_name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else "",
+        completed_at=_integer(fields, b"completed_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
     )
 
 
 def input_of(result: PredictionResult) -> bytes:
-    """The input as it is stored and shown: with the options, if there were any."""
+    """The input as it is stored and shown: with the options, if there were any.
+
+    Joined as text: what can be parsed may be nested too deeply to be made into text again.
+    """
     if result.options == b"{}":
         return result.input
-    return orjson.dumps({**orjson.loads(result.input), "options": orjson.loads(result.options)})
+    fields = result.input.strip()[:-1].rstrip()  # an object without its closing brace
+    return fields + (b"" if fields == b"{" else b",") + b'"options":' + result.options + b"}"
 
 
 def readable(error: str) -> str:
@@ -205,11 +214,20 @@ def _text(fields: Fields, name: bytes, default: bytes | None = None) -> str:
         raise MalformedMessage("bad_field", f"field {name.decode()!r} is not UTF-8") from error
 
 
-def _integer(fields: Fields, name: bytes, default: bytes | None = None) -> int:
+def _name(fields: Fields, name: bytes, most_chars: int) -> str:
+    text = _text(fields, name)
+    if not 0 < len(text) <= most_chars or "\0" in text:
+        raise MalformedMessage(
+            "bad_field", f"field {name.decode()!r} is not of 1 to {most_chars} characters without NUL"
+        )
+    return text
+
+
+def _integer(fields: Fields, name: bytes, most: int, default: bytes | None = None) -> int:
     raw = _raw(fields, name, default)
-    if not (raw.isdigit() and len(raw) <= 18):
-        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a whole number")
-    return int(raw)
+    if not (raw.isdigit() and len(raw) <= 18 and (number := int(raw)) <= most):
+        raise MalformedMessage("bad_field", f"field {name.decode()!r} is not a whole number from 0 to {most}")
+    return number
 
 
 def _number(fields: Fields, name: bytes) -> float | None:
@@ -226,7 +244,7 @@ def _number(fields: Fields, name: bytes) -> float | None:
 
 
 def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> dict[str, Any]:
-    raw = _raw(fields, name, default) or b"{}"
+    raw = _raw(fields, name, default) or default or b""
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -244,6 +262,6 @@ def _id(fields: Fields) -> str:
 
 
 def _check_schema(fields: Fields) -> None:
-    schema = _integer(fields, b"schema")
+    schema = _integer(fields, b"schema", _LARGEST_INT)
     if not 1 <= schema <= SCHEMA:
         raise MalformedMessage("unknown_schema", f"schema {schema} is unknown: this version reads 1 to {SCHEMA}")

@@ -41,19 +41,6 @@ def test_a_result_becomes_a_row() -> None:
     assert (row.status, row.confidence, row.error, row.principal) == ("succeeded", 0.5, None, "team")
 
 
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"completed_at": 10**18 - 1}, "'completed_at' is not a time"),
-        ({"attempt": 2**31}, "'attempt' is too large"),
-        ({"input": b"", "options": b'{"labels":["a"]}'}, "'input' is not JSON"),
-    ],
-)
-def test_a_result_that_no_row_can_hold_is_malformed(changes: dict[str, object], why: str) -> None:
-    with pytest.raises(MalformedMessage, match=why):
-        row_of(result(**changes))
-
-
 def test_an_id_beyond_the_calendar_is_as_old_as_its_end() -> None:
     row = row_of(result(id="ffffffff-ffff-7fff-bfff-ffffffffffff"))
     assert row.created_at == row.completed_at
