@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
