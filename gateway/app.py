@@ -46,6 +46,7 @@ from shared.service.lifecycle import run_tasks
 from shared.service.liveness import Liveness
 from shared.service.version import software_version
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.known_streams import KnownStreams
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
@@ -120,7 +121,9 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
     settings, waiters = app[SETTINGS], app[WAITERS]
     served = [(each.model, each.version.version) for each in app[CATALOGUE].served()]
     streams = [RequestStream(shard, *names, "gateway") for names in served]
-    expiry = Expiry(streams, app[DEAD_LETTERS], round(settings.dead_letter_days * 86_400_000))
+    known = KnownStreams(shard, [f"{model}:{version}" for model, version in served], "gateway")
+    keep_ms = round(settings.dead_letter_days * 86_400_000)
+    expiry = Expiry(streams, known, app[DEAD_LETTERS], keep_ms, settings.visibility_timeout_ms)
     throughput = Throughput(Flows(shard, [*(each.key for each in streams), shard.keys.results]), retry_after)
 
     async def count_requests() -> None:

@@ -10,18 +10,42 @@ only a batch, so that no entry waits in a busy worker's hands while another work
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from shared.contract.catalogue import BatchLimits
 
 DEEP_READ_BATCHES = 4
+MOST_WAITING_BYTES = 16 * 1024 * 1024
+MOST_ENCODED_CHARS = 65_536
 MOST_CONSIDERED = 256  # a pass is chosen from this many of the oldest
 
 
-def read_size(waiting: int, last_read: int, limits: BatchLimits) -> int:
-    """How many entries to read next, 0 if enough wait: up to several batches if the last read came back full."""
+def read_size(waiting: int, waiting_bytes: int, last_read: int, limits: BatchLimits) -> int:
+    """How many entries to read next, 0 if enough wait: up to several batches if the last read came back full.
+
+    Args:
+        waiting: items that are encoded and wait.
+        waiting_bytes: their size; beyond a limit nothing more is read, however few they are.
+    """
+    if waiting_bytes > MOST_WAITING_BYTES:
+        return 0
     ahead = limits.max_batch_size * (DEEP_READ_BATCHES if last_read >= limits.max_batch_size else 1)
     return max(0, ahead - waiting)
+
+
+def encode_windows(sizes: Sequence[int]) -> Iterator[slice]:
+    """Cut what was read into calls of `encode`, each of at most `MOST_ENCODED_CHARS` characters or one text.
+
+    What a tokenizer makes of a text takes up to a thousand times its memory, until it is packed.
+    """
+    start = chars = 0
+    for index, size in enumerate(sizes):
+        if index > start and chars + size > MOST_ENCODED_CHARS:
+            yield slice(start, index)
+            start, chars = index, 0
+        chars += size
+    if sizes:
+        yield slice(start, len(sizes))
 
 
 def next_pass(costs: Sequence[tuple[int, int]], children: int, limits: BatchLimits) -> list[int]:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from inference_worker import outcomes
-from inference_worker.batching import next_pass, read_size
+from inference_worker.batching import encode_windows, next_pass, read_size
 from inference_worker.children.process import ChildLost
 from inference_worker.children.wire import Answer, Prepared
 from inference_worker.engine import Engine, EngineDown
@@ -134,7 +134,8 @@ class Lane:
             self._moved()
             self._settle()
             took_over = await self._take_over(stop)
-            room = read_size(len(self._waiting), self._last_read, self._limits)
+            waiting_bytes = sum(len(job.encoded.data) for job in self._waiting)
+            room = read_size(len(self._waiting), waiting_bytes, self._last_read, self._limits)
             if room == 0:
                 await self._pass_ended()
                 continue
@@ -248,18 +249,21 @@ class Lane:
             ],
             stop,
         )
-        return await self._encode(sorted_out.to_compute, read.now_ms, stop)
+        to_compute, jobs = sorted_out.to_compute, list[_Job]()
+        try:
+            for window in encode_windows([len(request.text) for _, request in to_compute]):
+                jobs += await self._encode(to_compute[window], read.now_ms, stop)
+        except EngineDown:
+            await self._held.give_back([delivery for delivery, _ in to_compute])
+            raise
+        return jobs
 
     async def _encode(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> list[_Job]:
         """Encode; what cannot be encoded is finished here."""
         jobs, ended = [], []
         while requests:
-            try:
-                with self._moving():
-                    encoded = await self._engine.encode([Item(each.text, each.options) for _, each in requests])
-            except EngineDown:
-                await self._held.give_back([delivery for delivery, _ in requests])
-                raise
+            with self._moving():
+                encoded = await self._engine.encode([Item(each.text, each.options) for _, each in requests])
             again: list[Readable] = []
             for (delivery, request), answer in zip(requests, encoded, strict=True):
                 queued_ms = max(0, now_ms - request.submitted_at)

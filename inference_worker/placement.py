@@ -40,6 +40,8 @@ def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[L
         max(1, cpus // processes),
         memory,
         version.max_output_bytes,
+        version.limits.tokens,
+        version.limits.chunks,
     )
     return plan, processes
 

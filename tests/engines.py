@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from inference_worker.children.answers import answering, prepared, unpacked
+from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.child import LoadPlan
 from inference_worker.children.guard import run_step
 from inference_worker.children.process import ChildLost
@@ -14,7 +14,7 @@ from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.engine import ChildLimits, Engine
 from inference_worker.tasks.protocol import Item, Task
 
-PLAN = LoadPlan("m:1", "tests:Task", "none", "float32", "torch", 512, 1, 1 << 30, 1_000_000)
+PLAN = LoadPlan("m:1", "tests:Task", "none", "float32", "torch", 512, 1, 1 << 30, 1_000_000, 32_768, 2048)
 
 
 class ThreadEngine(Engine):
@@ -25,13 +25,14 @@ class ThreadEngine(Engine):
         self._task = task
         self.labels = tuple(getattr(task, "labels", ()))
         self._answer = answering(PLAN.most_output_bytes, bool(self.labels))
+        self._prepare = preparing(PLAN.most_tokens, PLAN.most_chunks)
         self._encoding = ThreadPoolExecutor(1)
         self._computing = ThreadPoolExecutor(processes)
 
     async def encode(self, items: Sequence[Item]) -> list[Prepared | Failure | ChildLost]:
         """Encode as a child does."""
         loop = asyncio.get_running_loop()
-        return [*await loop.run_in_executor(self._encoding, run_step, self._task.encode, prepared, items)]
+        return [*await loop.run_in_executor(self._encoding, run_step, self._task.encode, self._prepare, items)]
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
         """Compute as a child does."""

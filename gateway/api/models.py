@@ -47,6 +47,7 @@ def _info(model: Model, live: dict[str, int], errors: dict[str, str]) -> dict[st
                 "is_default": version.default,
                 "is_active": version.active,
                 "workers": live.get(f"{model.name}:{version.version}", 0),
+                "limits": version.limits.model_dump(),
                 "load_error": errors.get(f"{model.name}:{version.version}"),
             }
             for version in model.versions

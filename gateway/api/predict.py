@@ -19,7 +19,7 @@ from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
-from shared.contract.messages import Status
+from shared.contract.messages import INVALID_INPUT, Status
 
 _TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
 
@@ -95,4 +95,6 @@ def _unsuccessful(finished: Finished) -> ProblemError:
     extra, outcome = {"prediction_id": finished.id}, finished.outcome
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
+    if outcome.error.startswith(f"{INVALID_INPUT}: "):
+        return ProblemError(422, "invalid-input", outcome.error.partition(": ")[2], extra=extra)
     return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

@@ -10,7 +10,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gateway.core.finished import Finished
-from shared.contract.catalogue import Catalogue
+from shared.contract.catalogue import Catalogue, InputLimits
 from shared.contract.ids import id_time
 from shared.contract.messages import Status
 from shared.contract.tasks import NO_NUL, TASKS
@@ -188,6 +188,7 @@ class ModelVersionInfo(BaseModel):
     version: str
     is_default: bool = Field(description="whether requests without `version` use it")
     is_active: bool = Field(description="whether requests may use it")
+    limits: InputLimits
     workers: int = Field(description="live workers that serve it; if 0, requests wait until there is one")
     load_error: str | None = Field(description="why a worker cannot load it; it tries again by itself", default=None)
 

@@ -77,8 +77,8 @@ class Intake:
         """
         served = self._resolve(order)
         options = _options(served, order)
-        self._check_texts(order)
-        self._waiters.check_room(len(order.inputs))
+        self._check_texts(order, served.version.limits.chars)
+        self._waiters.check_room(len(order.inputs) if order.wait_s else 0)
         new = self._new_requests(order, options)
         ids = [each.id for each in new]
         with self._waiters.expect(ids if order.wait_s else []) as expected:
@@ -97,8 +97,9 @@ class Intake:
             raise UnknownModel(order.model, None, [each.name for each in self._catalogue.models])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
 
-    def _check_texts(self, order: Order) -> None:
+    def _check_texts(self, order: Order, version_chars: int | None) -> None:
         max_texts, max_chars = self._limits
+        max_chars = min(max_chars, version_chars or max_chars)
         if len(order.inputs) > max_texts:
             place = order.inputs[0].place[:-1]  # of the list of texts
             raise InvalidOrder([(place, f"must have at most {max_texts} texts, not {len(order.inputs)}")])

@@ -16,6 +16,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.service.lifecycle import cancel_until_ended
 from shared.streams import queue_depth
+from shared.streams.known_streams import KnownStreams
 from shared.streams.queue_depth import Depth, Memory
 from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
@@ -35,6 +36,8 @@ _BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS
 
 
 class _Look(NamedTuple):
+    """What was found: the depth of each stream by its logical name, memory, live workers by label."""
+
     depths: dict[str, Depth]
     memory: Memory
     live: dict[str, int]
@@ -54,6 +57,8 @@ class QueueMetrics:
             key = keys.requests(each.model, each.version.version)
             self._groups[key] = keys.WORKER_GROUP
             self._names[key] = request_stream_name(each.model, each.version.version)
+        self._known = KnownStreams(shard, [each.label for each in self._served], "gateway")
+        self._shown: set[str] = set()  # streams without a version in the catalogue that have a series now
         self._looking: asyncio.Task[_Look | None] | None = None
 
     async def refresh(self, patience_s: float = PATIENCE_S) -> None:
@@ -74,17 +79,25 @@ class QueueMetrics:
 
     async def _look(self) -> _Look | None:
         try:
+            orphans = await self._known.orphans()
+            groups = self._groups | {each.key: self._shard.keys.WORKER_GROUP for each in orphans}
             (depths, memory), live = await asyncio.gather(
-                queue_depth.sample(self._shard, self._groups), self._workers.live(self._served)
+                queue_depth.sample(self._shard, groups), self._workers.live(self._served)
             )
         except StoreUnavailable:
             ERRORS.labels("gateway", "redis_unavailable").inc()
             return None
-        return _Look(depths, memory, live)
+        names = self._names | {each.key: request_stream_name(each.model, each.version) for each in orphans}
+        told = {names[key]: depth for key, depth in depths.items() if key in self._names or depth.entries}
+        return _Look(told, memory, live)
 
     def _tell(self, look: _Look) -> None:
-        for key, depth in look.depths.items():
-            stream = self._names[key]
+        orphans = look.depths.keys() - set(self._names.values())
+        for stream in self._shown - orphans:
+            for gauge in (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE):
+                gauge.remove(stream)
+        self._shown = orphans
+        for stream, depth in look.depths.items():
             QUEUE_DEPTH.labels(stream).set(depth.entries)
             QUEUE_PENDING.labels(stream).set(depth.pending)
             QUEUE_OLDEST_AGE.labels(stream).set(depth.oldest_age_s)

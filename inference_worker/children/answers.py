@@ -9,31 +9,36 @@ from numbers import Integral, Real
 
 import orjson
 
-from inference_worker.children.guard import BadOutput
+from inference_worker.children.guard import BadOutput, InvalidInput
 from inference_worker.children.wire import Answer, Prepared
 from inference_worker.tasks.protocol import Encoded, Output
 
 MOST_ENCODED_BYTES = 16 * 1024 * 1024
 
 
-def prepared(encoded: object) -> Prepared:
-    """An encoded item as bytes.
+def preparing(most_tokens: int, most_chunks: int) -> Callable[[object], Prepared]:
+    """What makes bytes of an encoded item, for a version whose texts may have so many padded tokens, and chunks."""
 
-    Raises:
-        BadOutput: it is not an `Encoded`, or too large.
-    """
-    if not isinstance(encoded, Encoded):
-        raise BadOutput(f"encode returned {_kind(encoded)} for an item, not an Encoded")
-    if not all(isinstance(number, Integral) and number >= 0 for number in (encoded.tokens, encoded.rows)):
-        raise BadOutput("encode returned an Encoded whose tokens and rows are not whole numbers")
-    data = pickle.dumps(encoded.data, protocol=pickle.HIGHEST_PROTOCOL)
-    if len(data) > MOST_ENCODED_BYTES:
-        raise BadOutput(f"encode returned {len(data)} bytes for an item; at most {MOST_ENCODED_BYTES} are allowed")
-    return Prepared(int(encoded.tokens), int(encoded.rows), data)
+    def prepared(encoded: object) -> Prepared:
+        if not isinstance(encoded, Encoded):
+            raise BadOutput(f"encode returned {_kind(encoded)} for an item, not an Encoded")
+        if not all(isinstance(number, Integral) and number >= 0 for number in (encoded.tokens, encoded.rows)):
+            raise BadOutput("encode returned an Encoded whose tokens and rows are not whole numbers")
+        tokens, rows = int(encoded.tokens), int(encoded.rows)
+        if rows > most_chunks:
+            raise InvalidInput(f"the text has {rows} chunks for this model (limits.chunks: {most_chunks}); split it")
+        if tokens * rows > most_tokens:
+            raise InvalidInput(f"the text has {tokens * rows} tokens (limits.tokens: {most_tokens}); split it")
+        data = pickle.dumps(encoded.data, protocol=pickle.HIGHEST_PROTOCOL)
+        if len(data) > MOST_ENCODED_BYTES:
+            raise BadOutput(f"encode returned {len(data)} bytes for an item; at most {MOST_ENCODED_BYTES} are allowed")
+        return Prepared(tokens, rows, data)
+
+    return prepared
 
 
 def unpacked(item: Prepared) -> Encoded:
-    """The encoded item that `prepared` packed."""
+    """The encoded item that `preparing` packed."""
     return Encoded(item.tokens, pickle.loads(item.data), item.rows)  # nosec B301 - made by a child of the same version
 
 

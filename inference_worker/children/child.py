@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from inference_worker.children import isolation, wire
-from inference_worker.children.answers import answering, prepared, unpacked
+from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
 from inference_worker.tasks.protocol import Item, Task
@@ -44,6 +44,8 @@ class LoadPlan(NamedTuple):
     threads: int
     memory_bytes: int
     most_output_bytes: int
+    most_tokens: int
+    most_chunks: int
 
 
 def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> None:
@@ -62,10 +64,11 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> N
     labels = [str(label) for label in getattr(task, "labels", ())]
     _send(computing, wire.frame({"labels": labels, "seconds": round(time.monotonic() - started, 2)}))
     answer = answering(plan.most_output_bytes, bool(labels))
+    prepare = preparing(plan.most_tokens, plan.most_chunks)
 
     def encode(items: Any, _: bytes) -> bytes:
         batch = [Item(text, options) for text, options in items]
-        return wire.encode_reply(run_step(task.encode, prepared, batch))
+        return wire.encode_reply(run_step(task.encode, prepare, batch))
 
     def predict(costs: Any, body: bytes) -> bytes:
         data = wire.parts_of([length for _, _, length in costs], body)
@@ -88,8 +91,9 @@ def _load(plan: LoadPlan) -> Task:
 
     task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
     answer = answering(plan.most_output_bytes, with_labels=False)
+    prepare = preparing(plan.most_tokens, plan.most_chunks)
     for _ in range(2):  # so that no request waits for what is set up lazily, and what cannot serve says so now
-        for encoded in _all_good(run_step(task.encode, prepared, [task.sample])):
+        for encoded in _all_good(run_step(task.encode, prepare, [task.sample])):
             _all_good(run_step(task.predict, answer, [unpacked(encoded)]))
     return task
 

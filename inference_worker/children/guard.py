@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from inference_worker.children.wire import Failure
+from shared.contract.messages import INVALID_INPUT
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -20,6 +21,10 @@ MOST_ERROR_CHARS = 2000
 
 class BadOutput(Exception):
     """The model's answer cannot be passed on."""
+
+
+class InvalidInput(Exception):
+    """A text is more than the version takes: the message has the figure and the limit."""
 
 
 class OutOfMemory(Exception):
@@ -69,6 +74,8 @@ def _leave_if_forked(own_process: int) -> None:
 
 def failure(error: BaseException) -> Failure:
     """Why an item failed, from what the model raised."""
+    if isinstance(error, InvalidInput):
+        return Failure(INVALID_INPUT, f"{INVALID_INPUT}: {error}")
     name = type(error).__name__
     try:
         text = f"{name}: {error}" if str(error) else name

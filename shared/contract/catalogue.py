@@ -41,6 +41,14 @@ class BatchLimits(_Strict):
     max_wait_ms: int = Field(0, ge=0, le=1000, description="how long an unfilled batch waits for more requests, in ms")
 
 
+class InputLimits(_Strict):
+    """The most that one text may cost a model version; a text over it is refused, or ends as `invalid_input`."""
+
+    chars: int | None = Field(None, ge=1, description="characters of a text; unset: MAX_TEXT_CHARS of the gateway")
+    tokens: int = Field(32_768, ge=1, description="padded tokens of a text, in all its chunks")
+    chunks: int = Field(2048, ge=1, description="rows of a text: its chunks, or sentences, for each label")
+
+
 class Version(_Strict):
     """One version of a model: an artifact and how to run it."""
 
@@ -55,6 +63,7 @@ class Version(_Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
     batch: BatchLimits = BatchLimits()
+    limits: InputLimits = InputLimits()
     processes: int | None = Field(
         None, ge=1, le=64, description="child processes; unset: one for each CPU if the model is small, otherwise one"
     )

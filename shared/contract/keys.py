@@ -23,6 +23,11 @@ class Keys:
         return f"{self.prefix}requests:{model}:{version}"
 
     @property
+    def streams(self) -> str:
+        """Set: `model:version` of every request stream that requests were ever published to."""
+        return f"{self.prefix}streams"
+
+    @property
     def results(self) -> str:
         """Stream of finished predictions that are not in Postgres yet."""
         return f"{self.prefix}results"

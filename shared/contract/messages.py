@@ -18,6 +18,7 @@ from shared.contract.ids import is_id
 
 SCHEMA = 1
 ERROR_MAX_CHARS = 500
+INVALID_INPUT = "invalid_input"  # an outcome's error begins with it if the text is more than its version takes
 # The most that fields hold, as in the catalogue, the table `predictions` and Redis's scripts: nothing beyond is read.
 MODEL_MAX_CHARS, VERSION_MAX_CHARS, PRINCIPAL_MAX_CHARS = 100, 20, 200
 _LARGEST_INT = 2**31 - 1  # of Postgres

@@ -104,9 +104,14 @@ class Publisher:
         Raises:
             StoreUnavailable: Redis cannot be reached or is full; it is unknown what was accepted.
         """
-        keys = [self._keys.requests(model, version), self._keys.results]
+        keys = [self._keys.requests(model, version), self._keys.results, self._keys.streams]
         common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}
-        args: list[str | bytes | int] = [*self._settings, len(common), *chain.from_iterable(common.items())]
+        args: list[str | bytes | int] = [
+            *self._settings,
+            f"{model}:{version}",
+            len(common),
+            *chain.from_iterable(common.items()),
+        ]
         args += (len(_OWN_FIELDS), *_OWN_FIELDS)
         for group in groups:
             args += (len(group.requests), group.fingerprint if group.idempotency_key else "")

@@ -119,8 +119,10 @@ class RequestStream:
             (pending,) = await run_pipeline(pipe, expected=is_missing_group)
         return bool(pending)
 
-    async def past_deadline(self, count: int) -> Read:
-        """Those of the oldest `count` entries that nobody has read and whose deadline has passed.
+    async def past_deadline(self, count: int, visibility_timeout_ms: int) -> Read:
+        """Those of the oldest `count` entries whose deadline has passed and that no live worker holds.
+
+        An entry that a worker has read counts as held while its claim is renewed within the visibility timeout.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -130,12 +132,14 @@ class RequestStream:
             pipe.xrange(self.key, count=count)
             pipe.xpending_range(self.key, self._group, "-", "+", count)
             (seconds, microseconds), entries, pending = await run_pipeline(pipe, expected=is_missing_group)
-        handed_out = {each["message_id"] for each in pending or ()}  # without a group, nobody has read anything
+        held = {  # without a group, nobody has read anything
+            each["message_id"] for each in pending or () if each["time_since_delivered"] <= visibility_timeout_ms
+        }
         now_ms = seconds * 1000 + microseconds // 1000
         late = [
             Delivery(entry.decode(), fields, 0)
             for entry, fields in entries
-            if entry not in handed_out and _deadline(fields) < now_ms
+            if entry not in held and _deadline(fields) < now_ms
         ]
         return Read(late, now_ms)
 

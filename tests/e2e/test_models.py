@@ -157,3 +157,32 @@ async def test_a_thousand_mixed_requests_are_answered_once_and_stored_once(
     )
     expected = {"I love it": "POSITIVE", "I hate it": "NEGATIVE", "rain tomorrow": "weather"}
     assert {row["text"]: row["label"] for row in labels} == expected
+
+
+HOSTILE = {
+    "dots": "." * 50_000,
+    "sentences of a letter": "a. " * 16_666,
+    "jamo": "각" * 50_000,
+    "emoji": "👩‍👩‍👧‍👦" * 7_000,
+    "one word": "a" * 50_000,
+    "blank lines": "a\n\n" * 16_666,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+async def test_a_hostile_text_ends_and_an_innocent_one_does_not_wait_for_it(stack: tuple[str, str], name: str) -> None:
+    models = ("sentiment-analysis", "text-summarization", "embeddings")
+    async with aiohttp.ClientSession(stack[0]) as session:
+
+        async def ask(model: str, text: str) -> tuple[int, dict[str, Any]]:
+            body = {"model": model, "text": text}
+            async with session.post("/api/v1/predict", json=body, params={"wait": "40"}) as answer:
+                return answer.status, await answer.json()
+
+        hostile = [asyncio.create_task(ask(model, HOSTILE[name])) for model in models for _ in range(3)]
+        for _ in range(5):
+            for model in models:
+                assert (await ask(model, "This is a fine day. The sun shines."))[0] == 200
+        for status, body in await asyncio.gather(*hostile):
+            assert status == 200 or (status, body["type"]) == (422, "urn:millstream:problem:invalid-input"), body
+            assert status == 200 or "limits." in body["detail"]

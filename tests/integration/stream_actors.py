@@ -56,9 +56,10 @@ class Gateways:
 
     async def look_for_late_requests(self, _: Move) -> None:
         """The first half of an expiry; anything may happen before the second."""
-        self._late = list((await self._sweeper.past_deadline(100)).deliveries)
+        self._late = list((await self._sweeper.past_deadline(100, VISIBILITY_TIMEOUT_MS)).deliveries)
         assert {attempt_of(each.fields) for each in self._late} <= self._truth.unfinished
-        assert not {each.entry for each in self._late} & self._truth.requests.keys()
+        held = {entry for entry, claim in self._truth.requests.items() if not claim.abandoned}
+        assert not {each.entry for each in self._late} & held
 
     async def expire_late_requests(self, _: Move) -> None:
         """The second half: some may be in a worker's hands by now, or finished."""

@@ -33,8 +33,8 @@ from tests.waiting import eventually
 
 @pytest.fixture
 def fragile(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may kill."""
-    with running_redis(tmp_path / "redis") as server:
+    """A Redis that the test may kill: with `everysec` it may hold back for seconds what it has answered already."""
+    with running_redis(tmp_path / "redis", appendfsync="always") as server:
         yield server
 
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_worker.batching import DEEP_READ_BATCHES, MOST_CONSIDERED, next_pass, read_size
+from inference_worker.batching import (
+    DEEP_READ_BATCHES,
+    MOST_CONSIDERED,
+    MOST_ENCODED_CHARS,
+    MOST_WAITING_BYTES,
+    encode_windows,
+    next_pass,
+    read_size,
+)
 from shared.contract.catalogue import BatchLimits
 
 costs = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 5)), min_size=1, max_size=400)
@@ -68,7 +77,28 @@ def test_nothing_waits_means_no_pass() -> None:
 
 def test_a_deep_queue_is_read_several_batches_ahead() -> None:
     bounds = BatchLimits(max_batch_size=8)
-    assert read_size(0, 0, bounds) == read_size(0, 7, bounds) == 8
-    assert read_size(0, 8, bounds) == read_size(0, 32, bounds) == 8 * DEEP_READ_BATCHES
-    assert read_size(5, 3, bounds) == 3
-    assert read_size(8, 3, bounds) == read_size(100, 32, bounds) == 0
+    assert read_size(0, 0, 0, bounds) == read_size(0, 0, 7, bounds) == 8
+    assert read_size(0, 0, 8, bounds) == read_size(0, 0, 32, bounds) == 8 * DEEP_READ_BATCHES
+    assert read_size(5, 0, 3, bounds) == 3
+    assert read_size(8, 0, 3, bounds) == read_size(100, 0, 32, bounds) == 0
+
+
+def test_nothing_more_is_read_while_what_waits_is_large() -> None:
+    bounds = BatchLimits(max_batch_size=8)
+    assert read_size(1, MOST_WAITING_BYTES, 8, bounds) > 0
+    assert read_size(1, MOST_WAITING_BYTES + 1, 8, bounds) == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "windows"),
+    [
+        ([], []),
+        ([10, 20], [2]),
+        ([MOST_ENCODED_CHARS, 1], [1, 1]),
+        ([MOST_ENCODED_CHARS * 2, 1, MOST_ENCODED_CHARS - 1, 1], [1, 2, 1]),
+    ],
+)
+def test_texts_are_encoded_in_windows_of_bounded_size(sizes: list[int], windows: list[int]) -> None:
+    slices = list(encode_windows(sizes))
+    assert [len(sizes[each]) for each in slices] == windows
+    assert [size for each in slices for size in sizes[each]] == sizes

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inference_worker.children.answers import answering, prepared
+from inference_worker.children.answers import answering, preparing
 from inference_worker.children.guard import OutOfMemory, run_step
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Encoded, Output
@@ -128,9 +128,23 @@ ENCODED: list[Any] = [
 
 @pytest.mark.parametrize("encoded", ENCODED)
 def test_an_encoded_item_is_checked_too(encoded: object) -> None:
-    good, failed = run_step(lambda batch: [Encoded(1, "x"), encoded][: len(batch)], prepared, ["a", "b"])
+    good, failed = run_step(lambda batch: [Encoded(1, "x"), encoded][: len(batch)], preparing(1000, 100), ["a", "b"])
     assert isinstance(good, Prepared)
     assert isinstance(failed, Failure)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "told"),
+    [
+        (Encoded(1, "x", 101), "101 chunks for this model (limits.chunks: 100)"),
+        (Encoded(501, "x", 2), "1002 tokens (limits.tokens: 1000)"),
+    ],
+)
+def test_a_text_that_is_more_than_its_version_takes_is_invalid(encoded: Encoded, told: str) -> None:
+    good, refused = run_step(lambda batch: [Encoded(500, "x", 2), encoded], preparing(1000, 100), ["a", "b"])
+    assert isinstance(good, Prepared) and isinstance(refused, Failure)
+    assert refused.reason == "invalid_input" and refused.error.startswith("invalid_input: the text has ")
+    assert told in refused.error
 
 
 def test_a_label_is_told_only_if_the_task_has_a_list_of_them() -> None:

@@ -1,10 +1,10 @@
 -- Publish requests for one model version: those that one gateway collected while its previous publish was in progress.
 -- A group (the requests of one HTTP request) is accepted or refused as a whole; a refused group leaves nothing behind.
 --
--- KEYS  request stream, result stream, then for each group: its idempotency key if it has one, and the state hash of
---       each request
+-- KEYS  request stream, result stream, set of request streams, then for each group: its idempotency key if it has one,
+--       and the state hash of each request
 -- ARGV  gateway id, maximum backlog, maximum length of the result stream, maximum percentage of maxmemory,
---       TTL of idempotency keys in ms,
+--       TTL of idempotency keys in ms, the request stream's name in the set,
 --       the number of fields that all entries share, and their names and values,
 --       the number of fields that differ between entries (`id` first), and their names,
 --       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key);
@@ -24,7 +24,7 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 -- For speed, one table serves all entries: each overwrites only its own values in it.
-local fields, at = {}, 6
+local fields, at = {}, 7
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
 local own = tonumber(ARGV[at])
@@ -51,7 +51,7 @@ local function add(state, a)
   backlog = backlog + 1
 end
 
-local verdicts, key, size = {}, 3, 2 + own
+local verdicts, key, size = {}, 4, 2 + own
 while at <= #ARGV do
   local count, fingerprint = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2
@@ -67,6 +67,7 @@ while at <= #ARGV do
   elseif backlog + count > backlog_limit then verdict = 'backlog'
   else
     verdict = 'accepted'
+    redis.call('SADD', KEYS[3], ARGV[6])
     local ids = {}
     for i = 0, count - 1 do
       add(KEYS[key + i], at + i * size)

@@ -1,0 +1,40 @@
+"""Which request streams there are: those that requests were ever published to, whatever a catalogue says today.
+
+A version that leaves the catalogue (removed, renamed, inactive) may leave requests behind. Their deadlines hold all the
+same, so they are found in Redis and not in one process's catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+from shared.streams.redis_client import redis_errors
+from shared.streams.request_stream import RequestStream
+from shared.streams.shard import Shard
+
+
+class KnownStreams:
+    """The request streams of a shard.
+
+    Args:
+        expected: labels (`model:version`) of the versions that the catalogue serves.
+        consumer: who uses the streams.
+    """
+
+    def __init__(self, shard: Shard, expected: Collection[str], consumer: str) -> None:
+        self._shard = shard
+        self._expected = frozenset(expected)
+        self._consumer = consumer
+
+    async def orphans(self) -> list[RequestStream]:
+        """The streams of versions that the catalogue does not serve; most are empty.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            found = cast(set[bytes], await self._shard.redis.smembers(self._shard.keys.streams))
+        labels = sorted({label.decode(errors="replace") for label in found} - self._expected)
+        names = (label.partition(":") for label in labels)
+        return [RequestStream(self._shard, model, version, self._consumer) for model, _, version in names if version]
