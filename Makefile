@@ -143,6 +143,11 @@ smoke: ## a smoke test of a running stack: make smoke URL=https://…
 e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack: make e2e URL=https://…
 	@MILLSTREAM_URL=$(URL) $(BIN)/python -m pytest -q tests/deployed
 
+.PHONY: costs
+costs: $(VENV)/.installed-dev ## what hostile texts cost each shipped version, against its bounds (COSTS="--only MODEL:VERSION")
+	@$(BIN)/python -m models.build
+	@$(BIN)/python -m tests.load.costs $(COSTS)
+
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document and against it (FUZZ_SEED, FUZZ_EXAMPLES)
 	@$(BIN)/python -m pytest -q -s tests/fuzz

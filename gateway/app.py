@@ -76,7 +76,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
         app.router.add_route(operation.method, operation.path, operation.handler)
     app.router.add_get("/metrics", metrics)
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
-    add_docs(app, OPERATIONS, software_version(), {**bounds, "Options": options_schema(catalogue)})
+    schemas = {**bounds, "Options": options_schema(catalogue)}
+    add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s})
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, traces))
     app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, retry_after, stop)))
@@ -96,7 +97,9 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
-    app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
+    alone = len(catalogue.served()) < 2
+    of_version = settings.max_in_flight if alone else max(1, settings.max_in_flight // 2)
+    app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight, of_version)
     app[DRAIN] = Drain(app[WAITERS], settings.drain_delay_s, settings.shutdown_grace_s)
 
     limits = Limits(settings.max_backlog, settings.max_results, settings.max_memory_percent)

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from shared.service.settings import DatabaseSettings
 
 MAX_WAIT_S = 60
-MAX_TIMEOUT_S = 86_400
+LONGEST_TIMEOUT_S = 86_400  # that MAX_TIMEOUT_S can allow
 
 
 class GatewaySettings(DatabaseSettings):
@@ -27,8 +27,11 @@ class GatewaySettings(DatabaseSettings):
     request_timeout_s: float = Field(
         3600,
         gt=0,
-        le=MAX_TIMEOUT_S,
+        le=LONGEST_TIMEOUT_S,
         description="how long a request may stay in the queue before it expires",
+    )
+    max_timeout_s: float = Field(
+        3600, gt=0, le=LONGEST_TIMEOUT_S, description="the longest `timeout` that a request may ask for"
     )
     max_body_bytes: int = Field(2_000_000, ge=1000, le=100_000_000, description="maximum size of a request body")
     accept_encoded_bodies: bool = Field(False, description="accept request bodies in gzip or deflate")
@@ -62,6 +65,14 @@ class GatewaySettings(DatabaseSettings):
             raise ValueError(
                 f"DRAIN_DELAY_S ({self.drain_delay_s:g}) must be below SHUTDOWN_GRACE_S ({self.shutdown_grace_s:g}), "
                 "or there is no time left to answer waiting requests"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _timeout_fits(self) -> Self:
+        if self.request_timeout_s > self.max_timeout_s:
+            raise ValueError(
+                f"REQUEST_TIMEOUT_S ({self.request_timeout_s:g}) must not exceed MAX_TIMEOUT_S ({self.max_timeout_s:g})"
             )
         return self
 

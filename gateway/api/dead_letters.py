@@ -28,7 +28,7 @@ async def list_dead_letters(request: web.Request) -> web.Response:
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
     """Replay a dead letter's request under the same id: 202, and its prediction is queued again."""
-    timeout_ms = timeout_ms_of(read_query(request, TimeoutQuery).timeout, request.app[SETTINGS].request_timeout_s)
+    timeout_ms = timeout_ms_of(read_query(request, TimeoutQuery).timeout, request.app[SETTINGS])
     entry = _entry(request)
     letter = await request.app[DEAD_LETTERS].find(entry)
     if letter is None:

@@ -60,7 +60,7 @@ def _preferences(request: web.Request) -> _Preferences:
     query = read_query(request, PredictQuery)
     return _Preferences(
         wait=wait_of(query.wait, request.headers.get("Prefer"), settings.default_wait_s),
-        timeout_ms=timeout_ms_of(query.timeout, settings.request_timeout_s),
+        timeout_ms=timeout_ms_of(query.timeout, settings),
         idempotency_key=key_of(request.headers.get("Idempotency-Key")),
     )
 

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.http.problems import invalid
 from gateway.http.queries import SECONDS, WHOLE_NUMBER, Query
-from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
+from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
 from shared.contract.messages import Status
 from shared.contract.tasks import NO_NUL
@@ -29,7 +30,7 @@ class WaitQuery(Query):
 class TimeoutQuery(Query):
     """When a request expires."""
 
-    timeout: Annotated[float, Field(ge=0.001, le=MAX_TIMEOUT_S), SECONDS] | None = Field(
+    timeout: Annotated[float, Field(ge=0.001, le=LONGEST_TIMEOUT_S), SECONDS] | None = Field(
         None, description="seconds the request may stay in the queue before it expires"
     )
 
@@ -77,6 +78,13 @@ class DeadLetterQuery(PageQuery):
     cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the previous page")
 
 
-def timeout_ms_of(asked_s: float | None, default_s: float) -> int:
-    """Milliseconds until a request expires."""
-    return max(1, round((default_s if asked_s is None else asked_s) * 1000))
+def timeout_ms_of(asked_s: float | None, settings: GatewaySettings) -> int:
+    """Milliseconds until a request expires.
+
+    Raises:
+        ProblemError: 422, it asks for more than `MAX_TIMEOUT_S`.
+    """
+    seconds = settings.request_timeout_s if asked_s is None else asked_s
+    if seconds > settings.max_timeout_s:
+        raise invalid([(("query", "timeout"), f"must be at most {settings.max_timeout_s:g} seconds, not {seconds:g}")])
+    return max(1, round(seconds * 1000))

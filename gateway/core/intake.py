@@ -78,10 +78,10 @@ class Intake:
         served = self._resolve(order)
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
-        self._waiters.check_room(len(order.inputs) if order.wait_s else 0)
+        self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
         new = self._new_requests(order, options)
         ids = [each.id for each in new]
-        with self._waiters.expect(ids if order.wait_s else []) as expected:
+        with self._waiters.expect(ids if order.wait_s else [], served.label) as expected:
             published = await self._publish(served, order, new)
             on_accepted(published.earlier or ids)
             if not published.earlier:

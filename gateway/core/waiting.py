@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 from gateway.core.errors import Refused, UnknownPrediction
@@ -29,11 +30,16 @@ _LOOK_AT_ONCE = 500
 
 
 class Expectation:
-    """One caller's wait for a group of predictions: a context manager, entered before they are published."""
+    """One caller's wait for a group of predictions: a context manager, entered before they are published.
 
-    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str]) -> None:
+    Attributes:
+        label: `model:version` of all of them; empty if it is not known.
+    """
+
+    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str) -> None:
         loop = asyncio.get_running_loop()
         self._waiters = waiters
+        self.label = label
         self.futures: dict[str, asyncio.Future[Finished | None]] = {
             each: loop.create_future() for each in prediction_ids
         }
@@ -74,27 +80,40 @@ class Waiters:
         listening: set while subscribed to hints.
     """
 
-    def __init__(self, states: PredictionStates, lookup: Lookup, liveness: Liveness, max_in_flight: int) -> None:
+    def __init__(
+        self,
+        states: PredictionStates,
+        lookup: Lookup,
+        liveness: Liveness,
+        max_in_flight: int,
+        max_of_version: int | None = None,
+    ) -> None:
         self._states = states
         self._lookup = lookup
         self._liveness = liveness
         self._max_in_flight = max_in_flight
+        self._max_of_version = max_of_version or max_in_flight
+        self._of_version: Counter[str] = Counter()
         self._waiting: dict[str, list[Expectation]] = {}
         self.count = 0
         self.closing = False
         self.listening = asyncio.Event()
 
-    def check_room(self, count: int) -> None:
-        """Check that `count` more predictions may be waited for.
+    def check_room(self, count: int, label: str = "") -> None:
+        """Check that `count` more predictions, of one version if that is known, may be waited for.
 
         Raises:
-            Refused: the gateway is stopping, or is already waiting for too many.
+            Refused: the gateway is stopping, or is already waiting for too many, or for too many of this version.
         """
         if self.closing:
             raise Refused("stopping", "this gateway is stopping; try again", STOPPING_S)
         if self.count + count > self._max_in_flight:
             detail = f"this gateway is already waiting for too many predictions (its limit is {self._max_in_flight})"
             raise Refused("overloaded", detail, IN_FLIGHT_S, limit="in_flight")
+        if label and self._of_version[label] + count > self._max_of_version:
+            limit = f"its limit for one version is {self._max_of_version}"
+            detail = f"this gateway is already waiting for too many predictions of {label} ({limit})"
+            raise Refused("overloaded", f"{detail}; ask with wait=0", IN_FLIGHT_S, limit="in_flight_of_version")
 
     async def read(self, prediction_id: str, wait_s: float) -> Finished | Queued:
         """Read one prediction; waits at most `wait_s` seconds until it is finished.
@@ -122,19 +141,21 @@ class Waiters:
             await expected.results(wait_s)
             return await self._lookup.locate(prediction_id)
 
-    def expect(self, prediction_ids: Sequence[str]) -> Expectation:
-        """Wait for predictions; use it as a context manager."""
-        return Expectation(self, prediction_ids)
+    def expect(self, prediction_ids: Sequence[str], label: str = "") -> Expectation:
+        """Wait for predictions, of one version if that is known; use it as a context manager."""
+        return Expectation(self, prediction_ids, label)
 
     def add(self, expectation: Expectation) -> None:
         """Register a wait."""
         self.count += len(expectation.futures)
+        self._of_version[expectation.label] += len(expectation.futures)
         for prediction_id in expectation.futures:
             self._waiting.setdefault(prediction_id, []).append(expectation)
 
     def remove(self, expectation: Expectation) -> None:
         """Unregister a wait."""
         self.count -= len(expectation.futures)
+        self._of_version[expectation.label] -= len(expectation.futures)
         for prediction_id in expectation.futures:
             others = self._waiting[prediction_id]
             others.remove(expectation)
@@ -192,4 +213,7 @@ class Waiters:
 
     def _wake(self, finished: Finished) -> None:
         for expectation in self._waiting.get(finished.id, ()):
-            expectation.wake(finished.id, finished)
+            if expectation.label in ("", f"{finished.model}:{finished.version}"):
+                expectation.wake(finished.id, finished)
+            else:  # somebody else writes to Redis: the answer is read from the state, or not at all
+                ERRORS.labels("gateway", "strange_hint").inc()

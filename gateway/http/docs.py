@@ -36,10 +36,14 @@ _POLICY = {
 
 
 def add_docs(
-    app: web.Application, operations: Sequence[Operation], version: str, schemas: Mapping[str, dict[str, Any]]
+    app: web.Application,
+    operations: Sequence[Operation],
+    version: str,
+    schemas: Mapping[str, dict[str, Any]],
+    maxima: Mapping[str, float],
 ) -> None:
-    """Add the routes of the API documentation; for `schemas` see `openapi`."""
-    document = orjson.dumps(openapi(operations, version, schemas))
+    """Add the routes of the API documentation; for `schemas` and `maxima` see `openapi`."""
+    document = orjson.dumps(openapi(operations, version, schemas, maxima))
 
     async def read_openapi(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")

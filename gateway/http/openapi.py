@@ -51,11 +51,17 @@ class Operation:
     parameters: Sequence[Parameter] = ()
 
 
-def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def openapi(
+    operations: Sequence[Operation],
+    version: str,
+    schemas: Mapping[str, dict[str, Any]],
+    maxima: Mapping[str, float],
+) -> dict[str, Any]:
     """The document.
 
     Args:
         schemas: components, or parts of them, that are known only at startup.
+        maxima: the most that query parameters can be, by their names; known only at startup too.
     """
     return {
         "openapi": "3.1.0",
@@ -65,19 +71,19 @@ def openapi(operations: Sequence[Operation], version: str, schemas: Mapping[str,
             "description": "One HTTP API for many machine-learning models.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": _paths(operations),
+        "paths": _paths(operations, maxima),
         "components": {"schemas": _merged(_schemas(operations), schemas)},
     }
 
 
-def _paths(operations: Sequence[Operation]) -> dict[str, Any]:
+def _paths(operations: Sequence[Operation], maxima: Mapping[str, float]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, maxima)
     return paths
 
 
-def _operation(operation: Operation) -> dict[str, Any]:
+def _operation(operation: Operation, maxima: Mapping[str, float]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
@@ -86,7 +92,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _reference(operation.body)}}}
-    parameters = [_parameter(each) for each in operation.parameters] + _query_parameters(operation.query)
+    parameters = [_parameter(each) for each in operation.parameters] + _query_parameters(operation.query, maxima)
     if parameters:
         described["parameters"] = parameters
     return described
@@ -102,7 +108,7 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
     }
 
 
-def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
+def _query_parameters(query: type[Query] | None, maxima: Mapping[str, float]) -> list[dict[str, Any]]:
     schemas = {} if query is None else query.model_json_schema()["properties"]
     return [
         {
@@ -110,7 +116,7 @@ def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
             "in": "query",
             "required": False,
             "description": schema.pop("description"),
-            "schema": _without_null(schema),
+            "schema": _without_null(schema) | ({"maximum": maxima[name]} if name in maxima else {}),
         }
         for name, schema in schemas.items()
     ]

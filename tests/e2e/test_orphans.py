@@ -56,7 +56,7 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
         assert 'millstream_queue_depth{stream="requests/echo/1.0.0"} 1.0' in await answer.text()
 
     async def expired() -> bool:
-        return (await read(gateway.url, prediction_id))["status"] == "expired"
+        return bool((await read(gateway.url, prediction_id))["status"] == "expired")
 
     await eventually(expired, "its deadline has passed")
     assert time.monotonic() - began < WITHIN_S + 2
@@ -65,7 +65,7 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
 
 
 async def test_what_the_only_worker_held_when_it_died_expires(start: Start) -> None:
-    settings = {"VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "500"}
+    settings: dict[str, Any] = {"VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "500"}
     gateway = start("gateway", **settings)
     worker = start("inference_worker", WORKER_MODELS="echo", **settings)
     prediction_id = await submit(gateway.url, "slow")
@@ -73,7 +73,7 @@ async def test_what_the_only_worker_held_when_it_died_expires(start: Start) -> N
     worker.kill()
 
     async def expired() -> bool:
-        return (await read(gateway.url, prediction_id))["status"] == "expired"
+        return bool((await read(gateway.url, prediction_id))["status"] == "expired")
 
     await eventually(expired, "its deadline has passed, and no worker has renewed its claim")
     assert "no live worker had it" in (await read(gateway.url, prediction_id))["error"]

@@ -353,10 +353,29 @@ async def test_what_one_gateway_waits_for_is_bounded(start_gateway: StartGateway
     body = await problem(await gateway.post(PREDICT, json={"model": "echo", "text": "b"}), 503)
     assert body["type"] == "urn:millstream:problem:overloaded"
     ((delivery, request),) = await worker.take()
+    queued = await gateway.post(PREDICT, json={"model": "echo", "text": "c"}, params={"wait": "0"})
+    assert queued.status == 202  # who does not wait needs no room
     await problem(await gateway.get(f"{PREDICTIONS}/{request.id}?wait=5"), 503)
     assert (await gateway.get(f"{PREDICTIONS}/{request.id}")).status == 200  # looking costs nothing
     await worker.finish([(delivery, request)])
     assert (await waiting).status == 200
+
+
+async def test_waiting_for_one_version_leaves_room_for_the_others(
+    start_gateway: StartGateway, redis: Redis, keys: Keys
+) -> None:
+    gateway = await start_gateway(max_in_flight=100)
+    body = {"model": "labels", "texts": ["a"] * 50, "options": LABELS}  # nobody serves it
+    stuck = asyncio.create_task(gateway.post(BATCH, json=body, params={"wait": "60"}))
+    await eventually(lambda: waiters_of(gateway).count == 50, "they wait")
+    told = await problem(await gateway.post(BATCH, json={**body, "texts": ["a"]}), 503)
+    assert "of labels:1.0.0 (its limit for one version is 50); ask with wait=0" in told["detail"]
+    others = HandWorker(redis, keys)
+    for _ in range(20):
+        asked = asyncio.create_task(gateway.post(PREDICT, json={"model": "echo", "text": "a"}))
+        await others.serve_one()
+        assert (await asked).status == 200
+    stuck.cancel()
 
 
 async def test_a_redis_short_of_memory_refuses_early_and_drains(

@@ -8,12 +8,13 @@ from datetime import datetime
 
 import pytest
 from aiohttp import ClientResponse
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
 from shared.contract.ids import id_time
 from shared.contract.keys import Keys
-from shared.contract.messages import Outcome, Status
+from shared.contract.messages import OUTCOME_FIELDS, Outcome, Status, encode_outcome
 from tests.gateways import Client, HandWorker, StartGateway, succeeded, waiters_of
 from tests.waiting import eventually
 
@@ -307,6 +308,30 @@ async def test_a_hint_for_somebody_else_or_nobody_is_harmless(
     asked = asyncio.create_task(gateway.post(PREDICT, json=BODY))
     await worker.serve_one()
     assert (await asked).status == 200
+
+
+async def test_a_hint_that_names_another_version_is_not_believed(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys
+) -> None:
+    (channel,) = await redis.pubsub_channels(f"{keys.prefix}notify:*")
+    asked = asyncio.create_task(gateway.post(PREDICT, json=BODY))
+    taken = await worker.take()
+    forged = {"id": taken[0][1].id, "attempt": "0", "model": "noop", "version": "1.0.0"}
+    forged |= dict(zip(OUTCOME_FIELDS, map(as_text, encode_outcome(succeeded({"label": "FORGED"}))), strict=True))
+    strange = errors_counted("strange_hint")
+    await redis.publish(channel, "\x1e".join(map("\x1f".join, (forged, forged.values()))))
+    await eventually(lambda: errors_counted("strange_hint") == strange + 1, "it is counted")
+    await worker.finish(taken)
+    assert (await (await asked).json())["result"] == {"label": "GOOD"}
+
+
+def as_text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def errors_counted(kind: str) -> float:
+    """How many errors of this kind the gateway has counted."""
+    return REGISTRY.get_sample_value("millstream_errors_total", {"component": "gateway", "kind": kind}) or 0.0
 
 
 # --- who leaves ----------------------------------------------------------------------------------------------------

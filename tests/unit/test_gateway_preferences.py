@@ -14,7 +14,10 @@ from gateway.api.queries import PredictQuery, timeout_ms_of
 from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
-from gateway.settings import MAX_TIMEOUT_S, MAX_WAIT_S
+from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
+
+SETTINGS = GatewaySettings(redis_url="redis://localhost", database_url="postgresql://localhost/x")
+PATIENT = SETTINGS.model_copy(update={"max_timeout_s": LONGEST_TIMEOUT_S})
 
 
 def query(**parameters: str) -> PredictQuery:
@@ -84,13 +87,19 @@ def test_what_python_takes_for_a_number_and_json_does_not_is_refused(text: str) 
 @given(text=st.text(max_size=20) | st.floats().map(str) | st.integers().map(str))
 def test_a_timeout_is_at_least_a_millisecond_or_refused(text: str) -> None:
     try:
-        timeout_ms = timeout_ms_of(query(timeout=text).timeout, 3600)
+        timeout_ms = timeout_ms_of(query(timeout=text).timeout, PATIENT)
     except ProblemError as error:
         assert error.status == 422
     else:
-        assert 1 <= timeout_ms <= MAX_TIMEOUT_S * 1000
+        assert 1 <= timeout_ms <= LONGEST_TIMEOUT_S * 1000
         assert math.isclose(timeout_ms, float(text) * 1000, abs_tol=1)
 
 
 def test_without_a_timeout_the_default_counts() -> None:
-    assert timeout_ms_of(query().timeout, 3600) == 3_600_000
+    assert timeout_ms_of(query().timeout, PATIENT) == 3_600_000
+
+
+def test_a_timeout_over_the_limit_is_refused() -> None:
+    assert timeout_ms_of(3600, SETTINGS) == 3_600_000
+    with pytest.raises(ProblemError, match="query.timeout: must be at most 3600 seconds, not 86400"):
+        timeout_ms_of(86_400, SETTINGS)
