@@ -7,6 +7,7 @@ them for the shipped artifacts. Any other artifact is converted whenever it is l
 from __future__ import annotations
 
 import dataclasses
+import sys
 import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -43,7 +44,7 @@ def load_encoder(
     if artifact.engine == "torch":
         return load_model(auto_class, artifact, optional)
     try:
-        import openvino
+        openvino = _openvino()
     except ImportError as error:
         raise ConfigurationError(
             f"engine openvino of {artifact.location} needs the package openvino ({error}): install it, or choose torch"
@@ -64,8 +65,7 @@ class OpenVinoEncoder:
     """
 
     def __init__(self, model: Any, artifact: Artifact, inputs: Sequence[str], output: str) -> None:
-        import openvino
-
+        openvino = _openvino()
         given, made = [{name for port in ports for name in port.get_names()} for ports in (model.inputs, model.outputs)]
         if given != set(inputs) or output not in made:
             raise ConfigurationError(
@@ -104,8 +104,7 @@ def convert(
     Raises:
         ConfigurationError: it cannot be loaded or converted, or does not answer as it does on torch.
     """
-    import openvino
-
+    openvino = _openvino()
     exact = dataclasses.replace(artifact, dtype=torch.float32)
     original = load_model(auto_class, exact, optional)
     try:
@@ -130,9 +129,15 @@ def convert(
 
 def write_converted(model: Any, artifact: Artifact) -> None:
     """Keep a converted model beside its weights; in float16 if it is computed in bfloat16, which has fewer digits."""
+    _openvino().save_model(model, artifact.directory / CONVERTED, compress_to_fp16=artifact.dtype == torch.bfloat16)
+
+
+def _openvino() -> Any:
+    """The package without its telemetry, which would write into the home directory."""
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    openvino.save_model(model, artifact.directory / CONVERTED, compress_to_fp16=artifact.dtype == torch.bfloat16)
+    return openvino
 
 
 def _example(inputs: Sequence[str], artifact: Artifact, rows: int, longest: int) -> dict[str, Tensor]:

@@ -7,13 +7,20 @@ python3 -m scripts.requirements "$@" > wanted.txt
 python3 -m pip --python /opt/venv/bin/python install --no-compile --constraint scripts/constraints.txt --requirement wanted.txt
 rm wanted.txt
 
-# Of OpenVINO, what computes on a CPU and reads what torch or itself has written stays: the rest is 90 MB.
-libs=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/openvino/libs
-for part in intel_gpu_plugin intel_npu_plugin auto_plugin auto_batch_plugin hetero_plugin gguf_frontend jax_frontend \
-    onnx_frontend paddle_frontend tensorflow_frontend tensorflow_lite_frontend; do
-    rm -f "$libs/libopenvino_$part.so"*
-done
-rm -f "$libs/cache.json"
+packages=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+if [ -d "$packages/openvino" ]; then
+    # Of OpenVINO, what computes on a CPU and reads what torch or itself has written stays: the rest is 90 MB.
+    for part in intel_gpu_plugin intel_npu_plugin auto_plugin auto_batch_plugin hetero_plugin gguf_frontend jax_frontend \
+        onnx_frontend paddle_frontend tensorflow_frontend tensorflow_lite_frontend; do
+        rm -f "$packages/openvino/libs/libopenvino_$part.so"*
+    done
+    rm -rf "$packages/openvino/libs/cache.json" "$packages/openvino/include" "$packages/openvino/cmake"
+    # For compilers and command lines alone, 20 MB; without hf_xet, 11 MB, the hub is read over plain HTTP.
+    for package in setuptools _distutils_hack pkg_resources pygments rich openvino_telemetry hf_xet; do
+        rm -rf "$packages/$package" "$packages/$package"-*
+    done
+    rm -f "$packages/distutils-precedence.pth"
+fi
 
 # Tests of packages are never run here; torch imports torch/testing itself.
 find /opt/venv -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
