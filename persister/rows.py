@@ -13,10 +13,9 @@ from typing import Annotated, NamedTuple, get_type_hints
 import orjson
 
 from shared.contract.ids import id_time
-from shared.contract.messages import Fields, Outcome, PredictionResult, Status, input_of, readable
+from shared.contract.messages import LARGEST_INT, Fields, Outcome, PredictionResult, Status, input_of, readable
 
 UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
-_LARGEST_INT = 2**31 - 1
 
 
 class Row(NamedTuple):
@@ -89,7 +88,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         completed_at=_number(fields.get(b"completed_at", b"")),
         traceparent=_text(fields, b"traceparent", ""),
     )
-    if result.attempt > _LARGEST_INT:
+    if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)
     if not result.completed_at or _time(result.completed_at) is None:
         added_at = _number(entry.partition("-")[0].encode())

@@ -70,7 +70,7 @@ def _addresses(config: StackConfig) -> Iterator[str]:
     base = f"http://localhost:{config.ports['GATEWAY_PORT']}"
     yield "Millstream is up."
     for label, why in sorted(load_errors(config.ports["GATEWAY_PORT"]).items()):
-        yield f"  NOT SERVED {label}: {why} (tried again every few minutes)"
+        yield f"  NOT SERVED {label}: {why} (it is tried again by itself)"
     yield f"  API        {base}/api/v1/models"
     yield f"  docs       {base}/docs"
     yield f"  health     {base}/health"

@@ -100,24 +100,26 @@ class Stack:
 
 def http_ready(port: int, path: str = "/readyz") -> bool:
     """Whether a local service says that it is ready."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    return _get(port, path)[0] == 200
 
 
 def load_errors(port: int) -> dict[str, str]:
     """Why versions are not served, by their labels, as the gateway at this port says; empty if it cannot be asked."""
+    try:
+        return dict(json.loads(_get(port, "/health")[1])["load_errors"])
+    except (ValueError, KeyError):
+        return {}
+
+
+def _get(port: int, path: str) -> tuple[int, bytes]:
+    """Status and body of a local service's answer; 0 and nothing if there is none."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_TIMEOUT_S)
     try:
-        connection.request("GET", "/health")
-        return dict(json.loads(connection.getresponse().read())["load_errors"])
-    except (OSError, http.client.HTTPException, ValueError, KeyError):
-        return {}
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
     finally:
         connection.close()
 

@@ -21,7 +21,7 @@ ERROR_MAX_CHARS = 500
 INVALID_INPUT = "invalid_input"  # an outcome's error begins with it if the text is more than its version takes
 # The most that fields hold, as in the catalogue, the table `predictions` and Redis's scripts: nothing beyond is read.
 MODEL_MAX_CHARS, VERSION_MAX_CHARS, PRINCIPAL_MAX_CHARS = 100, 20, 200
-_LARGEST_INT = 2**31 - 1  # of Postgres
+LARGEST_INT = 2**31 - 1  # of Postgres
 _LATEST_TIME = 253_402_300_799_999  # ms: the last of the year 9999
 
 Fields = Mapping[bytes, bytes]
@@ -106,8 +106,8 @@ def decode_outcome(fields: Fields) -> Outcome:
         status,
         fields.get(b"result") or None,
         _number(fields, b"confidence"),
-        _integer(fields, b"processing_time_ms", _LARGEST_INT, b"0"),
-        _integer(fields, b"queue_time_ms", _LARGEST_INT, b"0"),
+        _integer(fields, b"processing_time_ms", LARGEST_INT, b"0"),
+        _integer(fields, b"queue_time_ms", LARGEST_INT, b"0"),
         readable(_text(fields, b"error", b"")) if fields.get(b"error") else "",  # for speed: most have none
         _text(fields, b"worker", b""),
         fields.get(b"cached") == b"1",
@@ -145,8 +145,8 @@ def decode_request(fields: Fields) -> PredictionRequest:
         version=_name(fields, b"version", VERSION_MAX_CHARS),
         text=text,
         options=_json_object(fields, b"options", default=b"{}"),
-        attempt=_integer(fields, b"attempt", _LARGEST_INT, b"0"),
-        principal=_name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else "",
+        attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
+        principal=_principal(fields),
         submitted_at=_integer(fields, b"submitted_at", _LATEST_TIME),
         deadline_at=_integer(fields, b"deadline_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
@@ -173,10 +173,10 @@ def decode_result(fields: Fields) -> PredictionResult:
         model=_name(fields, b"model", MODEL_MAX_CHARS),
         version=_name(fields, b"version", VERSION_MAX_CHARS),
         outcome=decode_outcome(fields),
-        attempt=_integer(fields, b"attempt", _LARGEST_INT, b"0"),
+        attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
         input=_raw(fields, b"input"),
         options=fields.get(b"options") or b"{}",
-        principal=_name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else "",
+        principal=_principal(fields),
         completed_at=_integer(fields, b"completed_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
     )
@@ -224,6 +224,10 @@ def _name(fields: Fields, name: bytes, most_chars: int) -> str:
     return text
 
 
+def _principal(fields: Fields) -> str:
+    return _name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else ""
+
+
 def _integer(fields: Fields, name: bytes, most: int, default: bytes | None = None) -> int:
     raw = _raw(fields, name, default)
     if not (raw.isdigit() and len(raw) <= 18 and (number := int(raw)) <= most):
@@ -263,6 +267,6 @@ def _id(fields: Fields) -> str:
 
 
 def _check_schema(fields: Fields) -> None:
-    schema = _integer(fields, b"schema", _LARGEST_INT)
+    schema = _integer(fields, b"schema", LARGEST_INT)
     if not 1 <= schema <= SCHEMA:
         raise MalformedMessage("unknown_schema", f"schema {schema} is unknown: this version reads 1 to {SCHEMA}")

@@ -23,10 +23,10 @@ from typing import NamedTuple
 
 import aiohttp
 
-from scripts.stack.ports import free_port
+from tests.e2e.conftest import services
 from tests.load.bench import settle
 from tests.load.stores import running_stores
-from tests.processes import REPOSITORY, Service
+from tests.processes import REPOSITORY
 
 WORDS = (
     "the a movie film was really great terrible plot acting of and but story with scenes I loved hated it service "
@@ -59,17 +59,11 @@ def pipeline(folder: Path, workers: int, cpus: str) -> Iterator[Running]:
             running_stores(folder, f"{MODEL['model']}:{MODEL['version']}", maxmemory="2gb", durable=True)
         )
         environment |= {"MODEL_CATALOGUE": str(REPOSITORY / "models/models.toml"), "WORKER_CPUS": cpus}
-        modules = {"gateway": "GATEWAY_PORT", "persister": "PERSISTER_METRICS_PORT"}
-        plan = [*modules.items(), *[("inference_worker", "WORKER_METRICS_PORT")] * workers]
-        services = []
-        for number, (module, setting) in enumerate(plan):
-            port = free_port()
-            service = Service(module, port, {**environment, setting: str(port)}, folder / f"{module}-{number}.log")
-            stack.callback(service.stop)
-            services.append(service)
-        for service in services:
+        start = stack.enter_context(services(environment, folder))
+        started = [start(each, ready=False) for each in ("gateway", "persister", *["inference_worker"] * workers)]
+        for service in started:
             service.wait_ready(120)
-        yield Running(services[0].url, postgres.url, redis.url)
+        yield Running(started[0].url, postgres.url, redis.url)
 
 
 async def load(url: str, clients: int, rate: float, seconds: float) -> list[float]:

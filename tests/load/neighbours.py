@@ -15,9 +15,9 @@ from pathlib import Path
 
 import aiohttp
 
-from scripts.stack.ports import free_port
+from tests.e2e.conftest import services
 from tests.load.stores import running_stores
-from tests.processes import REPOSITORY, Service
+from tests.processes import REPOSITORY
 
 HARMS = ("exit", "exit while encoding", "crash", "hold the lock", "allocate without end", "answer hugely", "leave")
 CLIENTS = 2
@@ -80,15 +80,10 @@ def main() -> int:
         folder = Path(name)
         _, _, environment = stack.enter_context(running_stores(folder, "good,hostile"))
         environment |= {"MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/hostile.toml"), "MAX_DELIVERIES": "2"}
-        services = []
-        for module, setting in (("gateway", "GATEWAY_PORT"), ("inference_worker", "WORKER_METRICS_PORT")):
-            port = free_port()
-            service = Service(module, port, {**environment, setting: str(port)}, folder / f"{module}.log")
-            stack.callback(service.stop)
-            services.append(service)
-        for service in services:
-            service.wait_ready(60)
-        return 0 if asyncio.run(measure(services[0].url, seconds)) else 1
+        start = stack.enter_context(services(environment, folder))
+        gateway = start("gateway")
+        start("inference_worker")
+        return 0 if asyncio.run(measure(gateway.url, seconds)) else 1
 
 
 if __name__ == "__main__":
