@@ -204,6 +204,10 @@ class Waiters:
     async def _take(self, hint: Hint) -> None:
         if hint.id not in self._waiting:
             return
+        labels = {expectation.label for expectation in self._waiting[hint.id]}
+        if hint.outcome is not None and not labels <= {"", f"{hint.model}:{hint.version}"}:
+            ERRORS.labels("gateway", "strange_hint").inc()  # not by our scripts: the state tells, at the next recheck
+            return
         finished = from_hint(hint)
         if finished is not None:
             self._wake(finished)
@@ -213,7 +217,4 @@ class Waiters:
 
     def _wake(self, finished: Finished) -> None:
         for expectation in self._waiting.get(finished.id, ()):
-            if expectation.label in ("", f"{finished.model}:{finished.version}"):
-                expectation.wake(finished.id, finished)
-            else:  # somebody else writes to Redis: the answer is read from the state, or not at all
-                ERRORS.labels("gateway", "strange_hint").inc()
+            expectation.wake(finished.id, finished)
