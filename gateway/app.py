@@ -102,7 +102,13 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight, of_version)
     app[DRAIN] = Drain(app[WAITERS], settings.drain_delay_s, settings.shutdown_grace_s)
 
-    limits = Limits(settings.max_backlog, settings.max_results, settings.max_memory_percent)
+    limits = Limits(
+        settings.max_backlog,
+        settings.max_backlog_bytes,
+        settings.max_results,
+        settings.max_memory_percent,
+        settings.max_idempotency_bytes,
+    )
     retry_after = RetryAfter(shard.keys, limits)
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)

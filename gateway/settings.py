@@ -41,6 +41,11 @@ class GatewaySettings(DatabaseSettings):
     max_backlog: int = Field(
         50_000, ge=1, description="entries in the queue of a model version before requests are refused"
     )
+    max_backlog_bytes: int = Field(
+        64_000_000,
+        ge=1000,
+        description="bytes of inputs and options in the queue of a model version before requests are refused",
+    )
     max_results: int = Field(200_000, ge=1, description="results not yet in Postgres before all requests are refused")
     max_memory_percent: int = Field(
         70, ge=1, le=100, description="percent of Redis's maxmemory in use before requests are refused"
@@ -54,6 +59,11 @@ class GatewaySettings(DatabaseSettings):
     )
 
     idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
+    max_idempotency_bytes: int = Field(
+        100_000_000,
+        ge=1000,
+        description="bytes of Redis for remembering Idempotency-Keys (some 300 each) before new ones are refused",
+    )
     dead_letter_days: float = Field(7, gt=0, le=3650, description="how long dead letters are kept")
     expiry_interval_s: float = Field(
         1, gt=0, le=60, description="how often to expire unread requests past their deadline"
@@ -82,5 +92,10 @@ class GatewaySettings(DatabaseSettings):
             raise ValueError(
                 f"MAX_BATCH_TEXTS ({self.max_batch_texts}) must not exceed MAX_BACKLOG ({self.max_backlog}), "
                 "or a full batch can never be accepted"
+            )
+        if self.max_body_bytes > self.max_backlog_bytes:
+            raise ValueError(
+                f"MAX_BODY_BYTES ({self.max_body_bytes}) must not exceed MAX_BACKLOG_BYTES ({self.max_backlog_bytes}), "
+                "or a large body can never be accepted"
             )
         return self

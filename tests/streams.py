@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from shared.contract.ids import uuid7
+from shared.contract.ids import batch_of, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
@@ -17,7 +18,13 @@ from shared.streams.shard import Shard
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
 MODEL, VERSION = "echo", "1.0.0"
-LIMITS = Limits(max_backlog=1000, max_results=1000, max_memory_percent=100)
+LIMITS = Limits(
+    max_backlog=1000,
+    max_backlog_bytes=1_000_000,
+    max_results=1000,
+    max_memory_percent=100,
+    max_idempotency_bytes=1_000_000,
+)
 ACCEPTED = Published(Verdict.ACCEPTED)
 _serial = iter(range(1_000_000))
 
@@ -26,6 +33,11 @@ def new_request(text: str = "hello", *, wait: bool = False, timeout_ms: int = 60
     """A request with a new id."""
     prediction_id = uuid7(int(time.time() * 1000), next(_serial))
     return NewRequest(prediction_id, orjson.dumps({"text": text}), b"{}", timeout_ms, wait=wait)
+
+
+def new_batch(count: int) -> str:
+    """What the ids of a new request with an idempotency key are made from."""
+    return batch_of(int(time.time() * 1000), 0, secrets.token_hex(16), count)
 
 
 async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:

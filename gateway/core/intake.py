@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import random
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ from gateway.core.tracing import PublishSpan
 from gateway.core.waiting import Expectation, Waiters
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
-from shared.contract.ids import RANDOM_BITS, uuid7
+from shared.contract.ids import batch_of, ids_of
 from shared.contract.options import OptionErrors, encode_options
 from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
 from shared.telemetry.metrics import ERRORS
@@ -79,10 +79,11 @@ class Intake:
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
-        new = self._new_requests(order, options)
-        ids = [each.id for each in new]
+        batch = batch_of(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
+        ids = ids_of(batch)
+        new = _new_requests(order, options, ids)
         with self._waiters.expect(ids if order.wait_s else [], served.label) as expected:
-            published = await self._publish(served, order, new)
+            published = await self._publish(served, order, batch, new)
             on_accepted(published.earlier or ids)
             if not published.earlier:
                 return await self._answers(ids, expected, order.wait_s)
@@ -109,28 +110,14 @@ class Intake:
             if not text.strip():
                 raise InvalidOrder([(place, "must not be blank")])
 
-    def _new_requests(self, order: Order, options: bytes) -> list[NewRequest]:
-        now_ms = time.time_ns() // 1_000_000
-        return [
-            NewRequest(
-                id=uuid7(now_ms, random.getrandbits(RANDOM_BITS), self._shard),
-                input=orjson.dumps({"text": each.text}),
-                options=options,
-                timeout_ms=order.timeout_ms,
-                traceparent=order.traceparent,
-                wait=order.wait_s > 0,
-            )
-            for each in order.inputs
-        ]
-
-    async def _publish(self, served: ServedVersion, order: Order, new: Sequence[NewRequest]) -> Published:
+    async def _publish(self, served: ServedVersion, order: Order, batch: str, new: Sequence[NewRequest]) -> Published:
         model, version = served.model, served.version.version
         if self._traces is None or order.trace is None:
-            published = await self._submit(model, version, _group(order, new))
+            published = await self._submit(model, version, _group(order, batch, new))
         else:
             span = PublishSpan(self._traces, order.trace, model, version, new)
             new = span.requests
-            published = await span.around(self._submit(model, version, _group(order, new)))
+            published = await span.around(self._submit(model, version, _group(order, batch, new)))
         for each in () if published.earlier else new:
             if prediction_log.wants(each.id):
                 prediction_log.event("accepted", each.id, each.traceparent, model=model, version=version)
@@ -174,8 +161,22 @@ class Intake:
             return ()
 
 
-def _group(order: Order, new: Sequence[NewRequest]) -> Group:
-    return Group(new, order.idempotency_key, order.fingerprint)
+def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewRequest]:
+    return [
+        NewRequest(
+            id=prediction_id,
+            input=orjson.dumps({"text": each.text}),
+            options=options,
+            timeout_ms=order.timeout_ms,
+            traceparent=order.traceparent,
+            wait=order.wait_s > 0,
+        )
+        for prediction_id, each in zip(ids, order.inputs, strict=True)
+    ]
+
+
+def _group(order: Order, batch: str, new: Sequence[NewRequest]) -> Group:
+    return Group(new, order.idempotency_key, order.fingerprint, batch)
 
 
 def _options(served: ServedVersion, order: Order) -> bytes:

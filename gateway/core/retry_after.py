@@ -59,8 +59,13 @@ class RetryAfter:
 
     def refused_s(self, model: str, version: str, verdict: Verdict) -> int:
         """Retry-After for a request that was refused for this reason, in seconds."""
+        if verdict is Verdict.IDEMPOTENCY:
+            return LONGEST_S  # keys are remembered for hours
         if verdict is Verdict.BACKLOG:
             stream, limit = self._keys.requests(model, version), self._limits.max_backlog
+        elif verdict is Verdict.BACKLOG_BYTES:  # what waits is about as many bytes each
+            stream = self._keys.requests(model, version)
+            limit = self._samples[stream].flow.length if stream in self._samples else 0
         else:  # results go to Postgres, which also frees memory
             stream, limit = self._keys.results, self._limits.max_results
         return until_room_s(limit, self._rates.get(stream))

@@ -3,10 +3,14 @@
 Ids therefore sort by time: the primary key of `predictions` is an append-mostly index, each of its month partitions a
 contiguous range of ids, and the cursor of the history a single id. The 12 bits that the RFC calls `rand_a` hold the
 number of the shard (the Redis) that the request went to; the 62 bits of `rand_b` are random.
+
+The ids of one HTTP request are made from one short text, its batch: the time, the shard, a secret seed and how many.
+What remembers a batch of 256 ids keeps that text. From ids nobody can tell the seed, nor the other ids.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, datetime
 from uuid import UUID
@@ -27,6 +31,26 @@ def uuid7(now_ms: int, random_bits: int, shard: int = 0) -> str:
     random_bits &= (1 << RANDOM_BITS) - 1
     text = f"{(now_ms << 80) | (0x7 << 76) | (shard << 64) | (0b10 << 62) | random_bits:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def batch_of(now_ms: int, shard: int, seed: str, count: int) -> str:
+    """A batch of `count` new ids.
+
+    Args:
+        now_ms: milliseconds since the epoch.
+        seed: 128 random bits as hexadecimal digits, which nobody can guess.
+    """
+    return f"{now_ms}.{shard}.{seed}.{count}"
+
+
+def ids_of(batch: str) -> list[str]:
+    """The ids of a batch."""
+    now_ms, shard, seed, count = batch.split(".")
+    size = 8 * int(count)
+    bits = hashlib.shake_128(seed.encode()).digest(size)
+    return [
+        uuid7(int(now_ms), int.from_bytes(bits[start : start + 8], "big"), int(shard)) for start in range(0, size, 8)
+    ]
 
 
 def is_id(text: str) -> bool:

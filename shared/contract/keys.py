@@ -23,9 +23,9 @@ class Keys:
         return f"{self.prefix}requests:{model}:{version}"
 
     @property
-    def streams(self) -> str:
-        """Set: `model:version` of every request stream that requests were ever published to."""
-        return f"{self.prefix}streams"
+    def backlog_bytes(self) -> str:
+        """Hash: the bytes that wait in each request stream with entries, by `model:version`."""
+        return f"{self.prefix}backlog_bytes"
 
     @property
     def results(self) -> str:
@@ -44,6 +44,11 @@ class Keys:
     def idempotency(self, principal: str, key: str) -> str:
         """Hash with a TTL: the predictions of a caller's idempotency key."""
         return f"{self.prefix}idempotency:{principal}:{key}"
+
+    @property
+    def idempotency_bytes(self) -> str:
+        """Hash: the bytes of the records of idempotency keys, by when they were made."""
+        return f"{self.prefix}idempotency_bytes"
 
     def notify(self, gateway_id: str) -> str:
         """Pub/sub channel of hints to one gateway process."""

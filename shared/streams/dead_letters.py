@@ -79,6 +79,7 @@ class DeadLetters:
             self._keys.dead,
             self._keys.requests(request.model, request.version),
             self._keys.prediction(request.id),
+            self._keys.backlog_bytes,
         ]
         attempt = await self._replay(keys, [letter.entry, request.attempt, timeout_ms, *REQUEST_FIELDS])
         return int(attempt) or None

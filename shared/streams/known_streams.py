@@ -1,4 +1,4 @@
-"""Which request streams there are: those that requests were ever published to, whatever a catalogue says today.
+"""Which request streams have entries, whatever a catalogue says today.
 
 A version that leaves the catalogue (removed, renamed, inactive) may leave requests behind. Their deadlines hold all the
 same, so they are found in Redis and not in one process's catalogue.
@@ -28,13 +28,13 @@ class KnownStreams:
         self._consumer = consumer
 
     async def orphans(self) -> list[RequestStream]:
-        """The streams of versions that the catalogue does not serve; most are empty.
+        """The streams with entries of versions that the catalogue does not serve.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         with redis_errors():
-            found = cast(set[bytes], await self._shard.redis.smembers(self._shard.keys.streams))
+            found = cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes))
         labels = sorted({label.decode(errors="replace") for label in found} - self._expected)
         names = (label.partition(":") for label in labels)
         return [RequestStream(self._shard, model, version, self._consumer) for model, _, version in names if version]

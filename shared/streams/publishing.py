@@ -9,6 +9,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
+from shared.contract.ids import ids_of
 from shared.contract.messages import SCHEMA
 from shared.streams.shard import Shard
 
@@ -18,25 +19,38 @@ class Verdict(StrEnum):
 
     ACCEPTED = "accepted"
     BACKLOG = "backlog"
+    BACKLOG_BYTES = "backlog_bytes"
     RESULTS = "results"
     MEMORY = "memory"
+    IDEMPOTENCY = "idempotency"
     CONFLICT = "conflict"
 
 
 REFUSALS = {
     Verdict.BACKLOG: "too many requests are waiting for this model version",
+    Verdict.BACKLOG_BYTES: "too many bytes are waiting for this model version",
     Verdict.RESULTS: "too many results are waiting to be stored",
     Verdict.MEMORY: "the queue is low on memory",
+    Verdict.IDEMPOTENCY: "too many idempotency keys are remembered",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Admission limits, in entries and in percent of maxmemory."""
+    """Admission limits.
+
+    Attributes:
+        max_backlog, max_backlog_bytes: entries of one version, and bytes of their inputs and options.
+        max_results: entries.
+        max_memory_percent: percent of maxmemory.
+        max_idempotency_bytes: bytes of all records of idempotency keys.
+    """
 
     max_backlog: int
+    max_backlog_bytes: int
     max_results: int
     max_memory_percent: int
+    max_idempotency_bytes: int
 
 
 class NewRequest(NamedTuple):
@@ -67,11 +81,13 @@ class Group(NamedTuple):
     Attributes:
         idempotency_key: the caller's; repeating it with the same body publishes nothing new; '' for none.
         fingerprint: a digest of the body; required with a key.
+        batch: what the ids of the requests were made from (see `shared.contract.ids`); required with a key.
     """
 
     requests: Sequence[NewRequest]
     idempotency_key: str = ""
     fingerprint: str = ""
+    batch: str = ""
 
 
 class Published(NamedTuple):
@@ -93,8 +109,10 @@ class Publisher:
         self._settings = (
             gateway_id,
             limits.max_backlog,
+            limits.max_backlog_bytes,
             limits.max_results,
             limits.max_memory_percent,
+            limits.max_idempotency_bytes,
             idempotency_ttl_ms,
         )
 
@@ -104,11 +122,15 @@ class Publisher:
         Raises:
             StoreUnavailable: Redis cannot be reached or is full; it is unknown what was accepted.
         """
-        keys = [self._keys.requests(model, version), self._keys.results, self._keys.streams]
+        keys = [
+            self._keys.requests(model, version),
+            self._keys.results,
+            self._keys.backlog_bytes,
+            self._keys.idempotency_bytes,
+        ]
         common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}
         args: list[str | bytes | int] = [
             *self._settings,
-            f"{model}:{version}",
             len(common),
             *chain.from_iterable(common.items()),
         ]
@@ -117,6 +139,7 @@ class Publisher:
             args += (len(group.requests), group.fingerprint if group.idempotency_key else "")
             if group.idempotency_key:
                 keys.append(self._keys.idempotency(group.requests[0].principal, group.idempotency_key))
+                args.append(group.batch)
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
                 args += (new.timeout_ms, 1 if new.wait else 0, *_own_values(new))
@@ -130,6 +153,5 @@ def _published(answer: bytes, group: Group) -> Published:
     text = answer.decode()
     if text in REFUSALS or text == Verdict.CONFLICT:
         return Published(Verdict(text))
-    ids = text.split(",")
-    mine = ids == [new.id for new in group.requests]  # this publish was retried by the client library
-    return _ACCEPTED if mine else Published(Verdict.ACCEPTED, ids)
+    mine = text == group.batch  # this publish was retried by the client library
+    return _ACCEPTED if mine else Published(Verdict.ACCEPTED, ids_of(text))

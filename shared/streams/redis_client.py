@@ -6,6 +6,7 @@ ten hidden retries turn a timeout of five seconds into a minute of silence.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
@@ -113,12 +114,17 @@ async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list
     return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
+def _source(name: str) -> str:
+    """A script of `shared/streams/lua`; its line `-- include X` stands for the script X."""
+    text = resources.files("shared.streams").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    return re.sub(r"^-- include (\w+)$", lambda line: _source(line[1]), text, flags=re.MULTILINE)
+
+
 class Script:
     """A Lua script of `shared/streams/lua`, loaded into Redis once and then called by its hash."""
 
     def __init__(self, redis: Redis, name: str) -> None:
-        source = resources.files("shared.streams").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-        self._script = redis.register_script(source)
+        self._script = redis.register_script(_source(name))
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int | float], client: Any = None) -> Any:
         """Run it, or add it to the pipeline `client`.

@@ -179,7 +179,7 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
         """
-        keys = [self.key, self._keys.results]
+        keys = [self.key, self._keys.results, self._keys.backlog_bytes]
         args: list[str | bytes | int] = [
             self._group,
             self._keys.notify(""),
@@ -212,7 +212,8 @@ class RequestStream:
             self.version,
             self._keys.notify(""),
         ]
-        keys = [self.key, self._keys.dead, self._keys.results, self._keys.prediction(prediction_id)]
+        state = self._keys.prediction(prediction_id)
+        keys = [self.key, self._keys.dead, self._keys.results, state, self._keys.backlog_bytes]
         return bool(await self._dead_letter(keys, args))
 
     async def leave(self) -> bool:

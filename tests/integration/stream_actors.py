@@ -8,17 +8,20 @@ from typing import NamedTuple
 
 import orjson
 
+from shared.contract.ids import ids_of
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
-from tests.integration.stream_truth import Truth, attempt_of
-from tests.streams import ACCEPTED, MODEL, VERSION, new_request
+from tests.integration.stream_truth import Truth, attempt_of, bytes_of
+from tests.streams import ACCEPTED, MODEL, VERSION, new_batch, new_request
 
 VISIBILITY_TIMEOUT_MS = 3_600_000  # passes only where the machine says so
-MAX_BACKLOG, MAX_RESULTS = 12, 10
+LIMITS = Limits(
+    max_backlog=12, max_backlog_bytes=300, max_results=10, max_memory_percent=100, max_idempotency_bytes=1_000_000
+)
 
 
 class Move(NamedTuple):
@@ -36,7 +39,7 @@ class Gateways:
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._publisher = Publisher(Shard(truth.redis, truth.keys), "gateway", Limits(MAX_BACKLOG, MAX_RESULTS, 100))
+        self._publisher = Publisher(Shard(truth.redis, truth.keys), "gateway", LIMITS)
         self._letters = DeadLetters(Shard(truth.redis, truth.keys))
         self._sweeper = RequestStream(Shard(truth.redis, truth.keys), MODEL, VERSION, "sweeper")
         self._known: dict[str, tuple[str, list[str]]] = {}
@@ -44,15 +47,17 @@ class Gateways:
 
     async def publish(self, move: Move) -> None:
         """A group, perhaps past its deadline at once; the client library may send the command a second time."""
-        requests = [new_request(timeout_ms=-1 if move.this else 3_600_000) for _ in move.picks]
+        requests = [new_request("x" * 10 * pick, timeout_ms=-1 if move.this else 3_600_000) for pick in move.picks]
         if await self._publish(requests) == ACCEPTED and move.that:
             repeated = await self._publisher.publish(MODEL, VERSION, [Group(requests)])
-            assert repeated[0].verdict in (Verdict.ACCEPTED, Verdict.BACKLOG)
+            assert repeated[0].verdict in (Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.BACKLOG_BYTES)
 
     async def publish_with_a_key(self, move: Move) -> None:
         """A group with an idempotency key, which may have been used before, for this body or another."""
         fingerprint = f"{move.that}{len(move.picks)}"
-        await self._publish([new_request() for _ in move.picks], f"key {move.this}", fingerprint)
+        batch = new_batch(len(move.picks))
+        requests = [new_request()._replace(id=each) for each in ids_of(batch)]
+        await self._publish(requests, f"key {move.this}", fingerprint, batch)
 
     async def look_for_late_requests(self, _: Move) -> None:
         """The first half of an expiry; anything may happen before the second."""
@@ -79,10 +84,12 @@ class Gateways:
             self._truth.accepted[letter.request.id] = attempt
             self._truth.unfinished.add((letter.request.id, attempt))
 
-    async def _publish(self, requests: Sequence[NewRequest], key: str = "", fingerprint: str = "") -> Published:
+    async def _publish(
+        self, requests: Sequence[NewRequest], key: str = "", fingerprint: str = "", batch: str = ""
+    ) -> Published:
         truth, ids = self._truth, [each.id for each in requests]
-        expected = self._verdict(len(ids), key, fingerprint)
-        (published,) = await self._publisher.publish(MODEL, VERSION, [Group(requests, key, fingerprint)])
+        expected = await self._verdict(requests, key, fingerprint)
+        (published,) = await self._publisher.publish(MODEL, VERSION, [Group(requests, key, fingerprint, batch)])
         assert published == expected
         if published == ACCEPTED:
             truth.accepted |= dict.fromkeys(ids, 0)
@@ -93,13 +100,18 @@ class Gateways:
             assert await truth.states.look_all(ids) == [None] * len(ids), "what is refused leaves nothing behind"
         return published
 
-    def _verdict(self, count: int, key: str, fingerprint: str) -> Published:
+    async def _verdict(self, requests: Sequence[NewRequest], key: str, fingerprint: str) -> Published:
         if key in self._known:
             known, ids = self._known[key]
             return Published(Verdict.ACCEPTED, ids) if known == fingerprint else Published(Verdict.CONFLICT)
-        if len(self._truth.unstored) >= MAX_RESULTS:
+        truth = self._truth
+        if len(truth.unstored) >= LIMITS.max_results:
             return Published(Verdict.RESULTS)
-        return Published(Verdict.BACKLOG) if len(self._truth.unfinished) + count > MAX_BACKLOG else ACCEPTED
+        if len(truth.unfinished) + len(requests) > LIMITS.max_backlog:
+            return Published(Verdict.BACKLOG)
+        waiting = bytes_of(await truth.redis.xrange(truth.keys.requests(MODEL, VERSION)))
+        more = sum(len(each.input) + len(each.options) for each in requests)
+        return Published(Verdict.BACKLOG_BYTES) if waiting + more > LIMITS.max_backlog_bytes else ACCEPTED
 
 
 @dataclass

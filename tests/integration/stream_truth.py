@@ -23,6 +23,11 @@ def attempt_of(fields: Mapping[bytes, bytes]) -> Attempt:
     return fields[b"id"].decode(), int(fields[b"attempt"])
 
 
+def bytes_of(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
+    """What entries of a request stream count in MAX_BACKLOG_BYTES."""
+    return sum(len(fields[b"input"]) + len(fields[b"options"]) for _, fields in entries)
+
+
 @dataclass
 class Claim:
     """What Redis must know of a pending entry; `abandoned` once its consumer was silent for long enough."""
@@ -136,8 +141,11 @@ class Truth:
                 pipe.xrange(stream)
                 pipe.xpending_range(stream, group, "-", "+", 1000)
             pipe.keys(self.keys.prediction("*"))
-            requests, taken, results, persisting, states = await pipe.execute(raise_on_error=False)
+            pipe.hgetall(self.keys.backlog_bytes)
+            requests, taken, results, persisting, states, counted = await pipe.execute(raise_on_error=False)
         self._check_entries(requests, results)
+        waiting = {f"{MODEL}:{VERSION}": bytes_of(requests)} if requests else {}
+        assert {label.decode(): int(count) for label, count in counted.items()} == waiting, "bytes are miscounted"
         _check_pending(self.requests, requests, taken)
         _check_pending(self.results, results, persisting)
         in_flight = {prediction_id for prediction_id, _ in (*self.unfinished, *self.unstored.values())}

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from shared.service.settings import Settings
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
 from shared.streams.shard import Shard
+from tests.streams import LIMITS
 
-PLENTY = Limits(max_backlog=50_000, max_results=50_000, max_memory_percent=70)
+PLENTY = replace(LIMITS, max_backlog=50_000, max_results=50_000, max_memory_percent=70)
 STREAM = ("echo", "2.0.0")
 
 
@@ -162,7 +164,7 @@ async def test_a_call_is_bounded(submissions: Submissions, publisher: CountingPu
 
 
 async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Keys) -> None:
-    publisher = CountingPublisher(Shard(redis, keys), Limits(max_backlog=5, max_results=10, max_memory_percent=70))
+    publisher = CountingPublisher(Shard(redis, keys), replace(PLENTY, max_backlog=5))
     submissions = Submissions(publisher)
     groups = [group(3), group(3), group(2), group(1)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
@@ -208,7 +210,7 @@ async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path
 
 
 async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(quiet, keys), "gateway-1", Limits(10, 10, 70))
+    publisher = Publisher(Shard(quiet, keys), "gateway-1", PLENTY)
     await publisher.publish(*STREAM, [group()])
     await quiet.config_set("maxmemory", "1")
     try:
@@ -218,7 +220,7 @@ async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> 
 
 
 async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gateway-1", Limits(10, 2, 70))
+    publisher = Publisher(Shard(redis, keys), "gateway-1", replace(PLENTY, max_results=2))
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
     assert verdicts_of(await publisher.publish(*STREAM, [group()])) == [Verdict.RESULTS]

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint, decode_hints
+from shared.contract.ids import ids_of
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_request, decode_result
 from shared.service.settings import Settings
 from shared.streams.prediction_state import PredictionStates, Queued
-from shared.streams.publishing import Group, Limits, Published, Publisher, Verdict
+from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.shard import Shard
-from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
+from tests.streams import (
+    ACCEPTED,
+    LIMITS,
+    MODEL,
+    VERSION,
+    Redis,
+    finished,
+    new_batch,
+    new_request,
+    publish,
+    results,
+    stream,
+)
+from tests.waiting import eventually
 
 
 async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys) -> None:
@@ -262,7 +277,7 @@ async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Key
 
 
 async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", Limits(max_backlog=3, max_results=10, max_memory_percent=100))
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog=3))
     fits, too_many, fits_too = [[new_request() for _ in range(count)] for count in (2, 2, 1)]
     published = await publisher.publish(MODEL, VERSION, [Group(fits), Group(too_many), Group(fits_too)])
     assert [each.verdict for each in published] == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
@@ -271,10 +286,58 @@ async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redi
     assert await redis.exists(*(keys.prediction(each.id) for each in [*fits, *fits_too])) == 3
 
 
+async def test_bytes_that_wait_are_bounded_and_counted_exactly(redis: Redis, keys: Keys) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
+    large, small = new_request("x" * 600), new_request("x")
+    verdicts = await publisher.publish(
+        MODEL, VERSION, [Group([each]) for each in (large, new_request("x" * 600), small)]
+    )
+    assert [each.verdict for each in verdicts] == [Verdict.ACCEPTED, Verdict.BACKLOG_BYTES, Verdict.ACCEPTED]
+    assert await redis.hgetall(keys.backlog_bytes) == {
+        f"{MODEL}:{VERSION}".encode(): b"%d" % (600 + 11 + 2 + 1 + 11 + 2)
+    }
+    assert (await publisher.publish("other", VERSION, [Group([new_request("x" * 600)])]))[0].verdict is Verdict.ACCEPTED
+    worker = stream(redis, keys, "w")
+    await worker.join()
+    for delivery in (await worker.read(2, 10)).deliveries:
+        await worker.complete([finished(delivery)])
+    assert await redis.hkeys(keys.backlog_bytes) == [f"other:{VERSION}".encode()], "a stream without entries has none"
+
+
+async def test_what_an_operator_deletes_is_forgotten_once_the_stream_is_empty(redis: Redis, keys: Keys) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
+    for _ in range(3):
+        assert (await publisher.publish(MODEL, VERSION, [Group([new_request("x" * 900)])]))[0] == ACCEPTED
+        await redis.xtrim(keys.requests(MODEL, VERSION), maxlen=0)
+
+
+async def test_records_of_idempotency_keys_are_bounded_and_forgotten_in_time(redis: Redis, keys: Keys) -> None:
+    limits = replace(LIMITS, max_idempotency_bytes=500)
+    publisher = Publisher(Shard(redis, keys), "gw", limits, idempotency_ttl_ms=1000)
+
+    async def verdict_of(key: str) -> Verdict:
+        batch = new_batch(1)
+        group = Group([new_request()._replace(id=ids_of(batch)[0])], key, "f" * 64, batch)
+        return (await publisher.publish(MODEL, VERSION, [group]))[0].verdict
+
+    assert [await verdict_of(key) for key in "abc"] == [Verdict.ACCEPTED] * 2 + [Verdict.IDEMPOTENCY]
+    assert await verdict_of("a") is Verdict.ACCEPTED, "what is remembered still is"
+    assert (await publisher.publish(MODEL, VERSION, [Group([new_request()])]))[0] == ACCEPTED, "who has no key goes on"
+    counted = sum(int(each) for each in await redis.hvals(keys.idempotency_bytes))
+    used = sum([await redis.memory_usage(keys.idempotency("", key)) for key in "ab"])
+    assert used <= counted < 2 * used, "what is counted is what Redis uses, and not much more"
+
+    async def accepted() -> bool:
+        return await verdict_of("d") is Verdict.ACCEPTED
+
+    await eventually(accepted, "the records have expired")
+    assert len(await redis.hkeys(keys.idempotency_bytes)) <= 25
+
+
 async def test_results_that_nobody_stores_stop_the_accepting(redis: Redis, keys: Keys) -> None:
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
-    publisher = Publisher(Shard(redis, keys), "gw", Limits(max_backlog=10, max_results=2, max_memory_percent=100))
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_results=2))
     assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(Verdict.RESULTS)]
     assert await redis.exists(keys.requests(MODEL, VERSION)) == 0
 

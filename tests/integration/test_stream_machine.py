@@ -30,6 +30,7 @@ from scripts.stack.redis import running_redis
 from shared.contract.keys import Keys
 from tests.integration.stream_actors import VISIBILITY_TIMEOUT_MS, Gateways, Move, Persister, Worker
 from tests.integration.stream_truth import Truth
+from tests.streams import MODEL, VERSION
 
 DEEP = "STREAM_MACHINE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("STREAM_MACHINE_EXAMPLES", "75"))
@@ -213,3 +214,13 @@ def test_no_order_of_commands_and_deaths_breaks_a_guarantee(machine_redis: str) 
     assert (
         min(Machine.seen[what] for what in ("outcomes", "predictions", "replays", "deaths")) > EXAMPLES / 4
     ), Machine.seen
+
+
+async def test_a_miscounted_byte_is_found(redis: Redis, keys: Keys) -> None:
+    truth = Truth(redis, keys)
+    gateways = Gateways(truth)
+    await gateways.publish(Move([1, 2], False, False))
+    await truth.check()
+    await redis.hincrby(keys.backlog_bytes, f"{MODEL}:{VERSION}", 1)
+    with pytest.raises(AssertionError, match="miscounted"):
+        await truth.check()

@@ -38,7 +38,13 @@ from tests.processes import REPOSITORY
 
 TEXT = "This product is great and I love it very much, thanks a lot"
 RESULT = b'{"label":"POSITIVE","scores":{"POSITIVE":0.962108,"NEGATIVE":0.037892}}'
-LIMITS = Limits(max_backlog=1_000_000, max_results=1_000_000, max_memory_percent=70)
+LIMITS = Limits(
+    max_backlog=1_000_000,
+    max_backlog_bytes=1_000_000_000,
+    max_results=1_000_000,
+    max_memory_percent=70,
+    max_idempotency_bytes=1_000_000,
+)
 NO_REWRITE = {"auto-aof-rewrite-percentage": "0"}  # the file is to show what was written; at rest there is little in it
 PIPELINED = 4  # batches of one process under way at once
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.ids import first_id_of_month, id_time, is_id, uuid7
+from shared.contract.ids import batch_of, first_id_of_month, id_time, ids_of, is_id, uuid7
 
 TIMES = st.integers(0, 4_000_000_000_000)  # until 2096
 RANDOM = st.integers(0, 2**90)
@@ -54,3 +54,13 @@ def test_an_id_lies_within_its_month_and_no_other(moment: datetime, random_bits:
 @pytest.mark.parametrize("text", ["", "x", uuid7(1, 1).upper().replace("0", "A"), uuid7(1, 1) + "\n", uuid7(1, 1)[:-1]])
 def test_only_the_canonical_form_is_an_id(text: str) -> None:
     assert not is_id(text)
+
+
+@given(now_ms=TIMES, shard=st.integers(0, 4095), count=st.integers(1, 1000))
+def test_a_batch_always_makes_the_same_ids_and_no_other_batch_makes_them(now_ms: int, shard: int, count: int) -> None:
+    batch = batch_of(now_ms, shard, "0" * 32, count)
+    ids = ids_of(batch)
+    assert len(set(ids)) == count and ids == ids_of(batch)
+    assert all(is_id(each) and UUID(each).int >> 80 == now_ms and UUID(each).int >> 64 & 0xFFF == shard for each in ids)
+    assert not set(ids) & set(ids_of(batch_of(now_ms, shard, "0" * 31 + "1", count)))
+    assert len(batch) < 70, "what is remembered of a batch is short"

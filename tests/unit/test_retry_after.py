@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +18,9 @@ from gateway.core.retry_after import (
     until_room_s,
 )
 from shared.contract.keys import Keys
-from shared.streams.publishing import Limits, Verdict
+from shared.streams.publishing import Verdict
 from shared.streams.queue_depth import Flow
+from tests.streams import LIMITS
 
 
 def test_what_was_added_and_is_gone_has_left() -> None:
@@ -53,11 +56,14 @@ def test_a_stream_that_nothing_leaves_says_come_late() -> None:
 
 def test_each_limit_is_measured_by_the_stream_that_frees_it() -> None:
     keys = Keys("p:")
-    retry_after = RetryAfter(keys, Limits(max_backlog=100, max_results=1000, max_memory_percent=70))
+    retry_after = RetryAfter(keys, replace(LIMITS, max_backlog=100, max_results=1000))
     assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == UNKNOWN_S
     for at_s, left in ((0.0, 0), (1.0, 5)):  # 5 requests a second leave the one stream, 50 results the other
         flows = {keys.requests("m", "1"): Flow(100 - left, 100), keys.results: Flow(1000 - 10 * left, 1000)}
         retry_after.learn(at_s, flows)
     assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == 2
     assert retry_after.refused_s("m", "1", Verdict.RESULTS) == retry_after.refused_s("m", "1", Verdict.MEMORY) == 2
+    assert retry_after.refused_s("m", "1", Verdict.BACKLOG_BYTES) == 2
+    assert retry_after.refused_s("m", "1", Verdict.IDEMPOTENCY) == LONGEST_S
     assert retry_after.refused_s("other", "1", Verdict.BACKLOG) == UNKNOWN_S
+    assert retry_after.refused_s("other", "1", Verdict.BACKLOG_BYTES) == UNKNOWN_S
