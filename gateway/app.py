@@ -13,10 +13,12 @@ from aiohttp import web
 from gateway.api.health import metrics
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
+from gateway.core import serving
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
 from gateway.core.retry_after import RetryAfter
+from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
 from gateway.http.context import (
@@ -25,8 +27,10 @@ from gateway.http.context import (
     DRAIN,
     HISTORY,
     INTAKE,
+    KNOWN_STREAMS,
     LIVENESS,
     QUEUE_METRICS,
+    SERVING,
     SETTINGS,
     WAITERS,
     WORKERS,
@@ -37,7 +41,7 @@ from gateway.http.middleware import answer_and_observe
 from gateway.http.tracing import tracing_middleware
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
-from gateway.upkeep.expiry import Expiry
+from gateway.upkeep.expiry import Expiry, age_out
 from gateway.upkeep.loop import every
 from gateway.upkeep.queue_metrics import QueueMetrics
 from gateway.upkeep.throughput import LOOK_EVERY_S, Throughput
@@ -50,7 +54,6 @@ from shared.streams.known_streams import KnownStreams
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
-from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard, open_shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import BUILD
@@ -93,7 +96,9 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[HISTORY] = History(settings)
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
-    app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS])
+    app[KNOWN_STREAMS] = KnownStreams(shard, [each.label for each in catalogue.served()], "gateway")
+    app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS])
+    app[SERVING] = Serving(app[WORKERS], catalogue.served())
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
@@ -119,6 +124,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
         app[WAITERS],
         lookup,
         retry_after,
+        app[SERVING],
         shard=shard.number,
         traces=traces,
     )
@@ -128,19 +134,19 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
 def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: asyncio.Event) -> Loops:
     """The background loops."""
     settings, waiters = app[SETTINGS], app[WAITERS]
-    served = [(each.model, each.version.version) for each in app[CATALOGUE].served()]
-    streams = [RequestStream(shard, *names, "gateway") for names in served]
-    known = KnownStreams(shard, [f"{model}:{version}" for model, version in served], "gateway")
+    requests = [shard.keys.requests(each.model, each.version.version) for each in app[CATALOGUE].served()]
     keep_ms = round(settings.dead_letter_days * 86_400_000)
-    expiry = Expiry(streams, known, app[DEAD_LETTERS], keep_ms, settings.visibility_timeout_ms)
-    throughput = Throughput(Flows(shard, [*(each.key for each in streams), shard.keys.results]), retry_after)
+    expiry = Expiry(shard, settings.visibility_timeout_ms)
+    throughput = Throughput(Flows(shard, [*requests, shard.keys.results]), retry_after)
 
     async def count_requests() -> None:
         http_metrics.count()
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
         "recheck": (settings.recheck_interval_s, waiters.recheck),
-        "expiry": (settings.expiry_interval_s / expiry.turns, expiry.turn),
+        "expiry": (settings.expiry_interval_s, expiry.expire),
+        "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
+        "serving": (serving.LOOK_EVERY_S, app[SERVING].look),
         "throughput": (LOOK_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }

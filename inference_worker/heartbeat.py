@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import orjson
-
 from inference_worker.lane import Lane
 from shared.contract.errors import StoreUnavailable
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -42,14 +40,13 @@ async def keep_heartbeat(
     started_at = str(int(time.time() * 1000))
     while not stop.is_set():
         versions.news.clear()
-        facts = {
-            "host": socket.gethostname(),
-            "started_at": started_at,
-            "serves": orjson.dumps([lane.served.label for lane in versions.lanes]).decode(),
-            "in_flight": str(sum(lane.in_hand for lane in versions.lanes)),
-        }
         try:
-            await heartbeat.beat(facts)
+            await heartbeat.beat(
+                [lane.served.label for lane in versions.lanes],
+                host=socket.gethostname(),
+                started_at=started_at,
+                in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
+            )
             await heartbeat.report_failures(versions.failures)
             for lane in versions.lanes:
                 removed = await directory.remove_dead(lane.served)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
-from gateway.http.context import CATALOGUE, DRAIN, HISTORY, LIVENESS, QUEUE_METRICS, WAITERS, WORKERS
+from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, QUEUE_METRICS, WAITERS, WORKERS
 from gateway.http.http_metrics import http_metrics
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
@@ -17,19 +17,23 @@ async def health(request: web.Request) -> web.Response:
     """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
     unserved: list[str] = []
     errors: dict[str, str] = {}
+    orphans: list[str] = []
     redis, postgres = "ok", "ok"
     try:
         workers, served = request.app[WORKERS], request.app[CATALOGUE].served()
         live, errors = await workers.live(served), await workers.load_errors(served)
         unserved = [label for label, workers in live.items() if workers == 0]
+        orphans = [f"{each.model}:{each.version}" for each in await request.app[KNOWN_STREAMS].orphans()]
     except StoreUnavailable:
         redis = "unavailable"
     try:
         await request.app[HISTORY].ping()
     except StoreUnavailable:
         postgres = "unavailable"
-    status = "unavailable" if redis != "ok" else "degraded" if postgres != "ok" or unserved or errors else "ok"
+    degraded = postgres != "ok" or unserved or errors or orphans
+    status = "unavailable" if redis != "ok" else "degraded" if degraded else "ok"
     body = {"status": status, "redis": redis, "postgres": postgres, "unserved": unserved, "load_errors": errors}
+    body["orphans"] = orphans
     return json_response(body, status=503 if redis != "ok" else 200)
 
 

@@ -28,10 +28,10 @@ async def predict(request: web.Request) -> web.Response:
     """Predict for one text."""
     preferences = _preferences(request)
     body = await read_body(request, PredictRequest)
-    ((prediction_id, finished),) = await _submit(request, preferences, body, [Input(body.text, ("body", "text"))])
+    ((prediction_id, finished, note),) = await _submit(request, preferences, body, [Input(body.text, ("body", "text"))])
     if finished is None:
         headers = {"Location": f"/api/v1/predictions/{prediction_id}", **preferences.wait.headers}
-        return json_response(queued_body(prediction_id), status=202, headers=headers)
+        return json_response(queued_body(prediction_id, note), status=202, headers=headers)
     if finished.outcome.status is not Status.SUCCEEDED:
         raise _unsuccessful(finished)
     return json_response(prediction_body(finished), headers=preferences.wait.headers)
@@ -43,7 +43,9 @@ async def predict_batch(request: web.Request) -> web.Response:
     body = await read_body(request, BatchRequest)
     inputs = [Input(text, ("body", "texts", index)) for index, text in enumerate(body.texts)]
     answers = await _submit(request, preferences, body, inputs)
-    items = [queued_body(each.id) if each.finished is None else prediction_body(each.finished) for each in answers]
+    items = [
+        queued_body(each.id, each.note) if each.finished is None else prediction_body(each.finished) for each in answers
+    ]
     done = all(each.finished is not None for each in answers)
     return json_response({"items": items}, status=200 if done else 202, headers=preferences.wait.headers)
 

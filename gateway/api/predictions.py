@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.api.queries import HistoryQuery, WaitQuery
 from gateway.api.schemas import prediction_body, queued_body
 from gateway.core.history import NEWEST, Filters
-from gateway.http.context import HISTORY, WAITERS
+from gateway.http.context import HISTORY, SERVING, WAITERS
 from gateway.http.preferences import wait_of
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
@@ -21,7 +21,10 @@ async def read_prediction(request: web.Request) -> web.Response:
     wait = wait_of(read_query(request, WaitQuery).wait, request.headers.get("Prefer"), 0)
     prediction_id = request.match_info["prediction_id"].lower()
     found = await request.app[WAITERS].read(prediction_id, wait.seconds)
-    body = queued_body(prediction_id) if isinstance(found, Queued) else prediction_body(found)
+    if isinstance(found, Queued):
+        body = queued_body(prediction_id, request.app[SERVING].note(found.label) if found.label else "")
+    else:
+        body = prediction_body(found)
     return json_response(body, headers=wait.headers)
 
 

@@ -131,11 +131,13 @@ class QueuedPrediction(BaseModel):
 
     prediction_id: UUID
     status: Status = Status.QUEUED
+    note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
 
 
-def queued_body(prediction_id: str) -> dict[str, Any]:
+def queued_body(prediction_id: str, note: str = "") -> dict[str, Any]:
     """A prediction that is not finished, in the form of the model above."""
-    return {"prediction_id": prediction_id, "status": Status.QUEUED.value}
+    body = {"prediction_id": prediction_id, "status": Status.QUEUED.value}
+    return {**body, "note": note} if note else body
 
 
 class PredictionBatch(BaseModel):
@@ -218,6 +220,9 @@ class Health(BaseModel):
     postgres: str = Field(description="ok or unavailable")
     unserved: list[str] = Field(description="active model versions that no live worker serves")
     load_errors: dict[str, str] = Field(description="why a worker cannot load a version, by `model:version`")
+    orphans: list[str] = Field(
+        description="versions that requests wait for but that are not in the catalogue: they end at their deadline"
+    )
 
 
 class Probe(BaseModel):

@@ -15,6 +15,7 @@ from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.order import Answer, Order
 from gateway.core.retry_after import RetryAfter
+from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.tracing import PublishSpan
 from gateway.core.waiting import Expectation, Waiters
@@ -50,6 +51,7 @@ class Intake:
         waiters: Waiters,
         lookup: Lookup,
         retry_after: RetryAfter,
+        serving: Serving,
         shard: int = 0,
         traces: Traces | None = None,
     ) -> None:
@@ -59,6 +61,7 @@ class Intake:
         self._waiters = waiters
         self._lookup = lookup
         self._retry_after = retry_after
+        self._serving = serving
         self._shard = shard
         self._traces = traces
 
@@ -86,8 +89,8 @@ class Intake:
             published = await self._publish(served, order, batch, new)
             on_accepted(published.earlier or ids)
             if not published.earlier:
-                return await self._answers(ids, expected, order.wait_s)
-        return await self._earlier(published.earlier, order.wait_s)
+                return self._with_notes(served, await self._answers(ids, expected, order.wait_s))
+        return self._with_notes(served, await self._earlier(published.earlier, order.wait_s))
 
     def _resolve(self, order: Order) -> ServedVersion:
         served = self._catalogue.resolve(order.model, order.version)
@@ -151,6 +154,10 @@ class Intake:
         if missing:
             found |= {each.id: each for each in await self._finished(missing)}
         return [Answer(*each) for each in found.items()]
+
+    def _with_notes(self, served: ServedVersion, answers: list[Answer]) -> list[Answer]:
+        note = self._serving.note(served.label)
+        return [each if each.finished else each._replace(note=note) for each in answers] if note else answers
 
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
         try:

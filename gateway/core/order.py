@@ -46,7 +46,8 @@ class Order(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """One prediction of an order; `finished` is None if it is not finished yet."""
+    """One prediction of an order; `finished` is None if it is not finished yet, and `note` may say why."""
 
     id: str
     finished: Finished | None
+    note: str = ""

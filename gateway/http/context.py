@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.core.history import History
 from gateway.core.intake import Intake
+from gateway.core.serving import Serving
 from gateway.core.tracing import Trace
 from gateway.core.waiting import Waiters
 from gateway.settings import GatewaySettings
@@ -19,12 +20,15 @@ from gateway.upkeep.queue_metrics import QueueMetrics
 from shared.contract.catalogue import Catalogue
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.known_streams import KnownStreams
 from shared.streams.workers import WorkerDirectory
 
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
 CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
+SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
+KNOWN_STREAMS: web.AppKey[KnownStreams] = web.AppKey("known_streams", KnownStreams)
 HISTORY: web.AppKey[History] = web.AppKey("history", History)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)

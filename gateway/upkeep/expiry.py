@@ -8,91 +8,79 @@ wants any more; also in streams of versions that are not in the catalogue any mo
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from functools import partial
-from itertools import cycle
+from collections.abc import Sequence
 
 from shared.contract.errors import MalformedMessage
+from shared.contract.keys import request_stream_name
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.dead_letters import DeadLetters
-from shared.streams.known_streams import KnownStreams
+from shared.streams.deadlines import Deadlines
 from shared.streams.request_stream import Completed, Delivery, RequestStream
+from shared.streams.shard import Shard
 from shared.telemetry.metrics import DEAD_LETTERS, PREDICTIONS
 
 log = logging.getLogger(__name__)
 
-_OLDEST = 100
+_AT_ONCE = 100
+_MOST_A_TURN = 20_000  # the next turn goes on
 
 
 class Expiry:
-    """Checks the oldest entries of every request stream and of the dead letters."""
+    """Ends the requests of a shard whose deadline has passed."""
 
-    def __init__(
-        self,
-        streams: Sequence[RequestStream],
-        known: KnownStreams,
-        dead_letters: DeadLetters,
-        keep_dead_letters_ms: int,
-        visibility_timeout_ms: int,
-    ) -> None:
-        self._known = known
+    def __init__(self, shard: Shard, visibility_timeout_ms: int) -> None:
+        self._shard = shard
+        self._deadlines = Deadlines(shard)
         self._visibility_timeout_ms = visibility_timeout_ms
-        self._dead_letters = dead_letters
-        self._keep_dead_letters_ms = keep_dead_letters_ms
-        self._turns: Iterator[Callable[[], Awaitable[int]]] = cycle(
-            [*(partial(self.expire, stream) for stream in streams), self.expire_orphans, self.age_out]
-        )
-        self.turns = len(streams) + 2
 
-    async def turn(self) -> None:
-        """Check the next stream; one per turn, so that the work does not come in bursts. `turns` of them check all.
+    async def expire(self) -> int:
+        """Expire what is late and that no live worker holds, up to `_MOST_A_TURN`; returns how many.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        await next(self._turns)()
-
-    async def age_out(self) -> int:
-        """Delete dead letters that have been kept long enough; returns how many.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        aged = await self._dead_letters.age_out(self._keep_dead_letters_ms)
-        if aged:
-            DEAD_LETTERS.labels("dead", "aged_out").inc(aged)
-            log.warning("dead letters aged out", extra={"count": aged})
-        return aged
-
-    async def expire_orphans(self) -> int:
-        """Expire what is late in the streams of versions that are not served any more; returns how many.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        return sum([await self.expire(stream) for stream in await self._known.orphans()])
-
-    async def expire(self, stream: RequestStream) -> int:
-        """Expire those of the oldest entries that are past their deadline; returns how many.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        late = await stream.past_deadline(_OLDEST, self._visibility_timeout_ms)
-        finished = [each for each in (_expired(delivery, late.now_ms) for delivery in late.deliveries) if each]
-        if not finished:
-            return 0
-        expired = sum(await stream.complete(finished))
-        PREDICTIONS.labels(stream.model, stream.version, Status.EXPIRED.value).inc(expired)
-        log.info("expired", extra={"model": stream.model, "version": stream.version, "count": expired})
+        expired = kept = 0
+        while expired < _MOST_A_TURN and (late := await self._deadlines.passed(kept, _AT_ONCE)):
+            for (model, version), entries in late.items():
+                stream = RequestStream(self._shard, model, version, "gateway")
+                done, gone = await self._expire_of(stream, entries)
+                expired += done
+                kept += len(entries) - done - gone
         return expired
 
+    async def _expire_of(self, stream: RequestStream, entries: Sequence[str]) -> tuple[int, int]:
+        """Expire entries; returns how many were, and how many others have left the stream."""
+        unheld, gone = await stream.unheld(entries, self._visibility_timeout_ms)
+        await self._deadlines.forget(stream.model, stream.version, gone)
+        late: list[Completed] = []
+        for delivery in unheld.deliveries:
+            try:
+                late.append(_expired(delivery, unheld.now_ms))
+            except MalformedMessage as error:
+                await stream.dead_letter(delivery, error.reason, str(error))
+                DEAD_LETTERS.labels(request_stream_name(stream.model, stream.version), error.reason).inc()
+        done = sum(await stream.complete(late)) if late else 0
+        if done:
+            PREDICTIONS.labels(stream.model, stream.version, Status.EXPIRED.value).inc(done)
+            log.info("expired", extra={"model": stream.model, "version": stream.version, "count": done})
+        return done, len(gone) + len(unheld.deliveries) - done
 
-def _expired(delivery: Delivery, now_ms: int) -> Completed | None:
-    try:
-        request = decode_request(delivery.fields)
-    except MalformedMessage:
-        return None  # left to a worker to dead-letter
+
+async def age_out(letters: DeadLetters, keep_ms: int) -> int:
+    """Delete dead letters that have been kept long enough; returns how many.
+
+    Raises:
+        StoreUnavailable: Redis cannot be reached.
+    """
+    aged = await letters.age_out(keep_ms)
+    if aged:
+        DEAD_LETTERS.labels("dead", "aged_out").inc(aged)
+        log.warning("dead letters aged out", extra={"count": aged})
+    return aged
+
+
+def _expired(delivery: Delivery, now_ms: int) -> Completed:
+    request = decode_request(delivery.fields)
     waited = max(0, now_ms - request.submitted_at)
     error = f"the deadline passed after {waited} ms in the queue; no live worker had it"
     return Completed(delivery, request, Outcome(Status.EXPIRED, queue_time_ms=waited, error=error))

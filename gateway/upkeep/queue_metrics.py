@@ -46,7 +46,7 @@ class _Look(NamedTuple):
 class QueueMetrics:
     """Updates the gauges whose values come from Redis."""
 
-    def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory) -> None:
+    def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory, known: KnownStreams) -> None:
         self._shard = shard
         keys = shard.keys
         self._served = catalogue.served()
@@ -57,7 +57,7 @@ class QueueMetrics:
             key = keys.requests(each.model, each.version.version)
             self._groups[key] = keys.WORKER_GROUP
             self._names[key] = request_stream_name(each.model, each.version.version)
-        self._known = KnownStreams(shard, [each.label for each in self._served], "gateway")
+        self._known = known
         self._shown: set[str] = set()  # streams without a version in the catalogue that have a series now
         self._looking: asyncio.Task[_Look | None] | None = None
 

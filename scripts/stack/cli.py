@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from scripts.stack import commands
 from scripts.stack import config as stack_config
@@ -18,6 +19,7 @@ from scripts.stack.ports import LOOPBACK
 from scripts.stack.postgres import DATABASE, USER
 from scripts.stack.redis import redis_url
 from scripts.stack.reports import complain, say
+from shared.contract.errors import ConfigurationError
 
 LOG_LINES = 50
 STREAM_ENTRIES = 3
@@ -96,11 +98,22 @@ def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
     return 0
 
 
+def _served(config: StackConfig) -> list[str] | None:
+    """`model:version` of all that the catalogue serves; None if it cannot be read."""
+    from shared.service.catalogue_file import load_catalogue
+
+    try:
+        catalogue = load_catalogue(Path(config.values.get("MODEL_CATALOGUE", "models/models.toml")))
+    except ConfigurationError:
+        return None
+    return [each.label for each in catalogue.served()]
+
+
 def _streams(config: StackConfig, count: int) -> None:
     from scripts.stack import streams  # the Redis client takes a tenth of a second, which no other command needs
 
     url = config.external_redis or redis_url(config.ports["REDIS_PORT"])
-    for line in streams.render(streams.look(url, config.key_prefix, count)):
+    for line in streams.render(streams.look(url, config.key_prefix, count, _served(config))):
         say(line)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from redis import Redis
@@ -19,17 +19,21 @@ TIMEOUT_S = 5
 
 @dataclass(frozen=True)
 class StreamView:
-    """One stream; `pending` is None where nobody reads it in a group."""
+    """One stream; `pending` is None where nobody reads it in a group, an `orphan`'s version is not in the catalogue."""
 
     key: str
     depth: int
     pending: int | None
     oldest_age_s: float | None
     last: list[tuple[str, dict[str, str]]]
+    orphan: bool = False
 
 
-def look(url: str, prefix: str, count: int = LAST_ENTRIES) -> list[StreamView]:
+def look(url: str, prefix: str, count: int = LAST_ENTRIES, served: Collection[str] | None = None) -> list[StreamView]:
     """Every stream of the pipeline, request streams first.
+
+    Args:
+        served: `model:version` of all that the catalogue serves; None if that is not known.
 
     Raises:
         StackError: Redis can't be reached.
@@ -41,7 +45,9 @@ def look(url: str, prefix: str, count: int = LAST_ENTRIES) -> list[StreamView]:
             requests = sorted(redis.scan_iter(match=f"{_literal(keys.requests('', '')[:-1])}*", _type="stream"))
             wanted = {**dict.fromkeys(requests, Keys.WORKER_GROUP), **groups}
             now_ms = _now_ms(redis)
-            return [_view(redis, key, group, now_ms, count) for key, group in wanted.items()]
+            views = [_view(redis, key, group, now_ms, count) for key, group in wanted.items()]
+            mine = None if served is None else {keys.requests(*label.split(":")) for label in served}
+            return [replace(each, orphan=mine is not None and each.key not in {*mine, *groups}) for each in views]
     except RedisError as error:
         raise StackError(f"Redis can't be asked ({type(error).__name__}): is the stack up? See make status") from error
 
@@ -53,7 +59,8 @@ def render(views: list[StreamView]) -> Iterator[str]:
     for view in views:
         pending = "-" if view.pending is None else str(view.pending)
         oldest = "-" if view.oldest_age_s is None else f"{view.oldest_age_s:.1f} s"
-        yield f"{view.key:<{width}}  {view.depth:>7}  {pending:>7}  {oldest:>9}"
+        mark = "  not in the catalogue" if view.orphan else ""
+        yield f"{view.key:<{width}}  {view.depth:>7}  {pending:>7}  {oldest:>9}{mark}"
     for view in views:
         if view.last:
             yield f"\n{view.key}, last {len(view.last)}:"

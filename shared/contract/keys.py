@@ -46,6 +46,11 @@ class Keys:
         return f"{self.prefix}idempotency:{principal}:{key}"
 
     @property
+    def deadlines(self) -> str:
+        """Sorted set: when each entry of the request streams expires, in ms, by `model:version entry`."""
+        return f"{self.prefix}deadlines"
+
+    @property
     def idempotency_bytes(self) -> str:
         """Hash: the bytes of the records of idempotency keys, by when they were made."""
         return f"{self.prefix}idempotency_bytes"

@@ -80,6 +80,7 @@ class DeadLetters:
             self._keys.requests(request.model, request.version),
             self._keys.prediction(request.id),
             self._keys.backlog_bytes,
+            self._keys.deadlines,
         ]
         attempt = await self._replay(keys, [letter.entry, request.attempt, timeout_ms, *REQUEST_FIELDS])
         return int(attempt) or None

@@ -18,9 +18,10 @@ _QUIET_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A prediction that is waiting or running."""
+    """A prediction that is waiting or running; `label` is its `model:version`, empty if that cannot be read."""
 
     attempt: int
+    label: str = ""
 
 
 State = Queued | PredictionResult | None
@@ -89,4 +90,4 @@ def _state(answer: Any) -> State:
         except MalformedMessage as error:  # not final: the persister will store it as failed
             ERRORS.labels("gateway", error.reason).inc()
             return Queued(0)
-    return Queued(int(answer[1]))
+    return Queued(int(answer[1]), ":".join(answer[2].decode().split(":")[-2:]))

@@ -126,6 +126,7 @@ class Publisher:
             self._keys.requests(model, version),
             self._keys.results,
             self._keys.backlog_bytes,
+            self._keys.deadlines,
             self._keys.idempotency_bytes,
         ]
         common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}

@@ -8,7 +8,6 @@ visibility timeout. A worker that is merely slow keeps its entries with `renew`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -119,8 +118,8 @@ class RequestStream:
             (pending,) = await run_pipeline(pipe, expected=is_missing_group)
         return bool(pending)
 
-    async def past_deadline(self, count: int, visibility_timeout_ms: int) -> Read:
-        """Those of the oldest `count` entries whose deadline has passed and that no live worker holds.
+    async def unheld(self, entries: Sequence[str], visibility_timeout_ms: int) -> tuple[Read, list[str]]:
+        """Those of the entries that no live worker holds; and which of them are not in the stream any more.
 
         An entry that a worker has read counts as held while its claim is renewed within the visibility timeout.
 
@@ -129,19 +128,17 @@ class RequestStream:
         """
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
-            pipe.xrange(self.key, count=count)
-            pipe.xpending_range(self.key, self._group, "-", "+", count)
-            (seconds, microseconds), entries, pending = await run_pipeline(pipe, expected=is_missing_group)
-        held = {  # without a group, nobody has read anything
-            each["message_id"] for each in pending or () if each["time_since_delivered"] <= visibility_timeout_ms
-        }
-        now_ms = seconds * 1000 + microseconds // 1000
-        late = [
-            Delivery(entry.decode(), fields, 0)
-            for entry, fields in entries
-            if entry not in held and _deadline(fields) < now_ms
-        ]
-        return Read(late, now_ms)
+            for entry in entries:
+                pipe.xrange(self.key, entry, entry)
+                pipe.xpending_range(self.key, self._group, entry, entry, 1)
+            (seconds, microseconds), *answers = await run_pipeline(pipe, expected=is_missing_group)
+        unheld, gone = [], []
+        for entry, found, pending in zip(entries, answers[::2], answers[1::2], strict=True):
+            if not found:
+                gone.append(entry)
+            elif not pending or pending[0]["time_since_delivered"] > visibility_timeout_ms:
+                unheld.append(Delivery(entry, found[0][1], 0))
+        return Read(unheld, seconds * 1000 + microseconds // 1000), gone
 
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
@@ -179,7 +176,7 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
         """
-        keys = [self.key, self._keys.results, self._keys.backlog_bytes]
+        keys = [self.key, self._keys.results, self._keys.backlog_bytes, self._keys.deadlines]
         args: list[str | bytes | int] = [
             self._group,
             self._keys.notify(""),
@@ -213,7 +210,8 @@ class RequestStream:
             self._keys.notify(""),
         ]
         state = self._keys.prediction(prediction_id)
-        keys = [self.key, self._keys.dead, self._keys.results, state, self._keys.backlog_bytes]
+        accounts = [self._keys.backlog_bytes, self._keys.deadlines]
+        keys = [self.key, self._keys.dead, self._keys.results, state, *accounts]
         return bool(await self._dead_letter(keys, args))
 
     async def leave(self) -> bool:
@@ -224,11 +222,6 @@ class RequestStream:
             if is_missing_stream(error):
                 return False
             raise
-
-
-def _deadline(fields: Mapping[bytes, bytes]) -> float:
-    deadline = fields.get(b"deadline_at", b"")
-    return int(deadline) if deadline.isdigit() else math.inf  # malformed entries are left to the workers
 
 
 def claimed_delivery(claimed: Sequence[Any]) -> Delivery:

@@ -1,13 +1,16 @@
 """Which workers are alive and what they serve: heartbeats, and looking them up.
 
-A worker is a consumer of each stream it serves and renews a hash with a TTL, its heartbeat. It is live if both exist,
-so there is no list of workers that could be wrong. A consumer without a heartbeat belongs to a dead worker.
+A worker is a consumer of each stream it serves and renews a hash with a TTL, its heartbeat, which says what it serves.
+It counts if both say so, so there is no list of workers that could be wrong. A consumer without a heartbeat belongs to
+a dead worker; one whose heartbeat does not name the version holds entries of a version that broke in it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import cast
+
+import orjson
 
 from shared.contract.catalogue import ServedVersion
 from shared.streams.redis_client import is_missing_stream, redis_errors, run_pipeline
@@ -26,13 +29,18 @@ class Heartbeat:
         self._beat = shard.script("heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
 
-    async def beat(self, facts: dict[str, str]) -> None:
-        """Renew the heartbeat with current facts (what it serves, in flight, since when).
+    async def beat(self, serves: Sequence[str], **facts: str) -> None:
+        """Renew the heartbeat.
+
+        Args:
+            serves: the labels of what it serves.
+            facts: for people (in flight, since when).
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        await self._beat([self._key], [self._ttl_ms, *(part for fact in facts.items() for part in fact)])
+        fields: dict[str, str | bytes] = {"serves": orjson.dumps(serves), **facts}
+        await self._beat([self._key], [self._ttl_ms, *(part for field in fields.items() for part in field)])
 
     async def report_failures(self, failures: Mapping[str, str]) -> None:
         """Say why versions cannot be loaded, by their labels; it is known as long as it is said again.
@@ -70,10 +78,9 @@ class WorkerDirectory:
             StoreUnavailable: Redis cannot be reached.
         """
         consumers = await self._consumers(versions)
-        names = sorted({name for each in consumers for name in each})
-        alive = await self._alive(names)
+        serves = await self._serves(sorted({name for each in consumers for name in each}))
         return {
-            version.label: sum(name in alive for name in each)
+            version.label: sum(version.label in serves.get(name, ()) for name in each)
             for version, each in zip(versions, consumers, strict=True)
         }
 
@@ -98,7 +105,7 @@ class WorkerDirectory:
             StoreUnavailable: Redis cannot be reached.
         """
         (names,) = await self._consumers([version])
-        dead = sorted(names - await self._alive(sorted(names)))
+        dead = sorted(names - (await self._serves(sorted(names))).keys())
         stream = self._keys.requests(version.model, version.version.version)
         removed = 0
         for name in dead:
@@ -112,12 +119,13 @@ class WorkerDirectory:
             answers = await run_pipeline(pipe, expected=is_missing_stream)  # no group yet: nobody serves the version
         return [{info["name"].decode() for info in answer or ()} for answer in answers]
 
-    async def _alive(self, names: Sequence[str]) -> set[str]:
+    async def _serves(self, names: Sequence[str]) -> dict[str, list[str]]:
+        """The labels that each of the workers serves now; only those that are alive."""
         if not names:
-            return set()
+            return {}
         with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.exists(self._keys.worker(name))
+                    pipe.hget(self._keys.worker(name), "serves")
                 answers = await pipe.execute()
-        return {name for name, exists in zip(names, answers, strict=True) if exists}
+        return {name: orjson.loads(answer) for name, answer in zip(names, answers, strict=True) if answer is not None}

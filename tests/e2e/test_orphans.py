@@ -36,6 +36,12 @@ async def read(url: str, prediction_id: str) -> dict[str, Any]:
         return body
 
 
+async def health(url: str) -> dict[str, Any]:
+    async with aiohttp.ClientSession(url) as session, session.get("/health") as answer:
+        body: dict[str, Any] = await answer.json()
+        return body
+
+
 CHANGES = {
     "removed": CATALOGUE.replace('name = "echo"', 'name = "renamed"'),
     "inactive": CATALOGUE.replace('version = "1.0.0"', 'version = "1.0.0"\nactive = false', 1),
@@ -54,6 +60,8 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
     gateway = start("gateway", MODEL_CATALOGUE=str(tmp_path / "models.toml"))
     async with aiohttp.ClientSession(gateway.url) as session, session.get("/metrics") as answer:
         assert 'millstream_queue_depth{stream="requests/echo/1.0.0"} 1.0' in await answer.text()
+    assert "not in the catalogue any more" in (await read(gateway.url, prediction_id))["note"]
+    assert (await health(gateway.url))["orphans"] == ["echo:1.0.0"]
 
     async def expired() -> bool:
         return bool((await read(gateway.url, prediction_id))["status"] == "expired")
@@ -62,6 +70,7 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
     assert time.monotonic() - began < WITHIN_S + 2
     async with aiohttp.ClientSession(gateway.url) as session, session.get("/metrics") as answer:
         assert "requests/echo/1.0.0" not in await answer.text()
+    assert (await health(gateway.url))["orphans"] == []
 
 
 async def test_what_the_only_worker_held_when_it_died_expires(start: Start) -> None:

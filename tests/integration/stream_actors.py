@@ -11,6 +11,7 @@ import orjson
 from shared.contract.ids import ids_of
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.deadlines import Deadlines
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
@@ -42,6 +43,7 @@ class Gateways:
         self._publisher = Publisher(Shard(truth.redis, truth.keys), "gateway", LIMITS)
         self._letters = DeadLetters(Shard(truth.redis, truth.keys))
         self._sweeper = RequestStream(Shard(truth.redis, truth.keys), MODEL, VERSION, "sweeper")
+        self._deadlines = Deadlines(Shard(truth.redis, truth.keys))
         self._known: dict[str, tuple[str, list[str]]] = {}
         self._late: list[Delivery] = []
 
@@ -61,7 +63,10 @@ class Gateways:
 
     async def look_for_late_requests(self, _: Move) -> None:
         """The first half of an expiry; anything may happen before the second."""
-        self._late = list((await self._sweeper.past_deadline(100, VISIBILITY_TIMEOUT_MS)).deliveries)
+        late = (await self._deadlines.passed(0, 100)).get((MODEL, VERSION), ())
+        unheld, gone = await self._sweeper.unheld(late, VISIBILITY_TIMEOUT_MS)
+        assert not gone
+        self._late = list(unheld.deliveries)
         assert {attempt_of(each.fields) for each in self._late} <= self._truth.unfinished
         held = {entry for entry, claim in self._truth.requests.items() if not claim.abandoned}
         assert not {each.entry for each in self._late} & held

@@ -142,10 +142,13 @@ class Truth:
                 pipe.xpending_range(stream, group, "-", "+", 1000)
             pipe.keys(self.keys.prediction("*"))
             pipe.hgetall(self.keys.backlog_bytes)
-            requests, taken, results, persisting, states, counted = await pipe.execute(raise_on_error=False)
+            pipe.zrange(self.keys.deadlines, 0, -1, withscores=True)
+            requests, taken, results, persisting, states, counted, deadlines = await pipe.execute(raise_on_error=False)
         self._check_entries(requests, results)
         waiting = {f"{MODEL}:{VERSION}": bytes_of(requests)} if requests else {}
         assert {label.decode(): int(count) for label, count in counted.items()} == waiting, "bytes are miscounted"
+        due = {f"{MODEL}:{VERSION} {entry.decode()}": int(fields[b"deadline_at"]) for entry, fields in requests}
+        assert {member.decode(): int(score) for member, score in deadlines} == due, "a deadline is wrong"
         _check_pending(self.requests, requests, taken)
         _check_pending(self.results, results, persisting)
         in_flight = {prediction_id for prediction_id, _ in (*self.unfinished, *self.unstored.values())}

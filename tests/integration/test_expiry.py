@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gateway.upkeep.expiry import Expiry
-from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.contract.messages import Status, decode_result
-from shared.streams.dead_letters import DeadLetters
-from shared.streams.known_streams import KnownStreams
 from shared.streams.publishing import Group, Publisher
-from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 
 
 @pytest.fixture
-def expiry(redis: Redis, keys: Keys, catalogue: Catalogue) -> Expiry:
-    streams = [
-        RequestStream(Shard(redis, keys), each.model, each.version.version, "gateway") for each in catalogue.served()
-    ]
-    known = KnownStreams(Shard(redis, keys), [each.label for each in catalogue.served()], "gateway")
-    return Expiry(streams, known, DeadLetters(Shard(redis, keys)), 60_000, visibility_timeout_ms=100)
+def expiry(redis: Redis, keys: Keys) -> Expiry:
+    return Expiry(Shard(redis, keys), visibility_timeout_ms=100)
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
@@ -37,23 +31,51 @@ async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, ex
 
     async def expired() -> bool:
         await requests.renew([delivery.entry])
-        return await expiry.expire(requests) == 1
+        return await expiry.expire() == 1
 
     await eventually(expired, "the deadline passes")
-    assert await expiry.expire(requests) == 0
+    assert await expiry.expire() == 0
     (result,) = [decode_result(fields) for fields in await results(redis, keys)]
     assert (result.id, result.outcome.status) == (late.id, Status.EXPIRED)
     assert "no live worker had it" in result.outcome.error
     assert await redis.xlen(requests.key) == 2
 
 
-async def test_it_needs_no_group_and_leaves_what_is_malformed(redis: Redis, keys: Keys, expiry: Expiry) -> None:
+async def test_what_cannot_be_read_is_a_dead_letter_at_its_deadline(redis: Redis, keys: Keys, expiry: Expiry) -> None:
     requests = stream(redis, keys, "w1")
-    assert await expiry.expire(requests) == 0
-    await redis.xadd(requests.key, {"deadline_at": "1"})
-    await redis.xadd(requests.key, {"deadline_at": "soon"})
-    assert await expiry.expire(requests) == 0
-    assert await redis.xlen(requests.key) == 2
+    assert await expiry.expire() == 0
+    entry = (await redis.xadd(requests.key, {"schema": "9"})).decode()
+    await redis.zadd(keys.deadlines, {f"{MODEL}:{VERSION} {entry}": 1})
+    assert await expiry.expire() == 0
+    assert await redis.xlen(requests.key) == 0
+    assert [fields[b"schema"] for _, fields in await redis.xrange(keys.dead)] == [b"9"]
+    assert await redis.zcard(keys.deadlines) == 0
+
+
+async def test_what_an_operator_deleted_is_forgotten_at_its_deadline(redis: Redis, keys: Keys, expiry: Expiry) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    await publisher.publish(MODEL, VERSION, [Group([new_request(timeout_ms=-1)])])
+    await redis.delete(keys.requests(MODEL, VERSION))
+    assert await expiry.expire() == 0
+    assert await redis.zcard(keys.deadlines) == 0
+
+
+async def test_whatever_is_late_expires_in_one_turn_wherever_it_stands(
+    redis: Redis, keys: Keys, expiry: Expiry
+) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog=10_000))
+    requests = stream(redis, keys, "w1")
+    await requests.join()
+    held = [new_request(timeout_ms=-1) for _ in range(250)]
+    await publisher.publish(MODEL, VERSION, [Group(held)])
+    assert len((await requests.read(250, 10)).deliveries) == 250
+    in_time, late = [new_request() for _ in range(250)], [new_request(timeout_ms=-1) for _ in range(350)]
+    await publisher.publish(MODEL, VERSION, [Group(in_time), Group(late)])
+    await publisher.publish("removed", "9", [Group([new_request(timeout_ms=-1)])])
+    assert await expiry.expire() == 351
+    ids = {fields[b"id"].decode() for _, fields in await redis.xrange(requests.key)}
+    assert ids == {each.id for each in [*held, *in_time]}
+    assert await redis.zcard(keys.deadlines) == 500
 
 
 async def test_what_a_dead_worker_holds_expires_too(redis: Redis, keys: Keys, expiry: Expiry) -> None:
@@ -63,7 +85,7 @@ async def test_what_a_dead_worker_holds_expires_too(redis: Redis, keys: Keys, ex
     assert len((await requests.read(1, 10)).deliveries) == 1
 
     async def expired() -> bool:
-        return await expiry.expire(requests) == 1
+        return await expiry.expire() == 1
 
     await eventually(expired, "the claim has not been renewed for longer than the visibility timeout")
     (result,) = [decode_result(fields) for fields in await results(redis, keys)]
@@ -80,7 +102,7 @@ async def test_what_left_the_catalogue_expires_too(redis: Redis, keys: Keys, exp
     await publisher.publish("removed", "9", [Group([late]), Group([in_time])])
 
     async def expired() -> bool:
-        return await expiry.expire_orphans() == 1
+        return await expiry.expire() == 1
 
     await eventually(expired, "the deadline passes")
     (result,) = [decode_result(fields) for fields in await results(redis, keys)]

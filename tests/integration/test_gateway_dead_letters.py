@@ -9,11 +9,10 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
-from gateway.upkeep.expiry import Expiry
+from gateway.upkeep.expiry import age_out
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.streams.dead_letters import DeadLetters
-from shared.streams.known_streams import KnownStreams
 from shared.streams.shard import Shard
 from tests.gateways import Client, HandWorker, persist_everything, succeeded
 from tests.waiting import eventually
@@ -178,11 +177,10 @@ async def test_an_id_beyond_what_a_stream_can_hold_is_unknown(gateway: Client, e
 async def test_dead_letters_age_out(gateway: Client, worker: HandWorker, redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.dead, {"reason": "old"}, id="1000-0")
     await kill(gateway, worker)
-    shard = Shard(redis, keys)
-    expiry = Expiry([], KnownStreams(shard, [], "gateway"), DeadLetters(shard), 3_600_000, 60_000)
-    assert await expiry.age_out() == 1
+    dead = DeadLetters(Shard(redis, keys))
+    assert await age_out(dead, 3_600_000) == 1
     assert [letter["reason"] for letter in await letters(gateway)] == ["max_deliveries"]
-    assert await expiry.age_out() == 0
+    assert await age_out(dead, 3_600_000) == 0
 
 
 async def test_a_replay_takes_a_deadline_of_its_own(gateway: Client, worker: HandWorker) -> None:

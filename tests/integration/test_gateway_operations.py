@@ -125,9 +125,13 @@ async def test_models_are_listed_with_what_serves_them(
         ("2.0.0", True, True, 0),
         ("3.0.0", False, False, 0),
     ]
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat({"serves": "echo:2.0.0"})
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
     echo = await get(gateway, "/api/v1/models/echo")
     assert [each["workers"] for each in echo["versions"]] == [0, 1, 0]
+    # a version that broke in its worker, which still holds one of its entries
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:1.0.0"])
+    echo = await get(gateway, "/api/v1/models/echo")
+    assert [each["workers"] for each in echo["versions"]] == [0, 0, 0]
 
 
 async def test_dead_workers_are_removed_once_they_hold_nothing(
@@ -140,13 +144,38 @@ async def test_dead_workers_are_removed_once_they_hold_nothing(
     await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
     taken = await worker.take()
     heartbeat = Heartbeat(Shard(redis, keys), "by-hand", 30)
-    await heartbeat.beat({"serves": "echo:2.0.0"})
+    await heartbeat.beat(["echo:2.0.0"])
     assert await directory.remove_dead(served) == 0  # alive
     await heartbeat.stop()
     assert await directory.live([served]) == {"echo:2.0.0": 0}
     assert await directory.remove_dead(served) == 0  # dead, but what it holds would be lost
     await worker.finish(taken)
     assert await directory.remove_dead(served) == 1
+
+
+async def test_who_asks_a_version_that_nobody_serves_is_told_so(
+    gateway: Client, redis: Redis, keys: Keys, worker: HandWorker
+) -> None:
+    async def submitted() -> dict[str, Any]:
+        body = {"model": "echo", "texts": ["a"]}
+        async with gateway.post(f"{PREDICT}/batch?wait=0", json=body) as answer:
+            assert answer.status == 202
+            queued: dict[str, Any] = (await answer.json())["items"][0]
+            return queued
+
+    async def told() -> bool:
+        return "no live worker serves echo:2.0.0 now" in (await submitted()).get("note", "")
+
+    async def not_told() -> bool:
+        return "note" not in await submitted()
+
+    await eventually(told, "the gateway has looked")
+    queued = await submitted()
+    assert await get(gateway, f"/api/v1/predictions/{queued['prediction_id']}") == queued
+    await worker.stream.join()
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
+    await eventually(not_told, "the gateway has looked again")
+    assert "note" not in await get(gateway, f"/api/v1/predictions/{queued['prediction_id']}")
 
 
 # --- health and probes ---------------------------------------------------------------------------------------------
@@ -156,7 +185,7 @@ async def serve_everything(redis: Redis, keys: Keys, catalogue: Catalogue) -> No
     """Have a live worker for all versions."""
     for each in catalogue.served():
         await HandWorker(redis, keys, each.model, each.version.version).stream.join()
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat({"serves": "*"})
+    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat([each.label for each in catalogue.served()])
 
 
 class TestWithPostgres:
@@ -176,7 +205,7 @@ class TestWithPostgres:
         self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
     ) -> None:
         await serve_everything(redis, keys, catalogue)
-        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": [], "load_errors": {}}
+        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": [], "load_errors": {}, "orphans": []}
         assert await get(gateway, "/health") == expected
 
     async def test_health_is_degraded_while_a_version_is_served_by_nobody(self, gateway: Client) -> None:
@@ -190,7 +219,14 @@ async def test_health_is_degraded_without_postgres(
 ) -> None:
     await serve_everything(redis, keys, catalogue)
     body = await get(gateway, "/health")
-    assert body == {"status": "degraded", "redis": "ok", "postgres": "unavailable", "unserved": [], "load_errors": {}}
+    assert body == {
+        "status": "degraded",
+        "redis": "ok",
+        "postgres": "unavailable",
+        "unserved": [],
+        "load_errors": {},
+        "orphans": [],
+    }
 
 
 async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(start_gateway: StartGateway) -> None:
@@ -292,7 +328,7 @@ async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, m
         stuck.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("gateway.upkeep.expiry.Expiry.turn", never_returns)
+    monkeypatch.setattr("gateway.upkeep.expiry.Expiry.expire", never_returns)
     gateway = await start_gateway(stall_timeout_s=30, recheck_interval_s=0.05, expiry_interval_s=0.05)
     assert await get(gateway, "/livez") == {"status": "ok"}
     await asyncio.wait_for(stuck.wait(), 10)

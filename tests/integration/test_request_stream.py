@@ -33,6 +33,8 @@ from tests.streams import (
 )
 from tests.waiting import eventually
 
+QUEUED = Queued(0, f"{MODEL}:{VERSION}")
+
 
 async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys) -> None:
     (prediction_id,) = await publish(redis, keys, "hello")
@@ -234,7 +236,7 @@ async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: K
     ids = await publish(redis, keys, "a", "b", gateway="gw1", wait=True)
     other = PredictionStates(Shard(redis, keys), "gw2")
     for _ in range(2):  # registering twice is registering once
-        assert await other.look(ids[0], wait=True) == Queued(0)
+        assert await other.look(ids[0], wait=True) == QUEUED
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(keys.notify("gw1"), keys.notify("gw2"))
     worker = stream(redis, keys, "w1")
@@ -346,7 +348,7 @@ async def test_an_unknown_prediction_has_no_state(redis: Redis, keys: Keys) -> N
     states = PredictionStates(Shard(redis, keys), "gw")
     assert await states.look(new_request().id, wait=True) is None
     ids = await publish(redis, keys, "a", "b")
-    assert await states.look_all([ids[0], new_request().id, ids[1]]) == [Queued(0), None, Queued(0)]
+    assert await states.look_all([ids[0], new_request().id, ids[1]]) == [QUEUED, None, QUEUED]
 
 
 async def test_an_unreachable_redis_is_named_and_not_waited_for(redis: Redis, keys: Keys) -> None:

@@ -143,7 +143,12 @@ def test_streams_are_shown_without_redis_cli(tmp_path: Path) -> None:
             client.xreadgroup(Keys.WORKER_GROUP, "me", {stream: ">"}, count=2)
             client.xadd("other:requests:m:1", {"id": "not ours"})
         views = {view.key: view for view in look(server.url, keys.prefix)}
+        orphans = [
+            each.key for each in look(server.url, keys.prefix, served=["sentiment-analysis:1.1.0"]) if each.orphan
+        ]
+        assert not [each for each in look(server.url, keys.prefix, served=["sentiment-analysis:1.0.0"]) if each.orphan]
     assert set(views) == {stream, keys.results, keys.dead}
+    assert orphans == [stream] and not any(view.orphan for view in views.values())
     assert (views[stream].depth, views[stream].pending) == (5, 2)
     assert [fields["id"] for _, fields in views[stream].last] == ["2", "3", "4"]
     assert any("… (100 characters)" in line for line in render(list(views.values())))

@@ -52,8 +52,9 @@ async def populate(redis_url: str, catalogue: Path) -> None:
     keys = Keys("millstream:")
     redis = connect(Settings(redis_url=redis_url))
     for number in range(WORKERS):
-        await Heartbeat(Shard(redis, keys), f"worker-{number}", 600).beat({"host": "here"})
-        for each in load_catalogue(catalogue).served():
+        served = load_catalogue(catalogue).served()
+        await Heartbeat(Shard(redis, keys), f"worker-{number}", 600).beat([each.label for each in served])
+        for each in served:
             stream = RequestStream(Shard(redis, keys), each.model, each.version.version, f"worker-{number}")
             await stream.join()
             await redis.xadd(stream.key, {"a": "b"})

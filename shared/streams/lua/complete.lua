@@ -2,7 +2,8 @@
 -- The entry is the fence: XDEL is the first write, and only one caller ever sees it return 1, so a late duplicate
 -- changes nothing. Since the first write frees memory, the script also runs when Redis is at maxmemory.
 --
--- KEYS  request stream, result stream, counters of waiting bytes, then the state hash of each entry
+-- KEYS  request stream, result stream, waiting bytes, deadlines, then the state hash of each
+--       entry
 -- ARGV  group, prefix of the notify channels, maximum bytes of a hint, model, version,
 --       the number of fields of an outcome and their names (including `status`),
 --       then for each entry: entry id, prediction id, attempt, and the values of those fields
@@ -10,7 +11,7 @@
 --
 -- Written for speed, since its loop runs once for every prediction: locals instead of globals, and `n` tracks the
 -- length of `fields`, because `#fields` would search for it at each addition.
--- include backlog
+-- include accounts
 local argv, call = ARGV, redis.call
 local stream, results = KEYS[1], KEYS[2]
 local group, channel, hint_limit, model, version = argv[1], argv[2], tonumber(argv[3]), argv[4], argv[5]
@@ -27,13 +28,15 @@ local header = table.concat({'id', 'attempt', 'model', 'version', table.concat(n
 local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
-local done, hints, entries, key, bytes = {}, {}, {}, 4, 0
+local done, hints, entries, members, key, bytes = {}, {}, {}, {}, 5, 0
+local label = label_of(stream) .. ' '
 for at = 7 + count, #argv, 3 + count do
   local entry, id, attempt, state = argv[at], argv[at + 1], argv[at + 2], KEYS[key]
   local values = at + 2
   key = key + 1
   local found = call('XRANGE', stream, entry, entry)[1]
   entries[#entries + 1] = entry
+  members[#entries] = label .. entry
   if call('XDEL', stream, entry) == 1 then
     local fields = found[2]
     local n = #fields
@@ -71,7 +74,7 @@ for at = 7 + count, #argv, 3 + count do
 end
 if #entries > 0 then
   call('XACK', stream, group, unpack(entries))
-  count_bytes(KEYS[3], stream, -bytes)
+  take_off(KEYS[3], KEYS[4], stream, bytes, members)
 end
 for waiter, list in pairs(hints) do
   call('PUBLISH', channel .. waiter, table.concat(list, RECORD))

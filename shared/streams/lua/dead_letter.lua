@@ -1,18 +1,18 @@
 -- Dead-letter an entry of a request stream: its fields go to the dead-letter stream, its prediction ends as failed.
 --
--- KEYS  request stream, dead-letter stream, result stream, state hash (with an empty id if the entry has none), counters
---       of waiting bytes
+-- KEYS  request stream, dead-letter stream, result stream, state hash (with an empty id if the entry has none), waiting
+--       bytes, deadlines
 -- ARGV  group, entry id, reason, error, deliveries, prediction id ('' if unreadable), model, version,
 --       prefix of the notify channels
 -- Returns 1 if it was dead-lettered here, 0 if it had been finished before.
--- include backlog
+-- include accounts
 local stream, dead, results, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local group, entry, reason, err, deliveries, id = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local found = redis.call('XRANGE', stream, entry, entry)[1]
 local deleted = redis.call('XDEL', stream, entry)
 redis.call('XACK', stream, group, entry)
 if deleted == 0 then return 0 end
-count_bytes(KEYS[5], stream, -entry_bytes(found[2]))
+take_off(KEYS[5], KEYS[6], stream, entry_bytes(found[2]), {label_of(stream) .. ' ' .. entry})
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))

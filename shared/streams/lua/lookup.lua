@@ -2,7 +2,7 @@
 --
 -- KEYS  state hash, result stream
 -- ARGV  gateway id ('' to read only)
--- Returns {'queued', attempt}, {'finished', fields of the result}, or nil if the state or the result is missing.
+-- Returns {'queued', attempt, request stream}, {'finished', fields of the result}, or nil if the state or the result is missing.
 local about = redis.call('HMGET', KEYS[1], 'stream', 'result_entry', 'waiters', 'attempt')
 if not about[1] and not about[2] then return nil end
 if about[2] then
@@ -14,4 +14,4 @@ if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',
   -- refused at maxmemory: the gateway then finds the result when it checks again
   redis.pcall('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
 end
-return {'queued', about[4] or '0'}
+return {'queued', about[4] or '0', about[1]}

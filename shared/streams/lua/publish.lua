@@ -1,8 +1,8 @@
 -- Publish requests for one model version: those that one gateway collected while its previous publish was in progress.
 -- A group (the requests of one HTTP request) is accepted or refused as a whole; a refused group leaves nothing behind.
 --
--- KEYS  request stream, result stream, counters of waiting bytes, counters of bytes of idempotency records, then for each
---       group: its idempotency key if it has one, and the state hash of each request
+-- KEYS  request stream, result stream, waiting bytes, deadlines, bytes of idempotency records, then for each group: its
+--       idempotency key if it has one, and the state hash of each request
 -- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum percentage of
 --       maxmemory, maximum bytes of idempotency records, their TTL in ms,
 --       the number of fields that all entries share, and their names and values,
@@ -13,15 +13,15 @@
 -- Returns for each group 'accepted', the limit that refused it ('backlog', 'backlog_bytes', 'results', 'memory',
 -- 'idempotency'), 'conflict' (its key was used with another body), or what the ids of the earlier request with its key
 -- are made from.
--- include backlog
+-- include accounts
 local gateway, backlog_limit, bytes_limit, results_limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local memory_percent, records_limit, key_ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
-local stream, counters, record_counters = KEYS[1], KEYS[3], KEYS[4]
+local stream, bytes_key, deadlines_key, records_key = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
 local RECORD_OVERHEAD = 150 -- bytes of Redis's own for an idempotency record, by MEMORY USAGE
 
 local backlog = redis.call('XLEN', stream)
-local label = string.match(stream, '[^:]*:[^:]*$')
-local bytes = backlog > 0 and math.max(0, tonumber(redis.call('HGET', counters, label) or '0')) or 0
+local label = label_of(stream)
+local bytes = backlog > 0 and math.max(0, tonumber(redis.call('HGET', bytes_key, label) or '0')) or 0
 local results_full = redis.call('XLEN', KEYS[2]) >= results_limit
 local memory = redis.call('INFO', 'memory')
 local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
@@ -62,9 +62,9 @@ local slot_ms, records = math.max(1, math.floor(key_ttl / 24)), nil
 local function record_bytes()
   if records then return records end
   records = 0
-  local slots, oldest = redis.call('HGETALL', record_counters), math.floor((now - key_ttl) / slot_ms)
+  local slots, oldest = redis.call('HGETALL', records_key), math.floor((now - key_ttl) / slot_ms)
   for i = 1, #slots, 2 do
-    if tonumber(slots[i]) < oldest then redis.call('HDEL', record_counters, slots[i])
+    if tonumber(slots[i]) < oldest then redis.call('HDEL', records_key, slots[i])
     else records = records + tonumber(slots[i + 1]) end
   end
   return records
@@ -74,7 +74,7 @@ local function remember(idempotency_key, fingerprint, batch)
   redis.call('HSET', idempotency_key, 'fingerprint', fingerprint, 'batch', batch)
   redis.call('PEXPIRE', idempotency_key, key_ttl)
   local record = RECORD_OVERHEAD + #idempotency_key + #fingerprint + #batch
-  redis.call('HINCRBY', record_counters, string.format('%.0f', math.floor(now / slot_ms)), record)
+  redis.call('HINCRBY', records_key, string.format('%.0f', math.floor(now / slot_ms)), record)
   records = records + record
 end
 
@@ -84,12 +84,13 @@ local function add(state, a)
   for i = 1, own do fields[first_own + 2 * i] = ARGV[a + 1 + i] end
   fields[times + 4] = string.format('%.0f', now + ARGV[a])
   local entry = redis.call('XADD', stream, '*', unpack(fields))
+  redis.call('ZADD', deadlines_key, fields[times + 4], label .. ' ' .. entry)
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
     'waiters', ARGV[a + 1] == '1' and gateway or '')
   added, backlog, bytes = true, backlog + 1, bytes + group_bytes(a, 1)
 end
 
-local verdicts, key = {}, 5
+local verdicts, key = {}, 6
 while at <= #ARGV do
   local count, fingerprint = tonumber(ARGV[at]), ARGV[at + 1]
   at = at + 2
@@ -114,5 +115,5 @@ while at <= #ARGV do
   at = at + count * size
   key = key + count
 end
-if added then redis.call('HSET', counters, label, string.format('%.0f', bytes)) end
+if added then redis.call('HSET', bytes_key, label, string.format('%.0f', bytes)) end
 return verdicts

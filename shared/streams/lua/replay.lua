@@ -1,10 +1,10 @@
 -- Replay a dead letter: its request goes back to its stream under the same id, as the next attempt.
 -- The dead letter is the fence: XDEL is the first write, and only one caller ever sees it return 1.
 --
--- KEYS  dead-letter stream, request stream, state hash, counters of waiting bytes
+-- KEYS  dead-letter stream, request stream, state hash, waiting bytes, deadlines
 -- ARGV  the dead letter's entry id, its attempt, timeout in ms, then the names of a request's fields
 -- Returns the new attempt, or 0 if the dead letter is gone.
--- include backlog
+-- include accounts
 local dead, stream, state = KEYS[1], KEYS[2], KEYS[3]
 local letter = redis.call('XRANGE', dead, ARGV[1], ARGV[1])[1]
 if not letter or redis.call('XDEL', dead, ARGV[1]) == 0 then return 0 end
@@ -26,7 +26,8 @@ for i = 4, #ARGV do
 end
 local entry = redis.call('XADD', stream, '*', 'submitted_at', string.format('%.0f', now),
   'deadline_at', string.format('%.0f', now + ARGV[3]), unpack(fields))
-count_bytes(KEYS[4], stream, entry_bytes(fields))
+redis.call('HINCRBY', KEYS[4], label_of(stream), entry_bytes(fields))
+redis.call('ZADD', KEYS[5], now + ARGV[3], label_of(stream) .. ' ' .. entry)
 -- The result of the previous attempt may not be stored yet; from now on the state belongs to this attempt.
 redis.call('HDEL', state, 'status', 'result_entry')
 redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '')

@@ -1,0 +1,48 @@
+"""The deadlines of all requests that wait or run, whatever version they are for and whatever a catalogue says today.
+
+They stand in one sorted set, which changes in the same step as the request streams. So whatever is late is found at
+once: in a long stream, in that of a version that left the catalogue, in the hands of a worker that died.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from shared.streams.redis_client import redis_errors
+from shared.streams.shard import Shard
+
+
+class Deadlines:
+    """The deadlines of one shard."""
+
+    def __init__(self, shard: Shard) -> None:
+        self._redis, self._key = shard.redis, shard.keys.deadlines
+
+    async def passed(self, skip: int, count: int) -> Mapping[tuple[str, str], Sequence[str]]:
+        """Entries whose deadline has passed, by model and version; up to `count`, after the first `skip`.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            seconds, microseconds = await self._redis.time()
+            now_ms = seconds * 1000 + microseconds // 1000
+            found = await self._redis.zrangebyscore(self._key, "-inf", f"({now_ms}", start=skip, num=count)
+        passed: dict[tuple[str, str], list[str]] = defaultdict(list)
+        for member in cast(list[bytes], found):
+            label, _, entry = member.decode().rpartition(" ")
+            model, _, version = label.partition(":")
+            passed[model, version].append(entry)
+        return passed
+
+    async def forget(self, model: str, version: str, entries: Sequence[str]) -> None:
+        """Forget the deadlines of entries that an operator deleted by hand.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        if entries:
+            with redis_errors():
+                await self._redis.zrem(self._key, *(f"{model}:{version} {entry}" for entry in entries))
