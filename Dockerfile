@@ -67,11 +67,11 @@ COPY shared shared
 COPY models/models.toml models/models.toml
 COPY gateway gateway
 RUN python -m compileall -q shared gateway
-ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=8000
-EXPOSE 8000
+ENV GATEWAY_HOST=0.0.0.0 GATEWAY_PORT=8000 ADMIN_HOST=0.0.0.0 ADMIN_PORT=8010
+EXPOSE 8000 8010
 USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "GATEWAY_PORT", "8000"]
+    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "ADMIN_PORT", "8010"]
 CMD ["python", "-m", "gateway"]
 ARG VERSION=
 ARG REVISION=

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import uvloop
 from aiohttp import web
 
 from gateway.app import make_app
-from gateway.http.context import DRAIN
+from gateway.http.connections import possible_connections
+from gateway.http.context import CONNECTIONS, DRAIN
 from gateway.settings import GatewaySettings
 from shared.contract.errors import ConfigurationError
 from shared.service.catalogue_file import load_catalogue
@@ -28,32 +30,39 @@ def main() -> int:
         print(f"gateway: {error}", file=sys.stderr)
         return 2
     configure_logging(settings, "gateway")
-    loop = uvloop.new_event_loop()
     calm_garbage_collector()
     app = make_app(settings, catalogue, traces)
-    app.on_startup.append(_take_signals)
     try:
-        web.run_app(
-            app,
-            host=settings.gateway_host,
-            port=settings.gateway_port,
-            shutdown_timeout=settings.shutdown_grace_s - settings.drain_delay_s,
-            handle_signals=False,
-            access_log=None,
-            print=None,
-            handler_cancellation=True,
-            auto_decompress=False,  # a few bytes may unpack to gigabytes: see gateway.http.bodies
-            backlog=1024,
-            loop=loop,
-        )
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(app, settings))
     except OSError as error:
         print(f"gateway: cannot listen on {settings.gateway_host}:{settings.gateway_port}: {error}", file=sys.stderr)
         return 1
     return 1 if app[DRAIN].failed else 0
 
 
-async def _take_signals(app: web.Application) -> None:
+async def _serve(app: web.Application, settings: GatewaySettings) -> None:
+    """Serve until the drain says so, then answer those who wait."""
     app[DRAIN].on_signals()
+    app[CONNECTIONS].most = possible_connections(settings.max_connections)
+    runner = web.AppRunner(
+        app,
+        shutdown_timeout=settings.shutdown_grace_s - settings.drain_delay_s,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=75,  # longer than what balancers keep a connection for
+        auto_decompress=False,  # a few bytes may unpack to gigabytes: see gateway.http.bodies
+    )
+    await runner.setup()
+    try:
+        assert runner.server is not None
+        accept = app[CONNECTIONS].accept_for(runner.server)
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(accept, settings.gateway_host, settings.gateway_port, backlog=1024)
+        await app[DRAIN].over.wait()
+        listener.close()
+    finally:
+        await runner.cleanup()
 
 
 if __name__ == "__main__":

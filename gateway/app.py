@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from gateway.api.health import metrics
+from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
 from gateway.core import serving
@@ -21,8 +21,10 @@ from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
+from gateway.http.connections import SWEEP_EVERY_S, Connections
 from gateway.http.context import (
     CATALOGUE,
+    CONNECTIONS,
     DEAD_LETTERS,
     DRAIN,
     HISTORY,
@@ -48,6 +50,7 @@ from gateway.upkeep.throughput import LOOK_EVERY_S, Throughput
 from shared.contract.catalogue import Catalogue
 from shared.service.lifecycle import run_tasks
 from shared.service.liveness import Liveness
+from shared.service.probes import serve_probes
 from shared.service.version import software_version
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.known_streams import KnownStreams
@@ -77,7 +80,6 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     retry_after = _add_components(app, shard, traces)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)
-    app.router.add_get("/metrics", metrics)
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
     add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s})
@@ -93,6 +95,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
+    app[CONNECTIONS] = Connections(settings.max_connections)
     app[HISTORY] = History(settings)
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
@@ -142,16 +145,25 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
     async def count_requests() -> None:
         http_metrics.count()
 
+    async def before_scrape() -> None:
+        http_metrics.count()
+        await app[QUEUE_METRICS].refresh()
+
+    async def probes() -> None:
+        address = settings.admin_host, settings.admin_port
+        await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape)
+
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
         "recheck": (settings.recheck_interval_s, waiters.recheck),
         "expiry": (settings.expiry_interval_s, expiry.expire),
         "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
+        "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
         "serving": (serving.LOOK_EVERY_S, app[SERVING].look),
         "throughput": (LOOK_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
-    return {"hints": waiters.listen(stop), **loops}
+    return {"probes": probes(), "hints": waiters.listen(stop), **loops}
 
 
 def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Application], AsyncIterator[None]]:

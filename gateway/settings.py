@@ -17,6 +17,11 @@ class GatewaySettings(DatabaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address to listen on")
     gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    admin_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz for who runs the gateway")
+    admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
+    max_connections: int = Field(
+        10_000, ge=1, le=1_000_000, description="connections before those without a request are closed for new ones"
+    )
     drain_delay_s: float = Field(
         1,
         ge=0,

@@ -11,15 +11,16 @@ from uuid import UUID
 
 import asyncpg
 import orjson
-from aiohttp import web
+from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestClient
 from redis.asyncio import Redis
 
 from gateway.core.waiting import Waiters
-from gateway.http.context import WAITERS
+from gateway.http.context import SETTINGS, WAITERS
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
+from scripts.stack.ports import answers
 from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request
@@ -43,6 +44,16 @@ def application_of(client: Client) -> web.Application:
 def waiters_of(client: Client) -> Waiters:
     """What the gateway behind a client waits for."""
     return application_of(client)[WAITERS]
+
+
+async def scrape(client: Client, accept: str = "*/*") -> str:
+    """The metrics of the gateway behind a client."""
+    port = application_of(client)[SETTINGS].admin_port
+    await eventually(lambda: answers(port), "the gateway listens for who runs it")
+    url = f"http://127.0.0.1:{port}/metrics"
+    async with ClientSession() as session, session.get(url, headers={"Accept": accept}) as answer:
+        assert answer.status == 200 and answer.content_type == "text/plain", answer
+        return await answer.text()
 
 
 def succeeded(result: object = None, confidence: float | None = 0.5) -> Outcome:

@@ -13,6 +13,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from scripts.stack.ports import free_port
+
 REPOSITORY = Path(__file__).parent.parent
 
 
@@ -52,11 +54,18 @@ def _parent(pid: int) -> int | None:
 
 
 class Service:
-    """One service process with a port for its probes."""
+    """One service process with a port for its probes.
+
+    Attributes:
+        metrics_url: where its metrics are; the gateway has a port of its own for them.
+    """
 
     def __init__(self, module: str, port: int, environment: Mapping[str, str], log: Path) -> None:
         self.module = module
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = self.metrics_url = f"http://127.0.0.1:{port}"
+        if module not in ("inference_worker", "persister"):
+            environment = {"ADMIN_PORT": str(free_port()), **environment}
+            self.metrics_url = f"http://127.0.0.1:{environment['ADMIN_PORT']}"
         self.log = log
         with log.open("ab") as output:
             self.process = subprocess.Popen(

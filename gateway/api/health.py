@@ -1,16 +1,12 @@
-"""GET /health for people, /livez and /readyz for probes, /metrics for Prometheus."""
+"""GET /health for people, /livez and /readyz for probes."""
 
 from __future__ import annotations
 
 from aiohttp import web
-from prometheus_client.aiohttp import make_aiohttp_handler
 
-from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, QUEUE_METRICS, WAITERS, WORKERS
-from gateway.http.http_metrics import http_metrics
+from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, WAITERS, WORKERS
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
-
-_render_metrics = make_aiohttp_handler(disable_compression=True)
 
 
 async def health(request: web.Request) -> web.Response:
@@ -48,18 +44,14 @@ async def livez(request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Whether to send requests here; a 503 tells load balancers not to. Accepting them needs Redis but not Postgres."""
-    reason = ""
-    if request.app[DRAIN].begun:
-        reason = "stopping"
-    elif not request.app[WAITERS].listening.is_set():
-        reason = "Redis is unavailable"
+    reason = not_ready(request.app)
     if reason:
         return json_response({"status": "not ready", "reason": reason}, status=503)
     return json_response({"status": "ok"})
 
 
-async def metrics(request: web.Request) -> web.StreamResponse:
-    """All metrics of this process, including fresh stream metrics."""
-    await request.app[QUEUE_METRICS].refresh()
-    http_metrics.count()
-    return await _render_metrics(request)
+def not_ready(app: web.Application) -> str | None:
+    """Why the gateway should be sent no requests; None if it should."""
+    if app[DRAIN].begun:
+        return "stopping"
+    return None if app[WAITERS].listening.is_set() else "Redis is unavailable"

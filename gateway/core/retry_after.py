@@ -17,6 +17,7 @@ from shared.streams.queue_depth import Flow
 
 STOPPING_S = 1  # the next request goes to another gateway
 IN_FLIGHT_S = 2
+CONNECTIONS_S = 2
 STORE_UNAVAILABLE_S = 2
 SHORTEST_S, LONGEST_S, UNKNOWN_S = 1, 60, 5
 _SMOOTHING = 0.3

@@ -14,6 +14,7 @@ from gateway.core.intake import Intake
 from gateway.core.serving import Serving
 from gateway.core.tracing import Trace
 from gateway.core.waiting import Waiters
+from gateway.http.connections import Connections
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
 from gateway.upkeep.queue_metrics import QueueMetrics
@@ -33,6 +34,7 @@ HISTORY: web.AppKey[History] = web.AppKey("history", History)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)
 QUEUE_METRICS: web.AppKey[QueueMetrics] = web.AppKey("queue_metrics", QueueMetrics)
+CONNECTIONS: web.AppKey[Connections] = web.AppKey("connections", Connections)
 LIVENESS: web.AppKey[Liveness] = web.AppKey("liveness", Liveness)
 DRAIN: web.AppKey[Drain] = web.AppKey("drain", Drain)
 

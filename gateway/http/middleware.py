@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.core.errors import CoreError, Refused
-from gateway.http.context import CATALOGUE, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.context import CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
 from gateway.http.http_metrics import Answered, http_metrics
 from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error
 from shared.contract.errors import StoreUnavailable
@@ -19,7 +19,7 @@ from shared.telemetry.prediction_log import PredictionLog
 log = logging.getLogger(__name__)
 prediction_log = PredictionLog(log)
 
-PROBES = ("/livez", "/readyz", "/metrics")
+PROBES = ("/livez", "/readyz")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,6 +28,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def answer_and_observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to every request, whatever its handler does, and observe it."""
     started = time.perf_counter()
+    connections = request.app[CONNECTIONS]
+    connections.begin(request.protocol)
     http_metrics.in_flight += 1
     status = 499  # the client disconnected
     try:
@@ -37,6 +39,7 @@ async def answer_and_observe(request: web.Request, handler: Handler) -> web.Stre
         return response
     finally:
         http_metrics.in_flight -= 1
+        connections.end(request.protocol)
         seconds = time.perf_counter() - started
         endpoint = endpoint_of(request)
         _count(request, endpoint, status, seconds)

@@ -22,6 +22,7 @@ class Drain:
 
     Attributes:
         failed: whether it stops because a background loop failed.
+        over: set when the listener is to be closed.
     """
 
     def __init__(self, waiters: Waiters, delay_s: float, grace_s: float) -> None:
@@ -29,8 +30,8 @@ class Drain:
         self._delay_s = delay_s
         self._grace_s = grace_s
         self._told = False
-        self._stopping = False
         self.failed = False
+        self.over = asyncio.Event()
 
     @property
     def begun(self) -> bool:
@@ -46,7 +47,7 @@ class Drain:
     def fail(self) -> None:
         """Skip the first step: a gateway without one of its loops looks healthy but does not work."""
         self.failed = True
-        self._stop()
+        self.over.set()
 
     async def close(self, _: web.Application) -> None:
         """Accept no more requests, and answer the waiting ones in time."""
@@ -56,11 +57,6 @@ class Drain:
 
     def _begin(self) -> None:
         if self._told:
-            self._stop()
+            self.over.set()
         self._told = True
-        asyncio.get_running_loop().call_later(self._delay_s, self._stop)
-
-    def _stop(self) -> None:
-        if not self._stopping:  # raised a second time, it would cut the cleanup short
-            self._stopping = True
-            raise web.GracefulExit
+        asyncio.get_running_loop().call_later(self._delay_s, self.over.set)

@@ -15,6 +15,7 @@ from scripts.stack.errors import StackError
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORTS = {
     "GATEWAY_PORT": 8000,
+    "ADMIN_PORT": 8010,
     "POSTGRES_PORT": 5432,
     "REDIS_PORT": 6379,
     "WORKER_METRICS_PORT": 8001,

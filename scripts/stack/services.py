@@ -161,7 +161,8 @@ def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _prometheus(config: StackConfig, services: Sequence[Service]) -> list[Service]:
-    targets = [(each.name.split("-")[0], each.port) for each in services if each.port is not None]
+    ports = {"gateway": config.ports["ADMIN_PORT"]}
+    targets = [(each.name.split("-")[0], ports.get(each.name, each.port)) for each in services if each.port is not None]
     server = prometheus.server(config, targets)
     if server is None:
         return []

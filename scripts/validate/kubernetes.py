@@ -144,7 +144,7 @@ CHECKS = (
             BAD / "unknown_kind.yaml": "Couldn't find schema for kind Widget",
             BAD / "key_twice.yaml": "LOG_LEVEL stands there more than once",
             BAD / "scaledobject_unknown_field.yaml": "coolDownPeriod",
-            BAD / "servicemonitor_wrong_type.yaml": "endpoints",
+            BAD / "podmonitor_wrong_type.yaml": "podMetricsEndpoints",
         },
         manifests,
     ),

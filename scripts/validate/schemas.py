@@ -25,7 +25,7 @@ CUSTOM_RESOURCES = {
         f"@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/{kind}.d.ts",
         f"I{kind}",
     )
-    for kind in ("PodMonitor", "PrometheusRule", "ServiceMonitor")
+    for kind in ("PodMonitor", "PrometheusRule")
 }
 DASHBOARD = ("@grafana/schema/dist/types/raw/dashboard/x/types.gen.d.ts", "Dashboard")
 

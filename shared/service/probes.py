@@ -1,9 +1,9 @@
-"""The HTTP server of worker and persister, which have no other: `/metrics`, `/livez`, `/readyz`."""
+"""The HTTP server for who runs a service: `/metrics`, `/livez`, `/readyz`. Worker and persister have no other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
@@ -12,12 +12,18 @@ from shared.service.liveness import Liveness
 
 
 async def serve_probes(
-    host: str, port: int, liveness: Liveness, not_ready: Callable[[], str | None], stop: asyncio.Event
+    host: str,
+    port: int,
+    liveness: Liveness,
+    not_ready: Callable[[], str | None],
+    stop: asyncio.Event,
+    before_scrape: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Serve until `stop` is set.
 
     Args:
         not_ready: returns why the process is not ready, or None if it is.
+        before_scrape: brings metrics up to date.
 
     Raises:
         OSError: the port is taken.
@@ -33,12 +39,18 @@ async def serve_probes(
         body = {"status": "not ready", "reason": reason} if reason else {"status": "ok"}
         return web.json_response(body, status=503 if reason else 200)
 
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        if before_scrape is not None:
+            await before_scrape()
+        return await render(request)
+
+    render = make_aiohttp_handler(disable_compression=True)
     app = web.Application()
     app.add_routes(
         [
             web.get("/livez", livez),
             web.get("/readyz", readyz),
-            web.get("/metrics", make_aiohttp_handler(disable_compression=True)),
+            web.get("/metrics", metrics),
         ]
     )
     runner = web.AppRunner(app, access_log=None)

@@ -149,10 +149,10 @@ async def test_what_is_not_sampled_is_not_sent_and_a_client_decides_for_its_own(
     assert len(collector.spans) == len(WHOLE)
 
 
-async def test_probes_and_scrapes_begin_no_trace(start: Start, collector: Collector) -> None:
+async def test_probes_begin_no_trace(start: Start, collector: Collector) -> None:
     gateway = start("gateway", **traced(collector.url))
     async with aiohttp.ClientSession(gateway.url) as session:
-        for path in ("/livez", "/metrics", "/nowhere/at/all"):
+        for path in ("/livez", "/nowhere/at/all"):
             async with session.get(path) as answer:
                 await answer.read()
     assert gateway.stop() == 0
@@ -173,7 +173,7 @@ async def test_a_collector_in_trouble_holds_nobody_up(start: Start, collector: C
         assert status == 200
     assert time.monotonic() - started < 9  # one export alone is tried for 10 s
     if trouble == "it refuses":
-        async with aiohttp.ClientSession(services[0].url) as session, session.get("/metrics") as answer:
+        async with aiohttp.ClientSession(services[0].metrics_url) as session, session.get("/metrics") as answer:
             assert 'millstream_errors_total{component="gateway",kind="trace_export"}' in await answer.text()
     for service in services:
         service.process.terminate()
@@ -190,7 +190,7 @@ async def test_metrics_lead_to_traces_where_openmetrics_is_asked_for(start: Star
         "persister": ["millstream_persist_lag_seconds"],
     }
     for service in services:
-        async with aiohttp.ClientSession(service.url) as session:
+        async with aiohttp.ClientSession(service.metrics_url) as session:
             async with session.get("/metrics", headers={"Accept": "application/openmetrics-text"}) as answer:
                 text = await answer.text()
                 assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")

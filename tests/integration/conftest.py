@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
+from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
@@ -26,7 +27,8 @@ def start_gateway(
 
     async def start(*, ready: bool = True, **changes: Any) -> Client:
         stores = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
-        settings = GatewaySettings(**{**stores, "model_catalogue": "unused", **changes})
+        given = {**stores, "model_catalogue": "unused", "admin_port": free_port(), **changes}
+        settings = GatewaySettings(**given)
         server = TestServer(make_app(settings, catalogue))
         await server.start_server(auto_decompress=False)  # as gateway.__main__ does
         client = cast(Client, await aiohttp_client(server))

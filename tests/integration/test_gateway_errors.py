@@ -124,7 +124,6 @@ async def test_what_does_not_exist_is_404(gateway: Client, path: str) -> None:
         ("POST", PREDICTIONS, {"GET"}),
         ("PUT", f"{PREDICTIONS}/{UNKNOWN_ID}", {"GET"}),
         ("POST", "/health", {"GET"}),
-        ("POST", "/metrics", {"GET", "HEAD"}),
     ],
 )
 async def test_another_method_is_405_with_those_allowed(

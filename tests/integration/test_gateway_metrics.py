@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
-from tests.gateways import Client, StartGateway
+from tests.gateways import Client, StartGateway, scrape
 
 PREDICT = "/api/v1/predict"
 # All that the server's parser lets through; others are a 400 before any handler.
@@ -28,9 +28,7 @@ def database_url() -> str:
 async def series(gateway: Client) -> set[str]:
     """Names with labels of all that a scrape answers."""
     started = time.perf_counter()
-    answer = await gateway.get("/metrics")
-    assert answer.status == 200
-    text = await answer.text()
+    text = await scrape(gateway)
     assert time.perf_counter() - started < ANSWER_S
     return {
         f"{sample.name}{sorted(sample.labels.items())}"

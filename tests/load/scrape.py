@@ -62,7 +62,7 @@ async def populate(redis_url: str, catalogue: Path) -> None:
     await redis.aclose()
 
 
-async def scrape(url: str, times: int) -> tuple[list[float], int]:
+async def scrape(url: str, metrics_url: str, times: int) -> tuple[list[float], int]:
     """Ask for each model at each endpoint, then scrape: milliseconds of each scrape, and the number of samples."""
     took = []
     async with aiohttp.ClientSession(url) as session:
@@ -72,7 +72,7 @@ async def scrape(url: str, times: int) -> tuple[list[float], int]:
                     assert answer.status == 202, await answer.text()
         for _ in range(times):
             started = time.perf_counter()
-            async with session.get("/metrics") as answer:
+            async with session.get(f"{metrics_url}/metrics") as answer:
                 body = await answer.text()
             took.append((time.perf_counter() - started) * 1000)
             await asyncio.sleep(0.02)
@@ -122,7 +122,7 @@ def run(versions: int, times: int) -> dict[str, dict[str, float]]:
         gateway = Service("gateway", port, {**environment, "GATEWAY_PORT": str(port)}, folder / "gateway.log")
         stack.callback(gateway.stop)
         gateway.wait_ready()
-        took, samples = asyncio.run(scrape(gateway.url, times))
+        took, samples = asyncio.run(scrape(gateway.url, gateway.metrics_url, times))
     return {"gateway": figures(took, samples), "worker": figures(*worker_cost(versions, times))}
 
 

@@ -163,7 +163,7 @@ async def soak(running: Pipeline, seconds: float) -> Findings:
         answers=sum((Counter(each["statuses"]) for each in figures), callers),
         keys=(keys_before, await keys_at_rest(redis)),
         stored=await database.fetchval(COUNT) - rows_before,
-        in_flight=in_flight(running.gateway.url),
+        in_flight=in_flight(running.gateway.metrics_url),
     )
     for each in processes:
         each.files_after = each.open_files()
@@ -173,11 +173,11 @@ async def soak(running: Pipeline, seconds: float) -> Findings:
 
 
 def in_flight(url: str) -> int:
-    """How many requests the gateway is answering, besides the one that asks."""
+    """How many requests the gateway is answering."""
     with urlopen(f"{url}/metrics", timeout=10) as answer:
         found = IN_FLIGHT.search(answer.read().decode())
     assert found is not None
-    return int(float(found[1])) - 1
+    return int(float(found[1]))
 
 
 def main() -> int:

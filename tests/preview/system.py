@@ -43,6 +43,7 @@ class System:
     folder: Path
     postgres: PostgresServer
     ports: dict[str, int]
+    metrics_ports: dict[str, int]
     services: dict[str, Service]
     prometheus_url: str = ""
 
@@ -54,7 +55,7 @@ class System:
         """Start a service, on the port that is its own."""
         module, settings = _SERVICES[name]
         port = self.ports[name]
-        own = {**self.environment, _PORTS[module]: str(port), **settings}
+        own = {**self.environment, _PORTS[module]: str(port), "ADMIN_PORT": str(self.metrics_ports[name]), **settings}
         self.services[name] = Service(module, port, own, self.folder / f"{name}.log")
 
 
@@ -81,7 +82,8 @@ def system(folder: Path) -> Iterator[System]:
         }
         migrate = [sys.executable, "-m", "migrations"]
         subprocess.run(migrate, cwd=REPOSITORY, env={**os.environ, **environment}, check=True)
-        made = System(environment, folder, postgres, {name: free_port() for name in _SERVICES}, {})
+        ports = {name: free_port() for name in _SERVICES}
+        made = System(environment, folder, postgres, ports, {**ports, "gateway": free_port()}, {})
         stack.callback(lambda: [each.stop(10) for each in made.services.values()])
         for name in _SERVICES:
             made.start(name)
@@ -96,7 +98,7 @@ def _prometheus(folder: Path, made: System) -> Iterator[str]:
     program = prometheus.program()
     if program is None:
         raise SystemExit("Prometheus is not installed (Debian: apt install prometheus)")
-    targets = tuple((_JOBS[_SERVICES[name][0]], port) for name, port in made.ports.items())
+    targets = tuple((_JOBS[_SERVICES[name][0]], port) for name, port in made.metrics_ports.items())
     server = PrometheusServer(program, REPOSITORY / "monitoring", folder / "prometheus", free_port(), targets)
     server.prepare()
     file = server.directory / "prometheus.yml"

@@ -23,7 +23,7 @@ PROMETHEUS: dict[str, Any] = yaml.safe_load(
     (ROOT / "monitoring" / "prometheus.compose.yml").read_text(encoding="utf-8")
 )
 # What the image decides: where things are in it, and on which ports it listens.
-DECIDED_BY_THE_IMAGE = {"MODEL_CATALOGUE", "GATEWAY_HOST", "GATEWAY_PORT"} | {
+DECIDED_BY_THE_IMAGE = {"MODEL_CATALOGUE", "GATEWAY_HOST", "GATEWAY_PORT", "ADMIN_HOST", "ADMIN_PORT"} | {
     f"{service}_METRICS_{what}" for service in ("WORKER", "PERSISTER") for what in ("HOST", "PORT")
 }
 PUBLISHED = {"gateway": "8000", "prometheus": "9090", "grafana": "3000"}

@@ -225,8 +225,7 @@ def test_stores_of_the_users_replace_those_of_the_chart() -> None:
 
 def test_the_prometheus_operator_is_told_the_jobs_and_the_rules() -> None:
     made = objects(values=(CHART / "ci" / "keda.yaml",))
-    monitors = [each for each in made if each["kind"] in ("ServiceMonitor", "PodMonitor")]
-    endpoints = [each["spec"].get("endpoints", each["spec"].get("podMetricsEndpoints"))[0] for each in monitors]
+    endpoints = [each["spec"]["podMetricsEndpoints"][0] for each in made if each["kind"] == "PodMonitor"]
     jobs = {relabeling["replacement"] for each in endpoints for relabeling in each["relabelings"]}
     assert jobs == {"gateway", "worker", "persister"}
     rules = {each["metadata"]["name"]: each["spec"] for each in made if each["kind"] == "PrometheusRule"}

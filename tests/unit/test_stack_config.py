@@ -68,7 +68,7 @@ def test_environment_wins_over_dotenv_and_empty_counts_as_unset(tmp_path: Path) 
 
 def test_given_stores_are_not_listened_for(tmp_path: Path) -> None:
     config = load({"DATABASE_URL": "postgresql://elsewhere/x", "REDIS_URL": "redis://elsewhere"}, tmp_path)
-    assert set(config.listening()) == {"GATEWAY_PORT", "WORKER_METRICS_PORT", "PERSISTER_METRICS_PORT"}
+    assert set(config.listening()) == {"GATEWAY_PORT", "ADMIN_PORT", "WORKER_METRICS_PORT", "PERSISTER_METRICS_PORT"}
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "x", "-1", "８０"])

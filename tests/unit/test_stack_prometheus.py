@@ -35,7 +35,7 @@ def test_it_scrapes_the_ports_that_the_services_have(tmp_path: Path) -> None:
     folder = tmp_path / "prometheus"
     groups = json.loads((folder / "targets" / "native.yml").read_text(encoding="utf-8"))
     assert [(each["labels"]["job"], each["targets"][0]) for each in groups] == [
-        ("gateway", "127.0.0.1:8100"),
+        ("gateway", "127.0.0.1:8010"),
         ("worker", f"127.0.0.1:{stack['worker-summarization'].port}"),
         ("worker", "127.0.0.1:8001"),
         ("persister", "127.0.0.1:8002"),
@@ -78,4 +78,4 @@ def test_the_program_is_looked_for_on_the_path_and_where_debian_has_it(
 
 def test_the_checked_in_targets_are_the_default_ports() -> None:
     text = (ROOT / "monitoring" / "targets" / "native.yml").read_text(encoding="utf-8")
-    assert all(f'"127.0.0.1:{port}"' in text for port in (8000, 8001, 8002))
+    assert all(f'"127.0.0.1:{port}"' in text for port in (8010, 8001, 8002))
