@@ -98,5 +98,6 @@ def _unsuccessful(finished: Finished) -> ProblemError:
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
     if outcome.error.startswith(f"{INVALID_INPUT}: "):
-        return ProblemError(422, "invalid-input", outcome.error.partition(": ")[2], extra=extra)
+        detail = outcome.error.partition(": ")[2]
+        return ProblemError(422, "invalid-input", detail, errors=[(("body", "text"), detail)], extra=extra)
     return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

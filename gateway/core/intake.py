@@ -187,6 +187,9 @@ def _group(order: Order, batch: str, new: Sequence[NewRequest]) -> Group:
 
 
 def _options(served: ServedVersion, order: Order) -> bytes:
+    labels, most = (order.options or {}).get("labels"), served.version.limits.labels
+    if isinstance(labels, list) and len(labels) > most:
+        raise InvalidOrder([((*order.options_place, "labels"), f"must have at most {most} labels, not {len(labels)}")])
     try:
         return encode_options(served.task, order.options, served.options)
     except OptionErrors as error:

@@ -47,6 +47,7 @@ class InputLimits(_Strict):
     chars: int | None = Field(None, ge=1, description="characters of a text; unset: MAX_TEXT_CHARS of the gateway")
     tokens: int = Field(32_768, ge=1, description="padded tokens of a text, in all its chunks")
     chunks: int = Field(2048, ge=1, description="rows of a text: its chunks, or sentences, for each label")
+    labels: int = Field(64, ge=1, description="candidate labels of a text (the option `labels`)")
 
 
 class Version(_Strict):

@@ -184,6 +184,7 @@ LABELS = {"labels": ["a", "b"]}
         pytest.param({"model": "labels", "options": {"labels": ["a", ""]}}, "body.options.labels.1", id="empty label"),
         pytest.param({"model": "labels", "options": {"labels": ["a", "\0"]}}, "body.options.labels.1", id="NUL label"),
         pytest.param({"model": "labels", "options": {"labels": ["a"] * 65}}, "body.options.labels", id="many labels"),
+        pytest.param({"model": "labels", "options": {"labels": ["a"] * 11}}, "body.options.labels", id="over limits"),
         pytest.param(
             {"model": "labels", "options": {**LABELS, "max_length": 50}}, "body.options.max_length", id="alien"
         ),
