@@ -18,6 +18,7 @@ from models.packages import BuildError, say
 
 ROOT = Path(__file__).resolve().parent
 ARTIFACTS = ROOT / "artifacts"
+_held: set[Path] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,21 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 @contextmanager
 def only_builder() -> Iterator[None]:
-    """Hold the lock on the artifacts: a second build on this machine waits, then finds everything there."""
+    """Hold the lock on the artifacts: a second build on this machine waits, then finds everything there.
+
+    Who holds it already, in this process, goes on.
+    """
+    if ARTIFACTS in _held:
+        yield
+        return
     ARTIFACTS.mkdir(exist_ok=True)
     with (ARTIFACTS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        _held.add(ARTIFACTS)
+        try:
+            yield
+        finally:
+            _held.discard(ARTIFACTS)
 
 
 def _check_disk(recipe: Recipe) -> None:

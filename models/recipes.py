@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "vocab.txt")
 # Tokens in a row; a longer text is scored in chunks of whole sentences. So 1.1.0 is right on 84.7 % of 300 full film
 # reviews: 80.0 % with chunks of 160, the longest it was trained on, 69.3 % with 512. Shorter texts come out the same.
 SENTIMENT_LIMIT = 64
+CALIBRATION_TEXTS = 300  # 128 cost 0.2 points more of held-out accuracy
 _ADAPTERS = {
     "sentiment-lora-r16": "85fe8165f4425bb1ca363023cf6ee8a8c0cff5760097b13ae27ad0087711d9d7",
     "sentiment-svd-r128": "0333440e1a8d239b625dc3b89cb76a262fa31380f0078f9d1ff28558ffab378c",
@@ -43,8 +45,8 @@ def make_base(directory: Path) -> None:
     _convert(directory, "float32", "AutoModel", "last_hidden_state", ("pooler.",))
 
 
-def make_sentiment(directory: Path, adapter: str) -> None:
-    """A sentiment classifier: the base with an adapter merged in."""
+def make_sentiment(directory: Path, adapter: str, quantize: bool) -> None:
+    """A sentiment classifier: the base with an adapter merged in, for OpenVINO in 8 bits if it is to be quantized."""
     # Imported here: torch takes seconds, and a build that is up to date does not need it.
     from safetensors.torch import save_file
 
@@ -56,7 +58,11 @@ def make_sentiment(directory: Path, adapter: str) -> None:
     base = ARTIFACTS / BASE
     save_file(merge(base / "model.safetensors", file, "bert."), directory / "model.safetensors", {"format": "pt"})
     write_sentiment_config(base, directory)
-    _convert(directory, "bfloat16", "AutoModelForSequenceClassification", "logits")
+    if quantize:
+        _convert(directory, "float32", "AutoModelForSequenceClassification", "logits", texts=_calibration_texts())
+        write_json(directory / "openvino_config.json", {"dtype": "int8", "calibration_texts": CALIBRATION_TEXTS})
+    else:
+        _convert(directory, "bfloat16", "AutoModelForSequenceClassification", "logits")
 
 
 def write_sentiment_config(base: Path, directory: Path) -> None:
@@ -75,17 +81,39 @@ def write_sentiment_config(base: Path, directory: Path) -> None:
         shutil.copyfile(base / name, directory / name)
 
 
-def _convert(directory: Path, dtype: str, auto_class: str, output: str, optional: tuple[str, ...] = ()) -> None:
-    """Put the weights beside themselves in OpenVINO's form as well."""
+def _convert(
+    directory: Path,
+    dtype: str,
+    auto_class: str,
+    output: str,
+    optional: tuple[str, ...] = (),
+    texts: Sequence[str] = (),
+) -> None:
+    """Put the weights beside themselves in OpenVINO's form as well; in 8 bits if there are texts to calibrate with."""
     import transformers
 
-    from inference_worker.tasks.artifacts import open_artifact
+    from inference_worker.tasks.artifacts import load_tokenizer, open_artifact
     from inference_worker.tasks.encoders import convert, write_converted
     from inference_worker.tasks.tokens import TextTokenizer
 
     artifact = open_artifact(str(directory), dtype, "openvino")
     inputs = TextTokenizer.load(artifact).inputs
-    write_converted(convert(getattr(transformers, auto_class), artifact, inputs, output, optional), artifact)
+    model = convert(getattr(transformers, auto_class), artifact, inputs, output, optional)
+    if texts:
+        from models.quantize import quantized
+
+        tokenizer, limit = load_tokenizer(artifact), SENTIMENT_LIMIT
+        rows = [tokenizer(each, truncation=True, max_length=limit, return_tensors="np") for each in texts]
+        model = quantized(model, [{name: row[name] for name in inputs} for row in rows])
+    write_converted(model, artifact, halved=bool(texts) or dtype == "bfloat16")
+
+
+def _calibration_texts() -> list[str]:
+    """Texts from all over the training part."""
+    from models.data import load_split
+
+    texts = [rated.text for rated in load_split()["train"]]
+    return texts[:: len(texts) // CALIBRATION_TEXTS][:CALIBRATION_TEXTS]
 
 
 def make_smollm2(directory: Path) -> None:
@@ -99,25 +127,29 @@ def make_smollm2(directory: Path) -> None:
         convert(Path(scratch, name), directory)
 
 
-def _sentiment(adapter: str, sha256: str) -> Recipe:
+def _sentiment(adapter: str, sha256: str, *, quantize: bool) -> Recipe:
     files = {name: _BASE_FILES[name] for name in _TOKENIZER_FILES}
     written = {
         "config.json": "7be93e059172a1e6e5bea76138a824e9696fb3c3dcc2e602247f5f7e5430c1d1",
         "tokenizer_config.json": "4ff70ff1e37d652171be9a321feb82bf9829486444c9cb7cb0873c87a5b32291",
     }
+    if quantize:
+        written["openvino_config.json"] = "1c4871eab94a1ca59e63201fca5eec10072260fb8a160b6f05f5e28be8ebbaa9"
     return Recipe(
         adapter,
         {**files, **written, "model.safetensors": sha256, **_CONVERTED},
         200,
-        partial(make_sentiment, adapter=adapter),
+        partial(make_sentiment, adapter=adapter, quantize=quantize),
         (BASE,),
     )
 
 
 RECIPES = (
     Recipe(BASE, {**_BASE_FILES, **_CONVERTED}, 370, make_base),
-    _sentiment("sentiment-lora-r16", "dd34689b26b6a6997464324def7dd40e92863475b063696070354dee70f45bed"),
-    _sentiment("sentiment-svd-r128", "fdb8a1f7218ca53dfc03eeedc84f53967a5610c2867952f403614b22153d641f"),
+    _sentiment(
+        "sentiment-lora-r16", "dd34689b26b6a6997464324def7dd40e92863475b063696070354dee70f45bed", quantize=False
+    ),
+    _sentiment("sentiment-svd-r128", "fdb8a1f7218ca53dfc03eeedc84f53967a5610c2867952f403614b22153d641f", quantize=True),
     Recipe(
         "smollm2-135m-instruct",
         {

@@ -127,9 +127,9 @@ def convert(
     return model
 
 
-def write_converted(model: Any, artifact: Artifact) -> None:
-    """Keep a converted model beside its weights; in float16 if it is computed in bfloat16, which has fewer digits."""
-    _openvino().save_model(model, artifact.directory / CONVERTED, compress_to_fp16=artifact.dtype == torch.bfloat16)
+def write_converted(model: Any, artifact: Artifact, *, halved: bool) -> None:
+    """Keep a converted model beside its weights; `halved`: numbers that are not quantized in float16."""
+    _openvino().save_model(model, artifact.directory / CONVERTED, compress_to_fp16=halved)
 
 
 def _openvino() -> Any:

@@ -16,7 +16,12 @@ if [ -d "$packages/openvino" ]; then
     done
     rm -rf "$packages/openvino/libs/cache.json" "$packages/openvino/include" "$packages/openvino/cmake"
     # For compilers and command lines alone, 20 MB; without hf_xet, 11 MB, the hub is read over plain HTTP.
-    for package in setuptools _distutils_hack pkg_resources pygments rich openvino_telemetry hf_xet; do
+    unused="setuptools _distutils_hack pkg_resources openvino_telemetry hf_xet"
+    case " $* " in
+        *" models "*) ;; # quantizing draws with these two
+        *) unused="$unused pygments rich" ;;
+    esac
+    for package in $unused; do
         rm -rf "${packages:?}/$package" "${packages:?}/$package"-*
     done
     rm -f "$packages/distutils-precedence.pth"

@@ -82,7 +82,7 @@ def _convert(artifact: Artifact, output: str = "logits") -> Any:
 
 def test_a_converted_model_is_read_and_torch_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = _classifier(tmp_path)
-    encoders.write_converted(_convert(artifact), artifact)
+    encoders.write_converted(_convert(artifact), artifact, halved=False)
     wanted = _answers(load_task("text-classification", str(tmp_path)), [Item("The bridge is closed.")])
     monkeypatch.setattr(encoders, "load_model", None)
     task = load_task("text-classification", str(tmp_path), engine="openvino")
@@ -91,7 +91,7 @@ def test_a_converted_model_is_read_and_torch_is_not_asked(tmp_path: Path, monkey
 
 def test_a_converted_model_of_another_task_is_refused(tmp_path: Path) -> None:
     artifact = _classifier(tmp_path)
-    encoders.write_converted(_convert(artifact), artifact)
+    encoders.write_converted(_convert(artifact), artifact, halved=False)
     with pytest.raises(ConfigurationError, match="needs .* and last_hidden_state: delete it"):
         load_task("feature-extraction", str(tmp_path), engine="openvino")
 
