@@ -28,4 +28,10 @@ def quantized(model: Any, rows: Rows) -> Any:
 
         nncf.set_log_level(logging.ERROR)
         calibration = nncf.Dataset(rows)
-        return nncf.quantize(model, calibration, subset_size=len(rows), model_type=nncf.ModelType.TRANSFORMER)
+        return nncf.quantize(
+            model,
+            calibration,
+            preset=nncf.QuantizationPreset.PERFORMANCE,
+            subset_size=len(rows),
+            model_type=nncf.ModelType.TRANSFORMER,
+        )

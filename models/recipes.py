@@ -30,7 +30,7 @@ _TOKENIZER_FILES = ("special_tokens_map.json", "tokenizer.json", "vocab.txt")
 # Tokens in a row; a longer text is scored in chunks of whole sentences. So 1.1.0 is right on 84.7 % of 300 full film
 # reviews: 80.0 % with chunks of 160, the longest it was trained on, 69.3 % with 512. Shorter texts come out the same.
 SENTIMENT_LIMIT = 64
-CALIBRATION_TEXTS = 300  # 128 cost 0.2 points more of held-out accuracy
+CALIBRATION_TEXTS = 300  # with 128 held-out accuracy was 0.2 points lower
 _ADAPTERS = {
     "sentiment-lora-r16": "85fe8165f4425bb1ca363023cf6ee8a8c0cff5760097b13ae27ad0087711d9d7",
     "sentiment-svd-r128": "0333440e1a8d239b625dc3b89cb76a262fa31380f0078f9d1ff28558ffab378c",
