@@ -63,6 +63,7 @@ class HeldEntries:
         self._visibility_timeout_ms = visibility_timeout_ms
         self._spans = spans
         self._backoff = Backoff()
+        self._claims = asyncio.Lock()  # a renewal that came after a release would hide what was given back
 
     def hold(self, deliveries: Sequence[Delivery]) -> None:
         """Take entries in hand."""
@@ -81,10 +82,11 @@ class HeldEntries:
 
     async def renew(self) -> None:
         """Renew the claim on what is in hand."""
-        try:
-            await self._stream.renew(sorted(self.entries))
-        except StoreUnavailable:
-            ERRORS.labels("inference_worker", "renewal").inc()
+        async with self._claims:
+            try:
+                await self._stream.renew(sorted(self.entries))
+            except StoreUnavailable:
+                ERRORS.labels("inference_worker", "renewal").inc()
 
     async def finish(
         self, finished: Sequence[Completed], stop: asyncio.Event, timing: BatchTiming | None = None
@@ -152,11 +154,12 @@ class HeldEntries:
     async def give_back(self, deliveries: Sequence[Delivery]) -> None:
         """Return entries that were not begun; without Redis, others claim them after the visibility timeout."""
         entries = [each.entry for each in deliveries]
-        try:
-            await self._stream.release(entries, self._visibility_timeout_ms)
-        except StoreUnavailable:
-            log.warning("entries left pending", extra={"lane": self._label, "entries": len(entries)})
-        self.entries.difference_update(entries)
+        async with self._claims:
+            try:
+                await self._stream.release(entries, self._visibility_timeout_ms)
+            except StoreUnavailable:
+                log.warning("entries left pending", extra={"lane": self._label, "entries": len(entries)})
+            self.entries.difference_update(entries)
 
     def note_available(self) -> None:
         """Note that the stream answers."""
