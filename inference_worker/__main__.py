@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("inference_worker")
 
+_MOST_CONNECTIONS = 1000  # each version it serves holds one while it reads
+
 
 class Worker:
     """One worker process: its lanes, its heartbeat and its probes."""
@@ -42,7 +44,7 @@ class Worker:
         self._settings = settings
         self._traces = traces
         self._stop = stop
-        self._shard = open_shard(settings)
+        self._shard = open_shard(settings, most_connections=_MOST_CONNECTIONS)
         self._liveness = Liveness(settings.stall_timeout_s)
         self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 

@@ -198,7 +198,10 @@ class Waiters:
         """
         waited_for = list(self._waiting)
         for start in range(0, len(waited_for), _LOOK_AT_ONCE):
-            for finished in await self._lookup.finished(waited_for[start : start + _LOOK_AT_ONCE]):
+            found = await self._lookup.finished(waited_for[start : start + _LOOK_AT_ONCE])
+            if found:  # a fallback that nobody sees would hide that hints do not come
+                ERRORS.labels("gateway", "hint_missed").inc(len(found))
+            for finished in found:
                 self._wake(finished)
 
     async def _take(self, hint: Hint) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from shared.contract.errors import MalformedMessage
 from shared.contract.messages import REQUEST_FIELDS, PredictionRequest, decode_request
-from shared.streams.redis_client import redis_errors
+from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
 

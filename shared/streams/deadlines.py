@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from shared.streams.redis_client import redis_errors
+from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import cast
 
-from shared.streams.redis_client import redis_errors
+from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 

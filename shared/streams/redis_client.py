@@ -1,4 +1,4 @@
-"""Connecting to Redis, running Lua scripts, and classifying Redis's errors.
+"""Connecting to Redis, and running Lua scripts and pipelines.
 
 Retries are left to the callers' loops, which can be stopped and counted (except one, see `connect`): redis-py's own
 ten hidden retries turn a timeout of five seconds into a minute of silence.
@@ -7,35 +7,35 @@ ten hidden retries turn a timeout of five seconds into a minute of silence.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
 import hiredis
-from redis.asyncio import Connection, ConnectionPool, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import ResponseError
 
-from shared.contract.errors import StoreUnavailable, is_closed_transport
 from shared.service.settings import Settings
+from shared.streams.redis_errors import redis_errors, wants_reconnect
 
-_CANNOT_SERVE = ("LOADING", "MASTERDOWN", "READONLY", "CLUSTERDOWN", "BUSY ")
+MOST_CONNECTIONS = 200
 
 
-def connect(settings: Settings, *, retry_once: bool = False) -> Redis:
-    """A client with a connection pool; it connects on first use.
+def connect(settings: Settings, *, retry_once: bool = False, most_connections: int = MOST_CONNECTIONS) -> Redis:
+    """A client with a connection pool; it connects on first use, and whoever finds no free connection waits for one.
 
     Args:
+        most_connections: at a time.
         retry_once: repeat a failed command once, on a new connection: for idempotent calls, since a pooled connection
             may have been cut since its last use.
     """
     timeout_s = settings.redis_timeout_ms / 1000
-    pool = ConnectionPool.from_url(
+    pool = BlockingConnectionPool.from_url(
         settings.redis_url.get_secret_value(),
+        max_connections=most_connections,
+        timeout=timeout_s,
         protocol=2,
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
@@ -53,36 +53,21 @@ class PackingConnection(Connection):
         """The encoded command; its name may have several words."""
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """The next answer; after one that means that this is the wrong server, the connection is closed."""
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if wants_reconnect(error):
+                await self.disconnect(nowait=True)
+            raise
+
 
 class PackingTlsConnection(PackingConnection, SSLConnection):
     """The same, over TLS."""
 
 
 _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}
-
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turn a failed connection, and a server that is full or cannot serve now, into `StoreUnavailable`."""
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise StoreUnavailable("redis", type(error).__name__) from error
-    except RuntimeError as error:
-        if is_closed_transport(error):
-            raise StoreUnavailable("redis", "connection cut") from error
-        raise
-    except ResponseError as error:
-        if is_out_of_memory(error):
-            raise StoreUnavailable("redis", "out of memory") from error
-        if str(error).startswith(_CANNOT_SERVE):
-            raise StoreUnavailable("redis", str(error).split(" ", 1)[0]) from error
-        raise
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether Redis refused a command at maxmemory, directly or in a script."""
-    return isinstance(error, OutOfMemoryError) or "OOM command not allowed" in str(error)
 
 
 def is_missing_group(error: Exception) -> bool:

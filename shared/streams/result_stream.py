@@ -9,7 +9,8 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shared.contract.messages import readable
-from shared.streams.redis_client import is_missing_group, is_missing_stream, redis_errors
+from shared.streams.redis_client import is_missing_group, is_missing_stream
+from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
 from shared.streams.shard import Shard
 

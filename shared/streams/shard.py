@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from shared.contract.keys import Keys
 from shared.service.settings import Settings
-from shared.streams.redis_client import Script, connect
+from shared.streams.redis_client import MOST_CONNECTIONS, Script, connect
 
 
 class Shard(NamedTuple):
@@ -37,10 +37,11 @@ class Shard(NamedTuple):
         await self.redis.aclose()
 
 
-def open_shard(settings: Settings, *, retry_once: bool = False) -> Shard:
+def open_shard(settings: Settings, *, retry_once: bool = False, most_connections: int = MOST_CONNECTIONS) -> Shard:
     """The shard of these settings.
 
     Args:
-        retry_once: see `connect`.
+        retry_once, most_connections: see `connect`.
     """
-    return Shard(connect(settings, retry_once=retry_once), Keys(settings.key_prefix))
+    redis = connect(settings, retry_once=retry_once, most_connections=most_connections)
+    return Shard(redis, Keys(settings.key_prefix))

@@ -28,7 +28,8 @@ from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
 from shared.contract.errors import StoreUnavailable
 from shared.service.settings import Settings
-from shared.streams.redis_client import PackingTlsConnection, connect, redis_errors
+from shared.streams.redis_client import PackingTlsConnection, connect
+from shared.streams.redis_errors import redis_errors
 from tests import certificates
 from tests.certificates import Certificates
 from tests.conftest import FIXTURES

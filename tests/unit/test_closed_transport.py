@@ -12,7 +12,7 @@ import uvloop
 from gateway.core.history import history_errors
 from persister.database import database_errors
 from shared.contract.errors import StoreUnavailable
-from shared.streams.redis_client import redis_errors
+from shared.streams.redis_errors import redis_errors
 
 Mapping = Callable[[], AbstractContextManager[None]]
 MAPPINGS: list[Mapping] = [redis_errors, database_errors, history_errors]
