@@ -78,13 +78,14 @@ async def test_a_demoted_redis_is_503_and_the_gateway_comes_back_when_it_is_prom
     start_gateway: StartGateway, own_redis: RedisServer, keys: Keys
 ) -> None:
     gateway = await start_gateway(redis_url=own_redis.url)
+    operator: Any
     async with Redis.from_url(own_redis.url) as operator:
         assert (await gateway.post(f"{PREDICT}?wait=0", json=BODY)).status == 202
-        await operator.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await operator.replicaof("127.0.0.1", "1")
         for _ in range(3):
             answer = await gateway.post(f"{PREDICT}?wait=0", json=BODY)
             assert (answer.status, (await answer.json())["type"]) == (503, "urn:millstream:problem:queue-unavailable")
-        await operator.execute_command("REPLICAOF", "NO", "ONE")
+        await operator.replicaof("NO", "ONE")
         assert (await gateway.post(f"{PREDICT}?wait=0", json=BODY)).status == 202
 
 
