@@ -23,6 +23,7 @@ from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
 from gateway.http.connections import SWEEP_EVERY_S, Connections
 from gateway.http.context import (
+    ALLOWED_HOSTS,
     CATALOGUE,
     CONNECTIONS,
     DEAD_LETTERS,
@@ -80,6 +81,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     retry_after = _add_components(app, shard, traces)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, operation.handler)
+        if operation.method == "GET":
+            app.router.add_route("HEAD", operation.path, operation.handler)
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
     add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s})
@@ -95,6 +98,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
+    app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections)
     app[HISTORY] = History(settings)
     app[WORKERS] = WorkerDirectory(shard)

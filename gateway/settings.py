@@ -17,6 +17,12 @@ class GatewaySettings(DatabaseSettings):
 
     gateway_host: str = Field("127.0.0.1", description="address to listen on")
     gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
+    allowed_hosts: str = Field(
+        "",
+        max_length=2000,
+        description="host names, separated by commas, that requests may ask for besides addresses, names without a dot "
+        "and those of a Kubernetes cluster; `*`: all",
+    )
     admin_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz for who runs the gateway")
     admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     max_connections: int = Field(

@@ -25,6 +25,7 @@ from shared.streams.known_streams import KnownStreams
 from shared.streams.workers import WorkerDirectory
 
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
+ALLOWED_HOSTS: web.AppKey[frozenset[str]] = web.AppKey("allowed_hosts", frozenset)
 CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)

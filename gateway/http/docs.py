@@ -30,8 +30,8 @@ _PAGE = """<!doctype html>
 """
 _START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});\n'
 _POLICY = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:",
-    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
 }
 
 
@@ -54,6 +54,10 @@ def add_docs(
     async def read_start(_: web.Request) -> web.Response:
         return web.Response(text=_START, content_type="text/javascript")
 
+    async def read_root(_: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": "/docs"})
+
+    app.router.add_get("/", read_root)
     app.router.add_get("/openapi.json", read_openapi)
     app.router.add_get("/docs", read_page)
     app.router.add_get("/docs/start.js", read_start)

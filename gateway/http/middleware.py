@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.core.errors import CoreError, Refused
-from gateway.http.context import CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.context import ALLOWED_HOSTS, CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.hosts import host_of, is_allowed, is_cross_site_write
 from gateway.http.http_metrics import Answered, http_metrics
 from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error
 from shared.contract.errors import StoreUnavailable
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 prediction_log = PredictionLog(log)
 
 PROBES = ("/livez", "/readyz")
+
+# The server's own name hides the names and versions of what runs.
+_HEADERS = {"Server": "millstream", "X-Content-Type-Options": "nosniff"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -35,7 +39,9 @@ async def answer_and_observe(request: web.Request, handler: Handler) -> web.Stre
     try:
         response = await _answer(request, handler)
         status = response.status
-        response.headers["Server"] = "millstream"  # hides the names and versions of what runs
+        response.headers.update(_HEADERS)
+        if request.path.startswith("/api/"):
+            response.headers["Cache-Control"] = "no-store"
         return response
     finally:
         http_metrics.in_flight -= 1
@@ -48,6 +54,7 @@ async def answer_and_observe(request: web.Request, handler: Handler) -> web.Stre
 
 async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        _check_sender(request)
         return await handler(request)
     except ProblemError as error:
         return error.response()
@@ -66,6 +73,16 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
         ERRORS.labels("gateway", "handler").inc()
         return ProblemError(500, "internal", "internal error; it was logged").response()
+
+
+def _check_sender(request: web.Request) -> None:
+    host = request.headers.get("Host", "")  # no browser leaves it out
+    if not is_allowed(host, request.app[ALLOWED_HOSTS]):
+        name = host_of(host)[:100]
+        detail = f"this gateway does not answer for the host {name!r}: add it to ALLOWED_HOSTS if it is yours"
+        raise ProblemError(421, "unknown-host", detail)
+    if is_cross_site_write(request.method, request.headers.get("Sec-Fetch-Site")):
+        raise ProblemError(403, "cross-site", "a page of another site may not write here")
 
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:

@@ -30,12 +30,14 @@ from shared.contract.options import describe_invalid_text
 
 TITLES = {
     400: "Malformed request",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
     413: "Body too large",
     415: "Unsupported media type",
+    421: "Misdirected request",
     422: "Invalid field",
     500: "Prediction failed",
     503: "Service unavailable",

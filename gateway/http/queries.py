@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
-from gateway.http.problems import invalid_fields
+from gateway.http.problems import invalid, invalid_fields
 
 # Python would accept `1_0`, ` 1` and `١` as numbers too.
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
@@ -20,7 +20,7 @@ Parameters = TypeVar("Parameters", bound="Query")
 
 
 class Query(BaseModel):
-    """Query parameters of an operation; unknown ones are ignored."""
+    """Query parameters of an operation."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -51,12 +51,18 @@ def read_query(request: web.Request, kind: type[Parameters]) -> Parameters:
     """The query parameters of a request; the first of duplicates counts.
 
     Raises:
-        ProblemError: 422, a parameter is invalid.
+        ProblemError: 422, a parameter is invalid or unknown: a misspelt `timeout` would be a request without one.
     """
     if not request.query_string:
         defaults: Parameters = _defaults(kind)
         return defaults
     given = request.query
+    unknown = [name for name in given if name not in kind.model_fields]
+    if unknown:
+        known = ", ".join(kind.model_fields) or "none"
+        raise invalid(
+            [(("query", name[:100]), f"is no parameter of this path; it takes: {known}") for name in unknown[:20]]
+        )
     try:
         return kind.model_validate({name: given[name] for name in kind.model_fields if name in given})
     except ValidationError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -42,8 +43,9 @@ class Keys:
         return f"{self.prefix}prediction:{prediction_id}"
 
     def idempotency(self, principal: str, key: str) -> str:
-        """Hash with a TTL: the predictions of a caller's idempotency key."""
-        return f"{self.prefix}idempotency:{principal}:{key}"
+        """Hash with a TTL: the predictions of a caller's idempotency key, which stands in its name as a digest."""
+        digest = hashlib.sha256(f"{principal}\0{key}".encode()).hexdigest()
+        return f"{self.prefix}idempotency:{digest[:40]}"
 
     @property
     def deadlines(self) -> str:

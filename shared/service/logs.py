@@ -15,6 +15,8 @@ from pythonjsonlogger.json import JsonFormatter
 from shared.service.settings import Settings
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+# What a terminal would obey, or take for the end of a line.
+_ESCAPED = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -22,9 +24,9 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Render one record."""
-        line = super().format(record)
+        line = super().format(record).translate({**_ESCAPED, ord("\n"): "\n"})  # a traceback has lines
         fields = [f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD]
-        return "  ".join([line, *fields])
+        return "  ".join([line, *(each.translate(_ESCAPED) for each in fields)])
 
 
 class JsonLines(JsonFormatter):

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.contract.errors import MalformedMessage, StoreUnavailable
+from shared.contract.errors import MalformedMessage
 from shared.contract.hints import Hint, decode_hints
 from shared.contract.messages import PredictionResult, decode_result
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
+from shared.streams.silence import Silence
 from shared.telemetry.metrics import ERRORS
 
 _QUIET_S = 0.25
-_ASK_AFTER_S, _SILENT_S = 1.0, 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,6 @@ class PredictionStates:
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
         """Hints as they arrive; None once subscribed and after `_QUIET_S` without any, so that the caller can act.
 
-        Redis is asked for a sign of life all the while, and its silence is measured here: a network that drops packets,
-        or a middlebox that keeps the connection and swallows what comes, ends no read with an error.
-
         Raises:
             StoreUnavailable: the connection is lost; hints sent meanwhile are lost, so re-read the states.
         """
@@ -77,18 +74,13 @@ class PredictionStates:
             async with self._redis.pubsub() as pubsub:
                 await pubsub.subscribe(self._keys.notify(self._gateway_id))
                 subscribed = False
-                silent_s, asked = 0.0, False
+                silence = Silence(_QUIET_S)
                 while True:
                     began = clock()
                     message = await pubsub.get_message(timeout=_QUIET_S)
-                    took = clock() - began
-                    silent_s, asked = (silent_s + took, asked) if message is None else (0.0, False)
-                    if message is None and took < _QUIET_S / 2:  # redis-py takes ETIMEDOUT for "none"
-                        raise StoreUnavailable("redis", "the connection of the hints is broken")
-                    if silent_s > _SILENT_S:
-                        raise StoreUnavailable("redis", f"no sign of life of the hints for {_SILENT_S:g} s")
-                    if silent_s > _ASK_AFTER_S and not asked:
-                        asked = True
+                    if message is not None:
+                        silence.broken()
+                    elif silence.goes_on(clock() - began):
                         await pubsub.ping()
                     subscribed = subscribed or (message is not None and message["type"] == "subscribe")
                     if message is not None and message["type"] == "message":

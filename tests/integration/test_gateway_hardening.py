@@ -104,6 +104,65 @@ async def test_text_survives_byte_for_byte_from_http_to_jsonb_and_back(
 
 
 JSON = {"Content-Type": "application/json"}
+OWN_HOSTS = [
+    "localhost:8000",
+    "127.0.0.1",
+    "[::1]:8000",
+    "10.0.3.4:8000",
+    "gateway:8000",
+    "api-service.ml.svc:8000",
+    "",
+]
+OTHER_HOSTS = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.nip.io", "x.svc.evil.example"]
+
+
+@pytest.mark.parametrize("host", OTHER_HOSTS)
+async def test_another_host_is_misdirected(gateway: Client, host: str) -> None:
+    for path in ("/health", "/api/v1/models", "/openapi.json"):
+        async with gateway.get(path, headers={"Host": host}) as answer:
+            body = await answer.json()
+            assert (answer.status, body["type"]) == (421, "urn:millstream:problem:unknown-host")
+            assert "ALLOWED_HOSTS" in body["detail"]
+
+
+@pytest.mark.parametrize("host", OWN_HOSTS)
+async def test_its_own_hosts_are_answered(gateway: Client, host: str) -> None:
+    async with gateway.get("/livez", headers={"Host": host}) as answer:
+        assert answer.status == 200
+
+
+async def test_further_hosts_are_named_by_the_setting(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(allowed_hosts="Predict.example.com, other.example")
+    for host, status in (("predict.example.com:443", 200), ("other.example", 200), ("evil.example", 421)):
+        async with gateway.get("/livez", headers={"Host": host}) as answer:
+            assert answer.status == status
+
+
+@pytest.mark.parametrize(
+    ("site", "status"), [("cross-site", 403), ("same-site", 403), ("same-origin", 404), ("none", 404)]
+)
+async def test_a_page_of_another_site_may_not_write(gateway: Client, site: str, status: int) -> None:
+    async with gateway.post("/api/v1/dead-letters/1-1/replay", headers={"Sec-Fetch-Site": site}) as answer:
+        assert answer.status == status
+    async with gateway.get("/livez", headers={"Sec-Fetch-Site": site}) as answer:
+        assert answer.status == 200
+
+
+async def test_a_misspelt_parameter_is_named(gateway: Client, worker: HandWorker) -> None:
+    async with gateway.post("/api/v1/predict", params={"timout": "1"}, json={"model": "echo", "text": "a"}) as answer:
+        body = await answer.json()
+        assert (answer.status, body["errors"][0]["loc"]) == (422, ["query", "timout"])
+        assert "it takes: wait, timeout" in body["detail"] or "it takes: timeout, wait" in body["detail"]
+
+
+async def test_a_browser_finds_the_documentation_and_nothing_is_sniffed_or_kept(gateway: Client) -> None:
+    async with gateway.get("/") as answer:
+        assert answer.status == 200 and answer.url.path == "/docs"
+        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    async with gateway.get("/api/v1/predictions/nothing") as answer:
+        assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
+    async with gateway.head("/livez") as answer:
+        assert answer.status == 200 and await answer.read() == b""
 
 
 @given(st.text())

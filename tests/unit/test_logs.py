@@ -82,3 +82,10 @@ def test_settings_in_a_log_line_do_not_show_their_secrets(log_format: str, capsy
     logging.getLogger("x").info("started with %s", settings, extra={"settings": settings, "url": settings.redis_url})
     text = capsys.readouterr().err
     assert "started" in text and "hunter2" not in text
+
+
+def test_a_console_line_gives_a_terminal_nothing_to_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(Settings(log_format="console"), "worker")
+    logging.getLogger("x").warning("hints lost", extra={"detail": "a\x1b[2Jb\nINFO forged\u2028c\x9b"})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(r"detail=a\x1b[2Jb\nINFO forged\u2028c\x9b")
