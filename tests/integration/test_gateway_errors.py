@@ -108,7 +108,6 @@ async def test_what_is_not_served_is_404_and_the_answer_says_what_is(
         f"{PREDICTIONS}/" + "a" * 3000,
         "/api/v1/models/nobody",
         "/api/v1/nothing",
-        "/",
     ],
 )
 async def test_what_does_not_exist_is_404(gateway: Client, path: str) -> None:

@@ -90,4 +90,4 @@ def test_errors_of_the_framework_take_our_form(error: web.HTTPException, status:
 
 
 def test_every_status_of_the_design_has_a_title() -> None:
-    assert set(TITLES) == {400, 404, 405, 408, 409, 413, 415, 422, 500, 503, 504}
+    assert set(TITLES) == {400, 403, 404, 405, 408, 409, 413, 415, 421, 422, 500, 503, 504}
