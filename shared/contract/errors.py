@@ -3,7 +3,7 @@
 MillstreamError
 ├── ConfigurationError    a setting or the catalogue is wrong: correct it and restart
 ├── RetryableError        the same call may succeed later
-│   └── StoreUnavailable  Redis or Postgres cannot be reached
+│   └── StoreUnavailable  Redis or Postgres cannot be reached, or cannot do now what it is asked for
 └── PermanentError        the same call will fail again; carries a short reason code
     └── MalformedMessage  a stream entry that cannot be decoded
 """
@@ -24,15 +24,18 @@ class RetryableError(MillstreamError):
 
 
 class StoreUnavailable(RetryableError):
-    """Redis or Postgres cannot be reached.
+    """Redis or Postgres cannot be reached, or cannot do now what it is asked for.
 
     Attributes:
         store: `redis` or `postgres`.
+        reason: a short code, also used in metric labels, such as `read_only`; `connection` if it cannot be reached.
     """
 
-    def __init__(self, store: str, detail: str = "") -> None:
-        super().__init__(f"{store} cannot be reached" + (f": {detail}" if detail else ""))
+    def __init__(self, store: str, detail: str = "", reason: str = "unavailable") -> None:
+        how = "reached" if reason in ("unavailable", "connection") else "used"
+        super().__init__(f"{store} cannot be {how}" + (f": {detail}" if detail else ""))
         self.store = store
+        self.reason = reason
 
 
 class PermanentError(MillstreamError):
