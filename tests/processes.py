@@ -58,22 +58,25 @@ class Service:
 
     Attributes:
         metrics_url: where its metrics are; the gateway has a port of its own for them.
+        log: what it writes; with `output`, a file descriptor that it writes to instead, whoever reads that fills it.
     """
 
-    def __init__(self, module: str, port: int, environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, module: str, port: int, environment: Mapping[str, str], log: Path, output: int | None = None
+    ) -> None:
         self.module = module
         self.url = self.metrics_url = f"http://127.0.0.1:{port}"
         if module not in ("inference_worker", "persister"):
             environment = {"ADMIN_PORT": str(free_port()), **environment}
             self.metrics_url = f"http://127.0.0.1:{environment['ADMIN_PORT']}"
         self.log = log
-        with log.open("ab") as output:
+        with log.open("ab") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=log.parent,  # a developer's .env is not there
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
-                stdout=output,
-                stderr=output,
+                stdout=file if output is None else output,
+                stderr=file if output is None else output,
             )
 
     @property

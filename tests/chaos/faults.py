@@ -1,4 +1,4 @@
-"""Doing what the schedule says to the running system."""
+"""Doing what the schedule says to the running system, and seeing that it comes back by itself."""
 
 from __future__ import annotations
 
@@ -7,39 +7,66 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from scripts.stack.server import DataServer
+from tests.chaos.ledger import Ledger
+from tests.chaos.postgres_faults import broken_postgres
 from tests.chaos.proxy import Mode
-from tests.chaos.schedule import LINKS, STORES, Action, Fault, Target
+from tests.chaos.recovery import READY_WITHIN_S, recovered
+from tests.chaos.redis_faults import broken_redis
+from tests.chaos.schedule import ALL_LINKS, LINKS, STORES, Action, Fault, Round, Target
 from tests.chaos.slots import Slot
 from tests.chaos.system import System
 from tests.processes import model_processes
 from tests.waiting import eventually
 
-_MODES = {Action.REFUSE: Mode.REFUSE, Action.BLACKHOLE: Mode.BLACKHOLE}
+_MODES = {
+    Action.REFUSE: Mode.REFUSE,
+    Action.BLACKHOLE: Mode.BLACKHOLE,
+    Action.MUTE_UP: Mode.MUTE_UP,
+    Action.MUTE_DOWN: Mode.MUTE_DOWN,
+    Action.MUTE_HINTS: Mode.MUTE_HINTS,
+    Action.STALL: Mode.STALL,
+    Action.SLOW: Mode.SLOW,
+}
+_OF_SERVERS = (Action.KILL, Action.STOP, Action.PAUSE)  # done to a store's process; all else is done by its commands
+_JUMP_S = 20.0
 
 
 class Injector:
-    """Breaks things, and mends them where no supervisor does. One fault at a time on the same target."""
+    """Breaks things, and mends them where no supervisor does.
 
-    def __init__(self, system: System) -> None:
+    Attributes:
+        injected: how often each kind of fault was.
+        recoveries: seconds from the end of a round until everything was ready and answered again, the longest of each.
+    """
+
+    def __init__(self, system: System, ledger: Ledger) -> None:
         self.injected: Counter[str] = Counter()
+        self.recoveries: dict[str, float] = {}
         self._system = system
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._ledger = ledger
 
-    async def follow(self, schedule: Sequence[Fault]) -> None:
-        """Inject each fault at its time; returns when the last one is over."""
-        started = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for fault in schedule:
-                await asyncio.sleep(max(0.0, started + fault.at_s - time.monotonic()))
-                group.create_task(self.inject(fault), name=fault.kind)
+    async def follow(self, schedule: Sequence[Round]) -> None:
+        """Inject one round after the other, each once the system has come back from the one before."""
+        for faults in schedule:
+            async with asyncio.TaskGroup() as group:
+                for fault in faults:
+                    group.create_task(self.inject(fault), name=fault.kind)
+            name = " + ".join(fault.kind for fault in faults)
+            seconds = await recovered(self._system, self._ledger, name)
+            print(f"  {time.strftime('%H:%M:%S')}  back after {seconds:.1f} s", flush=True)
+            self.recoveries[name] = max(seconds, self.recoveries.get(name, 0))
+            if seconds > READY_WITHIN_S:
+                self._ledger.surprises.append(f"{name}: back only after {seconds:.1f} s")
 
     async def inject(self, fault: Fault) -> None:
         """Inject one fault and wait until it is over."""
-        if fault.target in LINKS:
-            await self._link(fault)
+        if fault.target in ALL_LINKS:
+            await self._links(fault)
+        elif fault.target in STORES and fault.action in _OF_SERVERS:
+            await self._server(fault)
         elif fault.target in STORES:
             await self._store(fault)
         elif fault.target is Target.CHILD:
@@ -49,28 +76,26 @@ class Injector:
             await self._service(fault, slots[fault.pick % len(slots)])
 
     async def _service(self, fault: Fault, slot: Slot) -> None:
-        async with self._lock(slot.name):
-            await slot.listening()
-            self._note(fault, slot.name)
-            if fault.action is Action.KILL:
-                slot.kill()
-            elif fault.action is Action.STOP:
-                await slot.stop()
-            else:
-                slot.service.pause()
-                try:
-                    await asyncio.sleep(fault.lasts_s)
-                finally:
-                    slot.service.resume()
+        await slot.listening()
+        self._note(fault, slot.name)
+        if fault.action is Action.KILL:
+            slot.kill()
+        elif fault.action is Action.STOP:
+            await slot.stop()
+        elif fault.action is Action.CLOCK:
+            await self._for_a_while(fault, lambda: slot.clock.jump(_JUMP_S), lambda: slot.clock.jump(0))
+        elif fault.action is Action.UNREAD_LOG:
+            await self._for_a_while(fault, slot.read_no_log, slot.read_log)
+        else:
+            await self._for_a_while(fault, slot.service.pause, slot.service.resume)
 
     async def _child(self, fault: Fault) -> None:
         slots = self._system.slots[Target.WORKER]
         slot = slots[fault.pick % len(slots)]
-        async with self._lock(slot.name):
-            await slot.listening()
-            children = await self._children(slot)
-            self._note(fault, f"{slot.name}, {fault.target}")
-            os.kill(children[fault.pick % len(children)], signal.SIGKILL)
+        await slot.listening()
+        children = await self._children(slot)
+        self._note(fault, f"{slot.name}, {fault.target}")
+        os.kill(children[fault.pick % len(children)], signal.SIGKILL)
 
     async def _children(self, slot: Slot) -> list[int]:
         """The processes of a worker's models, once there are any."""
@@ -83,39 +108,48 @@ class Injector:
         await eventually(there, f"{slot.name} has loaded a model")
         return children
 
-    async def _store(self, fault: Fault) -> None:
+    async def _server(self, fault: Fault) -> None:
         server: DataServer = self._system.redis if fault.target is Target.REDIS else self._system.postgres
-        async with self._lock(fault.target):
-            self._note(fault, fault.target)
-            if fault.action is Action.PAUSE:
-                server.pause()
-                try:
-                    await asyncio.sleep(fault.lasts_s)
-                finally:
-                    server.resume()
-                return
-            await asyncio.to_thread(server.kill if fault.action is Action.KILL else server.stop)
-            try:
-                await asyncio.sleep(fault.lasts_s)
-            finally:
-                await asyncio.to_thread(server.start)
+        self._note(fault, fault.target)
+        if fault.action is Action.PAUSE:
+            await self._for_a_while(fault, server.pause, server.resume)
+            return
+        await asyncio.to_thread(server.kill if fault.action is Action.KILL else server.stop)
+        try:
+            await asyncio.sleep(fault.lasts_s)
+        finally:
+            await asyncio.to_thread(server.start)
 
-    async def _link(self, fault: Fault) -> None:
-        proxy = self._system.links[fault.target]
-        async with self._lock(fault.target):
-            self._note(fault, fault.target)
+    async def _store(self, fault: Fault) -> None:
+        self._note(fault, fault.target)
+        if fault.target is Target.REDIS:
+            breaking = broken_redis(self._system.redis, fault.action)
+        else:
+            breaking = broken_postgres(self._system.postgres.url, fault.action)
+        async with breaking:
+            await asyncio.sleep(fault.lasts_s)
+
+    async def _links(self, fault: Fault) -> None:
+        proxies = [self._system.links[each] for each in LINKS.get(fault.target, (fault.target,))]
+        self._note(fault, fault.target)
+        for proxy in proxies:
             if fault.action is Action.CUT:
                 proxy.cut()
-                return
-            proxy.set(_MODES[fault.action])
-            try:
-                await asyncio.sleep(fault.lasts_s)
-            finally:
+            else:
+                proxy.set(_MODES[fault.action])
+        try:
+            await asyncio.sleep(fault.lasts_s)
+        finally:
+            for proxy in proxies:
                 proxy.set(Mode.FORWARD)
+
+    async def _for_a_while(self, fault: Fault, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        begin()
+        try:
+            await asyncio.sleep(fault.lasts_s)
+        finally:
+            end()
 
     def _note(self, fault: Fault, name: str) -> None:
         self.injected[fault.kind] += 1
-        print(f"  {time.strftime('%H:%M:%S')}  {name}: {fault.action} {fault.lasts_s} s", flush=True)
-
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
+        print(f"  {time.strftime('%H:%M:%S')}  {name}: {fault.action}, {fault.lasts_s} s", flush=True)

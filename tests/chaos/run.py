@@ -11,11 +11,13 @@ from pathlib import Path
 import aiohttp
 
 from scripts.stack.redis import AppendFsync
+from tests.chaos.clock import library
 from tests.chaos.faults import Injector
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import PREDICTIONS, Client, told
+from tests.chaos.memory import MemoryWatch
 from tests.chaos.report import Outcome
-from tests.chaos.schedule import plan
+from tests.chaos.schedule import KINDS, Action, plan, without
 from tests.chaos.survey import at_rest, left_behind, stored
 from tests.chaos.system import VISIBILITY_S, System, running_system
 from tests.chaos.verdict import judge
@@ -31,14 +33,12 @@ class Plan:
 
     Attributes:
         requests: least number of accepted predictions.
-        spacing_s: mean seconds between two faults.
         load_timeout_s: how long after the last fault the load may take to reach `requests`.
     """
 
     seed: int
     requests: int = 10_000
-    faults: int = 42
-    spacing_s: float = 3.5
+    faults: int = len(KINDS)
     clients: int = 32
     workers: int = 3
     appendfsync: AppendFsync = "always"
@@ -51,10 +51,14 @@ async def run(plan_: Plan, folder: Path) -> Outcome:
     Raises:
         AssertionError: the system did not start, or accepted too few requests in the time it had.
     """
-    schedule = plan(plan_.seed, plan_.faults, plan_.spacing_s, VISIBILITY_S * 1.2)
+    schedule = plan(plan_.seed, plan_.faults, VISIBILITY_S * 1.2)
+    if library() is None:
+        print("  libfaketime is not installed: no clock jumps", flush=True)
+        schedule = without(Action.CLOCK, schedule)
     ledger = Ledger()
     async with running_system(folder, plan_.workers, plan_.appendfsync) as system:
-        injector = Injector(system)
+        injector, memory = Injector(system, ledger), MemoryWatch(system.all_slots)
+        watching = asyncio.create_task(memory.run(), name="memory")
         started = time.monotonic()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -71,13 +75,26 @@ async def run(plan_: Plan, folder: Path) -> Outcome:
         await _read_again(system, ledger, plan_.seed)
         left = await left_behind(system)
         rows = await stored(system)
+        watching.cancel()
+        ledger.surprises += memory.violations()
         restarts = sum(slot.starts - 1 for slot in system.all_slots)
         ledger.surprises += [finding for slot in system.all_slots for finding in slot.findings]
         ledger.surprises += [
             f"{slot.name} wrote {slot.tracebacks()} tracebacks" for slot in system.all_slots if slot.tracebacks()
         ]
     verdict = judge(ledger, rows, left)
-    return Outcome(plan_.seed, injector.injected, ledger, verdict, left, restarts, loaded - started, rested - loaded)
+    return Outcome(
+        plan_.seed,
+        injector.injected,
+        ledger,
+        verdict,
+        left,
+        restarts,
+        loaded - started,
+        rested - loaded,
+        injector.recoveries,
+        memory.peaks,
+    )
 
 
 async def _read_again(system: System, ledger: Ledger, seed: int) -> None:

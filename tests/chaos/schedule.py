@@ -1,8 +1,9 @@
-"""What breaks when: a pure function of a seed, so that a run that found something can be run again."""
+"""What breaks, in which order: a pure function of a seed, so that a run that found something can be run again."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -13,13 +14,28 @@ class Action(StrEnum):
     KILL = "kill -9"
     STOP = "SIGTERM"
     PAUSE = "SIGSTOP"
+    UNREAD_LOG = "nobody reads its log"
+    CLOCK = "its clock jumps ahead, and back"
     CUT = "connections cut"
     REFUSE = "connections refused"
-    BLACKHOLE = "connections blackholed"
+    BLACKHOLE = "everything swallowed"
+    MUTE_UP = "requests swallowed"
+    MUTE_DOWN = "answers swallowed"
+    MUTE_HINTS = "hints swallowed"
+    STALL = "packets held back"
+    SLOW = "slow"
+    DEMOTE = "REPLICAOF"
+    CANNOT_SAVE = "BGSAVE fails"
+    DISK_FULL = "append-only file cannot grow"
+    KILL_CLIENTS = "CLIENT KILL, again and again"
+    EXHAUST = "no more clients allowed"
+    READ_ONLY = "read-only"
+    LOCK = "table locked"
+    TERMINATE = "backends terminated, again and again"
 
 
 class Target(StrEnum):
-    """What it is done to; the links are the proxies through which the services reach the stores."""
+    """What it is done to; a link is what leads from services to a store: all of them, or those of one service."""
 
     GATEWAY = "gateway"
     WORKER = "inference_worker"
@@ -27,22 +43,50 @@ class Target(StrEnum):
     CHILD = "a model's process"
     REDIS = "redis"
     POSTGRES = "postgres"
-    REDIS_LINK = "link to redis"
-    POSTGRES_LINK = "link to postgres"
+    REDIS_LINK = "links to redis"
+    POSTGRES_LINK = "links to postgres"
+    GATEWAY_REDIS = "gateways' link to redis"
+    WORKER_REDIS = "workers' link to redis"
+    PERSISTER_REDIS = "persisters' link to redis"
+    GATEWAY_POSTGRES = "gateways' link to postgres"
+    PERSISTER_POSTGRES = "persisters' link to postgres"
 
+
+Kind = tuple[Action, Target]
 
 SERVICES = (Target.GATEWAY, Target.WORKER, Target.PERSISTER)
 STORES = (Target.REDIS, Target.POSTGRES)
-LINKS = (Target.REDIS_LINK, Target.POSTGRES_LINK)
-KINDS: tuple[tuple[Action, Target], ...] = (
-    *((action, target) for target in SERVICES for action in (Action.KILL, Action.STOP, Action.PAUSE)),
-    (Action.KILL, Target.CHILD),
-    *((action, target) for target in STORES for action in (Action.KILL, Action.STOP)),
-    (Action.PAUSE, Target.REDIS),
-    *((action, target) for target in LINKS for action in (Action.CUT, Action.REFUSE, Action.BLACKHOLE)),
+# The links of one service, each a proxy of its own, by the store that they lead to.
+LINKS = {
+    Target.REDIS_LINK: (Target.GATEWAY_REDIS, Target.WORKER_REDIS, Target.PERSISTER_REDIS),
+    Target.POSTGRES_LINK: (Target.GATEWAY_POSTGRES, Target.PERSISTER_POSTGRES),
+}
+ALL_LINKS = (*LINKS, *(each for links in LINKS.values() for each in links))
+_LINK_ACTIONS = (Action.CUT, Action.REFUSE, Action.MUTE_UP, Action.MUTE_DOWN, Action.STALL, Action.SLOW)
+_REDIS_ACTIONS = (
+    Action.PAUSE,
+    Action.CLOCK,
+    Action.DEMOTE,
+    Action.CANNOT_SAVE,
+    Action.DISK_FULL,
+    Action.KILL_CLIENTS,
+    Action.EXHAUST,
 )
-# These must come in the shortest schedule too: each leaves entries behind that somebody else has to take over.
-FIRST: tuple[tuple[Action, Target], ...] = (
+KINDS: tuple[Kind, ...] = (
+    *((action, target) for target in SERVICES for action in (Action.KILL, Action.STOP, Action.PAUSE)),
+    *((Action.UNREAD_LOG, target) for target in SERVICES),
+    (Action.KILL, Target.CHILD),
+    (Action.CLOCK, Target.GATEWAY),
+    *((action, target) for target in STORES for action in (Action.KILL, Action.STOP)),
+    *((action, Target.REDIS) for action in _REDIS_ACTIONS),
+    *((action, Target.POSTGRES) for action in (Action.READ_ONLY, Action.LOCK, Action.TERMINATE)),
+    *((action, target) for target in LINKS for action in _LINK_ACTIONS),
+    *((Action.BLACKHOLE, target) for targets in LINKS.values() for target in targets),
+    (Action.MUTE_HINTS, Target.GATEWAY_REDIS),
+)
+# These must come in the shortest schedule too: each leaves entries behind that somebody else has to take over, or
+# answers wrongly instead of not at all.
+FIRST: tuple[Kind, ...] = (
     (Action.KILL, Target.WORKER),
     (Action.PAUSE, Target.WORKER),
     (Action.KILL, Target.CHILD),
@@ -51,7 +95,19 @@ FIRST: tuple[tuple[Action, Target], ...] = (
     (Action.KILL, Target.REDIS),
     (Action.KILL, Target.POSTGRES),
     (Action.PAUSE, Target.PERSISTER),
-    (Action.BLACKHOLE, Target.REDIS_LINK),
+    (Action.DEMOTE, Target.REDIS),
+    (Action.BLACKHOLE, Target.WORKER_REDIS),
+)
+# What takes a while to be noticed lasts longer than the time-outs by which it is.
+_LONG = (
+    Action.BLACKHOLE,
+    Action.MUTE_UP,
+    Action.MUTE_DOWN,
+    Action.MUTE_HINTS,
+    Action.STALL,
+    Action.SLOW,
+    Action.UNREAD_LOG,
+    Action.LOCK,
 )
 
 
@@ -60,12 +116,10 @@ class Fault:
     """One thing that breaks.
 
     Attributes:
-        at_s: seconds after the start of the load.
         lasts_s: how long it stays broken; nothing where the supervisor restarts at once.
         pick: which of several processes: the target's number modulo their count.
     """
 
-    at_s: float
     action: Action
     target: Target
     lasts_s: float
@@ -77,25 +131,53 @@ class Fault:
         return f"{self.target}: {self.action}"
 
 
-def plan(seed: int, count: int, spacing_s: float, pause_s: float) -> list[Fault]:
-    """A schedule.
+Round = Sequence[Fault]
+
+
+def plan(seed: int, count: int, pause_s: float) -> list[Round]:
+    """A schedule: rounds of one fault, or of two different targets at once.
 
     Args:
         seed: the same seed gives the same schedule.
         count: how many faults; every kind appears once `count` reaches the number of kinds.
-        spacing_s: the mean time between two; faults of different targets may overlap.
         pause_s: the shortest SIGSTOP: longer than the visibility timeout.
     """
     chance = random.Random(seed)
-    at_s = spacing_s / 2
-    faults = []
-    for action, target in _kinds(chance, count):
-        faults.append(Fault(round(at_s, 2), action, target, _lasts(chance, action, pause_s), chance.randrange(6)))
-        at_s += spacing_s * chance.uniform(0.5, 1.5)
-    return faults
+    faults = [
+        Fault(action, target, _lasts(chance, action, pause_s), chance.randrange(6))
+        for action, target in _kinds(chance, count)
+    ]
+    rounds: list[Round] = []
+    while faults:
+        first = faults.pop()
+        beside = [each for each in faults if not _meet(first.target, each.target)]
+        if beside and chance.random() < 0.5:
+            faults.remove(beside[-1])
+            rounds.append((first, beside[-1]))
+        else:
+            rounds.append((first,))
+    return rounds
 
 
-def _kinds(chance: random.Random, count: int) -> list[tuple[Action, Target]]:
+def without(action: Action, rounds: Sequence[Round]) -> list[Round]:
+    """The schedule for a machine on which this cannot be done."""
+    left = ([fault for fault in faults if fault.action is not action] for faults in rounds)
+    return [faults for faults in left if faults]
+
+
+def _meet(one: Target, other: Target) -> bool:
+    """Whether two targets are of the same store or both a service: then they are not broken at once."""
+    return _area(one) == _area(other)
+
+
+def _area(target: Target) -> Target | str:
+    for link, links in LINKS.items():
+        if target == link or target in links:
+            return Target.REDIS if link is Target.REDIS_LINK else Target.POSTGRES
+    return target if target in STORES else "services"
+
+
+def _kinds(chance: random.Random, count: int) -> list[Kind]:
     """Every kind once before any comes again; a schedule too short for all has those that matter most."""
     others = [kind for kind in KINDS if kind not in FIRST]
     first, rest = list(FIRST), chance.sample(others, len(others))
@@ -110,4 +192,4 @@ def _kinds(chance: random.Random, count: int) -> list[tuple[Action, Target]]:
 def _lasts(chance: random.Random, action: Action, pause_s: float) -> float:
     if action is Action.PAUSE:
         return round(pause_s * chance.uniform(1.0, 1.5), 2)
-    return round(chance.uniform(0.3, 2.5), 2)
+    return round(chance.uniform(4.0, 7.0) if action in _LONG else chance.uniform(0.3, 2.5), 2)

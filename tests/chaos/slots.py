@@ -1,20 +1,26 @@
 """Places for service processes, and the supervisor that fills them again: as systemd or Kubernetes would.
 
-A process that ends without being told to, or that ends badly though it was told nicely, is a finding.
+What a process logs is read from a pipe, as a container's is, so that the reader can stop. A process that ends without
+being told to, or that ends badly though it was told nicely, is a finding.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from scripts.stack.ports import answers, free_port
+from tests.chaos.clock import Clock
 from tests.processes import Service
 from tests.waiting import eventually
 
 _DRIVERS_OWN = "Failed to restore the pool connection floor; retrying"  # asyncpg logs an outage of Postgres this way
+_PIPE_BYTES = 4096  # the smallest: it is full soon after nobody reads it any more
 _LOOK_EVERY_S = 0.05
 _RESTART_AFTER_S = 0.2
 _START_TIMEOUT_S = 40.0
@@ -25,17 +31,31 @@ class Slot:
     """One place: the same module, port and settings through all the lives of its process.
 
     Attributes:
+        clock: the wall clock of its processes, if it may jump.
         starts: how many processes there have been.
         findings: ends that nothing explains.
     """
 
-    def __init__(self, module: str, number: int, environment: Mapping[str, str], port_name: str, folder: Path) -> None:
+    def __init__(
+        self,
+        module: str,
+        number: int,
+        environment: Mapping[str, str],
+        port_name: str,
+        folder: Path,
+        *,
+        clock_jumps: bool = False,
+    ) -> None:
         self.name = f"{module} {number}"
         self.module = module
         self.port = free_port()
         self.starts = 0
         self.findings: list[str] = []
-        self._environment = {**environment, port_name: str(self.port)}
+        self.clock = Clock(folder / f"{module}-{number}-clock")
+        clock = self.clock.environment if clock_jumps else {}
+        self._environment = {**environment, **clock, port_name: str(self.port)}
+        self._log_is_read = threading.Event()
+        self._log_is_read.set()
         self._log = folder / f"{module}-{number}.log"
         self._expected: set[int] = set()
         self.service = self._start()
@@ -67,6 +87,14 @@ class Slot:
             lambda: self.service.process.poll() is None and answers(self.port), f"{self.name} listens", _START_TIMEOUT_S
         )
 
+    def read_no_log(self) -> None:
+        """Leave what its processes write in the pipe, until it is full and longer."""
+        self._log_is_read.clear()
+
+    def read_log(self) -> None:
+        """Read it again."""
+        self._log_is_read.set()
+
     async def keep(self) -> None:
         """Start it again whenever it has ended, until cancelled."""
         while True:
@@ -82,6 +110,7 @@ class Slot:
 
     def end(self) -> None:
         """The run is over."""
+        self.read_log()
         self.service.resume()
         self.service.stop()
 
@@ -99,4 +128,16 @@ class Slot:
 
     def _start(self) -> Service:
         self.starts += 1
-        return Service(self.module, self.port, self._environment, self._log)
+        reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        try:
+            return Service(self.module, self.port, self._environment, self._log, writing)
+        finally:
+            os.close(writing)
+            threading.Thread(target=self._read_log, args=(reading,), name=f"log of {self.name}", daemon=True).start()
+
+    def _read_log(self, pipe: int) -> None:
+        with os.fdopen(pipe, "rb", buffering=0) as reader, self._log.open("ab") as log:
+            while self._log_is_read.wait() and (piece := reader.read(65_536)):
+                log.write(piece)
+                log.flush()

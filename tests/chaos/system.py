@@ -1,4 +1,4 @@
-"""The system under chaos: real processes and real stores, with a proxy before each store."""
+"""The system under chaos: real processes and real stores, with a proxy between each service and each store."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from pathlib import Path
 
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import NOT_DURABLE, PostgresServer, database_url
-from scripts.stack.redis import AppendFsync, RedisServer, redis_url
+from scripts.stack.redis import AppendFsync, redis_url
 from shared.contract.keys import Keys
 from tests.chaos.proxy import Proxy
-from tests.chaos.schedule import Target
+from tests.chaos.redis_faults import BreakableRedis
+from tests.chaos.schedule import LINKS, Target
 from tests.chaos.slots import Slot
 from tests.processes import REPOSITORY
 
@@ -47,6 +48,12 @@ _PORTS = {
     Target.WORKER: "WORKER_METRICS_PORT",
     Target.PERSISTER: "PERSISTER_METRICS_PORT",
 }
+_REDIS_OF = {
+    Target.GATEWAY: Target.GATEWAY_REDIS,
+    Target.WORKER: Target.WORKER_REDIS,
+    Target.PERSISTER: Target.PERSISTER_REDIS,
+}
+_POSTGRES_OF = {Target.GATEWAY: Target.GATEWAY_POSTGRES, Target.PERSISTER: Target.PERSISTER_POSTGRES}
 _WORKERS = ("echo,noop", "echo:2.0.0,noop", "echo")
 
 
@@ -54,7 +61,7 @@ _WORKERS = ("echo,noop", "echo:2.0.0,noop", "echo")
 class System:
     """Everything that can be broken, and everything that is looked at afterwards."""
 
-    redis: RedisServer
+    redis: BreakableRedis
     postgres: PostgresServer
     links: Mapping[Target, Proxy]
     slots: Mapping[Target, list[Slot]]
@@ -79,7 +86,7 @@ class System:
 async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -> AsyncIterator[System]:
     """The whole system, ready, for the length of the block; its supervisor runs meanwhile."""
     async with AsyncExitStack() as stack:
-        redis = RedisServer(folder / "redis", free_port(), appendfsync=appendfsync)
+        redis = BreakableRedis(folder / "redis", free_port(), appendfsync)
         postgres = PostgresServer(
             folder / "postgres", free_port(), _PASSWORD, settings={**NOT_DURABLE, "max_connections": "100"}
         )
@@ -87,7 +94,8 @@ async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -
             stack.callback(server.stop)
             server.start()
         _migrate(postgres.url)
-        links = {Target.REDIS_LINK: Proxy(redis.port), Target.POSTGRES_LINK: Proxy(postgres.port)}
+        links = {link: Proxy(redis.port) for link in LINKS[Target.REDIS_LINK]}
+        links |= {link: Proxy(postgres.port) for link in LINKS[Target.POSTGRES_LINK]}
         for proxy in links.values():
             await proxy.start()
             stack.push_async_callback(proxy.close)
@@ -102,14 +110,14 @@ async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -
 
 
 def _fill(folder: Path, links: Mapping[Target, Proxy], workers: int) -> dict[Target, list[Slot]]:
-    environment = {
-        **_SETTINGS,
-        "REDIS_URL": redis_url(links[Target.REDIS_LINK].port),
-        "DATABASE_URL": database_url(links[Target.POSTGRES_LINK].port, _PASSWORD),
-    }
-
     def place(target: Target, number: int, **settings: str) -> Slot:
-        return Slot(target.value, number, {**environment, **settings}, _PORTS[target], folder)
+        stores = {
+            "REDIS_URL": redis_url(links[_REDIS_OF[target]].port),
+            "DATABASE_URL": database_url(links[_POSTGRES_OF[target]].port, _PASSWORD) if target in _POSTGRES_OF else "",
+        }
+        environment = {**_SETTINGS, **stores, **settings}
+        clock_jumps = target is Target.GATEWAY
+        return Slot(target.value, number, environment, _PORTS[target], folder, clock_jumps=clock_jumps)
 
     return {
         Target.GATEWAY: [place(Target.GATEWAY, number) for number in range(2)],

@@ -1,4 +1,4 @@
-"""The chaos suite in its short form: nine faults of different kinds under a load of mixed requests."""
+"""The chaos suite in its short form: ten faults of different kinds under a load of mixed requests."""
 
 from __future__ import annotations
 

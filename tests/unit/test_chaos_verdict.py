@@ -130,9 +130,12 @@ def test_what_is_left_behind_is_a_violation(ledger: Ledger, left: Left) -> None:
 
 def test_the_report_shows_what_was_broken_and_what_was_lost(ledger: Ledger) -> None:
     verdict: Verdict = judge(ledger, ROWS[1:], AT_REST)
-    outcome = Outcome(5, ledger.answers, ledger, verdict, AT_REST, restarts=0, load_s=1.0, rest_s=0.1)
+    outcome = Outcome(
+        5, ledger.answers, ledger, verdict, AT_REST, 0, 1.0, 0.1, {"redis: kill -9": 1.6}, {"gateway": 2**26}
+    )
     table = outcome.table()
     assert "VIOLATIONS\n  id-1 ('c1 n1') is not stored" in table
     assert "every promise was kept" not in table
+    assert "  1.6  redis: kill -9" in table
     outcome.verdict = judge(ledger, ROWS, AT_REST)
     assert "every promise was kept" in outcome.table()

@@ -1,0 +1,68 @@
+"""A Postgres that answers wrongly, or not in time: what failovers and operators do to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import asyncpg
+
+from tests.chaos.schedule import Action
+
+_AGAIN_S = 0.3
+
+
+@asynccontextmanager
+async def read_only(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Every session, those that are open too, may only read."""
+    await connection.execute("SET default_transaction_read_only = off")
+    await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
+    await connection.execute("SELECT pg_reload_conf()")
+    yield
+    await connection.execute("ALTER SYSTEM RESET default_transaction_read_only")
+    await connection.execute("SELECT pg_reload_conf()")
+
+
+@asynccontextmanager
+async def locked(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """A migration, say, holds the table for longer than a statement may take."""
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@asynccontextmanager
+async def terminated(connection: asyncpg.Connection) -> AsyncIterator[None]:
+    """Every other connection is ended, again and again."""
+
+    async def again_and_again() -> None:
+        while True:
+            await connection.fetch(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await asyncio.sleep(_AGAIN_S)
+
+    ending = asyncio.create_task(again_and_again())
+    yield
+    ending.cancel()
+    await asyncio.wait({ending})
+
+
+_WAYS: Mapping[Action, Callable[[asyncpg.Connection], AbstractAsyncContextManager[None]]] = {
+    Action.READ_ONLY: read_only,
+    Action.LOCK: locked,
+    Action.TERMINATE: terminated,
+}
+
+
+@asynccontextmanager
+async def broken_postgres(url: str, action: Action) -> AsyncIterator[None]:
+    """Broken in this way for the length of the block."""
+    connection = await asyncpg.connect(url)
+    try:
+        async with _WAYS[action](connection):
+            yield
+    finally:
+        await connection.close()
