@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 Object = dict[str, Any]
 
-# Kinds by group and version, with the names of their resources. Namespaces alone lie in no namespace.
+# Kinds by group and version, with the names of their resources.
 KINDS = {
     "v1": {
         "Namespace": "namespaces",
@@ -32,7 +32,9 @@ KINDS = {
     "networking.k8s.io/v1": {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"},
     "policy/v1": {"PodDisruptionBudget": "poddisruptionbudgets"},
     "rbac.authorization.k8s.io/v1": {"Role": "roles", "RoleBinding": "rolebindings"},
+    "scheduling.k8s.io/v1": {"PriorityClass": "priorityclasses"},
 }
+CLUSTER_WIDE = ("Namespace", "PriorityClass")  # they lie in no namespace
 
 
 def merge(target: Object, patch: Object) -> Object:
@@ -73,6 +75,11 @@ class Cluster:
             return _status(404, "NotFound", path)
         if request.method == "POST":
             sent = await request.json()
+            namespace = (
+                f"/api/v1/namespaces/{path.split('/namespaces/')[1].split('/')[0]}" if "/namespaces/" in path else ""
+            )
+            if namespace and namespace not in self.objects:
+                return _status(404, "NotFound", namespace)
             path = f"{path}/{sent['metadata']['name']}"
             return self._put(path, sent) if path not in self.objects else _status(409, "AlreadyExists", path)
         if request.method == "PATCH":
@@ -128,7 +135,7 @@ def _discovery(path: str) -> Object | None:
         return None
     verbs = ["create", "delete", "get", "list", "patch", "update"]
     resources = [
-        {"name": name, "singularName": "", "namespaced": kind != "Namespace", "kind": kind, "verbs": verbs}
+        {"name": name, "singularName": "", "namespaced": kind not in CLUSTER_WIDE, "kind": kind, "verbs": verbs}
         for kind, name in KINDS[group].items()
     ]
     return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": resources}

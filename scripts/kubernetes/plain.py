@@ -2,6 +2,9 @@
 
 `namespace.yaml` and `secret.yaml` are written by hand: the chart makes no namespace, and a Secret of its own kind. The
 dashboards are left out: kubectl makes their ConfigMap from the files themselves (see k8s/README.md).
+
+kubectl applies the files of a folder in the order of their names: what others need has a name that begins with `00-`.
+So the two by hand are there by such a name too, as links.
 """
 
 from __future__ import annotations
@@ -13,14 +16,14 @@ from pathlib import Path
 from scripts.kubernetes.chart import CHART, documents, render
 
 FOLDER = CHART.parent
-BY_HAND = ("namespace.yaml", "secret.yaml")
+BY_HAND = ("namespace.yaml", "secret.yaml", "00-namespace.yaml", "00-secret.yaml")
 VALUES = CHART / "ci" / "plain.yaml"
 HEAD = "# Made from k8s/chart/ by `make manifests`: change that, or this copy if it is yours.\n"
 # True of what Helm installs, not of what kubectl applies.
 _HELMS_OWN = ("app.kubernetes.io/managed-by: ", "helm.sh/chart: ")
 _WORKER = re.compile(r"^  name: (worker-.+)$", re.MULTILINE)
 _DASHBOARDS = re.compile(r"^  name: grafana-dashboards$", re.MULTILINE)
-_LARGE = re.compile(r"^kind: ConfigMap$", re.MULTILINE)
+_CONFIG = re.compile(r"^kind: ConfigMap$", re.MULTILINE)
 
 
 def manifests() -> dict[Path, str]:
@@ -29,7 +32,7 @@ def manifests() -> dict[Path, str]:
     for template, text in documents(render("--skip-tests", values=[VALUES])):
         if not _DASHBOARDS.search(text):
             parts.setdefault(_file(template, text), []).append(_without_helm(text))
-    return {FOLDER / name: HEAD + "---\n".join(sorted(texts, key=_is_data)) for name, texts in parts.items()}
+    return {FOLDER / name: HEAD + "---\n".join(sorted(texts, key=_is_no_config)) for name, texts in parts.items()}
 
 
 def present() -> dict[Path, str]:
@@ -47,6 +50,8 @@ def write(made: Mapping[Path, str]) -> None:
 
 
 def _file(template: str, text: str) -> str:
+    if template == "priorityclass.yaml":
+        return f"00-{template}"
     if template != "deployment-worker.yaml":
         return template
     worker = _WORKER.search(text)
@@ -60,6 +65,6 @@ def _without_helm(text: str) -> str:
     return "".join(f"{line}\n" for line in lines if not line.lstrip().startswith(_HELMS_OWN))
 
 
-def _is_data(text: str) -> bool:
-    """ConfigMaps come last in their file: they are long."""
-    return bool(_LARGE.search(text))
+def _is_no_config(text: str) -> bool:
+    """ConfigMaps come first in their file, since the rest reads them."""
+    return not _CONFIG.search(text)

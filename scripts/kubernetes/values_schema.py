@@ -105,10 +105,17 @@ def component(**own: Schema) -> Schema:
         "resources": reference("resources"),
         "settings": reference("settings"),
         "podAnnotations": TEXTS,
+        **placement(),
+        **own,
+    }
+
+
+def placement() -> Schema:
+    """Where pods go, and before whom."""
+    return {
         "nodeSelector": TEXTS,
         "tolerations": {"type": "array", "items": {"type": "object"}},
         "priorityClassName": TEXT,
-        **own,
     }
 
 
@@ -130,8 +137,8 @@ def external(**own: Schema) -> Schema:
 
 
 def volume() -> Schema:
-    """A store's image and volume."""
-    return {"enabled": FLAG, "image": IMAGE, "storage": SIZE, "storageClass": OPTIONAL_NAME}
+    """A store's image, volume and place."""
+    return {"enabled": FLAG, "image": IMAGE, "storage": SIZE, "storageClass": OPTIONAL_NAME, **placement()}
 
 
 def schema() -> Schema:
@@ -213,6 +220,7 @@ def schema() -> Schema:
                 "extraEgress": {"type": "array", "items": {"type": "object"}},
             }
         ),
+        "priorityClasses": closed({"create": FLAG}),
         "podDisruptionBudgets": closed({"enabled": FLAG}),
         "prometheus": closed(
             {
@@ -222,7 +230,15 @@ def schema() -> Schema:
                 "resources": reference("resources"),
             }
         ),
-        "grafana": closed({"enabled": FLAG, "image": IMAGE, "prometheusUrl": URL, "resources": reference("resources")}),
+        "grafana": closed(
+            {
+                "enabled": FLAG,
+                "image": IMAGE,
+                "prometheusUrl": URL,
+                "resources": reference("resources"),
+                **placement(),
+            }
+        ),
         "serviceMonitor": closed({"enabled": FLAG, "labels": TEXTS}),
         "prometheusRule": closed({"enabled": FLAG, "labels": TEXTS}),
         "dashboards": closed({"enabled": FLAG, "labels": TEXTS}),

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from scripts.kubernetes import __main__ as kubernetes
-from scripts.kubernetes import plain, values_schema, values_table
+from scripts.kubernetes import plain, room, values_schema, values_table
 from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
 from shared.contract.keys import Keys
 
@@ -49,6 +49,8 @@ def test_a_manifest_that_drifts_is_found(
     monkeypatch.setattr(plain, "FOLDER", tmp_path)
     monkeypatch.setattr(kubernetes, "ROOT", tmp_path)
     monkeypatch.setattr(kubernetes, "documentation", dict)
+    monkeypatch.setattr(values_schema, "FILE", tmp_path / "values.schema.json")
+    values_schema.FILE.write_text(values_schema.text(), encoding="utf-8")
     assert kubernetes.main([]) == 0
     hpa = tmp_path / "hpa.yaml"
     hpa.write_text(hpa.read_text(encoding="utf-8").replace("maxReplicas: 10", "maxReplicas: 11"), encoding="utf-8")
@@ -93,7 +95,7 @@ def test_the_files_of_values_render(path: Path) -> None:
     names = [(each["kind"], each["metadata"]["name"]) for each in made]
     assert len(names) == len(set(names))
     for each in made:
-        assert each["metadata"]["namespace"] == "millstream"
+        assert each["kind"] == "PriorityClass" or each["metadata"]["namespace"] == "millstream"
         assert "null" not in each["metadata"]["name"]
 
 
@@ -208,6 +210,85 @@ def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
     assert persister["triggers"][0]["metadata"]["stream"] == keys.results
     authentication = named(made, "TriggerAuthentication", "millstream-redis")["spec"]["secretTargetRef"]
     assert authentication == [{"parameter": "password", "name": "millstream-secrets", "key": "REDIS_PASSWORD"}]
+
+
+def test_what_keda_took_to_zero_comes_back_when_keda_goes() -> None:
+    made = objects("--set=autoscaling.mode=keda")
+    scaled = [each["spec"] for each in made if each["kind"] == "ScaledObject"]
+    assert scaled and all(each["advanced"]["restoreToOriginalReplicaCount"] is True for each in scaled)
+
+
+STORES = ("postgres", "redis", "prometheus", "grafana")
+
+
+def rank(made: list[Object], workload: Object) -> int:
+    """The priority of its pods."""
+    name = workload["spec"]["template"]["spec"]["priorityClassName"]
+    return int(named(made, "PriorityClass", name)["value"])
+
+
+@pytest.mark.parametrize("path", [None, *FILES], ids=lambda path: path.stem if path else "defaults")
+def test_workers_give_way_to_services_and_these_to_stores(path: Path | None) -> None:
+    made = objects("--set=api.priorityClassName=", values=(path,) if path else ())
+    ranks: dict[str, set[int]] = {}
+    for each in (each for each in made if each["kind"] in ("Deployment", "StatefulSet", "Job")):
+        part = each["metadata"]["labels"]["app.kubernetes.io/component"]
+        level = "stores" if part in STORES else "workers" if part == "worker" else "services"
+        ranks.setdefault(level, set()).add(rank(made, each))
+    assert max(ranks["workers"]) < min(ranks["services"])
+    assert max(ranks["services"]) < min(ranks.get("stores", {10_000}))
+    assert ranks["workers"] == {0}, "as pods without a class: they push nobody else out"
+
+
+def test_priority_classes_of_two_releases_do_not_meet() -> None:
+    names = [
+        {each["metadata"]["name"] for each in objects(f"--namespace={namespace}") if each["kind"] == "PriorityClass"}
+        for namespace in ("blue", "green")
+    ]
+    assert len(names[0]) == 3 and not names[0] & names[1]
+
+
+def test_without_rights_on_the_cluster_there_are_no_priority_classes() -> None:
+    made = objects("--set=priorityClasses.create=false", "--set=redis.priorityClassName=ours")
+    assert not [each for each in made if each["kind"] == "PriorityClass"]
+    redis = named(made, "StatefulSet", "millstream-redis")["spec"]["template"]["spec"]
+    postgres = named(made, "StatefulSet", "millstream-postgres")["spec"]["template"]["spec"]
+    assert redis["priorityClassName"] == "ours" and "priorityClassName" not in postgres
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_stores_go_where_they_are_told(name: str) -> None:
+    place = f'{{"nodeSelector": {{"disk": "ssd"}}, "tolerations": [{{"key": "{name}", "operator": "Exists"}}]}}'
+    made = objects(f"--set-json={name}={place}", "--set=images.pullSecrets={ours}")
+    kind = "Deployment" if name == "grafana" else "StatefulSet"
+    spec = named(made, kind, f"millstream-{name}")["spec"]["template"]["spec"]
+    assert spec["nodeSelector"] == {"disk": "ssd"} and spec["tolerations"][0]["key"] == name
+    assert spec["imagePullSecrets"] == [{"name": "ours"}]
+
+
+def test_room_is_added_up() -> None:
+    container = {"resources": {"requests": {"cpu": "250m", "memory": "512Mi"}}}
+    pods = {"spec": {"containers": [container]}}
+    made: list[Object] = [
+        {"kind": "Deployment", "metadata": {"name": "a"}, "spec": {"template": pods}},
+        {"kind": "StatefulSet", "metadata": {"name": "b"}, "spec": {"replicas": 3, "template": pods}},
+        {
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "a"},
+            "spec": {"scaleTargetRef": {"name": "a"}, "minReplicas": 2, "maxReplicas": 5},
+        },
+        {"kind": "Service", "metadata": {"name": "a"}},
+    ]
+    assert room.total(made, "minReplicas") == (1.25, 2.5)
+    assert room.total(made, "maxReplicas") == (2.0, 4.0)
+
+
+def test_staging_fits_the_machine_that_it_names_with_the_most_replicas() -> None:
+    """4 CPUs and 8 GiB, of which the cluster itself takes up to one of each."""
+    text = (CHART / "values-staging.yaml").read_text(encoding="utf-8")
+    assert "4 CPUs and 8 GiB" in text
+    _, most = room.requested("values-staging.yaml")
+    assert most.cpus <= 3 and most.gib <= 7
 
 
 def test_stores_of_the_users_replace_those_of_the_chart() -> None:

@@ -61,13 +61,19 @@ async def made(tmp_path: Path) -> AsyncIterator[tuple[Cluster, Admin]]:
 
 async def test_everything_is_applied_by_one_command_and_again(made: tuple[Cluster, Admin]) -> None:
     there, admin = made
-    command = (FOLDER / "namespace.yaml", FOLDER)
-    await admin.apply(*command)
+    await admin.apply(FOLDER)
     applied = there.kinds()
     assert applied["Deployment"] >= 7 and applied["StatefulSet"] == 3 and applied["Job"] == 1
-    assert applied["HorizontalPodAutoscaler"] == 6
-    await admin.apply(*command)
+    assert applied["HorizontalPodAutoscaler"] == 6 and applied["PriorityClass"] == 3
+    await admin.apply(FOLDER / "namespace.yaml", FOLDER)
     assert there.kinds() == applied
+
+
+async def test_nothing_is_made_in_a_namespace_that_is_not_there(made: tuple[Cluster, Admin]) -> None:
+    there, admin = made
+    with pytest.raises(AssertionError, match="namespaces/millstream: NotFound"):
+        await admin.apply(FOLDER / "configmap.yaml")
+    assert not there.kinds()
 
 
 async def test_the_readmes_command_makes_the_config_map_of_the_dashboards(made: tuple[Cluster, Admin]) -> None:
@@ -86,7 +92,7 @@ async def test_the_readmes_command_makes_the_config_map_of_the_dashboards(made: 
 async def test_a_filled_secret_stays_filled(made: tuple[Cluster, Admin]) -> None:
     there, admin = made
     template = FOLDER / "secret.yaml"
-    await admin.apply(template)
+    await admin.apply(FOLDER / "namespace.yaml", template)
     assert there.secret("millstream-secrets") == {}
     filling = "kubectl --namespace millstream patch secret millstream-secrets --patch"
     assert filling in template.read_text(encoding="utf-8")

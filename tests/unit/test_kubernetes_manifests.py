@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from scripts.kubernetes.plain import BY_HAND, FOLDER
 from scripts.settings_table import variables
+from scripts.tools.kit import find
 from shared.service.catalogue_file import load_catalogue
 
 Object = dict[str, Any]
@@ -78,10 +80,33 @@ def depths(autoscaler: Object) -> Iterator[str]:
 
 
 def test_the_files_are_there() -> None:
-    stems = {path.stem for path in FOLDER.glob("*.yaml")}
+    stems = {path.stem for path in FOLDER.glob("*.yaml") if not path.name.startswith("00-")}
     assert NAMED <= stems
     assert all(re.match("deployment-worker-", each) for each in stems - NAMED)
-    assert set(BY_HAND) == {"namespace.yaml", "secret.yaml"}
+    assert {(FOLDER / each).resolve().name for each in BY_HAND} == {"namespace.yaml", "secret.yaml"}
+
+
+def used_by(workload: Object) -> set[tuple[str, str]]:
+    """What must be there before a workload: kind and name."""
+    spec, own = pod(workload), container(workload)
+    sources = [each["valueFrom"]["secretKeyRef"] for each in own.get("env", []) if "valueFrom" in each]
+    return {
+        ("Namespace", workload["metadata"]["namespace"]),
+        ("ServiceAccount", spec["serviceAccountName"]),
+        ("PriorityClass", spec["priorityClassName"]),
+        *(("Secret", each["name"]) for each in sources),
+        *(("ConfigMap", each["configMapRef"]["name"]) for each in own.get("envFrom", [])),
+        *(("ConfigMap", each["configMap"]["name"]) for each in spec["volumes"] if "configMap" in each),
+    } - MADE_BY_KUBECTL
+
+
+def test_what_is_used_comes_before_what_uses_it() -> None:
+    """kubectl applies the files of a folder in the order of their names."""
+    there: set[tuple[str, str]] = set()
+    for each in ALL:
+        if each["kind"] in ("Deployment", "StatefulSet", "Job"):
+            assert used_by(each) <= there, f"{each['metadata']['name']}: {used_by(each) - there}"
+        there.add((each["kind"], each["metadata"]["name"]))
 
 
 def test_every_version_of_the_catalogue_is_served_by_one_worker() -> None:
@@ -124,6 +149,8 @@ def test_pods_keep_to_the_restricted_profile(name: str) -> None:
     assert spec["enableServiceLinks"] is False, "REDIS_PORT and the like of the Services would be taken for settings"
 
 
+BUILT = ("gateway", "inference-worker", "persister", "migrate")
+CLUSTER_WIDE = ("Namespace", "PriorityClass")
 MADE_BY_KUBECTL = {("ConfigMap", "grafana-dashboards")}  # see k8s/README.md, and test_kubernetes_cluster.py
 WORKLOADS_USER = {"postgres": 999, "redis": 999, "grafana": 472, "prometheus": 65534}
 
@@ -162,13 +189,18 @@ def test_a_pod_has_time_to_drain(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_replicas_are_spread_and_evicted_one_by_one(name: str) -> None:
+def test_replicas_are_spread(name: str) -> None:
     labels = SERVICES[name]["spec"]["selector"]["matchLabels"]
     spread = pod(SERVICES[name])["topologySpreadConstraints"]
     assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
     assert all(each["labelSelector"]["matchLabels"] == labels for each in spread)
-    budgets = {each["metadata"]["name"]: each["spec"] for each in objects("pdb")}
-    assert budgets[name]["maxUnavailable"] == 1 and budgets[name]["selector"]["matchLabels"] == labels
+
+
+def test_a_budget_never_blocks_a_drain_while_more_workers_are_wanted_than_fit() -> None:
+    """A budget counts the replicas that are wanted; those that don't fit would be missing for ever."""
+    (budget,) = objects("pdb")
+    assert budget["spec"]["selector"]["matchLabels"]["app"] == "api"
+    assert budget["spec"]["maxUnavailable"] == 1 and budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
@@ -258,4 +290,20 @@ def test_an_object_can_be_applied() -> None:
     for each in ALL:
         # kubectl apply keeps a copy in an annotation, and annotations hold 256 KiB.
         assert len(str(each)) < 200_000, each["metadata"]["name"]
-        assert each["kind"] == "Namespace" or each["metadata"]["namespace"] == "millstream"
+        assert each["kind"] in CLUSTER_WIDE or each["metadata"]["namespace"] == "millstream"
+
+
+def test_images_of_ones_own_replace_all_of_the_services() -> None:
+    """As k8s/README.md says."""
+    words = ("kustomize", "--load-restrictor=LoadRestrictionsNone", str(FOLDER / "own-images"))
+    assert f"kubectl {' '.join(words[:2])} k8s/own-images" in (FOLDER / "README.md").read_text(encoding="utf-8")
+    made = subprocess.run([find("kubectl"), *words], capture_output=True, text=True, timeout=60, check=True).stdout
+    rendered = [each for each in yaml.safe_load_all(made) if each]
+    assert {(each["kind"], each["metadata"]["name"]) for each in rendered} == {
+        (each["kind"], each["metadata"]["name"]) for each in ALL
+    }
+    images = {
+        container(each)["image"] for each in rendered if each["kind"] in ("Deployment", "Job")
+    }  # the stores' are StatefulSets
+    own = {f"registry.example.com/millstream/{name}:1.2.3" for name in BUILT}
+    assert images - own == {container(WORKLOADS["grafana"])["image"]} and own <= images

@@ -143,10 +143,16 @@ capabilities:
 {{- end }}
 {{- end -}}
 
-{{/* Where pods go: (list $ .Values.api) */}}
+{{/* Name of a priority class of the chart's: (list $ "stores"). It is the cluster's, so the namespace is in it. */}}
+{{- define "millstream.priorityClass" -}}
+{{ (index . 0).Release.Namespace }}-{{ include "millstream.name" . }}
+{{- end -}}
+
+{{/* Where pods go, and before whom: (list $ .Values.api "services") */}}
 {{- define "millstream.placement" -}}
 {{- $root := index . 0 -}}
 {{- $own := index . 1 -}}
+{{- $class := ternary (include "millstream.priorityClass" (list $root (index . 2))) "" $root.Values.priorityClasses.create -}}
 {{- with $root.Values.images.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -159,7 +165,7 @@ nodeSelector: {{ toJson . }}
 {{- with $own.tolerations }}
 tolerations: {{ toJson . }}
 {{- end }}
-{{- with $own.priorityClassName }}
+{{- with $own.priorityClassName | default $class }}
 priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
