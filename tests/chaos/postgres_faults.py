@@ -11,10 +11,13 @@ import asyncpg
 from tests.chaos.schedule import Action
 
 _AGAIN_S = 0.3
+_TERMINATE = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid() AND NOT pid = ANY ($1::int[])"""
 
 
 @asynccontextmanager
-async def read_only(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def read_only(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
     """Every session, those that are open too, may only read."""
     await connection.execute("SET default_transaction_read_only = off")
     await connection.execute("ALTER SYSTEM SET default_transaction_read_only = on")
@@ -25,7 +28,7 @@ async def read_only(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def locked(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def locked(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
     """A migration, say, holds the table for longer than a statement may take."""
     async with connection.transaction():
         await connection.execute("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE")
@@ -33,15 +36,12 @@ async def locked(connection: asyncpg.Connection) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def terminated(connection: asyncpg.Connection) -> AsyncIterator[None]:
+async def terminated(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
     """Every other connection is ended, again and again."""
 
     async def again_and_again() -> None:
         while True:
-            await connection.fetch(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
+            await connection.fetch(_TERMINATE, [])
             await asyncio.sleep(_AGAIN_S)
 
     ending = asyncio.create_task(again_and_again())
@@ -50,10 +50,44 @@ async def terminated(connection: asyncpg.Connection) -> AsyncIterator[None]:
     await asyncio.wait({ending})
 
 
-_WAYS: Mapping[Action, Callable[[asyncpg.Connection], AbstractAsyncContextManager[None]]] = {
+@asynccontextmanager
+async def exhausted(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
+    """Others hold every connection that it allows."""
+    others: list[asyncpg.Connection] = []
+
+    async def take_all() -> None:
+        while True:
+            await connection.fetch(_TERMINATE, [each.get_server_pid() for each in others])
+            try:
+                while True:
+                    others.append(await asyncpg.connect(url))
+            except asyncpg.TooManyConnectionsError:
+                await asyncio.sleep(_AGAIN_S)
+
+    taking = asyncio.create_task(take_all())
+    try:
+        yield
+    finally:
+        taking.cancel()
+        await asyncio.wait({taking})
+        for each in others:
+            each.terminate()
+
+
+@asynccontextmanager
+async def without_table(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
+    """As before the migrations, or in the wrong database."""
+    await connection.execute("ALTER TABLE predictions RENAME TO predictions_elsewhere")
+    yield
+    await connection.execute("ALTER TABLE predictions_elsewhere RENAME TO predictions")
+
+
+_WAYS: Mapping[Action, Callable[[asyncpg.Connection, str], AbstractAsyncContextManager[None]]] = {
     Action.READ_ONLY: read_only,
     Action.LOCK: locked,
     Action.TERMINATE: terminated,
+    Action.EXHAUST: exhausted,
+    Action.NO_TABLE: without_table,
 }
 
 
@@ -62,7 +96,7 @@ async def broken_postgres(url: str, action: Action) -> AsyncIterator[None]:
     """Broken in this way for the length of the block."""
     connection = await asyncpg.connect(url)
     try:
-        async with _WAYS[action](connection):
+        async with _WAYS[action](connection, url):
             yield
     finally:
         await connection.close()

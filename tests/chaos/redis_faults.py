@@ -108,6 +108,47 @@ async def jumped(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
     server.clock.jump(0)
 
 
+@asynccontextmanager
+async def paused(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
+    """No command is run; connections stay."""
+
+    async def again_and_again() -> None:
+        while True:
+            await redis.execute_command("CLIENT", "PAUSE", 500, "ALL")  # the next one waits for the end of this
+
+    pausing = asyncio.create_task(again_and_again())
+    yield
+    pausing.cancel()
+
+
+@asynccontextmanager
+async def busy(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
+    """Someone's script does not end: BUSY."""
+    await redis.config_set("busy-reply-threshold", 100)
+    async with Redis.from_url(server.url, protocol=2, socket_timeout=None) as other:
+        script: asyncio.Task[Any] = asyncio.create_task(other.eval("while true do end", 0))  # type: ignore[arg-type]
+        yield
+        await redis.script_kill()
+        await asyncio.wait({script})
+
+
+@asynccontextmanager
+async def full(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
+    """More is in it than `maxmemory`: OOM for whatever may take memory."""
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", 1)
+    yield
+    await redis.config_set("maxmemory", before)
+
+
+@asynccontextmanager
+async def forbidden(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
+    """The services' user may neither read streams nor run scripts: NOPERM."""
+    await redis.execute_command("ACL", "SETUSER", "default", "-xreadgroup", "-evalsha", "-subscribe")
+    yield
+    await redis.execute_command("ACL", "SETUSER", "default", "+@all")
+
+
 async def _kill_clients(redis: Any) -> None:
     for kind in ("normal", "pubsub"):
         await redis.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
@@ -120,6 +161,10 @@ _WAYS: Mapping[Action, Callable[[Any, BreakableRedis], AbstractAsyncContextManag
     Action.KILL_CLIENTS: clients_killed,
     Action.EXHAUST: exhausted,
     Action.CLOCK: jumped,
+    Action.CLIENT_PAUSE: paused,
+    Action.BUSY: busy,
+    Action.FULL: full,
+    Action.NO_RIGHT: forbidden,
 }
 
 

@@ -29,8 +29,13 @@ class Action(StrEnum):
     DISK_FULL = "append-only file cannot grow"
     KILL_CLIENTS = "CLIENT KILL, again and again"
     EXHAUST = "no more clients allowed"
+    CLIENT_PAUSE = "CLIENT PAUSE"
+    BUSY = "busy with a script"
+    FULL = "maxmemory reached"
+    NO_RIGHT = "commands forbidden"
     READ_ONLY = "read-only"
     LOCK = "table locked"
+    NO_TABLE = "table missing"
     TERMINATE = "backends terminated, again and again"
 
 
@@ -71,7 +76,12 @@ _REDIS_ACTIONS = (
     Action.DISK_FULL,
     Action.KILL_CLIENTS,
     Action.EXHAUST,
+    Action.CLIENT_PAUSE,
+    Action.BUSY,
+    Action.FULL,
+    Action.NO_RIGHT,
 )
+_POSTGRES_ACTIONS = (Action.READ_ONLY, Action.LOCK, Action.TERMINATE, Action.EXHAUST, Action.NO_TABLE)
 KINDS: tuple[Kind, ...] = (
     *((action, target) for target in SERVICES for action in (Action.KILL, Action.STOP, Action.PAUSE)),
     *((Action.UNREAD_LOG, target) for target in SERVICES),
@@ -79,7 +89,7 @@ KINDS: tuple[Kind, ...] = (
     (Action.CLOCK, Target.GATEWAY),
     *((action, target) for target in STORES for action in (Action.KILL, Action.STOP)),
     *((action, Target.REDIS) for action in _REDIS_ACTIONS),
-    *((action, Target.POSTGRES) for action in (Action.READ_ONLY, Action.LOCK, Action.TERMINATE)),
+    *((action, Target.POSTGRES) for action in _POSTGRES_ACTIONS),
     *((action, target) for target in LINKS for action in _LINK_ACTIONS),
     *((Action.BLACKHOLE, target) for targets in LINKS.values() for target in targets),
     (Action.MUTE_HINTS, Target.GATEWAY_REDIS),
