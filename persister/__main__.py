@@ -19,8 +19,7 @@ from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from shared.contract.catalogue import ServedVersion
-from shared.contract.errors import ConfigurationError, StoreUnavailable
-from shared.service.backoff import Backoff
+from shared.contract.errors import ConfigurationError
 from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
@@ -38,7 +37,7 @@ log = logging.getLogger("persister")
 
 
 async def run(settings: PersisterSettings, traces: Traces | None) -> None:
-    """Connect, persist until told to stop, and leave.
+    """Persist until told to stop, and leave.
 
     Raises:
         ConfigurationError: the catalogue is wrong.
@@ -46,9 +45,7 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     watched = load_catalogue(settings.model_catalogue).served() if settings.drift_interval_s else ()
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
-    database = await _connect(settings, stop)
-    if database is None:
-        return
+    database = Database(settings)
     shard = open_shard(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     stream = ResultStream(shard, consumer)
@@ -81,18 +78,6 @@ async def _watch_drift(
     if watched:
         await DriftWatch(database, watched, settings.drift_window, settings.drift_interval_s).run(stop)
     await stop.wait()
-
-
-async def _connect(settings: PersisterSettings, stop: asyncio.Event) -> Database | None:
-    """Connect to Postgres, however long it takes; None if told to stop first."""
-    backoff = Backoff()
-    while not stop.is_set():
-        try:
-            return await Database.connect(settings)
-        except StoreUnavailable as error:
-            log.warning("waiting for Postgres", extra={"detail": str(error)})
-            await backoff.pause(stop)
-    return None
 
 
 def main() -> int:

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from persister.database import Database, RowRejected
+from persister.database import Database
 from persister.rows import Row, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage, PermanentError
 from shared.contract.messages import decode_result
+from shared.postgres.errors import RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Delivery, readable_id
 from shared.streams.result_stream import Persisted, ResultStream

@@ -7,19 +7,16 @@ is a statement of its own, which may replace a row that failed in an earlier att
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import asyncpg
 
 from persister.partitions import Partition
 from persister.rows import COLUMNS, Row
-from persister.settings import PersisterSettings
-from shared.contract.errors import PermanentError, StoreUnavailable, is_closed_transport
-from shared.telemetry.metrics import watch_pool
+from shared.postgres.pool import Postgres
+from shared.service.settings import DatabaseSettings
 
 # Made from the declarations in `persister.rows`: the order of `_TYPES` is that of the columns and of the parameters.
 _TYPES = {"model_version_id": "int", **COLUMNS}
@@ -51,10 +48,6 @@ FROM (
 ) window_of_predictions GROUP BY 1, 2"""
 
 
-class RowRejected(PermanentError):
-    """Postgres rejects a row of this batch, and would reject it again."""
-
-
 class Distribution(NamedTuple):
     """Counts of predictions, by tenth of confidence (0: it has none) and by label ('': it has none)."""
 
@@ -65,35 +58,13 @@ class Distribution(NamedTuple):
 class Database:
     """A pool of connections, and everything that the persister does with Postgres."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self.pool = pool
+    def __init__(self, settings: DatabaseSettings) -> None:
+        self._postgres = Postgres(settings, "persister")
         self._version_ids: dict[tuple[str, str], int] = {}
 
-    @classmethod
-    async def connect(cls, settings: PersisterSettings) -> Database:
-        """Open the pool.
-
-        Raises:
-            StoreUnavailable: Postgres cannot be reached.
-        """
-        with database_errors():
-            pool = await asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
-                min_size=1,
-                max_size=settings.database_pool_size,
-                timeout=settings.database_timeout_s,
-                command_timeout=settings.database_timeout_s,
-            )
-        watch_pool("persister", pool)
-        return cls(pool)
-
     async def close(self) -> None:
-        """Close the pool, and cut connections that do not close in time."""
-        try:
-            async with asyncio.timeout(5):
-                await self.pool.close()
-        except TimeoutError:
-            self.pool.terminate()
+        """Close the pool."""
+        await self._postgres.close()
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Store a batch; when this returns, it is committed.
@@ -105,12 +76,11 @@ class Database:
         await self._ensure_versions({(row.model, row.version) for row in rows})
         first = [row for row in rows if row.attempt == 0]
         later = sorted((row for row in rows if row.attempt > 0), key=lambda row: row.attempt)
-        with database_errors():
-            async with self.pool.acquire() as connection, connection.transaction():
-                if first:
-                    await connection.execute(_INSERT, *self._arrays(first))
-                for row in later:
-                    await connection.execute(_UPSERT, *self._arrays([row]))
+        async with self._postgres.connection() as connection, connection.transaction():
+            if first:
+                await connection.execute(_INSERT, *self._arrays(first))
+            for row in later:
+                await connection.execute(_UPSERT, *self._arrays([row]))
 
     async def make_partition(self, partition: Partition) -> None:
         """Create a month's partition unless it exists.
@@ -119,8 +89,8 @@ class Database:
             RowRejected: the default partition already holds rows of that month.
             StoreUnavailable: Postgres cannot be reached.
         """
-        with database_errors():
-            await self.pool.execute(
+        async with self._postgres.connection() as connection:
+            await connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {partition.name} PARTITION OF predictions "
                 f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
             )
@@ -133,8 +103,8 @@ class Database:
         """
         await self._ensure_versions({(model, version)})
         query = _DISTRIBUTION.format(order="DESC" if newest else "ASC")
-        with database_errors():
-            rows = await self.pool.fetch(query, self._version_ids[model, version], count)
+        async with self._postgres.connection() as connection:
+            rows = await connection.fetch(query, self._version_ids[model, version], count)
         confidence: Counter[int] = Counter()
         labels: Counter[str] = Counter()
         for bin_number, label, number in rows:
@@ -145,14 +115,13 @@ class Database:
     async def _ensure_versions(self, names: set[tuple[str, str]]) -> None:
         if names <= self._version_ids.keys():
             return
-        with database_errors():
-            async with self.pool.acquire() as connection, connection.transaction():
+        async with self._postgres.connection() as connection, connection.transaction():
+            known = await _version_ids(connection)
+            for model, version in sorted(names - known.keys()):
+                await connection.execute(_ADD_MODEL, model)
+                await connection.execute(_ADD_VERSION, model, version)
+            if not names <= known.keys():
                 known = await _version_ids(connection)
-                for model, version in sorted(names - known.keys()):
-                    await connection.execute(_ADD_MODEL, model)
-                    await connection.execute(_ADD_VERSION, model, version)
-                if not names <= known.keys():
-                    known = await _version_ids(connection)
         self._version_ids = known  # only now: what is rolled back is not known
 
     def _arrays(self, rows: Sequence[Row]) -> list[Sequence[object]]:
@@ -164,19 +133,3 @@ class Database:
 
 async def _version_ids(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:
     return {(name, version): number for name, version, number in await connection.fetch(_VERSION_IDS)}
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Tell errors that may pass (`StoreUnavailable`) from those that never will (`RowRejected`)."""
-    try:
-        yield
-    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError) as error:
-        raise RowRejected("rejected_by_postgres", f"{type(error).__name__}: {error}") from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        # InternalClientError: the server announced its shutdown on an idle connection, which was used all the same
-        raise StoreUnavailable("postgres", type(error).__name__) from error
-    except RuntimeError as error:
-        if is_closed_transport(error):
-            raise StoreUnavailable("postgres", "connection cut") from error
-        raise

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from persister.batch_writer import BatchWriter
-from persister.database import Database, RowRejected
+from persister.database import Database
 from persister.partitions import partitions_from
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
+from shared.postgres.errors import RowRejected
 from shared.service.backoff import Backoff, wait_for_stop
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Delivery
@@ -118,8 +119,8 @@ class Persister:
 
     async def _note(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
         self.unavailable = str(error)
-        ERRORS.labels("persister", f"{error.store}_unavailable").inc()
-        log.warning("store unavailable", extra={"store": error.store, "detail": str(error)})
+        ERRORS.labels("persister", f"{error.store}_{error.reason}").inc()
+        log.warning("store unavailable", extra={"store": error.store, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)
 
     async def _next_batch(self) -> Sequence[Delivery]:

@@ -97,7 +97,7 @@ class HandWorker:
 async def persisting(redis: Redis, keys: Keys, database_url: str) -> AsyncIterator[None]:
     """A persister, as long as the block runs."""
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
-    database = await Database.connect(settings)
+    database = Database(settings)
     persister = Persister(settings, ResultStream(Shard(redis, keys), "persister-1"), database, Liveness(30))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))

@@ -7,8 +7,7 @@ the cursor.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,10 +16,9 @@ import asyncpg
 
 from gateway.core.errors import UnknownModel
 from gateway.core.finished import Finished
-from shared.contract.errors import StoreUnavailable, is_closed_transport
 from shared.contract.messages import Outcome, Status
+from shared.postgres.pool import Postgres
 from shared.service.settings import DatabaseSettings
-from shared.telemetry.metrics import watch_pool
 
 # Queries marked `nosec` are built from constants only; values are always parameters.
 # The columns of outcome fields that are not stored under their own name; None: not stored.
@@ -47,9 +45,6 @@ _PAGE_OF_VERSION = """(
     ORDER BY id DESC LIMIT $3
 )"""
 
-# For speed: a version may have half of all rows or none, and a plan made for one reads the whole table for another.
-_PLAN_BY_VALUES = {"plan_cache_mode": "force_custom_plan"}
-
 NEWEST = UUID(int=(1 << 128) - 1)
 
 
@@ -66,18 +61,11 @@ class History:
     """Reads predictions through a pool of connections."""
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._settings = settings
-        self._pool: asyncpg.Pool | None = None
-
-    @property
-    def pool(self) -> asyncpg.Pool | None:
-        """The pool; None before the first query."""
-        return self._pool
+        self._postgres = Postgres(settings, "gateway")
 
     async def close(self) -> None:
         """Close the pool."""
-        if self._pool is not None:
-            self._pool.terminate()
+        await self._postgres.close()
 
     async def ping(self) -> None:
         """Check that Postgres responds.
@@ -115,40 +103,19 @@ class History:
         return [_finished(row, with_input=False) for row in rows]
 
     async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
-        with history_errors():
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._settings.database_url.get_secret_value(),
-                    min_size=0,
-                    max_size=self._settings.database_pool_size,
-                    timeout=self._settings.database_timeout_s,
-                    command_timeout=self._settings.database_timeout_s,
-                    server_settings=_PLAN_BY_VALUES,
-                )
-                watch_pool("gateway", self._pool)
-            async with self._pool.acquire(timeout=self._settings.database_timeout_s) as connection:
-                return list(await connection.fetch(query, *values))
+        async with self._postgres.connection() as connection:
+            return list(await connection.fetch(query, *values))
 
 
 def _page_of_versions(count: int) -> str:
-    """A page of several versions: a page of each, merged. Each id is a parameter, so the plan fits its frequency."""
+    """A page of several versions: a page of each, merged.
+
+    Each id is a parameter and no statement is kept prepared, so the plan fits the frequency of each: a version may have
+    half of all rows or none, and a plan made for one reads the whole table for another.
+    """
     pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(4, 4 + count))
     merged = f"SELECT * FROM ({pages}) pages ORDER BY id DESC LIMIT $3"  # nosec B608
     return f"SELECT {_SHOWN} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
-
-
-@contextmanager
-def history_errors() -> Iterator[None]:
-    """Turn the ways in which Postgres can fail into `StoreUnavailable`."""
-    try:
-        yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-        # InternalClientError: an idle connection, told that the server shuts down, was used before it was closed
-        raise StoreUnavailable("postgres", type(error).__name__) from error
-    except RuntimeError as error:
-        if is_closed_transport(error):
-            raise StoreUnavailable("postgres", "connection cut") from error
-        raise
 
 
 def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:

@@ -9,7 +9,7 @@ from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, stat
 LAG = "millstream_persist_lag_seconds"
 SIZE = "millstream_persist_batch_size"
 RESULTS = 'stream="results"'
-POSTGRES_UNAVAILABLE = 'kind="postgres_unavailable"'
+POSTGRES_UNAVAILABLE = 'kind=~"postgres_.+"'
 PERSISTERS = 'component="persister"'
 
 
@@ -120,9 +120,9 @@ def _faults() -> list[Json]:
     return [
         graph(
             "Postgres unavailable",
-            [(grown("millstream_errors_total", "component", POSTGRES_UNAVAILABLE), "{{component}}")],
+            [(grown("millstream_errors_total", "component, kind", POSTGRES_UNAVAILABLE), "{{component}} {{kind}}")],
             "short",
-            "Failed attempts to reach Postgres. Predictions go on meanwhile.",
+            "Failed attempts to use Postgres, and why. Predictions go on meanwhile.",
         ),
         graph(
             "Persister errors",

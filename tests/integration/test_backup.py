@@ -94,7 +94,7 @@ async def persist(redis_url: str, database_url: str) -> None:
     settings = PersisterSettings(
         redis_url=SecretStr(redis_url), database_url=SecretStr(database_url), model_catalogue=FIXTURES / "models.toml"
     )
-    redis, database = connect(settings), await Database.connect(settings)
+    redis, database = connect(settings), Database(settings)
     stream = ResultStream(Shard(redis, KEYS), f"persister-{uuid.uuid4().hex}")
     liveness = Liveness(30)
     await Persister(settings, stream, database, liveness).make_partitions(datetime.now(UTC))
@@ -143,7 +143,7 @@ async def test_postgres_is_restored_with_its_partitions(server: PostgresServer, 
         await predict(redis.url, 5)
         await persist(redis.url, restored)
         assert rows(restored, COUNT) == [(35,)]
-        database = await Database.connect(PersisterSettings(database_url=SecretStr(restored)))
+        database = Database(PersisterSettings(database_url=SecretStr(restored)))
         for partition in partitions_from(datetime.now(UTC) + timedelta(days=150), 0):
             await database.make_partition(partition)
         await database.close()

@@ -21,7 +21,7 @@ from tests.waiting import eventually
 @pytest.fixture
 async def stored(environment: dict[str, str]) -> AsyncIterator[Database]:
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-    made = await Database.connect(PersisterSettings(**values))
+    made = Database(PersisterSettings(**values))
     yield made
     await made.close()
 

@@ -150,7 +150,7 @@ async def test_a_persister_that_loses_redis_says_so_and_goes_on(
 ) -> None:
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     settings = PersisterSettings(**{**values, "redis_url": fragile.url}, read_block_ms=20, claim_interval_ms=50)
-    database = await Database.connect(settings)
+    database = Database(settings)
     persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(persister.run(stop))
@@ -168,9 +168,8 @@ async def test_a_persister_that_loses_redis_says_so_and_goes_on(
 
 async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environment: dict[str, str]) -> None:
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-    settings = PersisterSettings(**values)
-    database = await Database.connect(settings)
-    await database.close()  # every call fails from here on
+    settings = PersisterSettings(**{**values, "database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
+    database = Database(settings)
     persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
     stop = asyncio.Event()
     keeping = asyncio.create_task(persister.keep_partitions(stop))

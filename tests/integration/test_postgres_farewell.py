@@ -89,11 +89,11 @@ async def heals(call: Any) -> list[str]:
 async def test_the_persister_takes_a_farewell_for_an_outage(database: asyncpg.Connection, database_url: str) -> None:
     relay = Relay(database_url)
     async with relay.listening() as url:
-        store = await Database.connect(PersisterSettings(database_url=url, database_timeout_s=1, database_pool_size=1))
+        store = Database(PersisterSettings(database_url=url, database_timeout_s=1, database_pool_size=1))
         await store.insert([])
         await end_others(database, relay)
         assert await heals(lambda: store.insert([]))
-        store.pool.terminate()
+        await store.close()
 
 
 async def test_the_gateway_takes_a_farewell_for_an_outage(database: asyncpg.Connection, database_url: str) -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import asyncpg
 import pytest
 
-from persister.database import Database, RowRejected
+from persister.database import Database
 from persister.partitions import partitions_from
 from persister.persister import Persister
 from persister.rows import COLUMNS, Row
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
+from shared.postgres.errors import RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import Persisted, ResultStream
@@ -42,7 +43,7 @@ def settings(environment: dict[str, str]) -> PersisterSettings:
 
 @pytest.fixture
 async def store(settings: PersisterSettings) -> AsyncIterator[Database]:
-    made = await Database.connect(settings)
+    made = Database(settings)
     yield made
     await made.close()
 
@@ -499,5 +500,5 @@ async def test_a_postgres_that_is_away_is_named(settings: PersisterSettings) -> 
     secret = type(settings.database_url)
     away = settings.model_copy(update={"database_url": secret("postgresql://nobody:secret@127.0.0.1:1/x")})
     with pytest.raises(StoreUnavailable, match="postgres cannot be reached") as error:
-        await Database.connect(away)
+        await Database(away).insert([])
     assert "secret" not in str(error.value)

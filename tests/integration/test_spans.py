@@ -121,7 +121,7 @@ async def test_a_result_that_postgres_rejects_is_marked_and_stored_as_failed(
     assert answer.status == 202
     await worker.serve_one(Outcome(Status.SUCCEEDED, b'{"no": "\\u0000"}', 0.5))  # jsonb holds no NUL
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
-    store = await Database.connect(settings)
+    store = Database(settings)
     persister = Persister(settings, ResultStream(Shard(redis, keys), "p"), store, Liveness(30), PersisterSpans(traces))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))

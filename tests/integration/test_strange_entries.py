@@ -122,7 +122,7 @@ def entries_like(good: dict[bytes, bytes]) -> st.SearchStrategy[dict[bytes, byte
 @pytest.fixture
 async def store(environment: dict[str, str]) -> AsyncIterator[Database]:
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-    made = await Database.connect(PersisterSettings(**values))
+    made = Database(PersisterSettings(**values))
     yield made
     await made.close()
 

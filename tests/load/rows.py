@@ -67,7 +67,7 @@ def _row(at_ms: int, month: datetime) -> Row:
 async def insert(settings: PersisterSettings, count: int) -> tuple[float, float]:
     """Insert the rows; the answer is how long it took, and this process's CPU seconds."""
     now = datetime.now(UTC)
-    database = await Database.connect(settings)
+    database = Database(settings)
     try:
         for month in (datetime(now.year, now.month, 1, tzinfo=UTC), *_earlier(now)):
             for partition in partitions_from(month, 0):

@@ -9,13 +9,12 @@ from contextlib import AbstractContextManager
 import pytest
 import uvloop
 
-from gateway.core.history import history_errors
-from persister.database import database_errors
 from shared.contract.errors import StoreUnavailable
+from shared.postgres.errors import postgres_errors
 from shared.streams.redis_errors import redis_errors
 
 Mapping = Callable[[], AbstractContextManager[None]]
-MAPPINGS: list[Mapping] = [redis_errors, database_errors, history_errors]
+MAPPINGS: list[Mapping] = [redis_errors, postgres_errors]
 
 
 async def write_to_a_closed_transport() -> None:

@@ -29,7 +29,7 @@ SERVICES = ("gateway", "inference_worker", "persister")
 
 # From the lowest up: what is on a floor imports only that floor and those below it.
 FLOORS = (
-    ("shared.contract", "shared.service", "shared.telemetry", "shared.streams"),
+    ("shared.contract", "shared.service", "shared.telemetry", "shared.postgres", "shared.streams"),
     ("gateway.settings", "gateway.core", "gateway.upkeep", "gateway.http", "gateway.api", "gateway.app"),
 )
 # A program of its own, which a container starts every few seconds: of the standard library, nothing else.
@@ -41,10 +41,10 @@ MODEL_CODE = ("inference_worker/tasks/", "inference_worker/children/libraries.py
 
 REDIS_MODULES = ("shared/streams/", "scripts/stack/streams.py")
 
-HTTP_FREE = ("gateway/core/", "shared/contract/", "shared/telemetry/", "shared/streams/")
+HTTP_FREE = ("gateway/core/", "shared/contract/", "shared/telemetry/", "shared/postgres/", "shared/streams/")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
-DATABASE_MODULES = ("gateway/core/history.py", "persister/database.py", "migrations/")
+DATABASE_MODULES = ("shared/postgres/", "gateway/core/history.py", "persister/database.py", "migrations/")
 
 # Traces are an extra: what is not installed, or not wanted, is not imported.
 TRACE_LIBRARIES = ("opentelemetry",)
