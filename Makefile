@@ -3,6 +3,9 @@
 
 PYTHON ?= python3
 STACK ?=
+ifneq ($(filter-out native compose,$(STACK)),)
+$(error STACK=$(STACK) is neither native nor compose; leave it out for whichever the machine has)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := scripts/constraints.txt
@@ -42,17 +45,17 @@ migrate: ## migrate the database and sync the model catalogue into it
 $(PASSED_ON):
 	@$(MAKE) $@-$(CHOSEN)
 
-GATEWAY_URL ?= http://localhost:$(or $(GATEWAY_PORT),$(shell sed -n 's/^GATEWAY_PORT=//p' .env 2>/dev/null),8000)
-DEAD_LETTERS := $(GATEWAY_URL)/api/v1/dead-letters
-ASK := curl --silent --show-error --write-out '\n'
+# Where the gateway of the running stack is, asked for only by the targets that need it: URL names another.
+URL ?= $(GATEWAY_URL)
+AT_GATEWAY = url='$(URL)'; test -n "$$url" || url=$$($(PYTHON) -m scripts.stack.address $(STACK)) || exit 1;
 
 .PHONY: dead-letters replay delete-dead-letter
 dead-letters: ## what was given up on, newest first
-	@$(ASK) '$(DEAD_LETTERS)'
+	@$(AT_GATEWAY) $(PYTHON) -m scripts.dead_letters "$$url"
 replay: need-id ## try a dead letter again: make replay ID=…
-	@$(ASK) -X POST '$(DEAD_LETTERS)/$(ID)/replay'
+	@$(AT_GATEWAY) $(PYTHON) -m scripts.dead_letters "$$url" replay '$(ID)'
 delete-dead-letter: need-id ## delete one: make delete-dead-letter ID=…
-	@$(ASK) -X DELETE '$(DEAD_LETTERS)/$(ID)'
+	@$(AT_GATEWAY) $(PYTHON) -m scripts.dead_letters "$$url" delete '$(ID)'
 .PHONY: need-id
 need-id:
 	@test -n '$(ID)' || { echo "name the dead letter, as in: make replay ID=1764000000000-0 (make dead-letters lists them)" >&2; exit 1; }
@@ -74,10 +77,10 @@ models: $(VENV)/.installed ## build the model artifacts (what is there already i
 
 # ARTIFACTS=baked puts the models into the worker's image; PYTHON_IMAGE, TORCH_INDEX_URL, PIP_FIND_LINKS, BUILD_NETWORK.
 .PHONY: images $(addprefix image-,$(IMAGES))
-images: $(addprefix image-,$(IMAGES)) ## build every image, and hold the sizes to their limits (ARTIFACTS=baked)
+images: need-docker $(addprefix image-,$(IMAGES)) ## build every image, and hold the sizes to their limits (ARTIFACTS=baked)
 	@$(PYTHON) -m scripts.image_sizes
 IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL PIP_FIND_LINKS,$(if $($(name)),--build-arg $(name)='$($(name))'))
-$(addprefix image-,$(IMAGES)):
+$(addprefix image-,$(IMAGES)): need-docker
 	@echo "building millstream/$(@:image-%=%) …"
 	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --target $(@:image-%=%) \
 		--tag millstream/$(@:image-%=%):local $(IMAGE_ARGS) \
@@ -135,13 +138,12 @@ coverage-gate: # of the last run: lines and branches of everything, and of each 
 			|| { echo "$$module is critical:"; echo "$$report"; failed=1; }; \
 	done; exit $${failed:-0}
 
-# Against a stack that runs already, wherever: URL is where its gateway is.
-URL ?= $(GATEWAY_URL)
+# Against the stack that runs here, or one elsewhere that URL names.
 .PHONY: smoke e2e
-smoke: ## a smoke test of a running stack: make smoke URL=https://…
-	@$(PYTHON) scripts/smoke.py $(URL)
-e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack: make e2e URL=https://…
-	@MILLSTREAM_URL=$(URL) $(BIN)/python -m pytest -q tests/deployed
+smoke: ## a smoke test of a running stack (of one elsewhere: make smoke URL=https://…)
+	@$(AT_GATEWAY) $(PYTHON) scripts/smoke.py "$$url"
+e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack (or make e2e URL=https://…)
+	@$(AT_GATEWAY) MILLSTREAM_URL="$$url" $(BIN)/python -m pytest -q tests/deployed
 
 .PHONY: costs
 costs: $(VENV)/.installed-dev ## what hostile texts cost each shipped version, against its bounds (COSTS="--only MODEL:VERSION")
@@ -205,8 +207,8 @@ chaos: $(VENV)/.installed-dev ## break everything under load for minutes: nothin
 	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 .PHONY: chaos-compose
-chaos-compose: $(VENV)/.installed-dev ## kill, stop and scale the containers of a running stack under load (CHAOS=…)
-	@$(BIN)/python -m tests.compose --url $(GATEWAY_URL) $(CHAOS)
+chaos-compose: need-compose $(VENV)/.installed-dev ## kill, stop and scale the containers of a running stack under load (CHAOS=…)
+	@$(BIN)/python -m tests.compose $(addprefix --url ,$(URL)) $(CHAOS)
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## four minutes of load: does memory, or anything else, grow? (SOAK=--seconds=60)
@@ -233,30 +235,34 @@ $(addsuffix -native,$(PASSED_ON)):
 
 # --- the stack in containers ------------------------------------------------------------------------------------------
 
+.PHONY: need-docker need-compose
+need-docker need-compose:
+	@$(PYTHON) -m scripts.stack.engine $@
+
 .PHONY: up-compose rollback-compose $(addsuffix -compose,$(PASSED_ON))
-up-compose: env
+up-compose: need-compose env
 	@echo "building the images (the first time takes minutes) …"
 	@$(COMPOSE) up --detach --build --wait || { $(PYTHON) -m scripts.stack.engine trouble >&2; exit 1; }
 	@$(PYTHON) -m scripts.stack.engine summary
-down-compose: env
+down-compose: need-compose env
 	@$(COMPOSE) down
-status-compose: env
+status-compose: need-compose env
 	@$(COMPOSE) ps --all
-logs-compose: env
+logs-compose: need-compose env
 	@$(COMPOSE) logs --follow --tail 50
-clean-compose: env
+clean-compose: need-compose env
 	@$(COMPOSE) down --volumes
-streams-compose: env
+streams-compose: need-compose env
 	@$(COMPOSE) exec -T redis sh -c 'for key in $$(redis-cli --scan | sort); do \
 		[ "$$(redis-cli TYPE $$key)" = stream ] || continue; \
 		echo "$$key  depth $$(redis-cli XLEN $$key)"; redis-cli XREVRANGE $$key + - COUNT 3 | cut -c 1-120; done'
-redis-cli-compose: env
+redis-cli-compose: need-compose env
 	@$(COMPOSE) exec redis redis-cli
-psql-compose: env
+psql-compose: need-compose env
 	@$(COMPOSE) exec postgres psql -U millstream millstream
-migrate-compose: env
+migrate-compose: need-compose env
 	@$(COMPOSE) run --rm migrate
-rollback-compose: env
+rollback-compose: need-compose env
 	@$(COMPOSE) run --rm migrate python -m migrations --rollback $(STEPS)
 
 # --- installing -------------------------------------------------------------------------------------------------------

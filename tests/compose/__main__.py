@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 
+from scripts.stack.address import NOTHING_RUNS, published
 from tests.compose import containers
 from tests.compose.load import Clients, Ledger, problems
 from tests.deployed.api import Api
@@ -126,11 +127,13 @@ def main() -> int:
     """Run; the exit code says whether everything held."""
     services = [each for each in (*OURS, *STORES, *WATCHING) if containers.of(each)]
     parser = argparse.ArgumentParser(prog="python -m tests.compose", description=__doc__)
-    parser.add_argument("--url", default="http://localhost:8000", help="the gateway (default: %(default)s)")
-    parser.add_argument("--prometheus", default="http://localhost:9090", help="Prometheus (default: %(default)s)")
+    parser.add_argument("--url", default=published("gateway", 8000), help="the gateway (default: %(default)s)")
+    parser.add_argument("--prometheus", default=published("prometheus", 9090), help="default: %(default)s")
     parser.add_argument("--phases", nargs="+", choices=list(STEPS), default=list(STEPS), help="default: all")
     parser.add_argument("--services", nargs="+", choices=services, default=services, help="default: all that run")
     given = parser.parse_args()
+    if not given.url:
+        parser.error(NOTHING_RUNS)
     clients = Clients(given.url, CLIENTS)
     asyncio.run(break_under_load(clients, given.phases, given.services, given.prometheus))
     wrong = clients.ledger.wrong + asyncio.run(stored_once(clients.ledger, given.url))

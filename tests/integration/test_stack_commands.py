@@ -61,6 +61,47 @@ def stack(environment: Mapping[str, str], *arguments: str, text: str = "") -> su
     )
 
 
+TELLS_WHAT_IT_WOULD_ASK = """#!/bin/sh
+case "$*" in
+scripts/smoke.py*) echo "smoke $2" ;;
+"-m pytest"*) echo "e2e $MILLSTREAM_URL" ;;
+*) exec {python} "$@" ;;
+esac
+"""
+
+
+def make(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a target, without installing anything."""
+    given = ("--old-file=.venv/.installed-dev", f"PYTHON={sys.executable}", *arguments)
+    return subprocess.run(
+        ["make", *given],
+        env=dict(environment),
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+def check_targets_find_the_gateway(environment: Mapping[str, str], program: Path) -> None:
+    """The targets that ask a gateway ask that of the stack that runs, whatever the environment says of ports by now."""
+    url = f"http://localhost:{environment['GATEWAY_PORT']}"
+    later = {**environment, "GATEWAY_PORT": str(free_port())}
+    listed = make(later, "dead-letters")
+    assert json.loads(listed.stdout) == {"items": [], "next_cursor": None}, listed.stderr
+    for target in ("replay", "delete-dead-letter"):
+        refused = make(later, target, "ID=1-0")
+        assert refused.returncode == 2 and f"{url}/api/v1/dead-letters/1-0" in refused.stderr
+        assert "answered with 404: there is no dead letter" in refused.stderr
+    program.write_text(TELLS_WHAT_IT_WOULD_ASK.format(python=sys.executable), encoding="utf-8")
+    program.chmod(0o755)
+    for target in ("smoke", "e2e"):
+        stand_in = (f"PYTHON={program}", f"BIN={program.parent}")
+        assert make(later, target, *stand_in).stdout == f"{target} {url}\n"
+        assert make(later, target, *stand_in, "URL=https://elsewhere").stdout == f"{target} https://elsewhere\n"
+
+
 def predict(environment: Mapping[str, str]) -> dict[str, object]:
     request = urllib.request.Request(
         f"http://127.0.0.1:{environment['GATEWAY_PORT']}/api/v1/predict",
@@ -80,13 +121,14 @@ def scraped(environment: Mapping[str, str]) -> set[str]:
     return {each["labels"]["job"] for each in targets if each["health"] == "up"}
 
 
-def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], home: Path) -> None:
+def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
     try:
         up = stack(environment, "up")
         assert up.returncode == 0, up.stdout + up.stderr
         assert "Millstream is up." in up.stdout
         assert f"localhost:{environment['GATEWAY_PORT']}/docs" in up.stdout
         assert predict(environment)["status"] == "succeeded"
+        check_targets_find_the_gateway(environment, tmp_path / "python")
 
         again = stack(environment, "up")
         assert (again.returncode, again.stdout.splitlines()[0]) == (0, "Millstream is running already.")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from scripts.stack import engine
 from scripts.stack.engine import choose, docker_answers, main
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fake_docker(folder: Path, body: str) -> str:
@@ -32,6 +37,35 @@ def test_an_engine_that_answers(tmp_path: Path) -> None:
 def test_an_engine_that_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     monkeypatch.setattr(engine, "ANSWER_TIMEOUT_S", 0.5)
     assert not docker_answers(fake_docker(tmp_path, body))
+
+
+@pytest.mark.parametrize(
+    ("body", "compose", "lacking"),
+    [
+        ("exit 0", True, None),
+        ('[ "$1" != compose ]', True, "install it"),
+        ('[ "$1" != compose ]', False, None),
+        ('[ "$1" = compose ]', True, "systemctl start docker"),
+    ],
+)
+def test_what_docker_lacks_is_named(tmp_path: Path, body: str, compose: bool, lacking: str | None) -> None:
+    found = engine.missing(fake_docker(tmp_path, body), 10, compose)
+    assert found == lacking or (lacking is not None and found is not None and lacking in found)
+
+
+@pytest.mark.parametrize("target", ["status", "up", "psql", "dead-letters", "image-gateway"])
+def test_a_target_of_the_containers_says_what_is_missing(tmp_path: Path, target: str) -> None:
+    """With make's own programs on PATH, and no docker."""
+    for name in ("make", "sh", "sed", "git"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    command = ["make", target, "STACK=compose", f"PYTHON={sys.executable}"]
+    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Docker is not installed" in done.stderr
+
+
+def test_a_stack_of_another_name_is_refused() -> None:
+    done = subprocess.run(["make", "status", "STACK=k8s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "STACK=k8s is neither native nor compose" in done.stderr
 
 
 def test_no_docker_at_all(tmp_path: Path) -> None:
