@@ -39,6 +39,11 @@ def grown(metric: str, by: str, matchers: str = "") -> str:
     return f"sum by ({by}) ({new} or increase({series}[{RATE}]))"
 
 
+def idle_is_none(expression: str, job: str) -> str:
+    """The expression, and 0 while it has no value although a service of the job answers: nothing was to be done."""
+    return f'({expression}) >= 0 or 0 * max(up{{job="{job}"}} == 1)'
+
+
 def percentiles(metric: str, matchers: str = "") -> list[tuple[str, str]]:
     """Median, 95th and 99th percentile."""
     return [(quantile(share / 100, metric, "", matchers), f"p{share}") for share in (50, 95, 99)]

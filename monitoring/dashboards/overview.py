@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from monitoring.dashboards.choices import ANY_IS_BAD, MODEL_ONLY, NONE_IS_BAD
-from monitoring.dashboards.expressions import AGE, API, DEPTH, SERVICES, grown, percentiles, quantile, rate
+from monitoring.dashboards.expressions import (
+    AGE,
+    API,
+    DEPTH,
+    SERVICES,
+    grown,
+    idle_is_none,
+    percentiles,
+    quantile,
+    rate,
+)
 from monitoring.dashboards.panels import Json, dashboard, graph, stat
 
 HTTP = "millstream_http_requests_total"
@@ -16,16 +26,22 @@ def _now() -> list[Json]:
     return [
         stat(
             "Alerts firing",
-            'count(ALERTS{alertstate="firing"}) or vector(0)',
+            'count(ALERTS{alertstate="firing"}) or 0 * count(up)',
             "short",
             "docs/RUNBOOK.md says what to do for each alert.",
             ANY_IS_BAD,
         ),
         stat(
             "Services down",
-            f"count(up{{{SERVICES}}} == 0) or vector(0)",
+            (
+                f'count(up{{{SERVICES}}} == 0 or absent(up{{job="gateway"}}) or absent(up{{job="persister"}})) '
+                "or 0 * count(up)"
+            ),
             "short",
-            "Gateways, workers and persisters that Prometheus cannot scrape.",
+            (
+                "Gateways, workers and persisters that Prometheus cannot scrape. No gateway at all, or no persister, "
+                "counts as one."
+            ),
             ANY_IS_BAD,
         ),
         stat(
@@ -37,14 +53,14 @@ def _now() -> list[Json]:
         ),
         stat(
             "Requests",
-            f"sum({rate(HTTP, API)})",
+            idle_is_none(f"sum({rate(HTTP, API)})", "gateway"),
             "reqps",
             "API requests answered per second, all gateways.",
             decimals=1,
         ),
         stat(
             "Error ratio",
-            f"sum({rate(HTTP, FAILED)}) / sum({rate(HTTP, API)}) or vector(0)",
+            idle_is_none(f"sum({rate(HTTP, FAILED)}) / sum({rate(HTTP, API)})", "gateway"),
             "percentunit",
             "Share of API requests answered with 5xx. The objective allows 0.5 %.",
             ((None, "green"), (0.005, "orange"), (0.05, "red")),
@@ -52,7 +68,7 @@ def _now() -> list[Json]:
         ),
         stat(
             "Predict latency, p95",
-            quantile(0.95, LATENCY, "", PREDICT),
+            idle_is_none(quantile(0.95, LATENCY, "", PREDICT), "gateway"),
             "s",
             "95 % of predict requests were answered faster than this, including waiting.",
             ((None, "green"), (1, "orange"), (5, "red")),

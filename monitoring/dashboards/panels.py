@@ -15,19 +15,26 @@ SOURCE: Json = {"type": "prometheus", "uid": "prometheus"}
 TAG = "millstream"
 COLUMNS = 24
 GOOD: Steps = ((None, "green"),)
+NOTHING: Json = {
+    "type": "special",
+    "options": {"match": "null+nan", "result": {"text": "no data", "color": "red", "index": 0}},
+}
 
 
 def stat(title: str, expression: str, unit: str, description: str, steps: Steps = GOOD, decimals: int = 0) -> Json:
-    """One number, coloured by thresholds, with a sparkline behind it."""
+    """One number, coloured by thresholds, with a sparkline behind it.
+
+    Red where there is no data: of a missing series Grafana would show the last value that it had within the time
+    range, or nothing at all in the colour of the lowest step.
+    """
     options = {
-        "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        "reduceOptions": {"calcs": ["last"], "fields": "", "values": False},
         "colorMode": "background_solid",
         "graphMode": "area",
         "textMode": "value",
     }
-    panel = _panel("stat", title, [(expression, "")], description, options, _field(unit, steps, decimals=decimals))
-    panel["fieldConfig"]["defaults"]["color"] = {"mode": "thresholds"}
-    return panel
+    field = {**_field(unit, steps, decimals=decimals), "color": {"mode": "thresholds"}, "mappings": [NOTHING]}
+    return _panel("stat", title, [(f"{expression} or vector(NaN)", "")], description, options, field)
 
 
 def graph(

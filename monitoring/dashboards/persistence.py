@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from monitoring.dashboards.choices import NONE_IS_BAD
-from monitoring.dashboards.expressions import AGE, DEPTH, PENDING, RATE, grown, mean, percentiles, quantile, rate
+from monitoring.dashboards.expressions import (
+    AGE,
+    DEPTH,
+    PENDING,
+    RATE,
+    grown,
+    idle_is_none,
+    mean,
+    percentiles,
+    quantile,
+    rate,
+)
 from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, stat
 
 LAG = "millstream_persist_lag_seconds"
@@ -17,30 +28,36 @@ def _now() -> list[Json]:
     return [
         stat(
             "Not stored yet",
-            f"{DEPTH}{{{RESULTS}}}",
+            f"max({DEPTH}{{{RESULTS}}})",
             "short",
             "Results in Redis only. At MAX_RESULTS new requests are refused.",
             ((None, "green"), (1000, "orange"), (50000, "red")),
         ),
         stat(
             "Oldest result",
-            f"{AGE}{{{RESULTS}}}",
+            f"max({AGE}{{{RESULTS}}})",
             "s",
             "Age of the oldest result that is not in Postgres.",
             ((None, "green"), (10, "orange"), (60, "red")),
         ),
         stat(
             "Lag, p95",
-            quantile(0.95, LAG),
+            idle_is_none(quantile(0.95, LAG), "persister"),
             "s",
             "From the end of a prediction to the commit of its row.",
             ((None, "green"), (1, "orange"), (10, "red")),
             2,
         ),
-        stat("Rows", f"sum({rate(f'{LAG}_count')})", "ops", "Rows written per second.", decimals=1),
+        stat(
+            "Rows",
+            idle_is_none(f"sum({rate(f'{LAG}_count')})", "persister"),
+            "ops",
+            "Rows written per second.",
+            decimals=1,
+        ),
         stat(
             "Persisters up",
-            'count(up{job="persister"} == 1) or vector(0)',
+            'sum(up{job="persister"})',
             "short",
             "Persisters that Prometheus can scrape.",
             NONE_IS_BAD,

@@ -40,7 +40,10 @@ def _now() -> list[Json]:
         ),
         stat(
             "Unserved queues",
-            f"count(({DEPTH}{{{REQUESTS}}} > 0) and on (stream) ({SERVED} == 0)) or vector(0)",
+            (
+                f"count(({DEPTH}{{{REQUESTS}}} > 0) unless on (stream) ({SERVED} > 0)) "
+                f"or 0 * count({DEPTH}{{{REQUESTS}}})"
+            ),
             "short",
             "Queues with waiting requests that no live worker serves.",
             ANY_IS_BAD,
@@ -54,14 +57,14 @@ def _now() -> list[Json]:
         ),
         stat(
             "Results not stored yet",
-            f'{DEPTH}{{stream="results"}}',
+            f'max({DEPTH}{{stream="results"}})',
             "short",
             "Finished predictions that are not in Postgres yet.",
             ((None, "green"), (1000, "orange"), (50000, "red")),
         ),
         stat(
             "Dead letters",
-            f'{DEPTH}{{stream="dead"}}',
+            f'max({DEPTH}{{stream="dead"}})',
             "short",
             "Dead letters that nobody has replayed or deleted; list them with: make dead-letters.",
             ((None, "green"), (1, "orange")),

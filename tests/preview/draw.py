@@ -89,23 +89,18 @@ def _inside(panel: Panel, box: tuple[float, float, float, float], height: float)
 
 def _stat(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
     axes.axis("off")
-    values = [value for series in found for _, points in series for _, value in points]
-    if not values:
-        return
+    values = [value for series in found for _, points in series for _, value in points] or [math.nan]
     defaults = panel["fieldConfig"]["defaults"]
-    colour = "green"
-    for step in defaults["thresholds"]["steps"]:
-        if step["value"] is None or values[-1] >= step["value"]:
-            colour = step["color"]
+    text, colour = _shown(defaults, values[-1])
     axes.add_patch(Rectangle((0, 0), 1, 1, transform=axes.transAxes, color=COLOURS[colour], zorder=0))
-    low, high = np.nanmin(values), np.nanmax(values)
-    course = (np.array(values) - low) / (high - low or 1) * 0.4
+    course = np.nan_to_num(np.array(values))
+    course = (course - course.min()) / (np.ptp(course) or 1) * 0.4
     across = np.linspace(0, 1, len(values))
     axes.fill_between(across, course, transform=axes.transAxes, color="white", alpha=0.18)
     axes.text(
         0.5,
         0.55,
-        human(values[-1], defaults["unit"]),
+        text,
         transform=axes.transAxes,
         color="white",
         fontsize=19,
@@ -113,6 +108,16 @@ def _stat(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:
         va="center",
         weight="bold",
     )
+
+
+def _shown(defaults: dict[str, Any], value: float) -> tuple[str, str]:
+    """Text and colour of a number."""
+    if math.isnan(value):
+        nothing = defaults["mappings"][0]["options"]["result"]
+        return nothing["text"], nothing["color"]
+    steps = defaults["thresholds"]["steps"]
+    reached = [step["color"] for step in steps if step["value"] is None or value >= step["value"]]
+    return human(value, defaults["unit"]), reached[-1]
 
 
 def _timeseries(axes: Axes, panel: Panel, found: Sequence[Sequence[Series]]) -> None:

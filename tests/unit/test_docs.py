@@ -165,7 +165,7 @@ KNOWN_BAD: tuple[tuple[Check, str], ...] = (
     (links_resolve, "See [this](docs/NOWHERE.md)."),
     (links_resolve, "See [this](README.md#no-such-heading)."),
     (links_resolve, "See [this](#no-such-heading)."),
-    (links_resolve, "![a picture](docs/images/none.png)"),
+    (links_resolve, "![a picture](docs/img/none.png)"),
     (metrics_are_listed, "`millstream_queue_depth` and no other"),
     (scripts_are_listed, "`publish.lua` and no other"),
     (metrics_exist, "`millstream_queue_dept`"),
