@@ -57,6 +57,16 @@ def passwords_have_no_default(compose: Compose) -> Iterator[str]:
         yield from (f"{use}" for use in uses if use != f"${{{name}:?run make env}}")
 
 
+def no_password_is_an_argument(compose: Compose) -> Iterator[str]:
+    """Arguments of a process can be read by everybody on the machine."""
+    for name, service in compose["services"].items():
+        for key in ("command", "entrypoint", "healthcheck"):
+            if re.search(
+                r"\$\{\w*(?:PASSWORD|TOKEN|_URL)\b|--(?:pass|requirepass|askpass)\b| -a ", str(service.get(key))
+            ):
+                yield f"{name}: {key}"
+
+
 def only_loopback_is_published(compose: Compose) -> Iterator[str]:
     """Three services, on 127.0.0.1."""
     for name, service in compose["services"].items():
@@ -76,7 +86,7 @@ def stores_have_no_way_out(compose: Compose) -> Iterator[str]:
 
 
 def containers_are_confined(compose: Compose) -> Iterator[str]:
-    """A root that is read-only, no capabilities, bounded CPU, memory and logs."""
+    """A root that is read-only, no capabilities, bounded CPU, memory, processes and logs."""
     for name, service in compose["services"].items():
         held = {
             "read_only": service.get("read_only") is True,
@@ -84,6 +94,7 @@ def containers_are_confined(compose: Compose) -> Iterator[str]:
             "no-new-privileges": service.get("security_opt") == ["no-new-privileges:true"],
             "cpus": "cpus" in service,
             "mem_limit": "mem_limit" in service,
+            "pids_limit": 0 < service.get("pids_limit", 0) <= 4096,
             "logging": "max-size" in service.get("logging", {}).get("options", {}),
         }
         yield from (f"{name}: {what}" for what, holds in held.items() if not holds)
@@ -119,6 +130,7 @@ def every_version_has_one_worker(compose: Compose) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     settings_are_passed_on,
     passwords_have_no_default,
+    no_password_is_an_argument,
     only_loopback_is_published,
     stores_have_no_way_out,
     containers_are_confined,
@@ -142,12 +154,16 @@ def changed(path: str, value: object) -> Compose:
 KNOWN_BAD: tuple[tuple[Rule, Compose], ...] = (
     (settings_are_passed_on, changed("services/persister/environment", {"REDIS_URL": "redis://redis"})),
     (passwords_have_no_default, changed("services/redis/environment", {"REDISCLI_AUTH": "${REDIS_PASSWORD:-secret}"})),
+    (no_password_is_an_argument, changed("services/redis/command", "redis-server --requirepass ${REDIS_PASSWORD}")),
+    (no_password_is_an_argument, changed("services/redis/command", ["redis-server", "--requirepass", "$$PASS"])),
+    (no_password_is_an_argument, changed("services/redis/healthcheck/test", ["CMD-SHELL", "redis-cli -a x ping"])),
     (only_loopback_is_published, changed("services/redis/ports", ["127.0.0.1:6379:6379"])),
     (only_loopback_is_published, changed("services/gateway/ports", ["8000:8000"])),
     (stores_have_no_way_out, changed("services/redis/networks", ["frontend", "backend"])),
     (stores_have_no_way_out, changed("networks/backend", None)),
     (containers_are_confined, changed("services/grafana/read_only", False)),
     (containers_are_confined, changed("services/gateway/logging", {})),
+    (containers_are_confined, changed("services/gateway/pids_limit", -1)),
     (services_scale_and_start_again, changed("services/gateway/container_name", "gateway")),
     (services_scale_and_start_again, changed("services/persister/restart", "no")),
     (the_grace_is_long_enough, changed("services/gateway/stop_grace_period", "10s")),
