@@ -169,8 +169,8 @@ class HeldEntries:
     async def note_unavailable(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
         """Note that the stream does not answer, and pause."""
         self.unavailable = str(error)
-        ERRORS.labels("inference_worker", f"{error.store}_unavailable").inc()
-        log.warning("store unavailable", extra={"lane": self._label, "detail": str(error)})
+        ERRORS.labels("inference_worker", f"{error.store}_{error.reason}").inc()
+        log.warning("store unavailable", extra={"lane": self._label, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)
         self._liveness.moved(self._label)
 

@@ -164,7 +164,7 @@ class Intake:
             found = await self._lookup.finished(ids)
             return [each._replace(input=None) for each in found]  # as from a hint
         except StoreUnavailable as error:  # they were accepted anyway, and the client gets their ids
-            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+            ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return ()
 
 

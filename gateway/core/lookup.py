@@ -64,5 +64,5 @@ class Lookup:
         try:
             return (await self._history.find(prediction_ids)).values()
         except StoreUnavailable as error:
-            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+            ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return ()

@@ -186,8 +186,8 @@ class Waiters:
             except StoreUnavailable as error:
                 self.listening.clear()
                 self._liveness.moved("hints")
-                ERRORS.labels("gateway", "redis_unavailable").inc()
-                log.warning("hints lost", extra={"detail": str(error)})
+                ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
+                log.warning("hints lost", extra={"reason": error.reason, "detail": str(error)})
                 await backoff.pause(stop)
 
     async def recheck(self) -> None:

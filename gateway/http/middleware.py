@@ -63,7 +63,7 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
             ERRORS.labels("gateway", f"refused_{error.limit}").inc()
         return of_core_error(error).response()
     except StoreUnavailable as error:
-        ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+        ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
         return of_store_error(error).response()
     except web.HTTPException as error:
         if error.status < 400:

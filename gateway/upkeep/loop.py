@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 
 from shared.contract.errors import StoreUnavailable
@@ -10,13 +11,15 @@ from shared.service.backoff import Backoff, wait_for_stop
 from shared.service.liveness import Liveness
 from shared.telemetry.metrics import ERRORS
 
+log = logging.getLogger(__name__)
+
 
 async def every(
     interval_s: float, turn: Callable[[], Awaitable[object]], stop: asyncio.Event, name: str, liveness: Liveness
 ) -> None:
     """Run `turn` every `interval_s` seconds until `stop` is set.
 
-    If a store is unavailable, the turn is skipped, an error is counted, and the next turn is delayed by a backoff.
+    If a store is unavailable, the turn is skipped, that is counted and logged, and the next turn is delayed.
 
     Args:
         name: of the loop, shown by `/livez` if it stalls.
@@ -28,6 +31,8 @@ async def every(
             await turn()
             backoff.succeeded()
         except StoreUnavailable as error:
-            ERRORS.labels("gateway", f"{error.store}_unavailable").inc()
+            ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
+            facts = {"loop": name, "store": error.store, "reason": error.reason}
+            log.warning("store unavailable", extra={**facts, "detail": str(error)})
             await backoff.pause(stop)
     liveness.ended(name)

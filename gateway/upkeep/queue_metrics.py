@@ -84,8 +84,8 @@ class QueueMetrics:
             (depths, memory), live = await asyncio.gather(
                 queue_depth.sample(self._shard, groups), self._workers.live(self._served)
             )
-        except StoreUnavailable:
-            ERRORS.labels("gateway", "redis_unavailable").inc()
+        except StoreUnavailable as error:
+            ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return None
         names = self._names | {each.key: request_stream_name(each.model, each.version) for each in orphans}
         told = {names[key]: depth for key, depth in depths.items() if key in self._names or depth.entries}

@@ -114,7 +114,8 @@ def _traffic() -> list[Json]:
             "Errors and refusals",
             [(grown("millstream_errors_total", "component, kind"), "{{component}} {{kind}}")],
             "short",
-            "refused_*: a limit was reached; *_unavailable: a store was unavailable; handler: a bug in the gateway.",
+            "refused_*: a limit was reached; redis_*, postgres_*: a store was unavailable, and why; "
+            "handler: a bug in the gateway.",
         ),
     ]
 

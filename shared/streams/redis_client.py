@@ -54,10 +54,14 @@ class PackingConnection(Connection):
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        """The next answer; after one that means that this is the wrong server, the connection is closed."""
+        """The next answer; after one that means that this is the wrong server, the connection is closed.
+
+        An error is told whose it is, since Redis itself does not always name the user that lacks a right.
+        """
         try:
             return await super().read_response(*args, **kwargs)
         except ResponseError as error:
+            error.user = self.username or "default"  # type: ignore[attr-defined]
             if wants_reconnect(error):
                 await self.disconnect(nowait=True)
             raise
@@ -109,7 +113,8 @@ class Script:
     """A Lua script of `shared/streams/lua`, loaded into Redis once and then called by its hash."""
 
     def __init__(self, redis: Redis, name: str) -> None:
-        self._script = redis.register_script(_source(name))
+        self._source = _source(name)
+        self._script = redis.register_script(self._source)
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int | float], client: Any = None) -> Any:
         """Run it, or add it to the pipeline `client`.
@@ -117,5 +122,5 @@ class Script:
         Raises:
             StoreUnavailable: Redis cannot be reached or cannot serve now.
         """
-        with redis_errors():
+        with redis_errors(self._source):
             return await self._script(keys=keys, args=args, client=client)

@@ -1,7 +1,8 @@
 """What each error of Redis means: whether it passes, whether another connection would help, and how to say it.
 
 Redis's errors begin with a word. Redis 6.2 puts the errors of a script's commands into a sentence of its own, and
-redis-py takes the word off some: so it is looked for in the code, in the class and in the text.
+redis-py takes the word off some: so it is looked for in the code, in the class and in the text. A right that is missing
+has no word at all inside a script.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.contract.errors import StoreUnavailable, is_closed_transport
@@ -22,28 +24,46 @@ class Meaning(NamedTuple):
     """What an error that passes means.
 
     Attributes:
+        reason: a short code, see `StoreUnavailable`.
         sentence: for people.
         reconnect: the server is the wrong one, so the connection is closed: a new one may lead to the right one.
     """
 
+    reason: str
     sentence: str
     reconnect: bool = False
 
 
+NO_PERMISSION = "no_permission"
+_A_REPLICA = "it is a read-only replica; if a primary was demoted, its name must lead to the new one"
+_LOGIN = "it does not accept the user or password of REDIS_URL"
+
 PASSING: Mapping[str, Meaning] = {
-    "READONLY": Meaning("it is a read-only replica; if a primary was demoted, its name must lead to the new one", True),
-    "UNBLOCKED": Meaning("it became a replica", True),
-    "MOVED": Meaning("it is part of a cluster and the key is on another node; Millstream wants one primary", True),
-    "MASTERDOWN": Meaning("it is a replica that has lost its primary", True),
-    "LOADING": Meaning("it is loading its data"),
-    "BUSY": Meaning("it is busy with a script"),
-    "MISCONF": Meaning("it cannot save its data and accepts no writes: see its log, and the room on its disk"),
-    "NOREPLICAS": Meaning("too few replicas are connected (min-replicas-to-write)"),
-    "CLUSTERDOWN": Meaning("its cluster is down"),
-    "TRYAGAIN": Meaning("its cluster is moving keys"),
-    "OOM": Meaning("out of memory"),
+    "READONLY": Meaning("read_only", _A_REPLICA, True),
+    "UNBLOCKED": Meaning("read_only", "it became a replica", True),
+    "MASTERDOWN": Meaning("read_only", "it is a replica that has lost its primary", True),
+    "MOVED": Meaning(
+        "cluster", "it is part of a cluster and the key is on another node; Millstream wants one primary", True
+    ),
+    "CROSSSLOT": Meaning("cluster", "it is part of a cluster; Millstream wants one primary that is not"),
+    "CLUSTERDOWN": Meaning("cluster", "its cluster is down"),
+    "TRYAGAIN": Meaning("cluster", "its cluster is moving keys"),
+    "LOADING": Meaning("loading", "it is loading its data"),
+    "BUSY": Meaning("busy", "it is busy with a script"),
+    "MISCONF": Meaning(
+        "misconf", "it cannot save its data and accepts no writes: see its log, and the room on its disk"
+    ),
+    "NOREPLICAS": Meaning("no_replicas", "too few replicas are connected (min-replicas-to-write)"),
+    "OOM": Meaning("out_of_memory", "out of memory"),
+    "NOAUTH": Meaning("login_refused", _LOGIN),
+    "WRONGPASS": Meaning("login_refused", _LOGIN),
+    "NOPERM": Meaning(NO_PERMISSION, "a right is missing"),
 }
 _WORD = re.compile(rf"(?:^|[\s-])({'|'.join(PASSING)})(?=\s)")
+_DENIED = re.compile(r"no permissions to |user executing the script can't ", re.IGNORECASE)
+_COMMAND = re.compile(r"'([\w|-]+)' command")
+_SCRIPT_LINE = re.compile(r"user_script:(\d+)")
+_CALL = re.compile(r"call\('(\w+)'(?:, '([A-Z]+)')?")
 
 
 def word_of(error: Exception) -> str:
@@ -53,8 +73,10 @@ def word_of(error: Exception) -> str:
     code = getattr(error, "status_code", None)
     if code in PASSING:
         return str(code)
-    if "OOM command not allowed" in str(error):
-        return "OOM"
+    if isinstance(error, AuthenticationError):
+        return "WRONGPASS"
+    if isinstance(error, NoPermissionError) or (isinstance(error, ResponseError) and _DENIED.search(str(error))):
+        return "NOPERM"
     found = _WORD.search(f"{error} ")
     return found[1] if found else ""
 
@@ -65,19 +87,60 @@ def wants_reconnect(error: Exception) -> bool:
     return bool(word) and PASSING[word].reconnect
 
 
+def denied(error: str, user: str = "", script: str = "") -> str:
+    """Say which right is missing.
+
+    Args:
+        error: as Redis says it.
+        user: who lacks it, if that is known.
+        script: the source of the script that was refused, in which the command is looked up: Redis names only its line.
+    """
+    who = f"the Redis user {user!r}" if user else "the Redis user"
+    if "channel" in error:
+        return f"{who} may not access a channel that it needs (the prefix is KEY_PREFIX and `notify:`)"
+    if " key" in error:
+        return f"{who} may not access a key that it needs (the prefix is KEY_PREFIX)"
+    found, line = _COMMAND.search(error), _SCRIPT_LINE.search(error)
+    if found:
+        return f"{who} may not run {found[1].replace('|', ' ')!r}"
+    call = _CALL.search(script.split("\n")[int(line[1]) - 1]) if line and script else None
+    name = " ".join(filter(None, call.groups())).lower() if call else ""
+    return f"{who} may not run {name!r}" if name else f"{who} may not run a command of a script"
+
+
+def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
+    """What an error means if it passes; otherwise None.
+
+    Args:
+        script: the source of the script that was run.
+    """
+    word = word_of(error)
+    if word == "NOPERM":
+        return StoreUnavailable("redis", denied(str(error), getattr(error, "user", ""), script), NO_PERMISSION)
+    if word:
+        return StoreUnavailable("redis", f"{word}: {PASSING[word].sentence}", PASSING[word].reason)
+    if isinstance(error, RedisConnectionError) and "number of clients" in str(error):
+        return StoreUnavailable("redis", "it has as many clients as it takes (maxclients)", "too_many_clients")
+    if isinstance(error, RedisConnectionError) and "No connection available" in str(error):
+        return StoreUnavailable("redis", "all connections of this process are in use", "no_free_connection")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return StoreUnavailable("redis", type(error).__name__, "connection")
+    if isinstance(error, RuntimeError) and is_closed_transport(error):
+        return StoreUnavailable("redis", "connection cut", "connection")
+    return None
+
+
 @contextmanager
-def redis_errors() -> Iterator[None]:
-    """Turn a failed connection, and a server that is full or cannot serve now, into `StoreUnavailable`."""
+def redis_errors(script: str = "") -> Iterator[None]:
+    """Turn a failed connection, and a server that is full or cannot serve now, into `StoreUnavailable`.
+
+    Args:
+        script: the source of the script that is run.
+    """
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise StoreUnavailable("redis", type(error).__name__) from error
-    except RuntimeError as error:
-        if is_closed_transport(error):
-            raise StoreUnavailable("redis", "connection cut") from error
-        raise
-    except ResponseError as error:
-        word = word_of(error)
-        if word:
-            raise StoreUnavailable("redis", f"{word}: {PASSING[word].sentence}") from error
-        raise
+    except (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError, ResponseError) as error:
+        meant = unavailable(error, script)
+        if meant is None:
+            raise
+        raise meant from error

@@ -36,10 +36,10 @@ class Silence:
                 ended the connection with ETIMEDOUT, which it takes for "nothing yet".
         """
         if seconds < self._look_s / 2:
-            raise StoreUnavailable("redis", "the connection is broken")
+            raise StoreUnavailable("redis", "the connection is broken", "connection")
         self._lasts_s += seconds
         if self._lasts_s > LONGEST_S:
-            raise StoreUnavailable("redis", f"no sign of life for {LONGEST_S:g} s")
+            raise StoreUnavailable("redis", f"no sign of life for {LONGEST_S:g} s", "connection")
         ask = self._lasts_s > ASK_AFTER_S and not self._asked
         self._asked = self._asked or ask
         return ask

@@ -459,4 +459,4 @@ async def test_a_client_that_leaves_is_counted_as_such_and_not_in_flight(gateway
 
 async def test_metrics_are_answered_without_redis(start_gateway: StartGateway) -> None:
     gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
-    assert ("millstream_errors_total", "gateway", "redis_unavailable") in await samples(gateway)
+    assert ("millstream_errors_total", "gateway", "redis_connection") in await samples(gateway)

@@ -12,7 +12,10 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import AuthenticationError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.errors import StoreUnavailable
@@ -50,28 +53,36 @@ async def is_ready(gateway: Client) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("error", "word", "reconnect"),
+    ("error", "word", "reason"),
     [
-        (ReadOnlyError("You can't write against a read only replica."), "READONLY", True),
-        (ResponseError("READONLY You can't write against a read only replica. script: 1."), "READONLY", True),
-        (ResponseError(IN_A_SCRIPT % "READONLY You can't write against a read only replica."), "READONLY", True),
-        (ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"), "UNBLOCKED", True),
-        (ResponseError(IN_A_SCRIPT % "MISCONF Redis is configured to save RDB snapshots"), "MISCONF", False),
-        (ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "MISCONF", False),
-        (ResponseError("NOREPLICAS Not enough good replicas to write."), "NOREPLICAS", False),
-        (ResponseError(IN_A_SCRIPT % "OOM command not allowed when used memory > 'maxmemory'."), "OOM", False),
-        (ResponseError("LOADING Redis is loading the dataset in memory"), "LOADING", False),
-        (ResponseError("BUSY Redis is busy running a script."), "BUSY", False),
-        (NoPermissionError("User x has no permissions to run the 'xadd' command"), "", False),
-        (ResponseError("BUSYGROUP Consumer Group name already exists"), "", False),
-        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "", False),
+        (ReadOnlyError("You can't write against a read only replica."), "READONLY", "read_only"),
+        (ResponseError("READONLY You can't write against a read only replica. script: 1."), "READONLY", "read_only"),
+        (ResponseError(IN_A_SCRIPT % "READONLY You can't write against a read only replica."), "READONLY", "read_only"),
+        (ResponseError("UNBLOCKED force unblock, instance state changed"), "UNBLOCKED", "read_only"),
+        (ResponseError(IN_A_SCRIPT % "MISCONF Redis is configured to save RDB snapshots"), "MISCONF", "misconf"),
+        (ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), "MISCONF", "misconf"),
+        (ResponseError("NOREPLICAS Not enough good replicas to write."), "NOREPLICAS", "no_replicas"),
+        (ResponseError(IN_A_SCRIPT % "OOM command not allowed when used memory > x"), "OOM", "out_of_memory"),
+        (ResponseError("LOADING Redis is loading the dataset in memory"), "LOADING", "loading"),
+        (ResponseError("BUSY Redis is busy running a script."), "BUSY", "busy"),
+        (NoPermissionError("User x has no permissions to run the 'xadd' command"), "NOPERM", "no_permission"),
+        (ResponseError(IN_A_SCRIPT % "The user executing the script can't run this"), "NOPERM", "no_permission"),
+        (ResponseError("ACL failure in script: No permissions to access a key"), "NOPERM", "no_permission"),
+        (AuthenticationError("Authentication required.", status_code="NOAUTH"), "NOAUTH", "login_refused"),
+        (AuthenticationError("invalid password"), "WRONGPASS", "login_refused"),
+        (RedisConnectionError("max number of clients reached"), "", "too_many_clients"),
+        (RedisConnectionError("No connection available."), "", "no_free_connection"),
+        (RedisConnectionError("Connection closed by server."), "", "connection"),
+        (RedisTimeoutError("Timeout reading from socket"), "", "connection"),
+        (ResponseError("BUSYGROUP Consumer Group name already exists"), "", ""),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "", ""),
     ],
 )  # fmt: skip
-def test_an_error_of_redis_means_what_it_says(error: ResponseError, word: str, reconnect: bool) -> None:
-    assert (word_of(error), wants_reconnect(error)) == (word, reconnect)
-    with pytest.raises(StoreUnavailable if word else ResponseError) as raised, redis_errors():
+def test_an_error_of_redis_means_what_it_says(error: RedisError, word: str, reason: str) -> None:
+    assert (word_of(error), wants_reconnect(error)) == (word, reason == "read_only")
+    with pytest.raises(StoreUnavailable if reason else ResponseError) as raised, redis_errors():
         raise error
-    assert not word or f"redis cannot be reached: {word}: " in str(raised.value)
+    assert getattr(raised.value, "reason", "") == reason
 
 
 async def test_a_demoted_redis_is_503_and_the_gateway_comes_back_when_it_is_promoted(
