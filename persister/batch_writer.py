@@ -12,15 +12,16 @@ stop the persister: if Postgres rejects even the plainest row, the dead letter i
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from persister.database import Database
 from persister.rows import Row, row_of, stand_ins, unreadable
-from shared.contract.errors import MalformedMessage, PermanentError
+from shared.contract.errors import MalformedMessage, PermanentError, StoreUnavailable
 from shared.contract.messages import decode_result
-from shared.postgres.errors import RowRejected
+from shared.postgres.errors import SLOW, UNKNOWN, RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Delivery, readable_id
 from shared.streams.result_stream import Persisted, ResultStream
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 prediction_log = PredictionLog(log)
+
+# What fewer rows may not suffer from, or one row may be the cause of.
+_HALVED = frozenset({SLOW, "out_of_memory", UNKNOWN.reason})
 
 
 class _Entry(NamedTuple):
@@ -58,14 +62,42 @@ class BatchWriter:
         self._database = database
         self._liveness = liveness
         self._spans = spans
+        self._most_rows = sys.maxsize  # at a time; fewer after a batch that was too slow
+        self._done: set[str] = set()  # what of this batch was written, or left for later: a retry leaves it out
         self._dead: set[str] = set()  # what this batch has added to the dead letters: a retry does not add it again
 
-    async def write(self, deliveries: Sequence[Delivery]) -> None:
-        """Store a batch and forget it.
+    async def write(self, deliveries: Sequence[Delivery]) -> StoreUnavailable | None:
+        """Store a batch and forget it, in parts if Postgres is too slow for the whole.
+
+        Returns:
+            Why single results were left pending: each takes too long by itself, and is claimed again after the
+            visibility timeout. None: everything is stored.
 
         Raises:
-            StoreUnavailable: Redis or Postgres cannot be reached; call again with the same batch.
+            StoreUnavailable: a store cannot be used, or so many rows take too long: call again with the same batch.
+                What is stored is not stored again, and half as many rows are tried at a time.
         """
+        problem = None
+        while left := [each for each in deliveries if each.entry not in self._done]:
+            part = left[: self._most_rows]
+            try:
+                await self._write_part(part)
+                if len(part) == self._most_rows:
+                    self._most_rows += max(1, self._most_rows // 8)
+            except StoreUnavailable as error:
+                if error.reason not in _HALVED:
+                    raise
+                if len(part) > 1:
+                    self._most_rows = len(part) // 2
+                    log.warning("batch halved", extra={"rows": self._most_rows, "reason": error.reason})
+                    raise
+                problem = error
+                log.error("result left for later", extra={"entry": part[0].entry, "detail": str(error)})
+            self._done.update(each.entry for each in part)
+        self._done.clear()
+        return problem
+
+    async def _write_part(self, deliveries: Sequence[Delivery]) -> None:
         entries = await self._store([_read(each) for each in deliveries])
         refused = [each for each in entries if each.refused is not None]
         await self._forget([each for each in entries if each.refused is None])  # makes room for the dead letters

@@ -99,23 +99,31 @@ class Persister:
         while not stop.is_set():
             deliveries = await self._next_batch()
             self._liveness.moved("persist")
-            if deliveries:
-                await self._write(deliveries, stop)
+            if deliveries and not await self._write(deliveries, stop):
+                continue
             self.unavailable = None
             self._backoff.succeeded()
 
-    async def _write(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> None:
-        """Write a batch, through outages: giving up would leave it pending until the visibility timeout."""
+    async def _write(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> bool:
+        """Write a batch, through outages: giving up would leave it pending until the visibility timeout.
+
+        Returns:
+            Whether all of it is stored: results that Postgres cannot store in time are left pending.
+        """
         if self._spans is not None:
             self._spans.batch_read()
         while True:
             try:
-                return await self._writer.write(deliveries)
+                problem = await self._writer.write(deliveries)
             except StoreUnavailable as error:
                 await self._note(error, stop)
                 self._liveness.moved("persist")
                 if stop.is_set():
                     await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
+                continue
+            if problem is not None:
+                await self._note(problem, stop)
+            return problem is None
 
     async def _note(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
         self.unavailable = str(error)

@@ -14,6 +14,9 @@ from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
 from shared.streams.shard import Shard
 
+# A persister needs about ten times as much memory as it has in hand, which is what two reads have brought.
+READ_BYTES = 8 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
@@ -33,7 +36,8 @@ class ResultStream:
         self._consumer = consumer
         self._group = shard.keys.PERSISTER_GROUP
         self._join = shard.script("join")
-        self._claim = shard.script("claim")
+        self._read = shard.script("read_results")
+        self._claim = shard.script("claim_results")
         self._persisted = shard.script("persisted")
         self._remove = shard.script("remove_consumer")
         self._remove_idle = shard.script("remove_idle_consumers")
@@ -43,15 +47,21 @@ class ResultStream:
         await self._join([self.key], [self._group, ""])
 
     async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
-        """Up to `count` results that nobody has read yet; waits at most `block_ms` for the first. Never cancel it.
+        """Up to `count` results that nobody has read yet, and not many more than `READ_BYTES`.
+
+        Args:
+            block_ms: how long to wait if there is none; then the first one comes alone. Never cancel it.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         try:
+            read = await self._read([self.key], [self._group, self._consumer, count, READ_BYTES])
+            if read or block_ms <= 0:
+                return [claimed_delivery((*each, 1)) for each in read]
             with redis_errors():
                 answer: Any = await self._redis.xreadgroup(
-                    self._group, self._consumer, {self.key: ">"}, count=count, block=block_ms if block_ms > 0 else None
+                    self._group, self._consumer, {self.key: ">"}, count=1, block=block_ms
                 )
         except ResponseError as error:
             if not is_missing_group(error):
@@ -61,13 +71,14 @@ class ResultStream:
         return [Delivery(entry.decode(), fields) for entry, fields in (answer[0][1] if answer else [])]
 
     async def claim(self, visibility_timeout_ms: int, count: int) -> Sequence[Delivery]:
-        """Claim results that a dead persister left pending.
+        """Claim results that a persister left pending: up to `count`, fewer of those that were delivered often.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         try:
-            _, claimed = await self._claim([self.key], [self._group, self._consumer, visibility_timeout_ms, count, 0])
+            arguments = (self._group, self._consumer, visibility_timeout_ms, count, READ_BYTES)
+            claimed = await self._claim([self.key], arguments)
         except ResponseError as error:
             if not is_missing_group(error):
                 raise
