@@ -15,6 +15,7 @@ from gateway.settings import GatewaySettings
 from shared.contract.errors import ConfigurationError
 from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector
+from shared.service.listening import listen
 from shared.service.logs import configure_logging
 from shared.service.settings import load_settings
 from shared.telemetry.tracing import start_tracing
@@ -45,20 +46,12 @@ async def _serve(app: web.Application, settings: GatewaySettings) -> None:
     """Serve until the drain says so, then answer those who wait."""
     app[DRAIN].on_signals()
     app[CONNECTIONS].most = possible_connections(settings.max_connections)
-    runner = web.AppRunner(
-        app,
-        shutdown_timeout=settings.shutdown_grace_s - settings.drain_delay_s,
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=75,  # longer than what balancers keep a connection for
-        auto_decompress=False,  # a few bytes may unpack to gigabytes: see gateway.http.bodies
-    )
+    runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True)
     await runner.setup()
     try:
         assert runner.server is not None
         accept = app[CONNECTIONS].accept_for(runner.server)
-        loop = asyncio.get_running_loop()
-        listener = await loop.create_server(accept, settings.gateway_host, settings.gateway_port, backlog=1024)
+        listener = await listen(accept, settings.gateway_host, settings.gateway_port, backlog=1024)
         await app[DRAIN].over.wait()
         listener.close()
     finally:

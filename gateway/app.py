@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOPS_END_WITHIN_S = 5.0
+_LOOPS_END_SHARE = 0.1  # of the grace period: connections are closed before, see gateway.upkeep.drain
 
 Loops = Mapping[str, Coroutine[Any, Any, None]]
 
@@ -99,7 +99,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     gateway_id = uuid.uuid4().hex
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
-    app[CONNECTIONS] = Connections(settings.max_connections)
+    app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
     app[HISTORY] = History(settings)
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
@@ -112,7 +112,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     alone = len(catalogue.served()) < 2
     of_version = settings.max_in_flight if alone else max(1, settings.max_in_flight // 2)
     app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight, of_version)
-    app[DRAIN] = Drain(app[WAITERS], settings.drain_delay_s, settings.shutdown_grace_s)
+    app[DRAIN] = Drain(app[WAITERS], app[CONNECTIONS].abort, settings.drain_delay_s, settings.shutdown_grace_s)
 
     limits = Limits(
         settings.max_backlog,
@@ -193,7 +193,8 @@ def _running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Applicati
                 log.error("a loop of the gateway failed", exc_info=task.exception())
                 app[DRAIN].fail()
 
-        task = asyncio.create_task(run_tasks(loops(stop), stop, _LOOPS_END_WITHIN_S), name="loops")
+        end_within_s = app[SETTINGS].shutdown_grace_s * _LOOPS_END_SHARE
+        task = asyncio.create_task(run_tasks(loops(stop), stop, end_within_s), name="loops")
         task.add_done_callback(note_end)
         yield
         ending = True

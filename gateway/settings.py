@@ -15,7 +15,7 @@ LONGEST_TIMEOUT_S = 86_400  # that MAX_TIMEOUT_S can allow
 class GatewaySettings(DatabaseSettings):
     """Where the gateway listens, and its limits."""
 
-    gateway_host: str = Field("127.0.0.1", description="address to listen on")
+    gateway_host: str = Field("127.0.0.1", description="address to listen on; `::`: all, of both families")
     gateway_port: int = Field(8000, ge=0, le=65535, description="port to listen on")
     allowed_hosts: str = Field(
         "",
@@ -27,6 +27,12 @@ class GatewaySettings(DatabaseSettings):
     admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="connections before those without a request are closed for new ones"
+    )
+    keepalive_s: float = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="seconds that a connection may be without a request; longer than the balancer before it keeps one",
     )
     drain_delay_s: float = Field(
         1,

@@ -1,7 +1,9 @@
-"""The connections of the public port: how many there may be, and how long one may be open without a request.
+"""The connections of the public port: how many there may be, and what each may keep waiting.
 
-Who connects and sends nothing costs a socket and memory all the same. At `MAX_CONNECTIONS` the connection that has been
-without a request for the longest is closed for a new one; if all have a request in hand, the new one gets a 503.
+Who connects and sends nothing costs a socket and memory all the same, and so does who does not read the answer. At
+`MAX_CONNECTIONS` the connection that has been without a request for the longest is closed for a new one; if all have a
+request in hand, one whose client has ended its side, since it may be gone; if there is none, the new one gets a 503.
+Answers that clients do not take are bounded in time and, together, in bytes.
 """
 
 from __future__ import annotations
@@ -17,15 +19,21 @@ from typing import ClassVar, cast
 from aiohttp import web
 
 from gateway.core.retry_after import CONNECTIONS_S
+from gateway.http.connection import Connection
 from gateway.http.problems import unavailable
+from gateway.http.responses import SAFE_HEADERS
 from shared.telemetry.metrics import ERRORS
 
 log = logging.getLogger(__name__)
 
 HEADERS_WITHIN_S = 10.0
+WRITE_TIMEOUT_S = 30.0
+MOST_UNSENT_BYTES = 64_000_000
+MOST_ENDED = 500
 SWEEP_EVERY_S = 1.0
+_READ_WITHIN_S = 5.0
+_SMALL_BYTES = 65_536
 _TOLD_EVERY_S = 10.0
-_COUNT_EVERY_S = 0.1
 _LINGER_S = 1.0
 _MOST_LINGERING = 100
 _FILES_BESIDE = 100 + _MOST_LINGERING  # of the process: connections to the stores, the listeners, the log
@@ -38,76 +46,120 @@ class Connections:
         most: how many there may be.
     """
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, most: int, keepalive_s: float, max_body_bytes: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.most = most
+        self._of_each = keepalive_s, max_body_bytes, clock
         self._clock = clock
         self._server: web.Server | None = None
-        self._open = 0  # at the last count, and those that came since
-        self._counted_at = clock()
-        self._new: dict[web.RequestHandler, float] = {}  # without a request so far, by when they came
-        self._idle: dict[web.RequestHandler, float] = {}  # between two requests, the longest first
+        self._open: set[Connection] = set()
+        self._new: dict[Connection, float] = {}  # without a request so far, by when they came
+        self._idle: dict[Connection, float] = {}  # between two requests, the longest first
+        self._ended: dict[Connection, None] = {}  # answers are due, but the client may be gone: the longest first
         self._told_at = -_TOLD_EVERY_S
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that clients have not taken."""
+        return sum(each.unsent for each in self._open)
 
     def accept_for(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
         """The protocol factory of a listener that hands its connections to `server`."""
         self._server = server
         return self._accept
 
-    def begin(self, connection: web.RequestHandler) -> None:
-        """A request has arrived on a connection."""
+    def asked(self, connection: Connection) -> None:
+        """A request has arrived."""
         self._new.pop(connection, None)
         self._idle.pop(connection, None)
 
-    def end(self, connection: web.RequestHandler) -> None:
-        """The request is answered."""
-        self._idle[connection] = self._clock()
+    def answered(self, connection: Connection) -> None:
+        """All that was asked is answered."""
+        if connection in self._open:
+            self._idle[connection] = self._clock()
+
+    def ended(self, connection: Connection) -> None:
+        """The client sends no more; as it may be gone, not many of these may wait."""
+        self._ended[connection] = None
+        if len(self._ended) > MOST_ENDED:
+            self._abort(next(iter(self._ended)), "client_gone")
+
+    def lost(self, connection: Connection) -> None:
+        """It is closed."""
+        self._open.discard(connection)
+        for kept in (self._new, self._idle, self._ended):
+            kept.pop(connection, None)
 
     async def sweep(self) -> None:
-        """Close connections whose first headers do not arrive; forget those that are closed."""
-        latest = self._clock() - HEADERS_WITHIN_S
-        late = [connection for connection, since in self._new.items() if since < latest]
-        for connection in late:
-            connection.force_close()
-        if late:
-            ERRORS.labels("gateway", "no_headers").inc(len(late))
-        self._new = {each: since for each, since in self._new.items() if each.transport is not None}
-        self._idle = {each: since for each, since in self._idle.items() if each.transport is not None}
-        self._count()
+        """Close connections whose headers do not arrive, or whose answers are not read."""
+        now = self._clock()
+        for connection, since in list(self._new.items()):
+            if now - since > HEADERS_WITHIN_S:
+                self._abort(connection, "no_headers")
+        for connection in list(self._open):
+            connection.look()
+            if connection.headers_since is not None and now - connection.headers_since > HEADERS_WITHIN_S:
+                self._abort(connection, "no_headers")
+            elif now - connection.stuck_since > WRITE_TIMEOUT_S:
+                self._abort(connection, "unread_answer")
+        self._make_room(0)
+
+    def has_room_for(self, size: int) -> bool:
+        """Whether an answer of so many bytes may be sent now: so many more can wait to be read."""
+        return size <= _SMALL_BYTES or self._make_room(size)
+
+    def abort(self) -> None:
+        """Close all of them, whatever is in hand."""
+        for connection in list(self._open):
+            self._abort(connection, "unread_answer")
 
     def _accept(self) -> asyncio.Protocol:
         assert self._server is not None
-        if not self._has_room():
+        if len(self) >= self.most and not self._close_one():
             self._tell()
             return _Refusal(_refusal(self.most))
-        self._open += 1
-        connection = self._server()
+        connection = Connection(self._server, self, *self._of_each)
+        self._open.add(connection)
         self._new[connection] = self._clock()
         return connection
 
-    def _count(self) -> None:
-        """Count the open ones. (aiohttp tells nobody when one is closed, and has not begun those just accepted.)"""
-        begun = () if self._server is None else self._server.connections
-        self._open = sum(each.transport is not None for each in begun) + sum(
-            each.transport is None for each in self._new
-        )
-        self._counted_at = self._clock()
-
-    def _has_room(self) -> bool:
-        """Whether there may be one more, after closing one without a request if need be."""
-        if self._open >= self.most and self._clock() - self._counted_at > _COUNT_EVERY_S:
-            self._count()
-        return self._open < self.most or self._close_one()
-
     def _close_one(self) -> bool:
-        """Close the connection that has been without a request for the longest; returns whether there was one."""
+        """Close the connection that is needed least; returns whether there was one.
+
+        It is the one that has been without a request for the longest; if there is none, one whose client may be gone.
+        """
         oldest = [next(iter(each.items())) for each in (self._new, self._idle) if each]
+        if not oldest and self._ended:
+            self._abort(next(iter(self._ended)), "client_gone")
+            return True
         if not oldest:
             return False
         connection, _ = min(oldest, key=lambda each: each[1])
-        self.begin(connection)
+        self.lost(connection)
         connection.force_close()
-        self._open -= 1
         return True
+
+    def _make_room(self, size: int) -> bool:
+        """Close those that have kept answers waiting for long, the longest first, until so many bytes more fit."""
+        total, latest = self.unsent, self._clock() - _READ_WITHIN_S
+        if total + size > MOST_UNSENT_BYTES:
+            for connection in sorted(self._open, key=lambda each: each.unsent_since):
+                if total + size <= MOST_UNSENT_BYTES or connection.unsent_since > latest:
+                    break
+                if connection.unsent:
+                    total -= connection.unsent
+                    self._abort(connection, "unread_answer")
+        return total == 0 or total + size <= MOST_UNSENT_BYTES
+
+    def _abort(self, connection: Connection, kind: str) -> None:
+        self.lost(connection)
+        connection.abort()
+        ERRORS.labels("gateway", kind).inc()
 
     def _tell(self) -> None:
         ERRORS.labels("gateway", "refused_connection").inc()
@@ -145,7 +197,7 @@ def _refusal(most: int) -> bytes:
     detail = f"this gateway has as many connections as it may have, {most}, each with a request"
     answer = unavailable("overloaded", detail, CONNECTIONS_S).response()
     body = cast(bytes, answer.body)
-    headers = {**answer.headers, "Content-Length": str(len(body)), "Connection": "close", "Server": "millstream"}
+    headers = {**answer.headers, **SAFE_HEADERS, "Content-Length": str(len(body)), "Connection": "close"}
     lines = ["HTTP/1.1 503 Service Unavailable", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
     return "\r\n".join(lines).encode() + body
 

@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from gateway.core.errors import CoreError, Refused
+from gateway.core.retry_after import CONNECTIONS_S
 from gateway.http.context import ALLOWED_HOSTS, CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
 from gateway.http.hosts import host_of, is_allowed, is_cross_site_write
 from gateway.http.http_metrics import Answered, http_metrics
-from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error
+from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error, unavailable
+from gateway.http.responses import SAFE_HEADERS
 from shared.contract.errors import StoreUnavailable
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
@@ -22,9 +24,6 @@ prediction_log = PredictionLog(log)
 
 PROBES = ("/livez", "/readyz")
 
-# The server's own name hides the names and versions of what runs.
-_HEADERS = {"Server": "millstream", "X-Content-Type-Options": "nosniff"}
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -32,20 +31,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def answer_and_observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Respond to every request, whatever its handler does, and observe it."""
     started = time.perf_counter()
-    connections = request.app[CONNECTIONS]
-    connections.begin(request.protocol)
     http_metrics.in_flight += 1
     status = 499  # the client disconnected
     try:
-        response = await _answer(request, handler)
+        response = _if_there_is_room(request, await _answer(request, handler))
         status = response.status
-        response.headers.update(_HEADERS)
+        response.headers.update(SAFE_HEADERS)
         if request.path.startswith("/api/"):
             response.headers["Cache-Control"] = "no-store"
         return response
     finally:
         http_metrics.in_flight -= 1
-        connections.end(request.protocol)
         seconds = time.perf_counter() - started
         endpoint = endpoint_of(request)
         _count(request, endpoint, status, seconds)
@@ -73,6 +69,16 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
         ERRORS.labels("gateway", "handler").inc()
         return ProblemError(500, "internal", "internal error; it was logged").response()
+
+
+def _if_there_is_room(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """The response, or a 503 in its place if too many bytes wait already to be read. What was done is always told."""
+    size = response.content_length or 0
+    if request.app[CONNECTIONS].has_room_for(size) or request.method != "GET":
+        return response
+    ERRORS.labels("gateway", "refused_answer").inc()
+    detail = f"an answer of {size} bytes has no room now, since clients do not read theirs; ask for less, or later"
+    return unavailable("overloaded", detail, CONNECTIONS_S).response()
 
 
 def _check_sender(request: web.Request) -> None:

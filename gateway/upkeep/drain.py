@@ -3,18 +3,21 @@
 It drains in two steps. Closing the listener drops the connections in its queue, so at first only `/readyz` fails; the
 listener is closed once load balancers have had time to notice. Then nothing more is accepted, and waiting requests are
 answered: when their predictions finish or, failing that, shortly before the grace period ends, with what is known.
+Who does not read the answer, or goes on sending, is not waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Callable
 
 from aiohttp import web
 
 from gateway.core.waiting import Waiters
 
-_WAIT_SHARE = 0.8  # of the remaining time; the rest is for sending the responses
+_WAIT_SHARE = 0.8  # of the remaining time; then those who wait are answered
+_SEND_SHARE = 0.85  # then connections are closed; the rest is for ending the loops
 
 
 class Drain:
@@ -25,8 +28,12 @@ class Drain:
         over: set when the listener is to be closed.
     """
 
-    def __init__(self, waiters: Waiters, delay_s: float, grace_s: float) -> None:
+    def __init__(self, waiters: Waiters, abort: Callable[[], None], delay_s: float, grace_s: float) -> None:
+        """Args:
+        abort: closes all connections.
+        """
         self._waiters = waiters
+        self._abort = abort
         self._delay_s = delay_s
         self._grace_s = grace_s
         self._told = False
@@ -53,7 +60,9 @@ class Drain:
         """Accept no more requests, and answer the waiting ones in time."""
         self._waiters.closing = True
         remaining_s = self._grace_s - self._delay_s
-        asyncio.get_running_loop().call_later(remaining_s * _WAIT_SHARE, self._waiters.give_up)
+        loop = asyncio.get_running_loop()
+        loop.call_later(remaining_s * _WAIT_SHARE, self._waiters.give_up)
+        loop.call_later(remaining_s * _SEND_SHARE, self._abort)
 
     def _begin(self) -> None:
         if self._told:

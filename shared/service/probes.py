@@ -8,7 +8,10 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
+from shared.service.listening import listen
 from shared.service.liveness import Liveness
+
+_LAST_ANSWERS_S = 1.0
 
 
 async def serve_probes(
@@ -53,10 +56,12 @@ async def serve_probes(
             web.get("/metrics", metrics),
         ]
     )
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        assert runner.server is not None
+        listener = await listen(runner.server, host, port)
         await stop.wait()
+        listener.close()
     finally:
         await runner.cleanup()

@@ -87,6 +87,14 @@ def test_who_sends_no_headers_is_closed(start: Start, sends: bytes) -> None:
         assert 9 < time.monotonic() - began < 14
 
 
+def test_a_gateway_on_the_double_colon_is_reached_by_both_families(start: Start) -> None:
+    gateway = start("gateway", GATEWAY_HOST="::", ADMIN_HOST="::")
+    for url in (gateway.url, gateway.metrics_url):
+        for address in ("127.0.0.1", "[::1]"):
+            with urlopen(f"{url.replace('127.0.0.1', address)}/readyz", timeout=5) as answer:
+                assert answer.status == 200
+
+
 def test_a_gateway_that_may_open_few_files_keeps_to_them(start: Start) -> None:
     gateway = start("gateway", MAX_CONNECTIONS="1000000")
     text = gateway.log.read_text()

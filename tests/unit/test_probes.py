@@ -17,20 +17,20 @@ from tests.waiting import eventually
 class Process:
     """A process with probes, whose state is set by hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = LOOPBACK) -> None:
         self.now = 0.0
         self.reason: str | None = None
         self.stop = asyncio.Event()
         self.liveness = Liveness(30, lambda: self.now)
         self.port = free_port()
         self.task = asyncio.create_task(
-            serve_probes(LOOPBACK, self.port, self.liveness, lambda: self.reason, self.stop)
+            serve_probes(host, self.port, self.liveness, lambda: self.reason, self.stop)
         )
 
-    async def get(self, path: str) -> tuple[int, str]:
+    async def get(self, path: str, host: str = LOOPBACK) -> tuple[int, str]:
         """Status and body of an answer."""
         async with aiohttp.ClientSession() as session:
-            async with session.get(f"http://{LOOPBACK}:{self.port}{path}") as answer:
+            async with session.get(f"http://{host}:{self.port}{path}") as answer:
                 return answer.status, await answer.text()
 
     async def listens(self) -> bool:
@@ -47,6 +47,14 @@ async def process() -> AsyncIterator[Process]:
     process = Process()
     await eventually(process.listens, "probes answer")
     yield process
+    process.stop.set()
+    await process.task
+
+
+async def test_the_double_colon_answers_on_both_families() -> None:
+    process = Process("::")
+    await eventually(process.listens, "probes answer")
+    assert [(await process.get("/livez", host))[0] for host in ("127.0.0.1", "[::1]")] == [200, 200]
     process.stop.set()
     await process.task
 

@@ -1,0 +1,222 @@
+"""One connection of the public port, as aiohttp serves it, and where that is not enough.
+
+- Who is refused before the body is read has the connection closed: the rest is not read, except for a little, since a
+  connection closed while the client is still sending would be reset before the client reads the answer.
+- A client that ends its side (shuts down writing) still gets the answers to what it has asked.
+- What is no HTTP is refused like everything else: a problem, one line in the log, no name of what runs here.
+- How long an answer has been waiting to be read is known, so that it can be given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader, InvalidURLError, LineTooLong
+
+from gateway.http.problems import ProblemError, of_http_error
+from gateway.http.responses import SAFE_HEADERS
+from shared.telemetry.metrics import ERRORS
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 2.0
+LINGER_BYTES = 1_000_000
+
+_REASONS: dict[type[BaseException], str] = {
+    BadStatusLine: "the request line is malformed",
+    InvalidHeader: "a header is malformed",
+    InvalidURLError: "the target of the request is malformed",
+    LineTooLong: "the request line, or a header, is longer than 8190 bytes",
+}
+
+
+class Registry(Protocol):
+    """Who is told what happens on a connection."""
+
+    def asked(self, connection: Connection) -> None:
+        """A request has arrived."""
+
+    def answered(self, connection: Connection) -> None:
+        """All that was asked is answered."""
+
+    def ended(self, connection: Connection) -> None:
+        """The client sends no more; answers are still due."""
+
+    def lost(self, connection: Connection) -> None:
+        """It is closed."""
+
+
+class Connection(web.RequestHandler):
+    """A connection.
+
+    Attributes:
+        headers_since: when the first byte of a request arrived whose headers are not all there; None if none did.
+        unsent_since: when, at the latest, all that was written had been taken, by the clock.
+        stuck_since: when, at the latest, some of what was written was taken, or there was nothing to take.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        registry: Registry,
+        keepalive_s: float,
+        max_body_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=keepalive_s,
+            access_log=None,  # type: ignore[arg-type]
+            auto_decompress=False,  # a few bytes may unpack to gigabytes: see gateway.http.bodies
+            lingering_time=0,  # ours has a bound in bytes
+        )
+        self._registry = registry
+        self._max_body_bytes = max_body_bytes
+        self._answered = 0
+        self._ended = False
+        self._body: StreamReader | None = None  # of the request that arrived last
+        self._wire: asyncio.Transport | None = None
+        self._seen_unsent = 0
+        self._clock = clock
+        self.headers_since: float | None = None
+        self.unsent_since = self.stuck_since = clock()
+
+    @property
+    def in_hand(self) -> int:
+        """Requests not answered yet."""
+        return self._request_count - self._answered
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of answers that the client has not taken."""
+        return 0 if self._wire is None else self._wire.get_write_buffer_size()
+
+    def look(self) -> None:
+        """See whether the client takes what is written to it."""
+        unsent, now = self.unsent, self._clock()
+        if not unsent:
+            self.unsent_since = now
+        if not unsent or unsent != self._seen_unsent:
+            self.stuck_since = now
+        self._seen_unsent = unsent
+
+    def abort(self) -> None:
+        """Close it at once, whatever is in hand."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """It is open."""
+        self._wire = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """It is closed."""
+        self._wire = None
+        self._registry.lost(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes have arrived: of headers, or of a body."""
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._note_body()
+            self._registry.asked(self)
+        if self.in_hand:
+            self.headers_since = None
+        elif self.headers_since is None and data:
+            self.headers_since = self._clock()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may still read, so the connection stays open while there is something to answer.
+
+        (A client that is gone looks the same.)
+        """
+        self._ended = True
+        self._cut_body()
+        if self.in_hand:
+            self._registry.ended(self)
+        return self.in_hand > 0
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer."""
+        if isinstance(resp, web.HTTPException):  # of aiohttp itself: an unknown `Expect`
+            resp = of_http_error(resp, self._max_body_bytes).response()
+            resp.headers.update(SAFE_HEADERS)
+        unread = not request.content.is_eof()
+        if unread or (self._ended and self.in_hand == 1):
+            resp.force_close()
+        try:
+            sent = await super().finish_response(request, resp, start_time)
+            if unread:
+                await self._linger(request.content)
+            return sent
+        finally:
+            self._answered += 1
+            if not self.in_hand:
+                self._registry.answered(self)
+
+    def handle_error(
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, or to a fault of ours outside of all handlers; then it is closed."""
+        if status == 400:
+            reason = _reason(exc)
+            ERRORS.labels("gateway", "malformed_request").inc()
+            log.warning("malformed request", extra={"detail": reason})
+            answer = ProblemError(400, "malformed-request", reason).response()
+        else:
+            log.error("answering failed", exc_info=exc)
+            ERRORS.labels("gateway", "handler").inc()
+            answer = ProblemError(500, "internal", "internal error; it was logged").response()
+        if request.writer.output_size > 0:
+            raise ConnectionError("part of another answer is sent already")
+        answer.headers.update(SAFE_HEADERS)
+        answer.force_close()
+        return answer
+
+    def _note_body(self) -> None:
+        message, body = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._body = body
+        elif self._cut_body():  # the error is in that body, and is told as its request's
+            self._messages.pop()
+            self._request_count -= 1
+
+    def _cut_body(self) -> bool:
+        """End the body that is arriving; returns whether there was one."""
+        body = self._body
+        if body is None or body.is_eof() or body.exception() is not None or not self.in_hand:
+            return False
+        body.set_exception(web.RequestPayloadError("cut off"))
+        return True
+
+    async def _linger(self, body: StreamReader) -> None:
+        left = LINGER_BYTES
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while left > 0 and not body.is_eof():
+                    left -= len(await body.readany())
+        except (TimeoutError, web.RequestPayloadError):
+            pass
+
+
+def _reason(error: BaseException | None) -> str:
+    """Why something is no HTTP, without what was sent."""
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return reason
+    if type(error) is BadHttpMessage:
+        words, _, _ = error.message.partition(":\n\n")  # then follows what was sent
+        return f"the request is malformed: {words}"
+    return "the request is malformed"
