@@ -23,9 +23,7 @@ class Process:
         self.stop = asyncio.Event()
         self.liveness = Liveness(30, lambda: self.now)
         self.port = free_port()
-        self.task = asyncio.create_task(
-            serve_probes(host, self.port, self.liveness, lambda: self.reason, self.stop)
-        )
+        self.task = asyncio.create_task(serve_probes(host, self.port, self.liveness, lambda: self.reason, self.stop))
 
     async def get(self, path: str, host: str = LOOPBACK) -> tuple[int, str]:
         """Status and body of an answer."""
