@@ -12,7 +12,7 @@ CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,persister,migrate,local,models
 CODE := gateway inference_worker persister shared migrations models monitoring scripts tests
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+INSTALL := $(BIN)/python -m scripts.stack.install
 
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
 CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))
@@ -282,17 +282,17 @@ $(VENV)/bin/python: | check-python
 # can't be reached, each package asked of it would cost seconds of retries.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing PyTorch (CPU) …"
-	@$(PIP) install --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
-		|| $(PIP) install --no-deps '$(TORCH)'
+	@$(INSTALL) --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
+		|| $(INSTALL) --no-deps '$(TORCH)'
 	@echo "installing the other packages …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the development tools …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
 	@touch $@
 
 $(VENV)/.installed-preview: $(VENV)/.installed-dev
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[preview]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[preview]'
 	@touch $@
