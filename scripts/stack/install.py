@@ -1,7 +1,7 @@
 """pip, told in a few lines: `python -m scripts.stack.install …` is `pip install …` that names each large download.
 
-pip itself is either silent or prints several lines for each of a hundred packages. What it says of errors passes
-unchanged. Only the standard library: it runs in an environment that is still empty.
+pip itself is either silent or prints several lines for each of a hundred packages. Only the standard library: it runs in
+an environment that is still empty.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import os
 import re
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import unquote
 
-from scripts.stack.reports import say
+from scripts.stack.reports import complain, say
 
+LAST_LINES = 20
 LARGE = 10**6  # bytes from which on a download has a line of its own
 _SIZES = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 _FETCHED = re.compile(r"^\s*(Downloading|Using cached) (\S+) \(([\d.]+) (bytes|[kMG]B)\)")
@@ -42,15 +44,24 @@ def _package(address: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run pip; its exit code."""
+    """Run pip; its exit code. If it fails, the end of what it said is shown."""
     given = sys.argv[1:] if arguments is None else arguments
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar=off", *given]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as pip:
+    last: deque[str] = deque(maxlen=LAST_LINES)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as pip:
         assert pip.stdout is not None
-        for line in told(pip.stdout):
+        for line in told(_kept(pip.stdout, last)):
             say(line)
+    if pip.returncode:
+        complain(f"pip failed:\n{''.join(last)}")
     return pip.returncode
+
+
+def _kept(lines: Iterable[str], last: deque[str]) -> Iterator[str]:
+    for line in lines:
+        last.append(line)
+        yield line
 
 
 if __name__ == "__main__":

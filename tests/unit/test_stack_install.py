@@ -1,4 +1,4 @@
-"""What a person sees of an installation: the large downloads, the size of all, and pip's errors."""
+"""What a person sees of an installation: the large downloads, the size of all, and what pip said if it failed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import install
 from scripts.stack.install import told
+
+ROOT = Path(__file__).resolve().parents[2]
 
 PIP = """Looking in indexes: https://index.example/whl/cpu
 Obtaining file:///somewhere
@@ -45,16 +46,16 @@ def test_each_line_is_told_when_pip_says_it() -> None:
     assert next(lines) == "Collecting aiohttp", "nothing was read ahead"
 
 
-def test_pip_is_run_and_its_errors_and_exit_code_are_passed_on() -> None:
+def test_a_failure_shows_what_pip_said_and_its_exit_code() -> None:
     command = [sys.executable, "-m", "scripts.stack.install", "--no-index", "no-such-package-of-this-test"]
-    root = Path(install.__file__).resolve().parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("millstream: pip failed:\n")
     assert "No matching distribution found for no-such-package-of-this-test" in done.stderr
 
 
 @pytest.mark.parametrize("target", [".installed", ".installed-dev", ".installed-preview"])
 def test_every_installation_goes_this_way(target: str) -> None:
-    makefile = (Path(install.__file__).resolve().parents[2] / "Makefile").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = makefile.partition(f"$(VENV)/{target}:")[2].partition("touch")[0]
     assert "$(INSTALL) " in recipe
