@@ -33,8 +33,9 @@ def told(lines: Iterable[str]) -> Iterator[str]:
             if size >= LARGE:
                 yield f"  {found[1].lower()} {_package(found[2])} ({found[3]} {found[4]})"
         elif line.startswith(_UNPACKING):
-            packages = line.removeprefix(_UNPACKING).count(",") + 1
-            yield f"  unpacking {packages} packages ({total / 1e6:.0f} MB) …"
+            names = line.removeprefix(_UNPACKING).strip().split(", ")
+            what = f"{len(names)} packages" if len(names) > 1 else names[0]
+            yield f"  unpacking {what}" + (f" ({total / 1e6:.0f} MB) …" if total >= LARGE else " …")
 
 
 def _package(address: str) -> str:

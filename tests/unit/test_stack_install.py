@@ -37,6 +37,7 @@ def test_large_downloads_are_named_and_the_rest_is_summed_up() -> None:
 
 
 def test_nothing_to_do_says_nothing() -> None:
+    assert list(told(["Installing collected packages: torch"])) == ["  unpacking torch …"]
     assert list(told(["Requirement already satisfied: torch in ./lib"])) == []
 
 
