@@ -1,7 +1,7 @@
 """pip, told in a few lines: `python -m scripts.stack.install …` is `pip install …` that names each large download.
 
-pip itself is either silent or prints several lines for each of a hundred packages. Only the standard library: it runs in
-an environment that is still empty.
+pip itself is either silent or prints several lines for each of a hundred packages. Only the standard library: it runs
+in an environment that is still empty.
 """
 
 from __future__ import annotations
