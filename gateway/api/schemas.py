@@ -166,7 +166,10 @@ class DeadLetterInfo(BaseModel):
     model: str | None
     version: str | None
     attempt: int | None
-    replayable: bool = Field(description="whether its request can be decoded, and therefore replayed")
+    replayable: bool = Field(
+        description="whether it can be replayed: its request is readable, its version served, and it was not replayed "
+        "too often"
+    )
 
 
 class DeadLetterPage(BaseModel):
