@@ -13,12 +13,11 @@ from aiohttp import web
 from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
-from gateway.core import serving
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
 from gateway.core.retry_after import RetryAfter
-from gateway.core.serving import Serving
+from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S, Serving
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
 from gateway.http.connections import SWEEP_EVERY_S, Connections
@@ -47,7 +46,7 @@ from gateway.upkeep.drain import Drain
 from gateway.upkeep.expiry import Expiry, age_out
 from gateway.upkeep.loop import every
 from gateway.upkeep.queue_metrics import QueueMetrics
-from gateway.upkeep.throughput import LOOK_EVERY_S, Throughput
+from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
 from shared.contract.catalogue import Catalogue
 from shared.service.lifecycle import run_tasks
 from shared.service.liveness import Liveness
@@ -162,8 +161,8 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "expiry": (settings.expiry_interval_s, expiry.expire),
         "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
         "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
-        "serving": (serving.LOOK_EVERY_S, app[SERVING].look),
-        "throughput": (LOOK_EVERY_S, throughput.measure),
+        "serving": (LOOK_FOR_WORKERS_EVERY_S, app[SERVING].look),
+        "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}

@@ -21,7 +21,7 @@ from gateway.core.tracing import PublishSpan
 from gateway.core.waiting import Expectation, Waiters
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
-from shared.contract.ids import batch_of, ids_of
+from shared.contract.ids import Batch
 from shared.contract.options import OptionErrors, encode_options
 from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
 from shared.telemetry.metrics import ERRORS
@@ -82,8 +82,8 @@ class Intake:
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
-        batch = batch_of(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
-        ids = ids_of(batch)
+        batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
+        ids = batch.ids()
         new = _new_requests(order, options, ids)
         with self._waiters.expect(ids if order.wait_s else [], served.label) as expected:
             published = await self._publish(served, order, batch, new)
@@ -113,7 +113,7 @@ class Intake:
             if not text.strip():
                 raise InvalidOrder([(place, "must not be blank")])
 
-    async def _publish(self, served: ServedVersion, order: Order, batch: str, new: Sequence[NewRequest]) -> Published:
+    async def _publish(self, served: ServedVersion, order: Order, batch: Batch, new: Sequence[NewRequest]) -> Published:
         model, version = served.model, served.version.version
         if self._traces is None or order.trace is None:
             published = await self._submit(model, version, _group(order, batch, new))
@@ -182,15 +182,16 @@ def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewR
     ]
 
 
-def _group(order: Order, batch: str, new: Sequence[NewRequest]) -> Group:
-    return Group(new, order.idempotency_key, order.fingerprint, batch)
+def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:
+    return Group(new, order.idempotency_key, order.fingerprint, batch.text() if order.idempotency_key else "")
 
 
 def _options(served: ServedVersion, order: Order) -> bytes:
+    try:
+        encoded = encode_options(served.task, order.options, served.options)
+    except OptionErrors as error:
+        raise InvalidOrder([((*order.options_place, *place), message) for place, message in error.errors]) from None
     labels, most = (order.options or {}).get("labels"), served.version.limits.labels
     if isinstance(labels, list) and len(labels) > most:
         raise InvalidOrder([((*order.options_place, "labels"), f"must have at most {most} labels, not {len(labels)}")])
-    try:
-        return encode_options(served.task, order.options, served.options)
-    except OptionErrors as error:
-        raise InvalidOrder([((*order.options_place, *place), message) for place, message in error.errors]) from None
+    return encoded
