@@ -224,7 +224,7 @@ help: ## this list
 .PHONY: up-native rollback-native $(addsuffix -native,$(PASSED_ON))
 up-native:
 	@$(PYTHON) -m scripts.stack.preflight start
-	@$(MAKE) $(VENV)/.installed
+	@$(PYTHON) -m scripts.stack.alone $(MAKE) $(VENV)/.installed
 	@$(STACK_CLI) up
 rollback-native:
 	@test -f $(VENV)/.installed || { echo "nothing is installed here, so there is no database: make up" >&2; exit 1; }
