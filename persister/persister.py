@@ -50,6 +50,7 @@ class Persister:
         self._backoff = Backoff()
         self._next_claim = 0.0
         self._has_partitions = False
+        self._is_prepared = False
         self.unavailable: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -57,18 +58,25 @@ class Persister:
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
-                await self._first_partitions()
+                await self._prepare()
                 await self._stream.join()
                 await self._persist(stop)
             except StoreUnavailable as error:
                 await self._note(error, stop)
         await self._leave()
 
-    async def _first_partitions(self) -> None:
-        """Make partitions before any row: one cannot be made once rows of its month are in the default partition."""
+    async def _prepare(self) -> None:
+        """Before rows are stored, and again after each outage: Postgres is fit for it, and is this Redis's own.
+
+        Partitions are made before any row: one cannot be made once rows of its month are in the default partition.
+        """
+        if self._is_prepared:
+            return
+        await self._stream.bind(await self._database.check())
         if not self._has_partitions:
             await self.make_partitions(datetime.now(UTC))
             self._has_partitions = True
+        self._is_prepared = True
 
     async def keep_partitions(self, stop: asyncio.Event) -> None:
         """Make month partitions ahead of time: at once, and then every hour."""
@@ -114,6 +122,7 @@ class Persister:
             self._spans.batch_read()
         while True:
             try:
+                await self._prepare()
                 problem = await self._writer.write(deliveries)
             except StoreUnavailable as error:
                 await self._note(error, stop)
@@ -127,6 +136,7 @@ class Persister:
 
     async def _note(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
         self.unavailable = str(error)
+        self._is_prepared = False
         ERRORS.labels("persister", f"{error.store}_{error.reason}").inc()
         log.warning("store unavailable", extra={"store": error.store, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)
