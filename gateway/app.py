@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
@@ -63,8 +62,6 @@ from shared.telemetry.metrics import BUILD
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Traces
-
-log = logging.getLogger(__name__)
 
 _LOOPS_END_SHARE = 0.1  # of the grace period: connections are closed before, see gateway.upkeep.drain
 
@@ -153,7 +150,7 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         await app[QUEUE_METRICS].refresh()
 
     async def probes() -> None:
-        address = settings.admin_host, settings.admin_port
+        address = settings.admin_host, settings.admin_port, "ADMIN_PORT"
         await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape)
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
@@ -181,23 +178,18 @@ def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Applicati
     return connections
 
 
-def _running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Run loops while the application runs; if one fails or ends early, the gateway stops with an error."""
+def _running(
+    loops: Callable[[asyncio.Event], Loops],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Run loops while the application runs; if one ends early, the gateway stops, and its clean-up raises the error."""
 
     async def running(app: web.Application) -> AsyncIterator[None]:
-        stop, ending = asyncio.Event(), False
-
-        def note_end(task: asyncio.Task[None]) -> None:
-            if not ending:
-                log.error("a loop of the gateway failed", exc_info=task.exception())
-                app[DRAIN].fail()
-
+        stop = asyncio.Event()
         end_within_s = app[SETTINGS].shutdown_grace_s * _LOOPS_END_SHARE
-        task = asyncio.create_task(run_tasks(loops(stop), stop, end_within_s), name="loops")
-        task.add_done_callback(note_end)
+        task = asyncio.create_task(run_tasks(loops(stop), stop, end_within_s, app[LIVENESS]), name="loops")
+        task.add_done_callback(lambda _: app[DRAIN].over.set())
         yield
-        ending = True
         stop.set()
-        await asyncio.wait({task})
+        await task
 
     return running

@@ -69,6 +69,7 @@ class Lane:
         spans: LaneSpans | None = None,
     ) -> None:
         self.served = served
+        self._name = f"lane {served.label}"  # as a loop
         self._settings = settings
         self._limits = served.version.batch
         self._stream = stream
@@ -181,7 +182,7 @@ class Lane:
     def _moved(self) -> None:
         """Report that the lane moves, unless a pass cannot be recorded (an outage is reported by what retries)."""
         if not self._recording or time.monotonic() - min(self._recording) < self._report_every_s:
-            self._liveness.moved(self.served.label)
+            self._liveness.moved(self._name)
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -337,4 +338,4 @@ class Lane:
         except StoreUnavailable:
             log.warning("consumer not removed", extra={"lane": self.served.label})
         self._engine.close()
-        self._liveness.ended(self.served.label)
+        self._liveness.ended(self._name)

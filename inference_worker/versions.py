@@ -22,7 +22,7 @@ from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 from shared.service.backoff import Backoff
-from shared.service.lifecycle import run_tasks
+from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
@@ -77,15 +77,16 @@ class ServedVersions:
             ConfigurationError: it cannot be loaded, and nothing else can either, or `WORKER_STRICT` is set.
         """
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        while not stop.is_set():
-            try:
-                async with self._loading:
-                    lane = await self._load(served)
-                backoff.succeeded()
-                await self._run(lane, stop)
-            except ConfigurationError as error:
-                self._note_failure(served, error)
-                await backoff.pause(stop)
+        with self._liveness.moving(f"serve {served.label}"):  # loading has a limit, and the lane's loops are watched
+            while not stop.is_set():
+                try:
+                    async with self._loading:
+                        lane = await self._load(served)
+                    backoff.succeeded()
+                    await self._run(lane, stop)
+                except ConfigurationError as error:
+                    self._note_failure(served, error)
+                    await backoff.pause(stop)
 
     async def _run(self, lane: Lane, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.
@@ -100,7 +101,7 @@ class ServedVersions:
             async with _following(stop) as own_stop:
                 loops = {f"lane {lane.served.label}": lane.run(own_stop)}
                 loops[f"claims {lane.served.label}"] = lane.keep_claims(own_stop)
-                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s)
+                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s, self._liveness)
         finally:
             self.lanes.remove(lane)
 
@@ -140,4 +141,4 @@ async def _following(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
     try:
         yield own
     finally:
-        following.cancel()
+        await cancel_until_ended([following])

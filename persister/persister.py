@@ -15,7 +15,7 @@ from persister.partitions import partitions_from
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.postgres.errors import RowRejected
-from shared.service.backoff import Backoff, wait_for_stop
+from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Delivery
 from shared.streams.result_stream import ResultStream
@@ -74,7 +74,8 @@ class Persister:
             return
         await self._stream.bind(await self._database.check())
         if not self._has_partitions:
-            await self.make_partitions(datetime.now(UTC))
+            with self._liveness.moving("persist"):
+                await self.make_partitions(datetime.now(UTC))
             self._has_partitions = True
         self._is_prepared = True
 
@@ -83,11 +84,13 @@ class Persister:
         backoff = Backoff(longest_s=60)
         while not stop.is_set():
             try:
-                await self.make_partitions(datetime.now(UTC))
+                with self._liveness.moving("partitions"):
+                    await self.make_partitions(datetime.now(UTC))
                 backoff.succeeded()
-                await wait_for_stop(stop, _PARTITION_CHECK_S)
+                await self._liveness.wait("partitions", stop, _PARTITION_CHECK_S)
             except StoreUnavailable:
-                await backoff.pause(stop)
+                with self._liveness.moving("partitions"):
+                    await backoff.pause(stop)
 
     async def make_partitions(self, now: datetime) -> None:
         """Make the partitions of this month and of the months ahead.

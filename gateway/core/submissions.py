@@ -50,14 +50,13 @@ class Submissions:
     async def _publish(self, stream: _Stream, waiting: Sequence[_Waiting]) -> None:
         try:
             answers = await self._publisher.publish(*stream, [group for group, _ in waiting])
-        except Exception as error:
+            for (_, future), published in zip(waiting, answers, strict=True):
+                if not future.done():
+                    future.set_result(published)
+        except Exception as error:  # nobody awaits this task: whatever it is, the callers must not wait for ever
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)
-            return
-        for (_, future), published in zip(waiting, answers, strict=True):
-            if not future.done():
-                future.set_result(published)
 
 
 def _parts(waiting: Sequence[_Waiting]) -> list[list[_Waiting]]:

@@ -25,6 +25,9 @@ HTTP_DURATION = Histogram(
 )
 HTTP_IN_FLIGHT = Gauge("millstream_http_requests_in_flight", "HTTP requests being answered")
 ERRORS = Counter("millstream_errors_total", "Errors and refusals, by component and kind", ["component", "kind"])
+LOG_LINES_DROPPED = Counter(
+    "millstream_log_lines_dropped_total", "Log lines dropped, since nobody reads them or the disk is full"
+)
 CONFIDENCE = Histogram(
     "millstream_prediction_confidence",
     "Confidence of successful predictions",

@@ -321,7 +321,7 @@ async def test_a_lane_that_hangs_outside_its_model_is_reported(
     lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500)
     async with Running(lane):
         await eventually(lambda: any(s > 2 * STALL_TIMEOUT_S for s in liveness.stalled().values()), "it stays reported")
-        assert list(liveness.stalled()) == [lane.served.label]
+        assert list(liveness.stalled()) == [f"lane {lane.served.label}"]
         released.set()
         await all_results(redis, keys, 1)
         await eventually(lambda: not liveness.stalled(), "it has recovered")
@@ -406,7 +406,7 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
         beating = asyncio.create_task(
-            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, stop)
+            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, Liveness(30), stop)
         )
 
         async def only_alive() -> bool:

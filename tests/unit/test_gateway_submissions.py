@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import Future
+from typing import cast
 from unittest.mock import Mock
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.core.submissions import MAX_REQUESTS_A_CALL, _parts
-from shared.streams.publishing import Group, NewRequest
+from gateway.core.submissions import MAX_REQUESTS_A_CALL, Submissions, _parts
+from shared.streams.publishing import Group, NewRequest, Publisher
 
 REQUEST = NewRequest("id", b"{}", b"{}", 1000)
 
@@ -29,3 +32,12 @@ def test_parts_keep_order_and_groups_whole_and_no_call_is_needlessly_small_or_lo
 def test_a_group_longer_than_a_call_goes_alone() -> None:
     groups = [Group([REQUEST] * size) for size in (1, MAX_REQUESTS_A_CALL + 1, 1)]
     assert [len(part) for part in _parts([(group, Mock(Future)) for group in groups])] == [1, 1, 1]
+
+
+async def test_an_answer_that_makes_no_sense_leaves_nobody_waiting() -> None:
+    class Wrong:
+        async def publish(self, *_: object) -> list[object]:
+            return []
+
+    with pytest.raises(ValueError):
+        await asyncio.wait_for(Submissions(cast(Publisher, Wrong())).submit("m", "1", Group([REQUEST])), 10)
