@@ -175,6 +175,15 @@ validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, 
 manifests: $(VENV)/.installed tools-helm ## make k8s/*.yaml, and the schema and table of values, from k8s/chart/
 	@$(BIN)/python -m scripts.kubernetes --write
 
+# torch is left out: the builds for the CPU are other files than those of the default index.
+.PHONY: hashes
+hashes: $(VENV)/bin/python ## find the hashes of all pinned packages anew, after a change of pins (scripts/hashes.txt)
+	@$(BIN)/python -m scripts.tools uv
+	@$$($(BIN)/python -m scripts.tools --which uv) pip compile --quiet --no-config --generate-hashes --all-extras \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-package torch \
+		$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu) \
+		--custom-compile-command 'make hashes' --constraint $(CONSTRAINTS) --output-file scripts/hashes.txt pyproject.toml
+
 .PHONY: dashboards dashboards-preview
 dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
 	@$(BIN)/python -m monitoring.dashboards --write
