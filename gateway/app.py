@@ -123,7 +123,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[INTAKE] = Intake(
         catalogue,
         order_limits,
-        Submissions(publisher),
+        Submissions(publisher, settings.max_backlog, settings.max_backlog_bytes),
         app[WAITERS],
         lookup,
         retry_after,
