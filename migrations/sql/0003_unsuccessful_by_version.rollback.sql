@@ -1,1 +1,0 @@
-DROP INDEX predictions_unsuccessful_by_version;
