@@ -15,7 +15,7 @@ ENV PIP_CACHE_DIR=/var/cache/pip \
 WORKDIR /build
 RUN python3 -m venv --without-pip /opt/venv
 COPY pyproject.toml ./
-COPY scripts/constraints.txt scripts/requirements.py scripts/
+COPY scripts/constraints.txt scripts/hashes.txt scripts/requirements.py scripts/
 COPY scripts/image scripts/image
 
 FROM builder AS gateway-packages
@@ -128,7 +128,7 @@ COPY --from=worker-packages /opt/venv /opt/venv
 FROM worker-runtime AS models
 ENV TQDM_DISABLE=1
 COPY pyproject.toml ./
-COPY scripts/constraints.txt scripts/requirements.py scripts/
+COPY scripts/constraints.txt scripts/hashes.txt scripts/requirements.py scripts/
 COPY scripts/image scripts/image
 RUN --mount=type=cache,target=/var/cache/pip \
     python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh models && rm -r pyproject.toml scripts

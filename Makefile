@@ -12,7 +12,7 @@ CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,persister,migrate,local,models
 CODE := gateway inference_worker persister shared migrations models monitoring scripts tests
-PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+INSTALL := $(BIN)/python -m scripts.stack.install
 
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
 CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))
@@ -175,6 +175,15 @@ validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, 
 manifests: $(VENV)/.installed tools-helm ## make k8s/*.yaml, and the schema and table of values, from k8s/chart/
 	@$(BIN)/python -m scripts.kubernetes --write
 
+# torch is left out: the builds for the CPU are other files than those of the default index.
+.PHONY: hashes
+hashes: $(VENV)/bin/python ## find the hashes of all pinned packages anew, after a change of pins (scripts/hashes.txt)
+	@$(BIN)/python -m scripts.tools uv
+	@$$($(BIN)/python -m scripts.tools --which uv) pip compile --quiet --no-config --generate-hashes --all-extras \
+		--python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-package torch \
+		$(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu) \
+		--custom-compile-command 'make hashes' --constraint $(CONSTRAINTS) --output-file scripts/hashes.txt pyproject.toml
+
 .PHONY: dashboards dashboards-preview
 dashboards: $(VENV)/.installed ## make the JSON of the Grafana dashboards from monitoring/dashboards/
 	@$(BIN)/python -m monitoring.dashboards --write
@@ -224,7 +233,7 @@ help: ## this list
 .PHONY: up-native rollback-native $(addsuffix -native,$(PASSED_ON))
 up-native:
 	@$(PYTHON) -m scripts.stack.preflight start
-	@$(MAKE) $(VENV)/.installed
+	@$(PYTHON) -m scripts.stack.alone $(MAKE) $(VENV)/.installed
 	@$(STACK_CLI) up
 rollback-native:
 	@test -f $(VENV)/.installed || { echo "nothing is installed here, so there is no database: make up" >&2; exit 1; }
@@ -282,17 +291,17 @@ $(VENV)/bin/python: | check-python
 # can't be reached, each package asked of it would cost seconds of retries.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing PyTorch (CPU) …"
-	@$(PIP) install --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
-		|| $(PIP) install --no-deps '$(TORCH)'
+	@$(INSTALL) --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
+		|| $(INSTALL) --no-deps '$(TORCH)'
 	@echo "installing the other packages …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "installing the development tools …"
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
 	@touch $@
 
 $(VENV)/.installed-preview: $(VENV)/.installed-dev
-	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[preview]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[preview]'
 	@touch $@

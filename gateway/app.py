@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,11 @@ from aiohttp import web
 from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
-from gateway.core import serving
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
 from gateway.core.retry_after import RetryAfter
-from gateway.core.serving import Serving
+from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S, Serving
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
 from gateway.http.connections import SWEEP_EVERY_S, Connections
@@ -33,7 +31,6 @@ from gateway.http.context import (
     KNOWN_STREAMS,
     LIVENESS,
     QUEUE_METRICS,
-    REDIS,
     SERVING,
     SETTINGS,
     WAITERS,
@@ -48,7 +45,7 @@ from gateway.upkeep.drain import Drain
 from gateway.upkeep.expiry import Expiry, age_out
 from gateway.upkeep.loop import every
 from gateway.upkeep.queue_metrics import QueueMetrics
-from gateway.upkeep.throughput import LOOK_EVERY_S, Throughput
+from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
 from shared.contract.catalogue import Catalogue
 from shared.service.lifecycle import run_tasks
 from shared.service.liveness import Liveness
@@ -59,15 +56,12 @@ from shared.streams.known_streams import KnownStreams
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
-from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.shard import Shard, open_shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import BUILD
 
 if TYPE_CHECKING:
     from shared.telemetry.spans import Traces
-
-log = logging.getLogger(__name__)
 
 _LOOPS_END_SHARE = 0.1  # of the grace period: connections are closed before, see gateway.upkeep.drain
 
@@ -103,7 +97,6 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
     app[HISTORY] = History(settings)
-    app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
     app[KNOWN_STREAMS] = KnownStreams(shard, [each.label for each in catalogue.served()], "gateway")
@@ -130,12 +123,11 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[INTAKE] = Intake(
         catalogue,
         order_limits,
-        Submissions(publisher),
+        Submissions(publisher, settings.max_backlog, settings.max_backlog_bytes),
         app[WAITERS],
         lookup,
         retry_after,
         app[SERVING],
-        app[REDIS],
         shard=shard.number,
         traces=traces,
     )
@@ -158,7 +150,7 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         await app[QUEUE_METRICS].refresh()
 
     async def probes() -> None:
-        address = settings.admin_host, settings.admin_port
+        address = settings.admin_host, settings.admin_port, "ADMIN_PORT"
         await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape)
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
@@ -166,12 +158,12 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "expiry": (settings.expiry_interval_s, expiry.expire),
         "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
         "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
-        "serving": (serving.LOOK_EVERY_S, app[SERVING].look),
-        "throughput": (LOOK_EVERY_S, throughput.measure),
+        "serving": (LOOK_FOR_WORKERS_EVERY_S, app[SERVING].look),
+        "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
-    return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **loops}
+    return {"probes": probes(), "hints": waiters.listen(stop), **loops}
 
 
 def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Application], AsyncIterator[None]]:
@@ -186,23 +178,18 @@ def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Applicati
     return connections
 
 
-def _running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Application], AsyncIterator[None]]:
-    """Run loops while the application runs; if one fails or ends early, the gateway stops with an error."""
+def _running(
+    loops: Callable[[asyncio.Event], Loops],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Run loops while the application runs; if one ends early, the gateway stops, and its clean-up raises the error."""
 
     async def running(app: web.Application) -> AsyncIterator[None]:
-        stop, ending = asyncio.Event(), False
-
-        def note_end(task: asyncio.Task[None]) -> None:
-            if not ending:
-                log.error("a loop of the gateway failed", exc_info=task.exception())
-                app[DRAIN].fail()
-
+        stop = asyncio.Event()
         end_within_s = app[SETTINGS].shutdown_grace_s * _LOOPS_END_SHARE
-        task = asyncio.create_task(run_tasks(loops(stop), stop, end_within_s), name="loops")
-        task.add_done_callback(note_end)
+        task = asyncio.create_task(run_tasks(loops(stop), stop, end_within_s, app[LIVENESS]), name="loops")
+        task.add_done_callback(lambda _: app[DRAIN].over.set())
         yield
-        ending = True
         stop.set()
-        await asyncio.wait({task})
+        await task
 
     return running

@@ -82,6 +82,7 @@ class GatewaySettings(DatabaseSettings):
         description="bytes of Redis for remembering Idempotency-Keys (some 300 each) before new ones are refused",
     )
     dead_letter_days: float = Field(7, gt=0, le=3650, description="how long dead letters are kept")
+    max_replays: int = Field(10, ge=1, le=1000, description="how often a dead-lettered request may be replayed")
     expiry_interval_s: float = Field(
         1, gt=0, le=60, description="how often to expire unread requests past their deadline"
     )

@@ -18,16 +18,16 @@ from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.settings import WorkerSettings
 from inference_worker.versions import ServedVersions
 from shared.contract.catalogue import Catalogue, ServedVersion
-from shared.contract.errors import ConfigurationError
 from shared.service.catalogue_file import load_catalogue
-from shared.service.lifecycle import calm_garbage_collector, run_tasks, stop_on_signals
+from shared.service.lifecycle import calm_garbage_collector, exit_code, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
 from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
-from shared.streams.redis_watch import LOOP
+from shared.service.stderr import queue_stderr
 from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
+from shared.telemetry.metrics import LOG_LINES_DROPPED
 from shared.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
@@ -59,11 +59,10 @@ class Worker:
             self._settings, catalogue, selection, self._shard, self._liveness, self._id, self._traces
         )
         tasks = {"probes": self._probes(versions), "heartbeat": self._heartbeat(versions)}
-        tasks[LOOP] = versions.redis.run(self._stop)
         tasks |= {f"serve {served.label}": versions.serve(served, self._stop) for served in selection}
         calm_garbage_collector()
         try:
-            await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s)
+            await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s, self._liveness)
         finally:
             await self._shard.close()
             if self._traces is not None:
@@ -73,13 +72,13 @@ class Worker:
     async def _heartbeat(self, versions: ServedVersions) -> None:
         heartbeat = Heartbeat(self._shard, self._id, self._settings.heartbeat_ttl_s)
         directory = WorkerDirectory(self._shard)
-        await keep_heartbeat(heartbeat, directory, versions, self._settings.heartbeat_interval_s, self._stop)
+        interval_s = self._settings.heartbeat_interval_s
+        await keep_heartbeat(heartbeat, directory, versions, interval_s, self._liveness, self._stop)
 
     async def _probes(self, versions: ServedVersions) -> None:
         settings = self._settings
-        await serve_probes(
-            settings.worker_metrics_host, settings.worker_metrics_port, self._liveness, versions.not_ready, self._stop
-        )
+        address = settings.worker_metrics_host, settings.worker_metrics_port, "WORKER_METRICS_PORT"
+        await serve_probes(*address, self._liveness, versions.not_ready, self._stop)
 
 
 async def run(settings: WorkerSettings) -> None:
@@ -95,18 +94,18 @@ async def run(settings: WorkerSettings) -> None:
     await Worker(settings, stop_on_signals(), traces).run(catalogue, selection)
 
 
+def _main() -> None:
+    settings = load_settings(WorkerSettings)
+    configure_logging(settings, "inference_worker")
+    uvloop.run(run(settings))
+
+
 def main() -> int:
-    """Run the service; exit code 2 says that a setting, the catalogue or a model is wrong."""
+    """Run the service; returns its exit code."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # lanes share the CPUs: an idle one must not spin
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    try:
-        settings = load_settings(WorkerSettings)
-        configure_logging(settings, "inference_worker")
-        uvloop.run(run(settings))
-    except ConfigurationError as error:
-        print(f"inference_worker: {error}", file=sys.stderr)
-        return 2
-    return 0
+    queue_stderr(LOG_LINES_DROPPED.inc, of_children=True)
+    return exit_code("inference_worker", _main)
 
 
 if __name__ == "__main__":

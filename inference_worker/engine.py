@@ -225,8 +225,10 @@ class Engine:
                 self._add(await self._start_child())
                 self._let_go()
                 return
-            except ConfigurationError as error:
-                log.error("child not started", extra={"model": self._plan.label, "detail": str(error)})
+            except Exception as error:  # nobody awaits this task: whatever it is, requests must not wait for a child
+                unexpected = None if isinstance(error, ConfigurationError) else error
+                facts = {"model": self._plan.label, "detail": str(error)}
+                log.error("child not started", extra=facts, exc_info=unexpected)
                 if not self._children:
                     self._down = EngineDown(str(error))
                     self._someone.set()

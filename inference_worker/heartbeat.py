@@ -11,6 +11,8 @@ from typing import Protocol
 
 from inference_worker.lane import Lane
 from shared.contract.errors import StoreUnavailable
+from shared.service.lifecycle import cancel_until_ended
+from shared.service.liveness import Liveness
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from shared.telemetry.metrics import ERRORS
 
@@ -34,7 +36,12 @@ class Served(Protocol):
 
 
 async def keep_heartbeat(
-    heartbeat: Heartbeat, directory: WorkerDirectory, versions: Served, interval_s: float, stop: asyncio.Event
+    heartbeat: Heartbeat,
+    directory: WorkerDirectory,
+    versions: Served,
+    interval_s: float,
+    liveness: Liveness,
+    stop: asyncio.Event,
 ) -> None:
     """Send heartbeats until `stop` is set, at once if there is news; remove the consumers that dead workers left."""
     started_at = str(int(time.time() * 1000))
@@ -48,13 +55,15 @@ async def keep_heartbeat(
                 in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
             )
             await heartbeat.report_failures(versions.failures)
-            for lane in versions.lanes:
+            for lane in list(versions.lanes):
+                liveness.moved("heartbeat")
                 removed = await directory.remove_dead(lane.served)
                 if removed:
                     log.info("dead consumers removed", extra={"lane": lane.served.label, "count": removed})
         except StoreUnavailable:
             ERRORS.labels("inference_worker", "heartbeat").inc()
-        await _first_of(stop, versions.news, interval_s)
+        with liveness.moving("heartbeat"):
+            await _first_of(stop, versions.news, interval_s)
     try:
         await heartbeat.stop()
     except StoreUnavailable:
@@ -63,6 +72,7 @@ async def keep_heartbeat(
 
 async def _first_of(stop: asyncio.Event, news: asyncio.Event, timeout_s: float) -> None:
     waiting = [asyncio.create_task(event.wait()) for event in (stop, news)]
-    await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    for each in waiting:
-        each.cancel()
+    try:
+        await asyncio.wait(waiting, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await cancel_until_ended(waiting)

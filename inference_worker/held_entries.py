@@ -74,6 +74,7 @@ class HeldEntries:
         interval_s = self._visibility_timeout_ms / 3000
         next_renewal = 0.0
         while not stop.is_set() or self.entries:
+            self._liveness.moved(f"claims {self._label}")
             if await wait_for_stop(stop, min(1.0, interval_s)):
                 await asyncio.sleep(_STEP_WHILE_STOPPING_S)
             if self.entries and time.monotonic() >= next_renewal:
@@ -172,7 +173,7 @@ class HeldEntries:
         ERRORS.labels("inference_worker", f"{error.store}_{error.reason}").inc()
         log.warning("store unavailable", extra={"lane": self._label, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)
-        self._liveness.moved(self._label)
+        self._liveness.moved(f"lane {self._label}")
 
     async def _until_done(self, call: Callable[[], Awaitable[Answer]], stop: asyncio.Event) -> Answer:
         while True:
@@ -183,6 +184,6 @@ class HeldEntries:
                 if stop.is_set():
                     await asyncio.sleep(_RETRY_WHILE_STOPPING_S)
             else:
-                self._liveness.moved(self._label)
+                self._liveness.moved(f"lane {self._label}")
                 self.note_available()
                 return answer

@@ -37,7 +37,6 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import PredictionRequest
 from shared.service.liveness import Liveness
-from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 
@@ -67,14 +66,13 @@ class Lane:
         engine: Engine,
         liveness: Liveness,
         worker_id: str,
-        redis: RedisWatch,
         spans: LaneSpans | None = None,
     ) -> None:
         self.served = served
+        self._name = f"lane {served.label}"  # as a loop
         self._settings = settings
         self._limits = served.version.batch
         self._stream = stream
-        self._redis = redis
         self._engine = engine
         self._liveness = liveness
         self._worker_id = worker_id
@@ -111,7 +109,6 @@ class Lane:
         while not stop.is_set() and down is None:
             self._moved()
             try:
-                await self._redis.require()
                 await self._stream.join()
                 await self._serve(stop)
             except StoreUnavailable as error:
@@ -185,7 +182,7 @@ class Lane:
     def _moved(self) -> None:
         """Report that the lane moves, unless a pass cannot be recorded (an outage is reported by what retries)."""
         if not self._recording or time.monotonic() - min(self._recording) < self._report_every_s:
-            self._liveness.moved(self.served.label)
+            self._liveness.moved(self._name)
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
@@ -341,4 +338,4 @@ class Lane:
         except StoreUnavailable:
             log.warning("consumer not removed", extra={"lane": self.served.label})
         self._engine.close()
-        self._liveness.ended(self.served.label)
+        self._liveness.ended(self._name)

@@ -22,9 +22,8 @@ from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 from shared.service.backoff import Backoff
-from shared.service.lifecycle import run_tasks
+from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
-from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.telemetry.metrics import LOAD_FAILURES, LOAD_SECONDS
@@ -45,7 +44,6 @@ class ServedVersions:
         lanes: of the versions that are loaded.
         failures: why the others could not be loaded the last time, by their label.
         news: set when one of the two has changed.
-        redis: what is asked whether Redis is fit to be used.
     """
 
     def __init__(
@@ -61,7 +59,6 @@ class ServedVersions:
         self.lanes: list[Lane] = []
         self.failures: dict[str, str] = {}
         self.news = asyncio.Event()
-        self.redis = RedisWatch(shard, "inference_worker", liveness)
         self._settings, self._catalogue, self._selection = settings, catalogue, selection
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
@@ -80,15 +77,16 @@ class ServedVersions:
             ConfigurationError: it cannot be loaded, and nothing else can either, or `WORKER_STRICT` is set.
         """
         backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        while not stop.is_set():
-            try:
-                async with self._loading:
-                    lane = await self._load(served)
-                backoff.succeeded()
-                await self._run(lane, stop)
-            except ConfigurationError as error:
-                self._note_failure(served, error)
-                await backoff.pause(stop)
+        with self._liveness.moving(f"serve {served.label}"):  # loading has a limit, and the lane's loops are watched
+            while not stop.is_set():
+                try:
+                    async with self._loading:
+                        lane = await self._load(served)
+                    backoff.succeeded()
+                    await self._run(lane, stop)
+                except ConfigurationError as error:
+                    self._note_failure(served, error)
+                    await backoff.pause(stop)
 
     async def _run(self, lane: Lane, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.
@@ -103,7 +101,7 @@ class ServedVersions:
             async with _following(stop) as own_stop:
                 loops = {f"lane {lane.served.label}": lane.run(own_stop)}
                 loops[f"claims {lane.served.label}"] = lane.keep_claims(own_stop)
-                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s)
+                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s, self._liveness)
         finally:
             self.lanes.remove(lane)
 
@@ -119,7 +117,7 @@ class ServedVersions:
         version = served.version.version
         stream = RequestStream(self._shard, served.model, version, self._worker_id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
-        return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, self.redis, spans)
+        return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, spans)
 
     def _note_failure(self, served: ServedVersion, error: ConfigurationError) -> None:
         self.failures[served.label] = str(error)
@@ -143,4 +141,4 @@ async def _following(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
     try:
         yield own
     finally:
-        following.cancel()
+        await cancel_until_ended([following])

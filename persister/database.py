@@ -16,6 +16,7 @@ import asyncpg
 from persister.partitions import Partition
 from persister.rows import COLUMNS, Row
 from shared.postgres.pool import Postgres
+from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
 
 # Made from the declarations in `persister.rows`: the order of `_TYPES` is that of the columns and of the parameters.
@@ -48,6 +49,15 @@ FROM (
 ) window_of_predictions GROUP BY 1, 2"""
 
 
+_NAMED = ("SELECT", "INSERT")
+NEEDS = {
+    "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE")),
+    "models": Need(("id", "name", "description", "task"), _NAMED),
+    "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
+    "deployment": Need(("id",)),
+}
+
+
 class Distribution(NamedTuple):
     """Counts of predictions, by tenth of confidence (0: it has none) and by label ('': it has none)."""
 
@@ -65,6 +75,16 @@ class Database:
     async def close(self) -> None:
         """Close the pool."""
         await self._postgres.close()
+
+    async def check(self) -> str:
+        """Check that everything that this service needs is there; returns the id of the database.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached, or lacks something.
+        """
+        async with self._postgres.connection() as connection:
+            await check(connection, NEEDS, writes=True)
+            return str(await connection.fetchval("SELECT id FROM deployment"))
 
     async def insert(self, rows: Sequence[Row]) -> None:
         """Store a batch; when this returns, it is committed.

@@ -14,7 +14,7 @@ from persister.database import Database, Distribution
 from persister.psi import psi
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
-from shared.service.backoff import wait_for_stop
+from shared.service.liveness import Liveness
 from shared.telemetry.metrics import DRIFT_PSI, ERRORS
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,10 @@ def signals(reference: Distribution, newest: Distribution, window: int) -> Mappi
 class DriftWatch:
     """Measures drift at intervals."""
 
-    def __init__(self, database: Database, versions: Sequence[ServedVersion], window: int, interval_s: float) -> None:
+    def __init__(
+        self, database: Database, versions: Sequence[ServedVersion], window: int, interval_s: float, liveness: Liveness
+    ) -> None:
+        self._liveness = liveness
         self._database = database
         self._versions = versions
         self._window = window
@@ -46,14 +49,15 @@ class DriftWatch:
         self._references: dict[str, Distribution] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Measure until `stop` is set."""
+        """Measure until `stop` is set, as the loop "drift"."""
         while not stop.is_set():
             try:
                 for served in self._versions:
+                    self._liveness.moved("drift")
                     await self.measure(served)
             except StoreUnavailable:
                 ERRORS.labels("persister", "drift").inc()
-            await wait_for_stop(stop, self._interval_s)
+            await self._liveness.wait("drift", stop, self._interval_s)
 
     async def measure(self, served: ServedVersion) -> Mapping[str, float]:
         """Measure one version and set its gauges; returns the index of each signal.

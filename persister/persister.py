@@ -15,9 +15,8 @@ from persister.partitions import partitions_from
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.postgres.errors import RowRejected
-from shared.service.backoff import Backoff, wait_for_stop
+from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
-from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Delivery
 from shared.streams.result_stream import ResultStream
 from shared.telemetry.metrics import ERRORS, REDELIVERIES
@@ -41,11 +40,9 @@ class Persister:
         database: Database,
         liveness: Liveness,
         spans: PersisterSpans | None = None,
-        redis: RedisWatch | None = None,
     ) -> None:
         self._settings = settings
         self._stream = stream
-        self._redis = redis
         self._database = database
         self._liveness = liveness
         self._spans = spans
@@ -53,6 +50,7 @@ class Persister:
         self._backoff = Backoff()
         self._next_claim = 0.0
         self._has_partitions = False
+        self._is_prepared = False
         self.unavailable: str | None = "starting"
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -60,31 +58,39 @@ class Persister:
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
-                await self._first_partitions()
-                if self._redis is not None:
-                    await self._redis.require()
+                await self._prepare()
                 await self._stream.join()
                 await self._persist(stop)
             except StoreUnavailable as error:
                 await self._note(error, stop)
         await self._leave()
 
-    async def _first_partitions(self) -> None:
-        """Make partitions before any row: one cannot be made once rows of its month are in the default partition."""
+    async def _prepare(self) -> None:
+        """Before rows are stored, and again after each outage: Postgres is fit for it, and is this Redis's own.
+
+        Partitions are made before any row: one cannot be made once rows of its month are in the default partition.
+        """
+        if self._is_prepared:
+            return
+        await self._stream.bind(await self._database.check())
         if not self._has_partitions:
-            await self.make_partitions(datetime.now(UTC))
+            with self._liveness.moving("persist"):
+                await self.make_partitions(datetime.now(UTC))
             self._has_partitions = True
+        self._is_prepared = True
 
     async def keep_partitions(self, stop: asyncio.Event) -> None:
         """Make month partitions ahead of time: at once, and then every hour."""
         backoff = Backoff(longest_s=60)
         while not stop.is_set():
             try:
-                await self.make_partitions(datetime.now(UTC))
+                with self._liveness.moving("partitions"):
+                    await self.make_partitions(datetime.now(UTC))
                 backoff.succeeded()
-                await wait_for_stop(stop, _PARTITION_CHECK_S)
+                await self._liveness.wait("partitions", stop, _PARTITION_CHECK_S)
             except StoreUnavailable:
-                await backoff.pause(stop)
+                with self._liveness.moving("partitions"):
+                    await backoff.pause(stop)
 
     async def make_partitions(self, now: datetime) -> None:
         """Make the partitions of this month and of the months ahead.
@@ -119,6 +125,7 @@ class Persister:
             self._spans.batch_read()
         while True:
             try:
+                await self._prepare()
                 problem = await self._writer.write(deliveries)
             except StoreUnavailable as error:
                 await self._note(error, stop)
@@ -132,6 +139,7 @@ class Persister:
 
     async def _note(self, error: StoreUnavailable, stop: asyncio.Event) -> None:
         self.unavailable = str(error)
+        self._is_prepared = False
         ERRORS.labels("persister", f"{error.store}_{error.reason}").inc()
         log.warning("store unavailable", extra={"store": error.store, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from shared.contract.ids import batch_of, uuid7
+from shared.contract.ids import Batch, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
@@ -37,7 +37,7 @@ def new_request(text: str = "hello", *, wait: bool = False, timeout_ms: int = 60
 
 def new_batch(count: int) -> str:
     """What the ids of a new request with an idempotency key are made from."""
-    return batch_of(int(time.time() * 1000), 0, secrets.token_hex(16), count)
+    return Batch(int(time.time() * 1000), 0, secrets.token_hex(16), count).text()
 
 
 async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:

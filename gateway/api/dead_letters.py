@@ -10,10 +10,10 @@ from aiohttp import web
 
 from gateway.api.queries import ENTRY_PATTERN, DeadLetterQuery, TimeoutQuery, timeout_ms_of
 from gateway.core.errors import NotReplayable, UnknownDeadLetter
-from gateway.http.context import DEAD_LETTERS, MODEL, SETTINGS
+from gateway.http.context import CATALOGUE, DEAD_LETTERS, MODEL, SETTINGS
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
-from shared.streams.dead_letters import DeadLetter
+from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetter
 
 _ENTRY = re.compile(ENTRY_PATTERN)
 
@@ -23,7 +23,8 @@ async def list_dead_letters(request: web.Request) -> web.Response:
     query = read_query(request, DeadLetterQuery)
     found = await request.app[DEAD_LETTERS].page(query.cursor, query.limit + 1)
     page, more = found[: query.limit], len(found) > query.limit
-    return json_response({"items": [_info(each) for each in page], "next_cursor": page[-1].entry if more else None})
+    items = [_info(each, replayable=not _obstacle(each, request.app)) for each in page]
+    return json_response({"items": items, "next_cursor": page[-1].entry if more else None})
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
@@ -33,11 +34,14 @@ async def replay_dead_letter(request: web.Request) -> web.Response:
     letter = await request.app[DEAD_LETTERS].find(entry)
     if letter is None:
         raise UnknownDeadLetter(entry)
-    if letter.request is None:
-        raise NotReplayable(entry, letter.reason)
+    obstacle, most = _obstacle(letter, request.app), request.app[SETTINGS].max_replays
+    if letter.request is None or obstacle:
+        raise NotReplayable(entry, obstacle)
     request[MODEL] = letter.request.model
-    attempt = await request.app[DEAD_LETTERS].replay(letter, timeout_ms)
-    if attempt is None:
+    attempt = await request.app[DEAD_LETTERS].replay(letter, timeout_ms, most)
+    if attempt == TOO_OFTEN:
+        raise NotReplayable(entry, _too_often(most))
+    if attempt == GONE:
         raise UnknownDeadLetter(entry)
     return json_response(
         {"prediction_id": letter.request.id, "status": "queued", "attempt": attempt},
@@ -61,7 +65,22 @@ def _entry(request: web.Request) -> str:
     return entry
 
 
-def _info(letter: DeadLetter) -> dict[str, Any]:
+def _obstacle(letter: DeadLetter, app: web.Application) -> str:
+    """Why it cannot be replayed; empty if it can."""
+    request, most = letter.request, app[SETTINGS].max_replays
+    if request is None:
+        return f"its request cannot be read ({letter.reason}); it can only be deleted"
+    if app[CATALOGUE].resolve(request.model, request.version) is None:
+        version = f"{request.model}:{request.version}"
+        return f"{version} is not in the catalogue, or not active, so nobody would serve it; add it, or delete this"
+    return _too_often(most) if request.attempt >= most else ""
+
+
+def _too_often(most: int) -> str:
+    return f"its request was replayed {most} times, which is MAX_REPLAYS; raise that, or delete this"
+
+
+def _info(letter: DeadLetter, replayable: bool) -> dict[str, Any]:
     request = letter.request
     return {
         "dead_letter_id": letter.entry,
@@ -74,5 +93,5 @@ def _info(letter: DeadLetter) -> dict[str, Any]:
         "model": request.model if request else None,
         "version": request.version if request else None,
         "attempt": request.attempt if request else None,
-        "replayable": request is not None,
+        "replayable": replayable,
     }

@@ -4,7 +4,7 @@ CoreError
 ├── UnknownModel         no model has that name, or none of its versions has that name
 ├── UnknownPrediction    no prediction has that id
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
-├── NotReplayable        the request in the dead letter cannot be decoded
+├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
 ├── IdempotencyConflict  the idempotency key was used with another request
 └── Refused              not now: overloaded or stopping; says when to retry
@@ -56,10 +56,10 @@ class UnknownDeadLetter(CoreError):
 
 
 class NotReplayable(CoreError):
-    """The request in a dead letter cannot be decoded."""
+    """A dead letter cannot be replayed."""
 
-    def __init__(self, entry: str, reason: str) -> None:
-        super().__init__(f"the request in dead letter {entry} cannot be read ({reason}); it can only be deleted")
+    def __init__(self, entry: str, why: str) -> None:
+        super().__init__(f"dead letter {entry} cannot be replayed: {why}")
 
 
 class InvalidOrder(CoreError):
@@ -87,17 +87,13 @@ class Refused(CoreError):
     """The order is valid but not accepted now.
 
     Attributes:
-        reason: `overloaded`, `stopping`, or `queue-unavailable` if Redis would not keep what is accepted.
+        reason: `overloaded` or `stopping`.
         limit: a short name of the limit that was reached, also used as a metric label; empty if there is none.
         retry_after_s: when to retry, in seconds.
     """
 
     def __init__(
-        self,
-        reason: Literal["overloaded", "stopping", "queue-unavailable"],
-        detail: str,
-        retry_after_s: int,
-        limit: str = "",
+        self, reason: Literal["overloaded", "stopping"], detail: str, retry_after_s: int, limit: str = ""
     ) -> None:
         super().__init__(detail)
         self.reason = reason

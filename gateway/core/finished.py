@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import orjson
+
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, PredictionResult, input_of
 
@@ -26,3 +28,15 @@ def from_hint(hint: Hint) -> Finished | None:
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
     return Finished(result.id, result.model, result.version, result.outcome, input_of(result))
+
+
+def best_first(result: bytes) -> bytes:
+    """A result whose `scores` are from best to worst, as the model gave them: `jsonb` orders keys by their length."""
+    if b'"scores"' not in result:
+        return result
+    try:
+        output = orjson.loads(result)
+        ranked = sorted(output["scores"].items(), key=lambda pair: -pair[1])
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):  # a custom model's own kind of scores
+        return result
+    return orjson.dumps({**output, "scores": dict(ranked)})

@@ -15,9 +15,10 @@ from uuid import UUID
 import asyncpg
 
 from gateway.core.errors import UnknownModel
-from gateway.core.finished import Finished
+from gateway.core.finished import Finished, best_first
 from shared.contract.messages import Outcome, Status
 from shared.postgres.pool import Postgres
+from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
 
 # Queries marked `nosec` are built from constants only; values are always parameters.
@@ -45,6 +46,11 @@ _PAGE_OF_VERSION = """(
     ORDER BY id DESC LIMIT $3
 )"""
 
+NEEDS = {
+    "predictions": Need(("id", "model_version_id", "input_data", *_OUTCOME_COLUMNS.values())),
+    "models": Need(("id", "name")),
+    "model_versions": Need(("id", "model_id", "version")),
+}
 NEWEST = UUID(int=(1 << 128) - 1)
 
 
@@ -68,12 +74,13 @@ class History:
         await self._postgres.close()
 
     async def ping(self) -> None:
-        """Check that Postgres responds.
+        """Check that Postgres responds and has what is read from it.
 
         Raises:
             StoreUnavailable: it does not.
         """
-        await self._fetch("SELECT 1")
+        async with self._postgres.connection() as connection:
+            await check(connection, NEEDS, writes=False)
 
     async def find(self, prediction_ids: Sequence[str]) -> dict[str, Finished]:
         """Those of the predictions that are stored, by id.
@@ -128,5 +135,5 @@ def _outcome(row: asyncpg.Record) -> Outcome:
     stored = {field: value for field, value in stored.items() if value is not None}
     stored["status"] = Status(stored["status"])
     if "result" in stored:
-        stored["result"] = stored["result"].encode()
+        stored["result"] = best_first(stored["result"].encode())
     return Outcome(**stored)

@@ -14,18 +14,16 @@ from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, Unkn
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.order import Answer, Order
-from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
+from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.tracing import PublishSpan
 from gateway.core.waiting import Expectation, Waiters
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
-from shared.contract.ids import batch_of, ids_of
+from shared.contract.ids import Batch
 from shared.contract.options import OptionErrors, encode_options
-from shared.streams.preconditions import Level
 from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
-from shared.streams.redis_watch import RedisWatch
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
 
@@ -54,7 +52,6 @@ class Intake:
         lookup: Lookup,
         retry_after: RetryAfter,
         serving: Serving,
-        redis: RedisWatch,
         shard: int = 0,
         traces: Traces | None = None,
     ) -> None:
@@ -65,7 +62,6 @@ class Intake:
         self._lookup = lookup
         self._retry_after = retry_after
         self._serving = serving
-        self._redis = redis
         self._shard = shard
         self._traces = traces
 
@@ -78,18 +74,16 @@ class Intake:
         Raises:
             UnknownModel: there is no such model or version.
             InvalidOrder: a text or an option is wrong.
-            Refused: a limit was reached, the gateway is stopping, or Redis would not keep the order. Nothing was
-                published.
+            Refused: a limit was reached, or the gateway is stopping. Nothing was published.
             IdempotencyConflict: the key was used with another order.
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
         served = self._resolve(order)
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
-        self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
-        batch = batch_of(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
-        ids = ids_of(batch)
+        batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
+        ids = batch.ids()
         new = _new_requests(order, options, ids)
         with self._waiters.expect(ids if order.wait_s else [], served.label) as expected:
             published = await self._publish(served, order, batch, new)
@@ -107,12 +101,6 @@ class Intake:
             raise UnknownModel(order.model, None, [each.name for each in self._catalogue.models])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
 
-    def _check_redis(self) -> None:
-        found = self._redis.worst(Level.REFUSES)
-        if found is not None:
-            detail = f"nothing is accepted for now: {found.sentence}"
-            raise Refused("queue-unavailable", detail, STORE_UNAVAILABLE_S, limit=f"redis_{found.check}")
-
     def _check_texts(self, order: Order, version_chars: int | None) -> None:
         max_texts, max_chars = self._limits
         max_chars = min(max_chars, version_chars or max_chars)
@@ -125,7 +113,7 @@ class Intake:
             if not text.strip():
                 raise InvalidOrder([(place, "must not be blank")])
 
-    async def _publish(self, served: ServedVersion, order: Order, batch: str, new: Sequence[NewRequest]) -> Published:
+    async def _publish(self, served: ServedVersion, order: Order, batch: Batch, new: Sequence[NewRequest]) -> Published:
         model, version = served.model, served.version.version
         if self._traces is None or order.trace is None:
             published = await self._submit(model, version, _group(order, batch, new))
@@ -194,15 +182,16 @@ def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewR
     ]
 
 
-def _group(order: Order, batch: str, new: Sequence[NewRequest]) -> Group:
-    return Group(new, order.idempotency_key, order.fingerprint, batch)
+def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:
+    return Group(new, order.idempotency_key, order.fingerprint, batch.text() if order.idempotency_key else "")
 
 
 def _options(served: ServedVersion, order: Order) -> bytes:
+    try:
+        encoded = encode_options(served.task, order.options, served.options)
+    except OptionErrors as error:
+        raise InvalidOrder([((*order.options_place, *place), message) for place, message in error.errors]) from None
     labels, most = (order.options or {}).get("labels"), served.version.limits.labels
     if isinstance(labels, list) and len(labels) > most:
         raise InvalidOrder([((*order.options_place, "labels"), f"must have at most {most} labels, not {len(labels)}")])
-    try:
-        return encode_options(served.task, order.options, served.options)
-    except OptionErrors as error:
-        raise InvalidOrder([((*order.options_place, *place), message) for place, message in error.errors]) from None
+    return encoded

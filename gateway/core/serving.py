@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from shared.contract.catalogue import ServedVersion
 from shared.streams.workers import WorkerDirectory
 
-LOOK_EVERY_S = 2.0
+LOOK_FOR_WORKERS_EVERY_S = 2.0
 
 
 class Serving:

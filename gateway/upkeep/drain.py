@@ -24,8 +24,7 @@ class Drain:
     """The shutdown of one gateway.
 
     Attributes:
-        failed: whether it stops because a background loop failed.
-        over: set when the listener is to be closed.
+        over: set when the listener is to be closed: after a signal, or at once if the background loops have ended.
     """
 
     def __init__(self, waiters: Waiters, abort: Callable[[], None], delay_s: float, grace_s: float) -> None:
@@ -37,7 +36,6 @@ class Drain:
         self._delay_s = delay_s
         self._grace_s = grace_s
         self._told = False
-        self.failed = False
         self.over = asyncio.Event()
 
     @property
@@ -50,11 +48,6 @@ class Drain:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._begin)
-
-    def fail(self) -> None:
-        """Skip the first step: a gateway without one of its loops looks healthy but does not work."""
-        self.failed = True
-        self.over.set()
 
     async def close(self, _: web.Application) -> None:
         """Accept no more requests, and answer the waiting ones in time."""

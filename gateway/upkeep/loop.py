@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from shared.contract.errors import StoreUnavailable
-from shared.service.backoff import Backoff, wait_for_stop
+from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
 from shared.telemetry.metrics import ERRORS
 
@@ -22,11 +22,10 @@ async def every(
     If a store is unavailable, the turn is skipped, that is counted and logged, and the next turn is delayed.
 
     Args:
-        name: of the loop, shown by `/livez` if it stalls.
+        name: of the loop; `/livez` shows it if it stalls, as in a turn that takes too long.
     """
     backoff = Backoff()
-    while not await wait_for_stop(stop, interval_s):
-        liveness.moved(name)
+    while not await liveness.wait(name, stop, interval_s):
         try:
             await turn()
             backoff.succeeded()
@@ -35,4 +34,3 @@ async def every(
             facts = {"loop": name, "store": error.store, "reason": error.reason}
             log.warning("store unavailable", extra={**facts, "detail": str(error)})
             await backoff.pause(stop)
-    liveness.ended(name)

@@ -7,7 +7,7 @@ import time
 from gateway.core.retry_after import RetryAfter
 from shared.streams.queue_depth import Flows
 
-LOOK_EVERY_S = 1.0
+MEASURE_EVERY_S = 1.0
 
 
 class Throughput:

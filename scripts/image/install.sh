@@ -1,13 +1,14 @@
 #!/bin/sh
 # A build step of the Dockerfile: install what the project and the extras named need into /opt/venv, at the pinned
-# versions, and compile it: `install.sh gateway`.
+# versions and only as the files whose hashes are known, and compile it: `install.sh gateway`.
 set -eu
 
+venv=${VENV:-/opt/venv}
 python3 -m scripts.requirements "$@" > wanted.txt
-python3 -m pip --python /opt/venv/bin/python install --no-compile --constraint scripts/constraints.txt --requirement wanted.txt
+python3 -m pip --python "$venv/bin/python" install --no-compile --require-hashes --requirement wanted.txt
 rm wanted.txt
 
-packages=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+packages=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 if [ -d "$packages/openvino" ]; then
     # Of OpenVINO, what computes on a CPU and reads what torch or itself has written stays: the rest is 90 MB.
     for part in intel_gpu_plugin intel_npu_plugin auto_plugin auto_batch_plugin hetero_plugin gguf_frontend jax_frontend \
@@ -28,7 +29,7 @@ if [ -d "$packages/openvino" ]; then
 fi
 
 # Tests of packages are never run here; torch imports torch/testing itself.
-find /opt/venv -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
+find "$venv" -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
 # Compiled, a start takes half the time. One of 450 architectures in transformers/models is used, if any.
 # Some files of torch are templates, or Python of a later version.
-/opt/venv/bin/python -m compileall -q -x 'transformers/models/.|/torch/.*template|py312_' /opt/venv
+"$venv/bin/python" -m compileall -q -x 'transformers/models/.|/torch/.*template|py312_' "$venv"

@@ -52,7 +52,7 @@ def up(config: StackConfig) -> None:
     # A terminal that is closed, or a service manager that gives up, is an interrupt too.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    with command_lock(config.run):
+    with command_lock(config.run, reports.say_waiting):
         record = read_record(config.run)
         if record is not None and record.complete and is_running(config.run):
             say("Millstream is running already.")

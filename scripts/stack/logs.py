@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from scripts.stack.reports import say
+from scripts.stack.supervisord import UMASK
 
 LINE_GUESS = 2000  # more bytes than nearly any line has
 POLL_S = 0.2
+FILE_MODE, FOLDER_MODE = 0o666 & ~UMASK, 0o777 & ~UMASK
 
 
 def named(name: str, line: str) -> str:
@@ -19,10 +22,21 @@ def named(name: str, line: str) -> str:
 
 
 def begin_anew(folder: Path) -> None:
-    """Make the folder, and put the logs of an earlier start aside: a log tells of one start."""
+    """Make the folder, and put the logs of an earlier start aside: a log tells of one start.
+
+    Logs are nobody's but the user's and their group's, also those that an earlier version wrote for all to read.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(FOLDER_MODE)
     for path in folder.glob("*.log"):
         path.replace(path.with_name(f"{path.name}.1"))
+    for path in folder.glob("*.log.1"):
+        path.chmod(FILE_MODE)
+
+
+def private(path: str, flags: int) -> int:
+    """An opener, as `open` takes it, of a file that is not for all to read."""
+    return os.open(path, flags, FILE_MODE)
 
 
 def last_lines(path: Path, count: int) -> list[str]:

@@ -1,11 +1,16 @@
-"""TCP ports on the loopback interface: a free one, and whether one is taken."""
+"""TCP ports on the loopback interface: a free one, whether one is taken, and by whom."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
+LISTENING = "0A"  # of /proc/net/tcp
 
 
 def free_port() -> int:
@@ -41,3 +46,22 @@ def answers(port: int, host: str = LOOPBACK, timeout_s: float = 1.0) -> bool:
             return True
     except OSError:
         return False
+
+
+def holder(port: int) -> int | None:
+    """The process that listens on a port; None if it is not this user's to see, or this is not Linux."""
+    wanted = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for folder in sorted(Path("/proc").glob("[0-9]*/fd"), key=lambda each: int(each.parent.name)):
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            if any(os.readlink(each) in wanted for each in folder.iterdir()):
+                return int(folder.parent.name)
+    return None
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield fields[9]

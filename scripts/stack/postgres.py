@@ -63,6 +63,7 @@ class PostgresServer(DataServer):
             StackError: initdb refused; the message holds its last words.
         """
         if (self.directory / "PG_VERSION").exists():
+            self._forget_dead_owner()
             return
         self.directory.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{self.directory.name}-", dir=self.directory.parent) as scratch:
@@ -96,10 +97,22 @@ class PostgresServer(DataServer):
     def is_ready(self, pid: int) -> bool:
         """Postgres writes its pid into the first line of its lock file and its state into the last."""
         try:
-            lines = (self.directory / "postmaster.pid").read_text(encoding="utf-8").splitlines()
+            lines = (self.directory / LOCK_FILE).read_text(encoding="utf-8").splitlines()
         except OSError:
             return False
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready" and answers(self.port)
+
+    def _forget_dead_owner(self) -> None:
+        """Remove the lock file that a power cut left if its pid is another program's by now.
+
+        Postgres sees only that some process has the pid, and refuses to start. Where it cannot be known (not Linux),
+        the file stays.
+        """
+        lock = self.directory / LOCK_FILE
+        with contextlib.suppress(OSError, IndexError):
+            pid = lock.read_text(encoding="utf-8").split()[0]
+            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() != "postgres":
+                lock.unlink()
 
     def _initdb(self, folder: Path, cluster: Path) -> None:
         password_file = folder / "password"
@@ -131,6 +144,7 @@ class PostgresServer(DataServer):
             raise StackError(f"{Path(command[0]).name} failed in {self.directory.parent}:\n" + "\n".join(words))
 
 
+LOCK_FILE = "postmaster.pid"
 CREATE_DATABASE = f"CREATE DATABASE {DATABASE}\n"
 
 

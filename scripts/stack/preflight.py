@@ -16,8 +16,8 @@ from pathlib import Path
 from scripts.stack import config as stack_config
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import StackError
-from scripts.stack.ports import is_taken
-from scripts.stack.strays import marked
+from scripts.stack.ports import free_port, holder, is_taken
+from scripts.stack.strays import described, marked
 from scripts.stack.supervisord import is_running
 
 LEAST_PYTHON = (3, 11)
@@ -61,25 +61,30 @@ def check_ports(ports: Mapping[str, int]) -> None:
     """Check that every port can be listened on.
 
     Raises:
-        StackError: some can't; the message names each with the setting that changes it.
+        StackError: some can't; the message names each, who has it if that can be seen, and ports that are free.
     """
-    problems = [problem for name, port in ports.items() if (problem := port_problem(name, port))]
+    problems = {name: problem for name, port in ports.items() if (problem := port_problem(name, port))}
     if problems:
-        raise StackError("\n".join(problems))
+        others = " ".join(f"{name}={_free_port_like(ports[name])}" for name in problems)
+        remedy = f"stop what listens there, or choose others: make up {others} (or write that into .env)"
+        raise StackError("\n".join([*problems.values(), remedy]))
 
 
 def port_problem(name: str, port: int) -> str | None:
-    """Why a port can't be used, and what to do; None if it can."""
+    """Why a port can't be used; None if it can."""
     try:
         if not is_taken(port):
             return None
     except PermissionError:
-        return f"port {port} ({name}) is reserved for root: choose one above 1023, such as {name}={port + 10000}"
-    other = port + 10000 if port < 50000 else port - 10000
-    return (
-        f"port {port} ({name}) is already taken: stop what listens there, or choose another: "
-        f"make up {name}={other} (or write {name}={other} into .env)"
-    )
+        return f"port {port} ({name}) is reserved for root"
+    pid = holder(port)
+    return f"port {port} ({name}) is already taken" + (f" by {described(pid)}" if pid else "")
+
+
+def _free_port_like(port: int) -> int:
+    """A free port that is easy to remember, if there is one."""
+    likely = (port + step for step in range(10_000, 60_000, 10_000) if port + step < 65_536)
+    return next((each for each in likely if not is_taken(each)), None) or free_port()
 
 
 def check_install(config: StackConfig) -> None:
@@ -91,7 +96,13 @@ def check_install(config: StackConfig) -> None:
     installed = (config.root / ".venv" / "bin" / "python").exists()
     has_venv = all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
     check_python((sys.version_info.major, sys.version_info.minor), installed or has_venv)
-    check_disk(shutil.disk_usage(config.root).free, installed, config.root)
+    for folder, needs_little in ((config.root, installed), (_existing(config.home), True)):
+        check_disk(shutil.disk_usage(folder).free, needs_little, folder)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there already."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 def check_start(config: StackConfig) -> None:

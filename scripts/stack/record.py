@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,13 @@ def read_record(run: Path) -> Record | None:
 
 
 @contextlib.contextmanager
-def command_lock(run: Path) -> Iterator[None]:
-    """One `up` at a time: the second waits for the first."""
+def command_lock(run: Path, must_wait: Callable[[], None]) -> Iterator[None]:
+    """One `up` at a time: the second waits for the first, and says so by `must_wait`."""
     run.mkdir(parents=True, exist_ok=True)
     with (run / COMMAND_LOCK).open("a", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            must_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -24,6 +24,11 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
+def say_waiting() -> None:
+    """Two commands that start the same stack take turns."""
+    say("another make up of this stack is at work: waiting for it …")
+
+
 def complain(text: str) -> None:
     print(f"millstream: {text}", file=sys.stderr, flush=True)
 

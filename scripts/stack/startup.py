@@ -18,7 +18,7 @@ from pathlib import Path
 from scripts.stack import reports
 from scripts.stack.config import StackConfig
 from scripts.stack.errors import ProcessFailed, StackError
-from scripts.stack.logs import Follower, begin_anew, last_lines, named
+from scripts.stack.logs import Follower, begin_anew, last_lines, named, private
 from scripts.stack.processes import kill_tree
 from scripts.stack.reports import say
 from scripts.stack.services import Service, Stack, Task, base_environment
@@ -89,7 +89,7 @@ class Startup:
     def _begin(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
             log = self._log(task.name)
-            with log.open("wb") as output:
+            with open(log, "wb", opener=private) as output:
                 process = subprocess.Popen(
                     task.command,
                     stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from scripts.stack.processes import kill_tree, wait_gone
 
 MARK = "MILLSTREAM_STACK"
 PATIENCE_S = 3.0
+LONGEST_COMMAND = 60
 
 
 def mark(home: Path) -> dict[str, str]:
@@ -33,6 +34,20 @@ def marked(home: Path) -> list[int]:
         except OSError:  # gone meanwhile, or another user's
             continue
     return sorted(pid for pid in found if pid != os.getpid())
+
+
+def described(pid: int) -> str:
+    """A process for a person who may want to end it: its pid, its command, and the stack that it is a part of."""
+    proc = Path("/proc") / str(pid)
+    try:
+        program, *words = proc.joinpath("cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+        variables = proc.joinpath("environ").read_bytes().split(b"\0")
+    except OSError:
+        return f"pid {pid}"
+    stack = next((each.partition(b"=")[2] for each in variables if each.startswith(f"{MARK}=".encode())), b"")
+    of_stack = f", of the stack in {os.fsdecode(stack)}" if stack else ""
+    command = " ".join([Path(program).name, *words])[:LONGEST_COMMAND]
+    return f"pid {pid} ({command}){of_stack}"
 
 
 def clear_strays(home: Path) -> list[int]:

@@ -24,6 +24,7 @@ from scripts.stack.errors import StackError
 
 CONFIGURATION = "supervisord.conf"
 SOCKET = "supervisord.sock"
+UMASK = 0o027  # what it and its processes write, logs first of all, is not for all to read
 ANSWER_TIMEOUT_S = 5.0
 SHUTTING_DOWN = 6  # supervisord's fault code
 # Bytes of a socket's path, less those of the number that supervisord adds to it while it binds.
@@ -102,6 +103,7 @@ def launch(
         env=dict(environment),
         cwd=root,
         start_new_session=True,
+        umask=UMASK,
         check=False,
     )
     if done.returncode != 0:

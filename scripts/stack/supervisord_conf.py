@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scripts.stack.errors import StackError
 from scripts.stack.services import Service
-from scripts.stack.supervisord import CONFIGURATION, socket_path
+from scripts.stack.supervisord import CONFIGURATION, UMASK, socket_path
 
 SUPERVISOR_LOG = "supervisor.log"
 LOG_BYTES = 5 * 2**20
@@ -51,6 +51,7 @@ def _general(run: Path, logs: Path) -> dict[str, Section]:
         "logfile_maxbytes": 0,  # supervisord would die of a full disk when it puts its own log aside; `up` does that
         "pidfile": run / "supervisord.pid",
         "childlogdir": logs,
+        "umask": f"{UMASK:03o}",
         "minfds": 256,
         "minprocs": 1,
         **({"user": "root"} if os.geteuid() == 0 else {}),  # or it warns that it is root

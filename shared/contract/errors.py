@@ -28,7 +28,6 @@ class StoreUnavailable(RetryableError):
 
     Attributes:
         store: `redis` or `postgres`.
-        detail: a sentence for people; may be empty.
         reason: a short code, also used in metric labels, such as `read_only`; `connection` if it cannot be reached.
     """
 
@@ -36,7 +35,6 @@ class StoreUnavailable(RetryableError):
         how = "reached" if reason in ("unavailable", "connection") else "used"
         super().__init__(f"{store} cannot be {how}" + (f": {detail}" if detail else ""))
         self.store = store
-        self.detail = detail
         self.reason = reason
 
 

@@ -4,8 +4,8 @@ Ids therefore sort by time: the primary key of `predictions` is an append-mostly
 contiguous range of ids, and the cursor of the history a single id. The 12 bits that the RFC calls `rand_a` hold the
 number of the shard (the Redis) that the request went to; the 62 bits of `rand_b` are random.
 
-The ids of one HTTP request are made from one short text, its batch: the time, the shard, a secret seed and how many.
-What remembers a batch of 256 ids keeps that text. From ids nobody can tell the seed, nor the other ids.
+The ids of one HTTP request are made from its batch: the time, the shard, a secret seed and how many. What remembers 256
+ids keeps that, a short text. From ids nobody can tell the seed, nor the other ids.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
+from typing import NamedTuple
 from uuid import UUID
 
 RANDOM_BITS = 62
@@ -33,24 +34,38 @@ def uuid7(now_ms: int, random_bits: int, shard: int = 0) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def batch_of(now_ms: int, shard: int, seed: str, count: int) -> str:
-    """A batch of `count` new ids.
+class Batch(NamedTuple):
+    """What the ids of one HTTP request are made from.
 
-    Args:
+    Attributes:
         now_ms: milliseconds since the epoch.
         seed: 128 random bits as hexadecimal digits, which nobody can guess.
+        number: of the ids.
     """
-    return f"{now_ms}.{shard}.{seed}.{count}"
+
+    now_ms: int
+    shard: int
+    seed: str
+    number: int
+
+    def ids(self) -> list[str]:
+        """The ids: always the same."""
+        size = 8 * self.number
+        bits = hashlib.shake_128(self.seed.encode()).digest(size)
+        return [
+            uuid7(self.now_ms, int.from_bytes(bits[start : start + 8], "big"), self.shard)
+            for start in range(0, size, 8)
+        ]
+
+    def text(self) -> str:
+        """What is remembered of it."""
+        return ".".join(map(str, self))
 
 
-def ids_of(batch: str) -> list[str]:
-    """The ids of a batch."""
-    now_ms, shard, seed, count = batch.split(".")
-    size = 8 * int(count)
-    bits = hashlib.shake_128(seed.encode()).digest(size)
-    return [
-        uuid7(int(now_ms), int.from_bytes(bits[start : start + 8], "big"), int(shard)) for start in range(0, size, 8)
-    ]
+def read_batch(text: str) -> Batch:
+    """The batch of which this is the text."""
+    now_ms, shard, seed, number = text.split(".")
+    return Batch(int(now_ms), int(shard), seed, int(number))
 
 
 def is_id(text: str) -> bool:

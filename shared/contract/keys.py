@@ -61,6 +61,11 @@ class Keys:
         """Pub/sub channel of hints to one gateway process."""
         return f"{self.prefix}notify:{gateway_id}"
 
+    @property
+    def deployment(self) -> str:
+        """String: the id of the database that the predictions of this Redis go to."""
+        return f"{self.prefix}deployment"
+
     def worker(self, worker_id: str) -> str:
         """Hash with a TTL: a worker's heartbeat."""
         return f"{self.prefix}workers:{worker_id}"

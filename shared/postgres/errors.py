@@ -94,6 +94,8 @@ def said(sqlstate: str | None, message: str) -> str:
 
 def keeps_connection(error: BaseException) -> bool:
     """Whether the connection on which this happened is good for more."""
+    if isinstance(error, StoreUnavailable):
+        return error.reason == SLOW
     if isinstance(error, asyncpg.PostgresError):
         return isinstance(error, _REJECTED) or meaning_of(error.sqlstate).keep
     return not isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | RuntimeError)

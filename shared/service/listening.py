@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
+from shared.contract.errors import ConfigurationError
+
 
 async def listen(
-    protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, backlog: int = 128
+    protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, setting: str, backlog: int = 128
 ) -> asyncio.Server:
     """Listen on an address; `::` is every address of both families.
 
+    Args:
+        setting: the one that chooses the port.
+
     Raises:
-        OSError: the address cannot be listened on, or the port is taken.
+        ConfigurationError: the address cannot be listened on, or the port is taken.
     """
+    try:
+        return await _listen(protocol, host, port, backlog)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise ConfigurationError(f"cannot listen on {host}:{port} ({setting}): {why}") from None
+
+
+async def _listen(protocol: Callable[[], asyncio.BaseProtocol], host: str, port: int, backlog: int) -> asyncio.Server:
     loop = asyncio.get_running_loop()
     if host != "::":
         return await loop.create_server(protocol, host, port, backlog=backlog)

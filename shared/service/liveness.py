@@ -6,21 +6,55 @@ reports each iteration, and the probe fails if a loop has not done so for `stall
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from shared.service.backoff import wait_for_stop
 
 
 class Liveness:
-    """When each loop last reported an iteration, by a monotonic clock in seconds."""
+    """When each loop last reported an iteration, by a monotonic clock in seconds.
+
+    Attributes:
+        turns: how many iterations each loop has reported.
+    """
 
     def __init__(self, stall_timeout_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout = stall_timeout_s
         self._clock = clock
         self._moved: dict[str, float] = {}
+        self._report_every_s = min(1.0, stall_timeout_s / 3)
+        self.turns: Counter[str] = Counter()
 
     def moved(self, loop: str) -> None:
         """Report an iteration of this loop."""
         self._moved[loop] = self._clock()
+        self.turns[loop] += 1
+
+    async def wait(self, loop: str, stop: asyncio.Event, timeout_s: float) -> bool:
+        """Wait until `stop` is set, for at most `timeout_s` seconds, moving meanwhile; returns whether it is set."""
+        with self.moving(loop):
+            return await wait_for_stop(stop, timeout_s)
+
+    @contextmanager
+    def moving(self, loop: str) -> Iterator[None]:
+        """Count a loop as moving while it waits for something that has a limit of its own."""
+        timer: asyncio.TimerHandle
+
+        def report() -> None:
+            nonlocal timer
+            self._moved[loop] = self._clock()
+            timer = asyncio.get_running_loop().call_later(self._report_every_s, report)
+
+        report()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self.moved(loop)
 
     def ended(self, loop: str) -> None:
         """Report that this loop ended on purpose."""

@@ -12,29 +12,32 @@ from shared.service.listening import listen
 from shared.service.liveness import Liveness
 
 _LAST_ANSWERS_S = 1.0
+_TURN_S = 60.0
 
 
 async def serve_probes(
     host: str,
     port: int,
+    setting: str,
     liveness: Liveness,
     not_ready: Callable[[], str | None],
     stop: asyncio.Event,
     before_scrape: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Serve until `stop` is set.
+    """Serve until `stop` is set, as the loop "probes".
 
     Args:
+        setting: the one that chooses the port.
         not_ready: returns why the process is not ready, or None if it is.
         before_scrape: brings metrics up to date.
 
     Raises:
-        OSError: the port is taken.
+        ConfigurationError: it cannot listen there, for example since the port is taken.
     """
 
     async def livez(_: web.Request) -> web.Response:
         stalled = liveness.stalled()
-        body = {"status": "stalled" if stalled else "ok", "stalled_s": stalled}
+        body = {"status": "stalled" if stalled else "ok", "stalled_s": stalled, "turns": liveness.turns}
         return web.json_response(body, status=503 if stalled else 200)
 
     async def readyz(_: web.Request) -> web.Response:
@@ -60,8 +63,9 @@ async def serve_probes(
     await runner.setup()
     try:
         assert runner.server is not None
-        listener = await listen(runner.server, host, port)
-        await stop.wait()
+        listener = await listen(runner.server, host, port, setting)
+        while not await liveness.wait("probes", stop, _TURN_S):
+            pass
         listener.close()
     finally:
         await runner.cleanup()

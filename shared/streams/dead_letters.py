@@ -10,6 +10,8 @@ from shared.contract.messages import REQUEST_FIELDS, PredictionRequest, decode_r
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
+GONE, TOO_OFTEN = 0, -1
+
 
 class DeadLetter(NamedTuple):
     """A dead letter.
@@ -62,11 +64,15 @@ class DeadLetters:
             entries = await self._redis.xrange(self._keys.dead, entry, entry)
         return next((self._letter(entry, fields) for _, fields in entries or []), None)  # type: ignore[arg-type]
 
-    async def replay(self, letter: DeadLetter, timeout_ms: int) -> int | None:
+    async def replay(self, letter: DeadLetter, timeout_ms: int, most: int) -> int:
         """Put a dead letter's request back into its stream, as the next attempt.
 
+        Args:
+            most: how often a request may be replayed.
+
         Returns:
-            The number of that attempt; None if the dead letter is gone (replayed or deleted meanwhile).
+            The number of that attempt; `GONE` if the dead letter was replayed or deleted meanwhile; `TOO_OFTEN` if its
+            request was replayed `most` times already: it is kept.
 
         Raises:
             ValueError: its request cannot be decoded.
@@ -82,8 +88,7 @@ class DeadLetters:
             self._keys.backlog_bytes,
             self._keys.deadlines,
         ]
-        attempt = await self._replay(keys, [letter.entry, request.attempt, timeout_ms, *REQUEST_FIELDS])
-        return int(attempt) or None
+        return int(await self._replay(keys, [letter.entry, request.attempt, timeout_ms, most, *REQUEST_FIELDS]))
 
     async def delete(self, entry: str) -> bool:
         """Delete a dead letter; returns whether it existed.

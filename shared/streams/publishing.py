@@ -9,7 +9,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
-from shared.contract.ids import ids_of
+from shared.contract.ids import read_batch
 from shared.contract.messages import SCHEMA
 from shared.streams.shard import Shard
 
@@ -155,4 +155,4 @@ def _published(answer: bytes, group: Group) -> Published:
     if text in REFUSALS or text == Verdict.CONFLICT:
         return Published(Verdict(text))
     mine = text == group.batch  # this publish was retried by the client library
-    return _ACCEPTED if mine else Published(Verdict.ACCEPTED, ids_of(text))
+    return _ACCEPTED if mine else Published(Verdict.ACCEPTED, read_batch(text).ids())

@@ -26,14 +26,14 @@ class Start(Protocol):
 
 
 @contextmanager
-def services(environment: Mapping[str, str], folder: Path) -> Iterator[Start]:
-    """Start services for the length of the block."""
+def services(environment: Mapping[str, str], folder: Path, stderr: int | None = None) -> Iterator[Start]:
+    """Start services for the length of the block, which print to the descriptor `stderr` or each to a file."""
     started: list[Service] = []
 
     def start(module: str, *, ready: bool = True, **settings: str) -> Service:
         port = free_port()
         own = {**environment, _PORTS[module]: str(port), **settings}
-        service = Service(module, port, own, folder / f"{module}-{len(started)}.log")
+        service = Service(module, port, own, folder / f"{module}-{len(started)}.log", stderr)
         started.append(service)
         if ready:
             service.wait_ready()

@@ -152,14 +152,25 @@ def test_a_gateway_that_cannot_start_says_why_and_leaves(
     lost = start("gateway", ready=False, MODEL_CATALOGUE=str(tmp_path / "nothing.toml"))
     assert lost.process.wait(20) == 2
     assert "cannot read the model catalogue" in lost.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("module", "setting"),
+    [
+        ("gateway", "GATEWAY_PORT"),
+        ("gateway", "ADMIN_PORT"),
+        ("inference_worker", "WORKER_METRICS_PORT"),
+        ("persister", "PERSISTER_METRICS_PORT"),
+    ],
+)
+def test_a_port_that_is_taken_is_told_in_one_line(start: Start, module: str, setting: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        second = Service("gateway", port, {**environment, "GATEWAY_PORT": str(port)}, tmp_path / "second.log")
-        try:
-            assert second.process.wait(20) == 1
-        finally:
-            second.stop()
-        assert "cannot listen on 127.0.0.1" in second.log.read_text(encoding="utf-8")
+        port = str(taken.getsockname()[1])
+        models = {"WORKER_MODELS": "noop"} if module == "inference_worker" else {}
+        service = start(module, ready=False, LOG_LEVEL="WARNING", **{setting: port}, **models)
+        assert service.process.wait(30) == 2
+    told = f"{module}: cannot listen on 127.0.0.1:{port} ({setting}): Address already in use"
+    assert service.log.read_text(encoding="utf-8").splitlines() == [told]
 
 
 async def answers(service: Service) -> bool:

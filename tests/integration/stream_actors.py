@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import orjson
 
-from shared.contract.ids import ids_of
+from shared.contract.ids import read_batch
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
-from shared.streams.dead_letters import DeadLetters
+from shared.streams.dead_letters import GONE, DeadLetters
 from shared.streams.deadlines import Deadlines
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
@@ -58,7 +58,7 @@ class Gateways:
         """A group with an idempotency key, which may have been used before, for this body or another."""
         fingerprint = f"{move.that}{len(move.picks)}"
         batch = new_batch(len(move.picks))
-        requests = [new_request()._replace(id=each) for each in ids_of(batch)]
+        requests = [new_request()._replace(id=each) for each in read_batch(batch).ids()]
         await self._publish(requests, f"key {move.this}", fingerprint, batch)
 
     async def look_for_late_requests(self, _: Move) -> None:
@@ -83,9 +83,9 @@ class Gateways:
             if letter.request is None:  # the result of one that was given up, and that Postgres refused on top
                 assert letter.source == "results"
                 continue
-            attempt = await self._letters.replay(letter, 3_600_000)
-            assert attempt is not None and attempt > letter.request.attempt
-            assert await self._letters.replay(letter, 3_600_000) is None
+            attempt = await self._letters.replay(letter, 3_600_000, 1000)
+            assert attempt > letter.request.attempt
+            assert await self._letters.replay(letter, 3_600_000, 1000) == GONE
             self._truth.accepted[letter.request.id] = attempt
             self._truth.unfinished.add((letter.request.id, attempt))
 

@@ -14,6 +14,7 @@ from persister.database import Database
 from persister.drift import DriftWatch
 from persister.settings import PersisterSettings
 from shared.contract.catalogue import Catalogue, ServedVersion
+from shared.service.liveness import Liveness
 from tests.gateways import store
 from tests.waiting import eventually
 
@@ -41,7 +42,7 @@ def gauge(signal: str) -> float | None:
 async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
     stored: Database, served: ServedVersion, database: asyncpg.Connection
 ) -> None:
-    watch = DriftWatch(stored, [served], window=100, interval_s=60)
+    watch = DriftWatch(stored, [served], window=100, interval_s=60, liveness=Liveness(30))
     assert await watch.measure(served) == {}
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
     assert await watch.measure(served) == {"confidence": 0, "label": 0}
@@ -63,7 +64,7 @@ async def test_it_goes_on_where_postgres_is_away(
 ) -> None:
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
     await database.execute("ALTER TABLE predictions RENAME TO hidden")
-    watch = DriftWatch(stored, [served], window=100, interval_s=0.02)
+    watch = DriftWatch(stored, [served], window=100, interval_s=0.02, liveness=Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(watch.run(stop))
     errors = {"component": "persister", "kind": "drift"}

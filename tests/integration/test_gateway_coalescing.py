@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from gateway.core.submissions import MAX_REQUESTS_A_CALL, Submissions
+from gateway.core.submissions import MAX_BYTES_A_CALL, MAX_REQUESTS_A_CALL, Submissions
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.errors import StoreUnavailable
@@ -76,7 +76,7 @@ def publisher(redis: Redis, keys: Keys) -> CountingPublisher:
 @pytest.fixture
 async def submissions(publisher: CountingPublisher) -> Submissions:
     """Submissions whose script is loaded already."""
-    submissions = Submissions(publisher)
+    submissions = Submissions(publisher, 100_000, 100_000_000)
     assert (await submissions.submit("noop", "1.0.0", group())).verdict is Verdict.ACCEPTED
     publisher.calls.clear()
     return submissions
@@ -124,7 +124,7 @@ async def quiet(quiet_server: RedisServer) -> AsyncIterator[Redis]:
 
 
 async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     await submissions.submit(*STREAM, group())  # loads the script
     await quiet.config_resetstat()
     await asyncio.gather(*(submissions.submit(*STREAM, group()) for _ in range(64)))
@@ -134,7 +134,7 @@ async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
 
 
 async def test_a_redis_that_forgot_its_scripts_is_told_again(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     await submissions.submit(*STREAM, group())
     await quiet.script_flush()
     assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
@@ -165,7 +165,7 @@ async def test_a_call_is_bounded(submissions: Submissions, publisher: CountingPu
 
 async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Keys) -> None:
     publisher = CountingPublisher(Shard(redis, keys), replace(PLENTY, max_backlog=5))
-    submissions = Submissions(publisher)
+    submissions = Submissions(publisher, 100_000, 100_000_000)
     groups = [group(3), group(3), group(2), group(1)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
     assert verdicts_of(verdicts) == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED, Verdict.BACKLOG]
@@ -199,7 +199,7 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it(
 async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path: Path, keys: Keys) -> None:
     port = free_port()
     redis = connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), retry_once=True)
-    submissions = Submissions(Publisher(Shard(redis, keys), "gateway-1", PLENTY))
+    submissions = Submissions(Publisher(Shard(redis, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     groups = [group() for _ in range(10)]
     results = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups), return_exceptions=True)
     assert [type(each) for each in results] == [StoreUnavailable] * 10
@@ -207,6 +207,82 @@ async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path
         assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
         assert await redis.xlen(keys.requests(*STREAM)) == 1
         await redis.aclose()
+
+
+class StuckPublisher(CountingPublisher):
+    """A publisher whose Redis does not answer until it is told what to say."""
+
+    def __init__(self, shard: Shard) -> None:
+        super().__init__(shard)
+        self.says: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
+        """Wait and publish."""
+        self.calls.append(len(groups))
+        await self.says
+        return [Published(Verdict.ACCEPTED)] * len(groups)
+
+
+@pytest.fixture
+async def stuck(redis: Redis, keys: Keys) -> StuckPublisher:
+    return StuckPublisher(Shard(redis, keys))
+
+
+def with_input(text: bytes) -> NewRequest:
+    return group().requests[0]._replace(input=text)
+
+
+async def collect(submissions: Submissions, groups: Sequence[Group]) -> list[asyncio.Task[Published]]:
+    """Submit them while the first is under way."""
+    tasks = [asyncio.create_task(submissions.submit(*STREAM, each)) for each in groups]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return tasks
+
+
+async def test_what_collects_behind_a_stuck_call_is_bounded_in_requests_and_bytes(stuck: StuckPublisher) -> None:
+    submissions = Submissions(stuck, 10, 1000)
+    (first,) = await collect(submissions, [group()])
+    long = Group([with_input(b"x" * 900)])
+    tasks = await collect(submissions, [group(8), group(3), long, group(2), group(1)])
+    assert [task.result().verdict for task in tasks if task.done()] == [
+        Verdict.BACKLOG,
+        Verdict.BACKLOG_BYTES,
+        Verdict.BACKLOG,
+    ]
+    stuck.says.set_result(None)
+    assert set(verdicts_of(await asyncio.gather(first, tasks[0], tasks[3]))) == {Verdict.ACCEPTED}
+    assert (await submissions.submit(*STREAM, group(500))).verdict is Verdict.ACCEPTED  # alone it is for Redis to judge
+
+
+async def test_who_collects_behind_a_call_that_fails_fails_with_it(stuck: StuckPublisher) -> None:
+    submissions = Submissions(stuck, 10_000, 10_000_000)
+    tasks = await collect(submissions, [group(400), group(400), group(400), group()])
+    assert stuck.calls == [1]
+    stuck.says.set_exception(StoreUnavailable("redis", "silent"))
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in results] == [StoreUnavailable] * 4
+    assert stuck.calls == [1], "nobody waits for a second call that is in vain"
+
+
+async def test_who_has_gone_is_not_published(stuck: StuckPublisher) -> None:
+    submissions = Submissions(stuck, 10_000, 10_000_000)
+    (first,) = await collect(submissions, [group()])
+    tasks = await collect(submissions, [group(), group(), group()])
+    tasks[0].cancel()
+    tasks[2].cancel()
+    await asyncio.sleep(0)
+    stuck.says.set_result(None)
+    assert set(verdicts_of(await asyncio.gather(first, tasks[1]))) == {Verdict.ACCEPTED}
+    assert stuck.calls == [1, 1]
+
+
+async def test_a_call_is_bounded_in_bytes(stuck: StuckPublisher) -> None:
+    submissions = Submissions(stuck, 10_000, 10 * MAX_BYTES_A_CALL)
+    long = [Group([with_input(b"x" * (MAX_BYTES_A_CALL // 2 - 100))]) for _ in range(5)]
+    stuck.says.set_result(None)
+    await asyncio.gather(*(submissions.submit(*STREAM, each) for each in long))
+    assert stuck.calls == [2, 2, 1]
 
 
 async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:

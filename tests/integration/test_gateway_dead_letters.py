@@ -14,7 +14,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.shard import Shard
-from tests.gateways import Client, HandWorker, persist_everything, succeeded
+from tests.gateways import Client, HandWorker, StartGateway, persist_everything, succeeded
 from tests.waiting import eventually
 
 BODY = {"model": "echo", "text": "poison"}
@@ -232,3 +232,46 @@ async def test_while_a_later_attempt_runs_an_earlier_ones_end_does_not_show(
     await worker.finish([second], succeeded({"label": "LATEST"}))
     async with gateway.get(f"/api/v1/predictions/{prediction_id}") as answer:
         assert (await answer.json())["result"] == {"label": "LATEST"}
+
+
+@pytest.mark.parametrize(("model", "version"), [("echo", "9.9.9"), ("echo", "3.0.0"), ("gone", "1.0.0")])
+async def test_a_version_that_is_not_served_is_not_replayed(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, model: str, version: str
+) -> None:
+    await kill(gateway, worker)
+    entries: Any = await redis.xrange(keys.dead)
+    ((entry, fields),) = entries
+    await redis.xadd(keys.dead, {**fields, b"model": model, b"version": version})
+    await redis.xdel(keys.dead, entry)
+    (letter,) = await letters(gateway)
+    assert letter["replayable"] is False
+    async with gateway.post(f"/api/v1/dead-letters/{letter['dead_letter_id']}/replay") as answer:
+        assert answer.status == 409
+        assert f"{model}:{version} is not in the catalogue, or not active" in (await answer.json())["detail"]
+    assert await letters(gateway) == [letter]
+    assert not await redis.exists(keys.requests(model, version))
+
+
+async def test_replays_of_an_id_are_limited(
+    start_gateway: StartGateway, worker: HandWorker, redis: Redis, keys: Keys
+) -> None:
+    gateway = await start_gateway(max_replays=2)
+    await kill(gateway, worker)
+    first: Any = await redis.xrange(keys.dead)
+    for replays in range(3):
+        (letter,) = await letters(gateway)
+        assert letter["replayable"] is (replays < 2)
+        async with gateway.post(f"/api/v1/dead-letters/{letter['dead_letter_id']}/replay") as answer:
+            assert answer.status == (202 if replays < 2 else 409)
+            body = await answer.json()
+        if replays < 2:
+            ((delivery, _),) = await worker.take()
+            await worker.stream.dead_letter(delivery, "max_deliveries", "again")
+    assert "was replayed 2 times, which is MAX_REPLAYS" in body["detail"]
+    assert await letters(gateway) == [letter]
+    # another letter of the same prediction does not know how often: the state does
+    added: Any = await redis.xadd(keys.dead, first[0][1])
+    other = added.decode()
+    async with gateway.post(f"/api/v1/dead-letters/{other}/replay") as answer:
+        assert answer.status == 409
+    assert len(await letters(gateway)) == 2

@@ -113,6 +113,19 @@ async def test_items_show_how_a_prediction_ended_but_not_what_was_asked(
     ]
 
 
+async def test_scores_come_best_first_whatever_order_postgres_keeps(
+    gateway: Client, database: asyncpg.Connection
+) -> None:
+    (prediction_id,) = await store(database, 1, "echo", "1.0.0")
+    scores = {"sadness": 0.5, "joy": 0.25, "a": 0.125, "anger": 0.0625}
+    output = {"label": "sadness", "scores": scores}
+    await database.execute("UPDATE predictions SET output_data = $1", json.dumps(output))
+    items, _ = await page(gateway)
+    found = await (await gateway.get(f"{PREDICTIONS}/{prediction_id}")).json()
+    for result in (items[0]["result"], found["result"]):
+        assert result == output and list(result["scores"]) == list(scores)
+
+
 @pytest.mark.parametrize(
     "query", ["model=nobody", "model=echo&version=9.9.9", "model=%F0%9F%91%8B", "model='%20OR%201"]
 )
@@ -242,6 +255,15 @@ async def test_what_went_wrong_is_read_from_the_partial_index(full: asyncpg.Conn
     scans = await explain(full, history._PAGE, NEWEST, "failed", 11)
     assert await parents(full, scans) == {"predictions_unsuccessful"}
     assert rows_read(scans) <= 2 * 11 + 2
+
+
+async def test_what_went_wrong_with_a_version_is_read_from_the_partial_index(full: asyncpg.Connection) -> None:
+    """Without this index, the failures of all versions are read, or all rows of this one."""
+    for model, reads in (("noop", 6), ("echo", 11)):  # of the rare version, all there are
+        ids = await version_ids(full, model)
+        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, "failed", 11, *ids)
+        assert await parents(full, scans) == {"predictions_unsuccessful_by_version"}
+        assert reads <= rows_read(scans) <= 2 * reads + 2
 
 
 async def test_single_predictions_are_found_by_the_primary_key(full: asyncpg.Connection) -> None:

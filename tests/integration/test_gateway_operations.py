@@ -205,16 +205,7 @@ class TestWithPostgres:
         self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
     ) -> None:
         await serve_everything(redis, keys, catalogue)
-        expected = {
-            "status": "ok",
-            "redis": "ok",
-            "postgres": "ok",
-            "reasons": {},
-            "warnings": [],
-            "unserved": [],
-            "load_errors": {},
-            "orphans": [],
-        }
+        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": [], "load_errors": {}, "orphans": []}
         assert await get(gateway, "/health") == expected
 
     async def test_health_is_degraded_while_a_version_is_served_by_nobody(self, gateway: Client) -> None:
@@ -228,12 +219,10 @@ async def test_health_is_degraded_without_postgres(
 ) -> None:
     await serve_everything(redis, keys, catalogue)
     body = await get(gateway, "/health")
-    assert body.pop("reasons")["postgres"].startswith("postgres cannot be reached: ")
     assert body == {
         "status": "degraded",
         "redis": "ok",
         "postgres": "unavailable",
-        "warnings": [],
         "unserved": [],
         "load_errors": {},
         "orphans": [],
@@ -244,9 +233,7 @@ async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(
     gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     body = await get(gateway, "/health", 503)
     assert (body["status"], body["redis"]) == ("unavailable", "unavailable")
-    assert "redis cannot be reached" in body["reasons"]["redis"]
-    probe = await get(gateway, "/readyz", 503)
-    assert probe["status"] == "not ready" and probe["reason"].startswith("Redis is unavailable: ")
+    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "Redis is unavailable"}
     assert await get(gateway, "/livez") == {"status": "ok"}
 
 
@@ -354,11 +341,17 @@ async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, m
     await eventually(only_the_stalled_loop, "the loop of hints moved on, the other did not")
 
 
-@pytest.mark.parametrize("ending", ["raise ValueError('no good')", "return"], ids=["fails", "ends"])
-def test_a_gateway_without_one_of_its_loops_ends_with_an_error(environment: dict[str, str], ending: str) -> None:
+@pytest.mark.parametrize(
+    ("ending", "how"),
+    [("raise ValueError('no good')", "failed"), ("return", "ended early"), ("raise Cancelled", "was cancelled")],
+)
+def test_a_gateway_without_one_of_its_loops_ends_with_an_error(
+    environment: dict[str, str], ending: str, how: str
+) -> None:
     """Half a gateway would look healthy: requests would be accepted, and never expire."""
     code = (
         "import sys, gateway.app\n"
+        "from asyncio import CancelledError as Cancelled\n"
         f"async def broken(*_):\n    {ending}\n"
         "gateway.app.every = broken\n"
         "from gateway.__main__ import main\n"
@@ -369,7 +362,7 @@ def test_a_gateway_without_one_of_its_loops_ends_with_an_error(environment: dict
         [sys.executable, "-c", code], env=given, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "a loop of the gateway failed" in done.stderr
+    assert "a loop ended" in done.stderr and f"how={how}" in done.stderr
 
 
 # --- metrics -------------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
 from shared.streams.redis_client import connect
-from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -88,10 +87,8 @@ def make_lane(
     task = Recorder()
     version = Version(version=VERSION, artifact="none", batch=limits)
     served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
-    liveness, shard = liveness or Liveness(30), Shard(client, keys)
-    stream = RequestStream(shard, MODEL, VERSION, worker)
-    watch = RedisWatch(shard, "inference_worker", liveness)
-    return Lane(settings, served, stream, ThreadEngine(task), liveness, worker, watch), task
+    stream_of_worker = RequestStream(Shard(client, keys), MODEL, VERSION, worker)
+    return Lane(settings, served, stream_of_worker, ThreadEngine(task), liveness or Liveness(30), worker), task
 
 
 @pytest.fixture
@@ -324,7 +321,7 @@ async def test_a_lane_that_hangs_outside_its_model_is_reported(
     lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500)
     async with Running(lane):
         await eventually(lambda: any(s > 2 * STALL_TIMEOUT_S for s in liveness.stalled().values()), "it stays reported")
-        assert list(liveness.stalled()) == [lane.served.label]
+        assert list(liveness.stalled()) == [f"lane {lane.served.label}"]
         released.set()
         await all_results(redis, keys, 1)
         await eventually(lambda: not liveness.stalled(), "it has recovered")
@@ -409,7 +406,7 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
         beating = asyncio.create_task(
-            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, stop)
+            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, Liveness(30), stop)
         )
 
         async def only_alive() -> bool:

@@ -9,7 +9,7 @@ import pytest
 
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint, decode_hints
-from shared.contract.ids import ids_of
+from shared.contract.ids import read_batch
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_request, decode_result
 from shared.service.settings import Settings
@@ -319,7 +319,7 @@ async def test_records_of_idempotency_keys_are_bounded_and_forgotten_in_time(red
 
     async def verdict_of(key: str) -> Verdict:
         batch = new_batch(1)
-        group = Group([new_request()._replace(id=ids_of(batch)[0])], key, "f" * 64, batch)
+        group = Group([new_request()._replace(id=read_batch(batch).ids()[0])], key, "f" * 64, batch)
         return (await publisher.publish(MODEL, VERSION, [group]))[0].verdict
 
     assert [await verdict_of(key) for key in "abc"] == [Verdict.ACCEPTED] * 2 + [Verdict.IDEMPOTENCY]

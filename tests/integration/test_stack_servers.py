@@ -20,8 +20,9 @@ from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.processes import descendants, wait_gone
 from scripts.stack.redis import ping, running_redis
 from scripts.stack.streams import look, render
-from scripts.stack.unprivileged import wrapper_for
+from scripts.stack.unprivileged import current_wrapper, wrapper_for
 from shared.contract.keys import Keys
+from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +61,22 @@ def test_postgres_keeps_its_data_when_stopped_and_when_killed(postgres: Postgres
         assert not postgres.is_running()
         postgres.start()
     assert rows(postgres.url) == [(0,), (1,)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a pid is of is read from /proc")
+def test_postgres_starts_after_a_power_cut_whoever_has_its_pid_by_now(postgres: PostgresServer) -> None:
+    assert postgres.process is not None
+    lock = postgres.directory / "postmaster.pid"
+    written = lock.read_text(encoding="utf-8")
+    postgres.kill()
+    with subprocess.Popen([*current_wrapper().prefix, "sleep", "600"]) as other:
+        wait_until(lambda: Path(f"/proc/{other.pid}/comm").read_text(encoding="utf-8") == "sleep\n", "it sleeps")
+        lock.write_text("\n".join([str(other.pid), *written.splitlines()[1:]]) + "\n", encoding="utf-8")
+        try:
+            postgres.start()
+            assert rows(postgres.url)
+        finally:
+            other.kill()
 
 
 def test_postgres_asks_for_the_password(postgres: PostgresServer) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -201,6 +202,17 @@ def test_a_log_that_cannot_be_written_never_stops_its_service(
     assert (config.home / "chatty").exists(), "it wrote all that it had to say"
     assert restarts(config) == {"chatty": 0, "quiet": 0}
     assert "exception" not in (config.logs / supervisord_conf.SUPERVISOR_LOG).read_text(encoding="utf-8")
+
+
+def test_logs_are_not_for_all_to_read(config: StackConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisord_conf, "LOG_BYTES", 10_000)
+    config.logs.mkdir(mode=0o755)
+    (config.logs / "earlier.log").touch(mode=0o644)
+    stack = Stack([service(config, "chatty", Stage.STORES, CHATTY)], [task("prepared", "print('done')")])
+    commands.start(config, stack)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in config.logs.iterdir()}
+    assert {"earlier.log.1", "chatty.log", "chatty.log.1", "prepared.log", supervisord_conf.SUPERVISOR_LOG} <= {*modes}
+    assert set(modes.values()) == {0o640} and stat.S_IMODE(config.logs.stat().st_mode) == 0o750
 
 
 def test_a_secret_reaches_the_one_service_that_needs_it_and_no_file(config: StackConfig) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.schemas import prediction_body
-from gateway.core.finished import from_hint, from_result
+from gateway.core.finished import best_first, from_hint, from_result
 from shared.contract.hints import Hint
 from shared.contract.ids import uuid7
 from shared.contract.messages import Outcome, PredictionResult, Status
@@ -62,3 +63,19 @@ def test_options_are_shown_where_there_were_any() -> None:
     result = PredictionResult(ID, "labels", "1.0.0", outcome, input=b'{"text":"a"}', options=b'{"labels":["x","y"]}')
     assert prediction_body(from_result(result))["input"] is not None
     assert orjson.loads(from_result(result).input or b"") == {"text": "a", "options": {"labels": ["x", "y"]}}
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        (b'{"label":"b","scores":{"a":0.1,"b":0.9}}', b'{"label":"b","scores":{"b":0.9,"a":0.1}}'),
+        (b'{"scores": {"a": 1}, "other": [1]}', b'{"scores":{"a":1},"other":[1]}'),
+        (b'{"scores": [1, 2]}', b'{"scores": [1, 2]}'),
+        (b'{"scores": {"a": "high", "b": "low"}}', b'{"scores": {"a": "high", "b": "low"}}'),
+        (b'{"scores": {"a": null}}', b'{"scores": {"a": null}}'),
+        (b'{"text": "no \\"scores\\" here"}', b'{"text": "no \\"scores\\" here"}'),
+        (b'{"a": {"scores": {"x": 1}}}', b'{"a": {"scores": {"x": 1}}}'),
+    ],
+)
+def test_scores_are_shown_from_best_to_worst_and_other_kinds_as_they_are(stored: bytes, shown: bytes) -> None:
+    assert best_first(stored) == shown

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.ids import batch_of, first_id_of_month, id_time, ids_of, is_id, uuid7
+from shared.contract.ids import Batch, first_id_of_month, id_time, is_id, read_batch, uuid7
 
 TIMES = st.integers(0, 4_000_000_000_000)  # until 2096
 RANDOM = st.integers(0, 2**90)
@@ -58,9 +58,9 @@ def test_only_the_canonical_form_is_an_id(text: str) -> None:
 
 @given(now_ms=TIMES, shard=st.integers(0, 4095), count=st.integers(1, 1000))
 def test_a_batch_always_makes_the_same_ids_and_no_other_batch_makes_them(now_ms: int, shard: int, count: int) -> None:
-    batch = batch_of(now_ms, shard, "0" * 32, count)
-    ids = ids_of(batch)
-    assert len(set(ids)) == count and ids == ids_of(batch)
+    batch = Batch(now_ms, shard, "0" * 32, count)
+    ids = batch.ids()
+    assert len(set(ids)) == count and ids == read_batch(batch.text()).ids()
     assert all(is_id(each) and UUID(each).int >> 80 == now_ms and UUID(each).int >> 64 & 0xFFF == shard for each in ids)
-    assert not set(ids) & set(ids_of(batch_of(now_ms, shard, "0" * 31 + "1", count)))
-    assert len(batch) < 70, "what is remembered of a batch is short"
+    assert not set(ids) & set(batch._replace(seed="0" * 31 + "1").ids())
+    assert len(batch.text()) < 70, "what is remembered of a batch is short"

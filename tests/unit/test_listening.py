@@ -7,6 +7,7 @@ import socket
 
 import pytest
 
+from shared.contract.errors import ConfigurationError
 from shared.service.listening import listen
 
 HOSTS = ("127.0.0.1", "::1")
@@ -17,7 +18,7 @@ HOSTS = ("127.0.0.1", "::1")
     [("::", {"127.0.0.1", "::1"}), ("::1", {"::1"}), ("127.0.0.1", {"127.0.0.1"}), ("0.0.0.0", {"127.0.0.1"})],
 )
 async def test_the_double_colon_is_both_families(host: str, reached: set[str]) -> None:
-    server = await listen(asyncio.Protocol, host, 0)
+    server = await listen(asyncio.Protocol, host, 0, "PORT")
     async with server:
         port = server.sockets[0].getsockname()[1]
         found = set()
@@ -32,5 +33,8 @@ async def test_the_double_colon_is_both_families(host: str, reached: set[str]) -
 
 
 async def test_a_port_that_is_taken_is_an_error() -> None:
-    with socket.create_server(("::", 0), family=socket.AF_INET6) as taken, pytest.raises(OSError, match="in use"):
-        await listen(asyncio.Protocol, "::", taken.getsockname()[1])
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6) as taken,
+        pytest.raises(ConfigurationError, match=r"cannot listen on :::\d+ \(PORT\): Address already in use"),
+    ):
+        await listen(asyncio.Protocol, "::", taken.getsockname()[1], "PORT")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from shared.service.liveness import Liveness
@@ -67,3 +69,25 @@ def test_a_loop_that_ended_on_purpose_does_not_stall(liveness: Liveness, clock: 
     liveness.ended("never begun")
     clock.now += 1000
     assert liveness.stalled() == {}
+
+
+async def test_waiting_moves_and_ends_with_the_stop(liveness: Liveness, clock: Clock) -> None:
+    stop = asyncio.Event()
+    waiting = asyncio.create_task(liveness.wait("read", stop, 1000))
+    await asyncio.sleep(0)
+    clock.now += 1000
+    assert list(liveness.stalled()) == ["read"]
+    async with asyncio.timeout(20):
+        while liveness.stalled():
+            await asyncio.sleep(0.05)
+    stop.set()
+    assert await waiting
+
+
+async def test_a_wait_that_is_over_reports_no_more(clock: Clock) -> None:
+    liveness = Liveness(0.03, clock)
+    assert not await liveness.wait("read", asyncio.Event(), 0.05)
+    clock.now += 10
+    await asyncio.sleep(0.1)
+    assert liveness.stalled() == {"read": 10.0}
+    assert liveness.turns == {"read": 1}

@@ -12,6 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.core.errors import InvalidOrder
+from gateway.core.intake import _options
+from gateway.core.order import Order
+from shared.contract.catalogue import InputLimits, ServedVersion, Version
 from shared.contract.options import MAX_CUSTOM_BYTES, OptionErrors, encode_options
 from shared.contract.tasks import TASKS
 
@@ -152,3 +156,20 @@ def test_an_option_that_a_custom_task_does_not_name_is_refused(name: str) -> Non
 def test_every_task_can_be_loaded_by_the_name_in_the_register(name: str) -> None:
     module, _, loader = TASKS[name].loader.partition(":")
     assert callable(attrgetter(loader)(importlib.import_module(module)))
+
+
+@pytest.mark.parametrize("value", ["x", [], ["a"] * 1000, None, {"deep": 1}])
+@pytest.mark.parametrize("name", ["labels", "max_length"])
+def test_an_option_of_another_task_is_refused_whatever_its_value(name: str, value: object) -> None:
+    served = ServedVersion(model="sentiment", task="text-classification", version=Version(version="1", artifact="none"))
+    order = Order("sentiment", None, [], {name: value}, ("body", "options"), 0, 1000)
+    with pytest.raises(InvalidOrder) as caught:
+        _options(served, order)
+    assert caught.value.errors == [(("body", "options", name), f"a text-classification model has no option {name!r}")]
+
+
+def test_a_version_bounds_the_labels_of_its_own_task() -> None:
+    version = Version(version="1", artifact="none", limits=InputLimits(labels=2))
+    order = Order("topics", None, [], {"labels": ["a", "b", "c"]}, ("body", "options"), 0, 1000)
+    with pytest.raises(InvalidOrder, match="must have at most 2 labels, not 3"):
+        _options(ServedVersion(model="topics", task="zero-shot-classification", version=version), order)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 
 from scripts.stack.ports import LOOPBACK, free_port
+from shared.contract.errors import ConfigurationError
 from shared.service.liveness import Liveness
 from shared.service.probes import serve_probes
 from tests.waiting import eventually
@@ -23,7 +25,9 @@ class Process:
         self.stop = asyncio.Event()
         self.liveness = Liveness(30, lambda: self.now)
         self.port = free_port()
-        self.task = asyncio.create_task(serve_probes(host, self.port, self.liveness, lambda: self.reason, self.stop))
+        self.task = asyncio.create_task(
+            serve_probes(host, self.port, "ITS_PORT", self.liveness, lambda: self.reason, self.stop)
+        )
 
     async def get(self, path: str, host: str = LOOPBACK) -> tuple[int, str]:
         """Status and body of an answer."""
@@ -59,9 +63,11 @@ async def test_the_double_colon_answers_on_both_families() -> None:
 
 async def test_a_loop_that_stalls_turns_liveness_red_and_not_readiness(process: Process) -> None:
     process.liveness.moved("read")
-    assert await process.get("/livez") == (200, '{"status": "ok", "stalled_s": {}}')
+    status, body = await process.get("/livez")
+    assert (status, json.loads(body)) == (200, {"status": "ok", "stalled_s": {}, "turns": {"read": 1}})
     process.now = 31
-    assert await process.get("/livez") == (503, '{"status": "stalled", "stalled_s": {"read": 31.0}}')
+    status, body = await process.get("/livez")
+    assert status == 503 and json.loads(body)["stalled_s"]["read"] == 31.0
     assert (await process.get("/readyz"))[0] == 200
 
 
@@ -85,5 +91,5 @@ async def test_a_stop_ends_the_server(process: Process) -> None:
 
 
 async def test_a_port_that_is_taken_is_an_error(process: Process) -> None:
-    with pytest.raises(OSError):
-        await serve_probes(LOOPBACK, process.port, process.liveness, lambda: None, process.stop)
+    with pytest.raises(ConfigurationError, match=rf"127.0.0.1:{process.port} \(ITS_PORT\): Address already in use"):
+        await serve_probes(LOOPBACK, process.port, "ITS_PORT", process.liveness, lambda: None, process.stop)

@@ -1,27 +1,124 @@
-"""Every requirement is pinned."""
+"""Every requirement is pinned, and an image takes only files whose hashes are known."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import venv
+import zipfile
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from scripts.requirements import requirements
+from scripts.requirements import HASHES, closure, normal, pinned, requirements
 
 ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = list(PYPROJECT["project"]["optional-dependencies"])
+CONSTRAINTS = {
+    normal(line): line.partition("==")[2]
+    for line in (ROOT / "scripts" / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    if "==" in line
+}
+PACKAGES = pinned(HASHES.read_text(encoding="utf-8"))
+IMAGES = re.findall(r"install\.sh ([a-z ]+[a-z])", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def test_every_requirement_is_pinned_among_the_constraints() -> None:
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    extras = list(pyproject["project"]["optional-dependencies"])
-    constraints = (ROOT / "scripts" / "constraints.txt").read_text(encoding="utf-8").lower().splitlines()
-    names = {line.partition("==")[0].replace("_", "-"): line.partition("==")[2] for line in constraints}
-    for each in requirements(pyproject, extras):
-        name, _, version = each.lower().partition("==")
-        assert names[name.partition("[")[0].replace("_", "-")] == version
+    for each in requirements(PYPROJECT, EXTRAS):
+        assert CONSTRAINTS[normal(each)] == each.partition("==")[2]
 
 
 def test_an_unknown_extra_is_an_error() -> None:
     with pytest.raises(KeyError):
         requirements({"project": {"dependencies": [], "optional-dependencies": {}}}, ["nothing"])
+
+
+def test_every_pin_has_hashes_of_its_version() -> None:
+    """But torch, whose builds for the CPU are of another index."""
+    versions = {name: re.split(r"==| ", each.lines)[1] for name, each in PACKAGES.items()}
+    wanted = {name: version for name, version in CONSTRAINTS.items() if name != "torch"}
+    assert {name: versions.get(name) for name in wanted} == wanted, "run: make hashes"
+
+
+@pytest.mark.parametrize("image", IMAGES)
+def test_what_an_image_installs_is_all_that_its_packages_need(image: str) -> None:
+    needed = set(closure(PACKAGES, set(map(normal, requirements(PYPROJECT, image.split())))))
+    assert needed < PACKAGES.keys() and "pytest" not in needed
+    for name in needed:
+        try:
+            wanted = [Requirement(each) for each in distribution(name).requires or []]
+        except PackageNotFoundError:
+            continue  # not installed here
+        missing = {normal(each.name) for each in wanted if each.marker is None} - needed - {"torch"}
+        assert not missing, f"{name} needs {missing}"
+
+
+def test_the_images_are_found() -> None:
+    assert len(IMAGES) == 5 and "gateway otel" in IMAGES
+
+
+def test_a_package_is_read_with_its_hashes_and_who_needs_it() -> None:
+    lines = "A.b==1 \\\n    --hash=sha256:" + "a" * 64 + " \\\n    --hash=sha256:" + "b" * 64
+    other = f"c_d==2 \\\n    --hash=sha256:{'c' * 64}\n    # via a-b\n"
+    text = f"# Made\n{lines}\n    # via\n    #   -c c.txt\n    #   torch\n{other}"
+    packages = pinned(text)
+    assert packages["a-b"].lines == lines and packages["a-b"].needed_by == {"torch"}
+    assert closure(packages, {"torch"}) == ["a-b", "c-d"] and closure(packages, {"c-d"}) == ["c-d"]
+
+
+def wheel(folder: Path) -> Path:
+    """A package of one file."""
+    path = folder / "tiny-1.0-py3-none-any.whl"
+    files = {
+        "tiny.py": "",
+        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
+        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = "".join(
+        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},\n"
+        for name, text in files.items()
+    )
+    with zipfile.ZipFile(path, "w") as made:
+        for name, text in (*files.items(), ("tiny-1.0.dist-info/RECORD", f"{record}tiny-1.0.dist-info/RECORD,,\n")):
+            made.writestr(name, text)
+    return path
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_an_image_is_not_built_with_a_file_of_another_hash(is_right: bool, tmp_path: Path) -> None:
+    """The build step of the Dockerfile, in a project of one small package."""
+    shutil.copytree(ROOT / "scripts" / "image", tmp_path / "scripts" / "image")
+    shutil.copy(ROOT / "scripts" / "requirements.py", tmp_path / "scripts")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\ndependencies = ["tiny==1.0"]\n[project.optional-dependencies]\ngateway = []\n', encoding="utf-8"
+    )
+    content = wheel(tmp_path).read_bytes() + (b"" if is_right else b" ")
+    digest = hashlib.sha256(content).hexdigest()
+    hashes = f"tiny==1.0 \\\n    --hash=sha256:{digest}\n    # via millstream (pyproject.toml)\n"
+    (tmp_path / "scripts" / "hashes.txt").write_text(hashes, encoding="utf-8")
+    venv.create(tmp_path / "venv", with_pip=False)
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("PIP_")},
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "VENV": str(tmp_path / "venv"),
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    command = ["sh", "scripts/image/install.sh", "gateway"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode == 0) is is_right, done.stderr
+    assert bool(list((tmp_path / "venv").rglob("tiny.py"))) is is_right
+    if not is_right:
+        assert "THESE PACKAGES DO NOT MATCH THE HASHES" in done.stderr

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import stat
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from scripts.stack import dotenv
+from scripts.stack import dotenv, preflight
 from scripts.stack.config import DEFAULT_PORTS, load, with_ports
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port, is_taken
-from scripts.stack.preflight import check_disk, check_ports, check_python, check_start, port_problem
+from scripts.stack.preflight import check_disk, check_install, check_ports, check_python, check_start, port_problem
+from scripts.stack.record import command_lock
 from scripts.stack.reports import compose_summary, summary
+from scripts.stack.strays import described, mark
+from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,15 +104,46 @@ def test_the_password_is_not_shown(tmp_path: Path) -> None:
     assert "hunter2" not in repr(load({"POSTGRES_PASSWORD": "hunter2"}, tmp_path))
 
 
-def test_a_taken_port_names_its_setting_and_another_port() -> None:
-    with socket.socket() as listener:
+def test_a_taken_port_names_who_has_it_and_a_port_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "free_port", lambda: 4711)
+    with socket.socket() as listener, socket.socket() as beside:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
         port = listener.getsockname()[1]
         assert is_taken(port)
-        with pytest.raises(StackError, match=f"port {port} .GATEWAY_PORT. is already taken.*GATEWAY_PORT="):
-            check_ports({"GATEWAY_PORT": port})
-    assert port_problem("GATEWAY_PORT", free_port()) is None
+        with contextlib.suppress(OSError, OverflowError):  # the next one that would be proposed
+            beside.bind(("127.0.0.1", port + 10_000))
+            beside.listen()
+        with pytest.raises(StackError) as refused:
+            check_ports({"GATEWAY_PORT": port, "REDIS_PORT": free_port()})
+    problem, remedy = str(refused.value).splitlines()
+    assert problem.startswith(f"port {port} (GATEWAY_PORT) is already taken")
+    assert sys.platform != "linux" or f"by pid {os.getpid()} (" in problem
+    proposed = int(remedy.partition("make up GATEWAY_PORT=")[2].split()[0])
+    assert "REDIS_PORT" not in remedy and proposed not in (port, port + 10_000)
+    assert port_problem("GATEWAY_PORT", port) is None, "nobody has it any more"
+
+
+def test_a_port_of_roots_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reserved(port: int) -> bool:
+        if port < 1024:
+            raise PermissionError
+        return False
+
+    monkeypatch.setattr(preflight, "is_taken", reserved)
+    with pytest.raises(StackError, match="port 80 .GATEWAY_PORT. is reserved for root\n.*make up GATEWAY_PORT=10080 "):
+        check_ports({"GATEWAY_PORT": 80})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of other processes is read from /proc")
+def test_a_process_of_another_stack_is_told_with_its_folder() -> None:
+    command = [sys.executable, "-c", "input()"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, env=mark(Path("/some/where"))) as process:
+        assert process.stdin is not None
+        wait_until(lambda: "input()" in described(process.pid), "it is executed")
+        assert described(process.pid).endswith(", of the stack in /some/where")
+        process.stdin.close()
+    assert described(process.pid) == f"pid {process.pid}"
 
 
 def test_start_is_refused_where_a_port_is_taken(tmp_path: Path) -> None:
@@ -130,6 +168,28 @@ def test_little_disk_is_refused_more_so_before_an_installation(tmp_path: Path) -
         check_disk(10**9, False, tmp_path)
     with pytest.raises(StackError, match="to run"):
         check_disk(10**8, True, tmp_path)
+
+
+def test_the_disk_of_the_data_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def free(folder: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=10**8 if folder == tmp_path else 10**10)
+
+    monkeypatch.setattr(preflight, "shutil", SimpleNamespace(disk_usage=free))
+    with pytest.raises(StackError, match=f"0.1 GB are free in {tmp_path}, 0.3 GB are needed to run"):
+        check_install(load({"MILLSTREAM_HOME": str(tmp_path / "not" / "there" / "yet")}))
+
+
+def test_two_that_install_take_turns(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scripts.stack.alone", "sh", "-c", "echo on we go; exit 3"]
+    environment = {**os.environ, "MILLSTREAM_HOME": str(tmp_path)}
+    with contextlib.ExitStack() as first:
+        first.enter_context(command_lock(tmp_path / "run", lambda: pytest.fail("nobody else is at work")))
+        second = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None
+        assert second.stdout.readline() == "another make up of this stack is at work: waiting for it …\n"
+        first.close()
+        assert second.communicate(timeout=30)[0] == "on we go\n"
+    assert second.returncode == 3
 
 
 def test_summaries_name_the_ports_in_use_and_the_stream(tmp_path: Path) -> None:

@@ -1,23 +1,27 @@
 -- Replay a dead letter: its request goes back to its stream under the same id, as the next attempt.
 -- The dead letter is the fence: XDEL is the first write, and only one caller ever sees it return 1.
+-- A request that was replayed too often stays a dead letter.
 --
 -- KEYS  dead-letter stream, request stream, state hash, waiting bytes, deadlines
--- ARGV  the dead letter's entry id, its attempt, timeout in ms, then the names of a request's fields
--- Returns the new attempt, or 0 if the dead letter is gone.
+-- ARGV  the dead letter's entry id, its attempt, timeout in ms, the last attempt there may be, then the names of a
+--       request's fields
+-- Returns the new attempt, 0 if the dead letter is gone, or -1 if that attempt would be one too many.
 -- include accounts
 local dead, stream, state = KEYS[1], KEYS[2], KEYS[3]
 local letter = redis.call('XRANGE', dead, ARGV[1], ARGV[1])[1]
-if not letter or redis.call('XDEL', dead, ARGV[1]) == 0 then return 0 end
+if not letter then return 0 end
+local known = redis.call('HMGET', state, 'attempt', 'waiters')
+local attempt = math.max(tonumber(ARGV[2]), tonumber(known[1] or '0')) + 1
+if attempt > tonumber(ARGV[4]) then return -1 end
+if redis.call('XDEL', dead, ARGV[1]) == 0 then return 0 end
 local original = {}
 for i = 1, #letter[2], 2 do original[letter[2][i]] = letter[2][i + 1] end
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local known = redis.call('HMGET', state, 'attempt', 'waiters')
-local attempt = math.max(tonumber(ARGV[2]), tonumber(known[1] or '0')) + 1
 original['attempt'] = attempt
 local fields = {}
-for i = 4, #ARGV do
+for i = 5, #ARGV do
   local value = original[ARGV[i]]
   if value then
     fields[#fields + 1] = ARGV[i]

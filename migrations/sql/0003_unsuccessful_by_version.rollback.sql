@@ -1,0 +1,1 @@
+DROP INDEX predictions_unsuccessful_by_version;
