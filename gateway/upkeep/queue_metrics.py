@@ -65,8 +65,9 @@ class QueueMetrics:
         """Set the gauges from Redis, or clear them if it does not respond in time."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look(), name="queue metrics")
-        done, _ = await asyncio.wait({self._looking}, timeout=patience_s)
-        look = self._looking.result() if done else None
+        looking = self._looking  # another scrape may begin the next query before this one goes on
+        done, _ = await asyncio.wait({looking}, timeout=patience_s)
+        look = looking.result() if done else None
         if look is None:
             _forget()
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.http.context import QUEUE_METRICS
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
-from tests.gateways import Client, StartGateway, scrape
+from tests.gateways import Client, StartGateway, application_of, scrape
 
 PREDICT = "/api/v1/predict"
 # All that the server's parser lets through; others are a 400 before any handler.
@@ -83,3 +85,12 @@ async def test_a_scrape_waits_for_no_redis(start_gateway: StartGateway, own_redi
         assert time.monotonic() < deadline, "the gauges come back with Redis"
     own_redis.kill()
     assert depth not in await series(gateway)
+
+
+async def test_scrapes_that_overlap_do_not_take_each_others_query(gateway: Client) -> None:
+    metrics = application_of(gateway)[QUEUE_METRICS]
+    scrapes = []
+    for _ in range(500):  # one begins in each turn of the loop: also in the one in which a query ends
+        scrapes.append(asyncio.create_task(metrics.refresh(patience_s=20)))
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*scrapes) == [None] * len(scrapes)
