@@ -1,30 +1,34 @@
-"""GET /openapi.json and /docs: Swagger UI, served from an installed package, without a CDN."""
+"""GET /openapi.json and /docs: Swagger UI from files of this package, without a CDN.
+
+Its files lie under a path that changes whenever one of them does, so browsers may keep them for good.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import gzip
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
-from openapi_ui_bundles import swagger_ui
 
 from gateway.http.openapi import Operation, openapi
 
-_FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Millstream API</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+<link rel="stylesheet" href="{folder}/swagger-ui.css">
+<link rel="icon" type="image/png" href="{folder}/favicon-32x32.png">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="{folder}/swagger-ui-bundle.js"></script>
+<script src="{folder}/start.js"></script>
 </body>
 </html>
 """
@@ -32,7 +36,19 @@ _START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLink
 _POLICY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Cache-Control": "no-cache",
 }
+_FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable"}
+
+_Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class _File(NamedTuple):
+    """A file as it is, and packed."""
+
+    content_type: str
+    plain: bytes
+    packed: bytes
 
 
 def add_docs(
@@ -44,31 +60,44 @@ def add_docs(
 ) -> None:
     """Add the routes of the API documentation; for `schemas` and `maxima` see `openapi`."""
     document = orjson.dumps(openapi(operations, version, schemas, maxima))
-
-    async def read_openapi(_: web.Request) -> web.Response:
-        return web.Response(body=document, content_type="application/json")
-
-    async def read_page(_: web.Request) -> web.Response:
-        return web.Response(text=_PAGE, content_type="text/html", headers=_POLICY)
-
-    async def read_start(_: web.Request) -> web.Response:
-        return web.Response(text=_START, content_type="text/javascript")
+    found = _files()
+    digest = hashlib.sha256(b"".join(each.plain for each in found.values())).hexdigest()
+    folder = f"/docs/{digest[:12]}"
+    page = _PAGE.format(folder=folder).encode()
 
     async def read_root(_: web.Request) -> web.Response:
         return web.Response(status=307, headers={"Location": "/docs"})
 
     app.router.add_get("/", read_root)
-    app.router.add_get("/openapi.json", read_openapi)
-    app.router.add_get("/docs", read_page)
-    app.router.add_get("/docs/start.js", read_start)
-    for name in _FILES:
-        app.router.add_get(f"/docs/{name}", _file(name))
+    app.router.add_get("/openapi.json", _reader(_packed("application/json", document), {"Cache-Control": "no-cache"}))
+    app.router.add_get("/docs", _reader(_packed("text/html", page), _POLICY))
+    for name, each in found.items():
+        app.router.add_get(f"{folder}/{name}", _reader(each, _FOR_GOOD))
 
 
-def _file(name: str) -> Any:
-    path = swagger_ui.static_path / name
+def _files() -> dict[str, _File]:
+    folder = files("gateway.http").joinpath("swagger_ui")
+    kinds = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
+    packed = {name: folder.joinpath(f"{name}.gz").read_bytes() for name in kinds}
+    icon = folder.joinpath("favicon-32x32.png").read_bytes()
+    return {
+        **{name: _File(kinds[name], gzip.decompress(each), each) for name, each in packed.items()},
+        "favicon-32x32.png": _File("image/png", icon, icon),
+        "start.js": _packed("text/javascript", _START.encode()),
+    }
 
-    async def read_file(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(path)
+
+def _packed(content_type: str, plain: bytes) -> _File:
+    return _File(content_type, plain, gzip.compress(plain))
+
+
+def _reader(file: _File, headers: Mapping[str, str]) -> _Handler:
+    async def read_file(request: web.Request) -> web.Response:
+        everything = {**headers, "Vary": "Accept-Encoding"}
+        takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "").lower()
+        if not takes_gzip or len(file.packed) >= len(file.plain):
+            return web.Response(body=file.plain, content_type=file.content_type, headers=everything)
+        everything["Content-Encoding"] = "gzip"
+        return web.Response(body=file.packed, content_type=file.content_type, headers=everything)
 
     return read_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import re
 import subprocess
@@ -11,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from openapi_spec_validator import validate
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from gateway.api.operations import OPERATIONS
 from gateway.app import make_app
-from gateway.http.docs import _FILES
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer, running_redis
@@ -100,13 +100,33 @@ async def test_the_page_and_its_files_come_from_here(gateway: Client) -> None:
     html = await page.text()
     assert page.status == 200 and page.content_type == "text/html"
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    assert page.headers["Cache-Control"] == "no-cache"
     assert not re.search(r"(https?:)?//", html)
     linked = re.findall(r'(?:src|href)="([^"]+)"', html)
-    assert set(linked) == {f"/docs/{name}" for name in (*_FILES, "start.js")}
-    for path in linked:
-        answer = await gateway.get(path)
-        assert answer.status == 200 and await answer.read()
-    assert 'url: "/openapi.json"' in await (await gateway.get("/docs/start.js")).text()
+    assert {path.rpartition("/")[2] for path in linked} == {
+        "swagger-ui.css",
+        "swagger-ui-bundle.js",
+        "favicon-32x32.png",
+        "start.js",
+    }
+    read = {path.rpartition("/")[2]: await (await gateway.get(path)).text("latin-1") for path in linked}
+    assert 'url: "/openapi.json"' in read["start.js"]
+    assert 'PACKAGE_VERSION:"5.35.0"' in read["swagger-ui-bundle.js"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br, gzip", "", "br"])
+async def test_the_files_of_the_page_are_packed_and_kept_for_good(gateway: Client, encoding: str) -> None:
+    html = await (await gateway.get("/docs")).text()
+    headers = {"Accept-Encoding": encoding}
+    async with ClientSession(auto_decompress=False) as session:
+        for path in re.findall(r'(?:src|href)="([^"]+)"', html):
+            async with session.get(gateway.make_url(path), headers=headers) as answer:
+                assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+                packed = answer.headers.get("Content-Encoding") == "gzip"
+                assert packed is ("gzip" in encoding and path.endswith(("ui.css", "bundle.js")))
+                assert answer.headers["Vary"] == "Accept-Encoding"
+                body = await answer.read()
+            assert (gzip.decompress(body) if packed else body) == await (await gateway.get(path)).read()
 
 
 # --- models and who serves them ------------------------------------------------------------------------------------
