@@ -261,6 +261,37 @@ def test_all_traffic_is_denied_but_what_is_named() -> None:
     assert anywhere == ["prometheus"]  # to the API server, whose address is the cluster's
 
 
+def ports_let_in(policy: Object, component: str) -> set[int]:
+    """The ports on which pods of a component are let in."""
+    wanted = {"app.kubernetes.io/component": component}
+    return {
+        port["port"]
+        for rule in policy.get("ingress", [])
+        for peer in rule["from"]
+        for port in rule["ports"]
+        if wanted.items() <= peer.get("podSelector", {}).get("matchLabels", {}).items()
+    }
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_metrics_and_probes_have_a_port_of_their_own_that_prometheus_reaches(name: str) -> None:
+    own = container(SERVICES[name])
+    ports = {each["name"]: each["containerPort"] for each in own["ports"]}
+    assert {own[each]["httpGet"]["port"] for each in ("startupProbe", "livenessProbe", "readinessProbe")} == {"metrics"}
+    labels = SERVICES[name]["spec"]["template"]["metadata"]["labels"]
+    policies = {each["metadata"]["name"]: each["spec"] for each in objects("networkpolicy")}
+    (policy,) = (
+        each
+        for policy, each in policies.items()
+        if policy != "default-deny" and each["podSelector"]["matchLabels"].items() <= labels.items()
+    )
+    assert ports_let_in(policy, "prometheus") == {ports["metrics"]}
+    ways_out = [port for rule in policies["prometheus"]["egress"] for port in rule["ports"]]
+    assert any(each["port"] <= ports["metrics"] <= each.get("endPort", each["port"]) for each in ways_out)
+    expected = {"api": "ADMIN_PORT", "persister": "PERSISTER_METRICS_PORT"}.get(name, "WORKER_METRICS_PORT")
+    assert re.search(rf"\b{expected}={ports['metrics']}\b", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+
+
 def test_the_way_in_leaves_out_metrics_and_dead_letters() -> None:
     (ingress,) = objects("ingress")
     paths = [each["path"] for each in ingress["spec"]["rules"][0]["http"]["paths"]]
