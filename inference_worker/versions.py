@@ -66,8 +66,10 @@ class ServedVersions:
 
     def not_ready(self) -> str | None:
         """Why requests should not be counted on yet; None if every version is served or known not to be."""
-        if len(self.lanes) + len(self.failures) < len(self._selection):
-            return "loading models"
+        known = {lane.served.label for lane in self.lanes} | self.failures.keys()
+        loading = [each.label for each in self._selection if each.label not in known]
+        if loading:
+            return f"loading {', '.join(loading)}"
         return next((lane.unavailable for lane in self.lanes if lane.unavailable), None)
 
     async def serve(self, served: ServedVersion, stop: asyncio.Event) -> None:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
+from scripts.stack.probes import load_errors, probe
 from scripts.stack.record import Entry, Record
-from scripts.stack.services import load_errors, probe
 from scripts.stack.supervisord import Process
 
 EXAMPLE = '{"model":"sentiment-analysis","text":"This is great!","version":"1.0.0"}'
@@ -126,9 +126,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
-def step(name: str, state: str, port: int | None, elapsed_s: float) -> str:
-    """One line of progress, when a service became ready or a task was done."""
-    where = f"port {port}" if port else ""
+def step(name: str, state: str, port: int | None, elapsed_s: float, reason: str = "") -> str:
+    """One line of progress: a service became ready or a task was done, or what it waits for."""
+    where = f"port {port}" if port else reason
     return f"  [{elapsed_s:5.1f} s] {name:<21} {state:<6} {where}".rstrip()
 
 

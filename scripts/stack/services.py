@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import http.client
-import json
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +14,14 @@ from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
 from scripts.stack.dotenv import SECRETS
 from scripts.stack.errors import StackError
-from scripts.stack.ports import LOOPBACK, answers, free_port
+from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer, database_url
-from scripts.stack.redis import AppendFsync, RedisServer, ping, redis_url
+from scripts.stack.probes import http_ready, http_reason
+from scripts.stack.redis import AppendFsync, RedisServer, redis_url
 from scripts.stack.server import DataServer
 
 # The slow model works in a process of its own, so that it never holds up the fast ones.
 SLOW_MODEL = "text-summarization:2.0.0"
-PROBE_TIMEOUT_S = 2.0
 STORES = frozenset({"DATABASE_URL", "REDIS_URL"})
 
 
@@ -49,6 +47,7 @@ class Service:
         optional: the stack is ready without it, and goes on if it does not come up.
         environment: what it is told besides the environment of the stack.
         ready: whether the process with that pid answers.
+        reason: what it waits for while it is not ready, in its own words; empty if it says nothing.
         prepare: done once, before the stack starts.
         stop_signal: asks it to drain.
         grace_s: seconds it may take to drain.
@@ -63,6 +62,7 @@ class Service:
     directory: Path = Path("/")
     port: int | None = None
     ready: Callable[[int], bool] = lambda pid: True
+    reason: Callable[[], str] = lambda: ""
     prepare: Callable[[], None] = lambda: None
     stop_signal: signal.Signals = signal.SIGTERM
     grace_s: float = 10.0
@@ -96,41 +96,6 @@ class Stack:
     def supervised(self) -> tuple[Service, ...]:
         """What supervisord keeps running, in the order that a person reads it in."""
         return (*self.stores, *self.services)
-
-
-def http_ready(port: int, path: str = "/readyz") -> bool:
-    """Whether a local service says that it is ready."""
-    return _get(port, path)[0] == 200
-
-
-def load_errors(port: int) -> dict[str, str]:
-    """Why versions are not served, by their labels, as the gateway at this port says; empty if it cannot be asked."""
-    try:
-        return dict(json.loads(_get(port, "/health")[1])["load_errors"])
-    except (ValueError, KeyError):
-        return {}
-
-
-def _get(port: int, path: str) -> tuple[int, bytes]:
-    """Status and body of a local service's answer; 0 and nothing if there is none."""
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=PROBE_TIMEOUT_S)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return 0, b""
-    finally:
-        connection.close()
-
-
-def probe(name: str, port: int) -> bool:
-    """Whether a service of the stack answers right now."""
-    if name == "postgres":
-        return answers(port)
-    if name == "redis":
-        return ping(port)
-    return http_ready(port, "/-/ready") if name == prometheus.NAME else http_ready(port)
 
 
 def native_stack(config: StackConfig) -> Stack:
@@ -250,6 +215,7 @@ def _python(
         directory=config.root,
         port=port,
         ready=lambda pid: http_ready(port),
+        reason=lambda: http_reason(port),
         grace_s=config.grace_s + 5,  # it ends by itself when its own deadline passes
         start_timeout_s=start_timeout_s,
     )

@@ -29,6 +29,7 @@ from scripts.stack.supervisord_conf import SUPERVISOR_LOG, write_configuration
 # A look costs what starts a part of the processor: what takes long is looked at less often.
 FIRST_PAUSE_S, LONGEST_PAUSE_S, LONGER = 0.05, 0.3, 1.2
 FAILURE_LINES = 20
+QUIET_S = 20.0  # after this long a person wants to know what is waited for
 TASK_GRACE_S = 10.0
 
 
@@ -41,6 +42,7 @@ class Startup:
         self._supervisord = Supervisord(config.run)
         self._environment = {**base_environment(os.environ), **mark(config.home)}
         self._began = time.monotonic()
+        self._next_word_s = QUIET_S
         self._starting: dict[str, Service] = {}
         self._deadlines: dict[str, float] = {}
         self._tasks: dict[str, tuple[subprocess.Popen[bytes], Follower]] = {}
@@ -103,12 +105,20 @@ class Startup:
     def _wait(self, condition: Callable[[], bool]) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            self._say_what_takes_long()
             self._look_at_tasks()
             self._look_at_services()
             if condition():
                 return
             threading.Event().wait(pause_s)
             pause_s = min(LONGEST_PAUSE_S, pause_s * LONGER)
+
+    def _say_what_takes_long(self) -> None:
+        if self._elapsed() < self._next_word_s:
+            return
+        self._next_word_s = self._elapsed() + QUIET_S
+        for service in self._starting.values():
+            say(reports.step(service.name, "waits", None, self._elapsed(), service.reason()))
 
     def _all_ready(self) -> bool:
         return all(each.optional for each in self._starting.values())
@@ -138,7 +148,8 @@ class Startup:
                 del self._starting[service.name]
                 say(reports.step(service.name, "ready", service.port, self._elapsed()))
             elif time.monotonic() > self._deadlines[service.name]:
-                self._give_up(service.name, f"not ready after {service.start_timeout_s:.0f} s")
+                words = ": ".join(filter(None, [f"not ready after {service.start_timeout_s:.0f} s", service.reason()]))
+                self._give_up(service.name, words)
 
     def _give_up(self, name: str, reason: str) -> None:
         """Go on without what is optional, or fail."""

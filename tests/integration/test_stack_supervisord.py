@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import signal
 import stat
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import commands, supervisord_conf
+from scripts.stack import commands, startup, supervisord_conf
 from scripts.stack.config import StackConfig, load
 from scripts.stack.errors import StackError
 from scripts.stack.processes import is_alive, wait_gone
@@ -141,16 +142,23 @@ FAILS = "print('what went wrong'); raise SystemExit(3)"
 
 
 @pytest.mark.parametrize("kind", ["task fails", "service ends", "no program", "never ready"])
-def test_what_does_not_come_up_is_told_and_stops_everything(config: StackConfig, kind: str) -> None:
+def test_what_does_not_come_up_is_told_and_stops_everything(
+    config: StackConfig, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(startup, "QUIET_S", 0.0)
     bad = service(config, "bad", Stage.GATEWAY, STAND_IN if kind == "never ready" else FAILS)
     if kind == "no program":
         bad = dataclasses.replace(bad, command=["/nowhere/program"])
     if kind == "never ready":
-        bad = dataclasses.replace(bad, ready=lambda pid: False, start_timeout_s=0.5)
+        waiting = dataclasses.replace(bad, ready=lambda pid: False, start_timeout_s=0.5)
+        bad = dataclasses.replace(waiting, reason=lambda: "loading mood:1.0.0")
     tasks, services = ([task("bad", FAILS)], []) if kind == "task fails" else ([], [bad])
     with pytest.raises(StackError, match="bad did not come up") as failed:
         commands.start(config, Stack([service(config, "store", Stage.STORES)], tasks, services))
     assert kind in ("no program", "never ready") or "what went wrong" in str(failed.value)
+    if kind == "never ready":
+        assert "not ready after 0 s: loading mood:1.0.0" in str(failed.value)
+        assert re.search(r"bad +waits +loading mood:1.0.0", capsys.readouterr().out)
     assert "stop store" in journal(config)
     assert not is_running(config.run) and not marked(config.home)
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from scripts.stack.ports import LOOPBACK, free_port
+from scripts.stack.probes import http_reason
 from shared.contract.errors import ConfigurationError
 from shared.service.liveness import Liveness
 from shared.service.probes import serve_probes
@@ -74,8 +75,10 @@ async def test_a_loop_that_stalls_turns_liveness_red_and_not_readiness(process: 
 async def test_a_process_that_is_not_ready_says_why_and_lives(process: Process) -> None:
     process.reason = "loading models"
     assert await process.get("/readyz") == (503, '{"status": "not ready", "reason": "loading models"}')
+    assert await asyncio.to_thread(http_reason, process.port) == "loading models", "as make up reads it"
     assert (await process.get("/livez"))[0] == 200
     process.reason = None
+    assert await asyncio.to_thread(http_reason, process.port) == ""
     assert await process.get("/readyz") == (200, '{"status": "ok"}')
 
 

@@ -13,11 +13,12 @@ from scripts.stack.config import StackConfig, load
 from scripts.stack.errors import StackError
 from scripts.stack.logs import Follower, begin_anew, last_lines, named
 from scripts.stack.postgres import PostgresServer, database_url
+from scripts.stack.probes import probe
 from scripts.stack.processes import is_alive, wait_for
 from scripts.stack.record import Entry, Record, read_record, write_record
 from scripts.stack.redis import RedisServer
 from scripts.stack.reports import duration, failing, step, table
-from scripts.stack.services import SLOW_MODEL, Service, Task, native_stack, probe
+from scripts.stack.services import SLOW_MODEL, Service, Task, native_stack
 from scripts.stack.streams import shortened
 from scripts.stack.supervisord import CONFIGURATION, LONGEST_SOCKET_PATH, Process, socket_path
 from scripts.stack.supervisord_conf import write_configuration
