@@ -13,9 +13,9 @@ from pathlib import Path
 from scripts.stack import prometheus
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer, running_postgres
+from scripts.stack.probes import http_ready
 from scripts.stack.prometheus import PrometheusServer
 from scripts.stack.redis import running_redis
-from scripts.stack.probes import http_ready
 from tests.processes import REPOSITORY, Service, wait_until
 
 PREFIX = "millstream:"
