@@ -22,6 +22,7 @@ from tests.conftest import FIXTURES
 from tests.hpa.adapter import Rule, load_rules, rule_of
 from tests.hpa.prometheus import PrometheusProcess, running_prometheus
 from tests.processes import Service, wait_until
+from tests.unit.test_monitoring_files import ALERTS
 
 pytestmark = pytest.mark.skipif(
     prometheus.program() is None, reason="no Prometheus is installed (Debian: apt install prometheus)"
@@ -174,10 +175,12 @@ def test_while_redis_is_away_there_is_no_depth(installation: Installation) -> No
         wait_until(lambda: installation.external(QUEUED) == [], "the results' depth is gone")
         wait_until(lambda: installation.external(MODEL, model="echo") == [], "the model's depth is gone")
         assert set(installation.pods(IN_FLIGHT)) == set(PODS)
+        assert installation.prometheus.query(ALERTS["MillstreamRedisUnseen"]["expr"]), "and there is an alert for it"
     finally:
         installation.redis.resume()
     wait_until(lambda: installation.external(MODEL, model="echo", version="2.0.0") == [5], "it is back")
     wait_until(lambda: installation.external(QUEUED) == [RESULTS], "it is back")
+    assert not installation.prometheus.query(ALERTS["MillstreamRedisUnseen"]["expr"])
 
 
 def test_without_one_gateway_the_depth_stays_and_without_any_it_goes(installation: Installation) -> None:
