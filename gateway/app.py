@@ -31,6 +31,7 @@ from gateway.http.context import (
     KNOWN_STREAMS,
     LIVENESS,
     QUEUE_METRICS,
+    REDIS,
     SERVING,
     SETTINGS,
     WAITERS,
@@ -56,6 +57,7 @@ from shared.streams.known_streams import KnownStreams
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
+from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.shard import Shard, open_shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import BUILD
@@ -97,6 +99,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
     app[HISTORY] = History(settings)
+    app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
     app[KNOWN_STREAMS] = KnownStreams(shard, [each.label for each in catalogue.served()], "gateway")
@@ -128,6 +131,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
         lookup,
         retry_after,
         app[SERVING],
+        app[REDIS],
         shard=shard.number,
         traces=traces,
     )
@@ -163,7 +167,7 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
-    return {"probes": probes(), "hints": waiters.listen(stop), **loops}
+    return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **loops}
 
 
 def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Application], AsyncIterator[None]]:

@@ -25,6 +25,7 @@ from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
+from shared.streams.redis_watch import LOOP
 from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from shared.telemetry.metrics import LOG_LINES_DROPPED
@@ -59,6 +60,7 @@ class Worker:
             self._settings, catalogue, selection, self._shard, self._liveness, self._id, self._traces
         )
         tasks = {"probes": self._probes(versions), "heartbeat": self._heartbeat(versions)}
+        tasks[LOOP] = versions.redis.run(self._stop)
         tasks |= {f"serve {served.label}": versions.serve(served, self._stop) for served in selection}
         calm_garbage_collector()
         try:

@@ -37,6 +37,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import PredictionRequest
 from shared.service.liveness import Liveness
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
 
@@ -66,6 +67,7 @@ class Lane:
         engine: Engine,
         liveness: Liveness,
         worker_id: str,
+        redis: RedisWatch,
         spans: LaneSpans | None = None,
     ) -> None:
         self.served = served
@@ -73,6 +75,7 @@ class Lane:
         self._settings = settings
         self._limits = served.version.batch
         self._stream = stream
+        self._redis = redis
         self._engine = engine
         self._liveness = liveness
         self._worker_id = worker_id
@@ -109,6 +112,7 @@ class Lane:
         while not stop.is_set() and down is None:
             self._moved()
             try:
+                await self._redis.require()
                 await self._stream.join()
                 await self._serve(stop)
             except StoreUnavailable as error:

@@ -24,6 +24,7 @@ from shared.contract.errors import ConfigurationError
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.telemetry.metrics import LOAD_FAILURES, LOAD_SECONDS
@@ -44,6 +45,7 @@ class ServedVersions:
         lanes: of the versions that are loaded.
         failures: why the others could not be loaded the last time, by their label.
         news: set when one of the two has changed.
+        redis: what is asked whether Redis is fit to be used.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class ServedVersions:
         self.lanes: list[Lane] = []
         self.failures: dict[str, str] = {}
         self.news = asyncio.Event()
+        self.redis = RedisWatch(shard, "inference_worker", liveness)
         self._settings, self._catalogue, self._selection = settings, catalogue, selection
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
@@ -119,7 +122,7 @@ class ServedVersions:
         version = served.version.version
         stream = RequestStream(self._shard, served.model, version, self._worker_id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
-        return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, spans)
+        return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, self.redis, spans)
 
     def _note_failure(self, served: ServedVersion, error: ConfigurationError) -> None:
         self.failures[served.label] = str(error)

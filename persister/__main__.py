@@ -24,6 +24,7 @@ from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
+from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import open_shard
 from shared.telemetry.metrics import LOG_LINES_DROPPED
@@ -48,12 +49,15 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     shard = open_shard(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     stream = ResultStream(shard, consumer)
-    persister = Persister(settings, stream, database, liveness, None if traces is None else PersisterSpans(traces))
+    redis = RedisWatch(shard, "persister", liveness)
+    spans = None if traces is None else PersisterSpans(traces)
+    persister = Persister(settings, stream, database, liveness, spans, redis)
     log.info("started", extra={"consumer": consumer})
     try:
         tasks = {
             "persist": persister.run(stop),
             "partitions": persister.keep_partitions(stop),
+            LOOP: redis.run(stop),
             "probes": _probes(settings, persister, liveness, stop),
         }
         if watched:

@@ -17,6 +17,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.postgres.errors import RowRejected
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Delivery
 from shared.streams.result_stream import ResultStream
 from shared.telemetry.metrics import ERRORS, REDELIVERIES
@@ -40,9 +41,11 @@ class Persister:
         database: Database,
         liveness: Liveness,
         spans: PersisterSpans | None = None,
+        redis: RedisWatch | None = None,
     ) -> None:
         self._settings = settings
         self._stream = stream
+        self._redis = redis
         self._database = database
         self._liveness = liveness
         self._spans = spans
@@ -58,6 +61,8 @@ class Persister:
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
+                if self._redis is not None:
+                    await self._redis.require()
                 await self._prepare()
                 await self._stream.join()
                 await self._persist(stop)

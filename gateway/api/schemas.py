@@ -221,6 +221,10 @@ class Health(BaseModel):
     )
     redis: str = Field(description="ok or unavailable")
     postgres: str = Field(description="ok or unavailable")
+    reasons: dict[str, str] = Field(description="why a store is unavailable, by `redis` and `postgres`")
+    warnings: list[str] = Field(
+        description="what is wrong with the settings of Redis; requests are accepted all the same"
+    )
     unserved: list[str] = Field(description="active model versions that no live worker serves")
     load_errors: dict[str, str] = Field(description="why a worker cannot load a version, by `model:version`")
     orphans: list[str] = Field(

@@ -87,13 +87,17 @@ class Refused(CoreError):
     """The order is valid but not accepted now.
 
     Attributes:
-        reason: `overloaded` or `stopping`.
+        reason: `overloaded`, `stopping`, or `queue-unavailable` if Redis would not keep what is accepted.
         limit: a short name of the limit that was reached, also used as a metric label; empty if there is none.
         retry_after_s: when to retry, in seconds.
     """
 
     def __init__(
-        self, reason: Literal["overloaded", "stopping"], detail: str, retry_after_s: int, limit: str = ""
+        self,
+        reason: Literal["overloaded", "stopping", "queue-unavailable"],
+        detail: str,
+        retry_after_s: int,
+        limit: str = "",
     ) -> None:
         super().__init__(detail)
         self.reason = reason

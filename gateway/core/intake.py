@@ -14,7 +14,7 @@ from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, Unkn
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.order import Answer, Order
-from gateway.core.retry_after import RetryAfter
+from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.tracing import PublishSpan
@@ -23,7 +23,9 @@ from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import Batch
 from shared.contract.options import OptionErrors, encode_options
+from shared.streams.preconditions import Level
 from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
+from shared.streams.redis_watch import RedisWatch
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
 
@@ -52,6 +54,7 @@ class Intake:
         lookup: Lookup,
         retry_after: RetryAfter,
         serving: Serving,
+        redis: RedisWatch,
         shard: int = 0,
         traces: Traces | None = None,
     ) -> None:
@@ -62,6 +65,7 @@ class Intake:
         self._lookup = lookup
         self._retry_after = retry_after
         self._serving = serving
+        self._redis = redis
         self._shard = shard
         self._traces = traces
 
@@ -74,13 +78,15 @@ class Intake:
         Raises:
             UnknownModel: there is no such model or version.
             InvalidOrder: a text or an option is wrong.
-            Refused: a limit was reached, or the gateway is stopping. Nothing was published.
+            Refused: a limit was reached, the gateway is stopping, or Redis would not keep the order. Nothing was
+                published.
             IdempotencyConflict: the key was used with another order.
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
         served = self._resolve(order)
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
+        self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
@@ -100,6 +106,12 @@ class Intake:
         if found is None:
             raise UnknownModel(order.model, None, [each.name for each in self._catalogue.models])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
+
+    def _check_redis(self) -> None:
+        found = self._redis.worst(Level.REFUSES)
+        if found is not None:
+            detail = f"nothing is accepted for now: {found.sentence}"
+            raise Refused("queue-unavailable", detail, STORE_UNAVAILABLE_S, limit=f"redis_{found.check}")
 
     def _check_texts(self, order: Order, version_chars: int | None) -> None:
         max_texts, max_chars = self._limits

@@ -78,6 +78,7 @@ class Waiters:
         count: predictions being waited for; one that two callers wait for counts twice.
         closing: the gateway is stopping: no new wait begins.
         listening: set while subscribed to hints.
+        lost: why it is not subscribed, for people.
     """
 
     def __init__(
@@ -98,6 +99,7 @@ class Waiters:
         self.count = 0
         self.closing = False
         self.listening = asyncio.Event()
+        self.lost = "it has not been reached yet"
 
     def check_room(self, count: int, label: str = "") -> None:
         """Check that `count` more predictions, of one version if that is known, may be waited for.
@@ -185,6 +187,7 @@ class Waiters:
                         await self._take(hint)
             except StoreUnavailable as error:
                 self.listening.clear()
+                self.lost = str(error)
                 self._liveness.moved("hints")
                 ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
                 log.warning("hints lost", extra={"reason": error.reason, "detail": str(error)})

@@ -22,6 +22,7 @@ from shared.contract.catalogue import Catalogue
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.known_streams import KnownStreams
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.workers import WorkerDirectory
 
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
@@ -31,6 +32,7 @@ INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 KNOWN_STREAMS: web.AppKey[KnownStreams] = web.AppKey("known_streams", KnownStreams)
+REDIS: web.AppKey[RedisWatch] = web.AppKey("redis", RedisWatch)
 HISTORY: web.AppKey[History] = web.AppKey("history", History)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)

@@ -28,6 +28,7 @@ class StoreUnavailable(RetryableError):
 
     Attributes:
         store: `redis` or `postgres`.
+        detail: a sentence for people; may be empty.
         reason: a short code, also used in metric labels, such as `read_only`; `connection` if it cannot be reached.
     """
 
@@ -35,6 +36,7 @@ class StoreUnavailable(RetryableError):
         how = "reached" if reason in ("unavailable", "connection") else "used"
         super().__init__(f"{store} cannot be {how}" + (f": {detail}" if detail else ""))
         self.store = store
+        self.detail = detail
         self.reason = reason
 
 

@@ -103,17 +103,17 @@ async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list
     return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
-def _source(name: str) -> str:
+def script_source(name: str) -> str:
     """A script of `shared/streams/lua`; its line `-- include X` stands for the script X."""
     text = resources.files("shared.streams").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
-    return re.sub(r"^-- include (\w+)$", lambda line: _source(line[1]), text, flags=re.MULTILINE)
+    return re.sub(r"^-- include (\w+)$", lambda line: script_source(line[1]), text, flags=re.MULTILINE)
 
 
 class Script:
     """A Lua script of `shared/streams/lua`, loaded into Redis once and then called by its hash."""
 
     def __init__(self, redis: Redis, name: str) -> None:
-        self._source = _source(name)
+        self._source = script_source(name)
         self._script = redis.register_script(self._source)
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int | float], client: Any = None) -> Any:

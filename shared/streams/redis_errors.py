@@ -63,7 +63,7 @@ _WORD = re.compile(rf"(?:^|[\s-])({'|'.join(PASSING)})(?=\s)")
 _DENIED = re.compile(r"no permissions to |user executing the script can't ", re.IGNORECASE)
 _COMMAND = re.compile(r"'([\w|-]+)' command")
 _SCRIPT_LINE = re.compile(r"user_script:(\d+)")
-_CALL = re.compile(r"call\('(\w+)'(?:, '([A-Z]+)')?")
+CALL = re.compile(r"call\('(?:(XGROUP|XINFO)', '([A-Z]+)'|([A-Z]+)')")  # of a command in a script
 
 
 def word_of(error: Exception) -> str:
@@ -103,9 +103,17 @@ def denied(error: str, user: str = "", script: str = "") -> str:
     found, line = _COMMAND.search(error), _SCRIPT_LINE.search(error)
     if found:
         return f"{who} may not run {found[1].replace('|', ' ')!r}"
-    call = _CALL.search(script.split("\n")[int(line[1]) - 1]) if line and script else None
+    call = CALL.search(script.split("\n")[int(line[1]) - 1]) if line and script else None
     name = " ".join(filter(None, call.groups())).lower() if call else ""
     return f"{who} may not run {name!r}" if name else f"{who} may not run a command of a script"
+
+
+def all_denied(refused: Mapping[str, str], user: str) -> str:
+    """Say which rights are missing, from the errors of the commands that were refused."""
+    places = {denied(error, user) for error in refused.values() if " key" in error or "channel" in error}
+    commands = [name.lower() for name, error in refused.items() if " key" not in error and "channel" not in error]
+    may_not = [f"the Redis user {user!r} may not run {', '.join(map(repr, commands))}"] if commands else []
+    return "; ".join([*may_not, *sorted(places)])
 
 
 def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:

@@ -49,6 +49,9 @@ QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries in a stream, waiting and 
 QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries delivered but not finished", ["stream"])
 QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry in a stream", ["stream"])
 REDIS_MEMORY = Gauge("millstream_redis_memory_bytes", "Redis memory: used, and the limit (0: none)", ["kind"])
+REDIS_CHECK_FAILED = Gauge(
+    "millstream_redis_check_failed", "1 if Redis is not as this component needs it, by check", ["component", "check"]
+)
 QUEUE_WAIT = Histogram(
     "millstream_queue_wait_seconds", "Time from accept to compute", ["model", "version"], buckets=_LATENCY
 )

@@ -225,7 +225,16 @@ class TestWithPostgres:
         self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
     ) -> None:
         await serve_everything(redis, keys, catalogue)
-        expected = {"status": "ok", "redis": "ok", "postgres": "ok", "unserved": [], "load_errors": {}, "orphans": []}
+        expected = {
+            "status": "ok",
+            "redis": "ok",
+            "postgres": "ok",
+            "reasons": {},
+            "warnings": [],
+            "unserved": [],
+            "load_errors": {},
+            "orphans": [],
+        }
         assert await get(gateway, "/health") == expected
 
     async def test_health_is_degraded_while_a_version_is_served_by_nobody(self, gateway: Client) -> None:
@@ -239,10 +248,12 @@ async def test_health_is_degraded_without_postgres(
 ) -> None:
     await serve_everything(redis, keys, catalogue)
     body = await get(gateway, "/health")
+    assert body.pop("reasons")["postgres"].startswith("postgres cannot be reached: ")
     assert body == {
         "status": "degraded",
         "redis": "ok",
         "postgres": "unavailable",
+        "warnings": [],
         "unserved": [],
         "load_errors": {},
         "orphans": [],
@@ -253,7 +264,9 @@ async def test_health_is_503_without_redis_and_so_is_readiness_but_not_liveness(
     gateway = await start_gateway(ready=False, redis_url=f"redis://127.0.0.1:{free_port()}/0")
     body = await get(gateway, "/health", 503)
     assert (body["status"], body["redis"]) == ("unavailable", "unavailable")
-    assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "Redis is unavailable"}
+    assert "redis cannot be reached" in body["reasons"]["redis"]
+    probe = await get(gateway, "/readyz", 503)
+    assert probe["status"] == "not ready" and probe["reason"].startswith("Redis is unavailable: ")
     assert await get(gateway, "/livez") == {"status": "ok"}
 
 

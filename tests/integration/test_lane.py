@@ -23,6 +23,7 @@ from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
 from shared.streams.redis_client import connect
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -87,8 +88,10 @@ def make_lane(
     task = Recorder()
     version = Version(version=VERSION, artifact="none", batch=limits)
     served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
-    stream_of_worker = RequestStream(Shard(client, keys), MODEL, VERSION, worker)
-    return Lane(settings, served, stream_of_worker, ThreadEngine(task), liveness or Liveness(30), worker), task
+    liveness, shard = liveness or Liveness(30), Shard(client, keys)
+    stream = RequestStream(shard, MODEL, VERSION, worker)
+    watch = RedisWatch(shard, "inference_worker", liveness)
+    return Lane(settings, served, stream, ThreadEngine(task), liveness, worker, watch), task
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -19,11 +20,14 @@ from shared.service.settings import Settings
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.queue_depth import Flows, sample
 from shared.streams.redis_client import connect, run_pipeline
+from shared.streams.redis_watch import commands_of
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
+from tests.streams import MODEL, VERSION, finished, publish, results
 
 Limit = Callable[[str], Awaitable[Shard]]
+ENDING = ("HDEL", "HINCRBY", "HMGET", "HSET", "PUBLISH", "TIME", "XACK", "XADD", "XDEL", "XLEN", "XRANGE")
 
 
 @pytest.fixture
@@ -88,6 +92,35 @@ async def test_a_key_and_a_channel_that_are_refused_are_told(limited: Limit, red
         await RequestStream(shard, "echo", "1.0.0", "w1").join()
     with pytest.raises(StoreUnavailable, match=f"user {user!r} may not access a channel"):
         await anext(PredictionStates(shard, "gw").hints())
+
+
+@pytest.mark.parametrize("command", [each for each in commands_of("inference_worker") if each in ENDING])
+@pytest.mark.parametrize("ends", ["finished", "dead-lettered"])
+async def test_what_ends_is_not_lost_whichever_right_is_taken_away(
+    limited: Limit, redis: Any, keys: Keys, command: str, ends: str
+) -> None:
+    shard = await limited("ping")
+    user = shard.redis.connection_pool.connection_kwargs["username"]
+    await publish(redis, keys, "a")
+    stream = RequestStream(shard, MODEL, VERSION, "w1")
+    await stream.join()
+    (delivery,) = (await stream.read(1, 0)).deliveries
+
+    async def end() -> None:
+        if ends == "finished":
+            await stream.complete([finished(delivery)])
+        else:
+            await stream.dead_letter(delivery, "reason", "error")
+
+    await redis.execute_command("ACL", "SETUSER", user, f"-{command.lower()}")
+    with suppress(StoreUnavailable):
+        await end()
+    await redis.execute_command("ACL", "SETUSER", user, f"+{command.lower()}")
+    await end()
+    (result,) = await results(redis, keys)
+    assert result[b"status"] == (b"succeeded" if ends == "finished" else b"failed")
+    assert await redis.xlen(stream.key) == 0
+    assert await redis.xlen(keys.dead) == (ends == "dead-lettered")
 
 
 async def test_a_password_that_is_not_accepted_is_told(redis_server: RedisServer, keys: Keys) -> None:

@@ -1,6 +1,7 @@
 -- Finish requests: delete each entry from its request stream and record its outcome.
--- The entry is the fence: XDEL is the first write, and only one caller ever sees it return 1, so a late duplicate
--- changes nothing. Since the first write frees memory, the script also runs when Redis is at maxmemory.
+-- The entry is the fence: only one caller ever finds it, so a late duplicate changes nothing. The result is added before
+-- its entry is deleted: if the user may not run one of the commands, nothing is lost. At maxmemory a script is refused
+-- unless its first write needs no memory, so a no-op XDEL comes first.
 --
 -- KEYS  request stream, result stream, waiting bytes, deadlines, then the state hash of each
 --       entry
@@ -28,6 +29,7 @@ local header = table.concat({'id', 'attempt', 'model', 'version', table.concat(n
 local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
+call('XDEL', stream, '0-1')
 local done, hints, entries, members, key, bytes = {}, {}, {}, {}, 5, 0
 local label = label_of(stream) .. ' '
 for at = 7 + count, #argv, 3 + count do
@@ -37,7 +39,7 @@ for at = 7 + count, #argv, 3 + count do
   local found = call('XRANGE', stream, entry, entry)[1]
   entries[#entries + 1] = entry
   members[#entries] = label .. entry
-  if call('XDEL', stream, entry) == 1 then
+  if found then
     local fields = found[2]
     local n = #fields
     bytes = bytes + entry_bytes(fields)
@@ -50,6 +52,7 @@ for at = 7 + count, #argv, 3 + count do
     end
     fields[n + 1], fields[n + 2] = 'completed_at', now
     local result_entry = call('XADD', results, '*', unpack(fields))
+    call('XDEL', stream, entry)
     local about = call('HMGET', state, 'waiters', 'attempt')
     local waiters = about[1]
     -- if a later attempt is in progress (a replay), the state belongs to that one
