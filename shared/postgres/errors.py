@@ -101,6 +101,13 @@ def keeps_connection(error: BaseException) -> bool:
     return not isinstance(error, OSError | asyncpg.InterfaceError | asyncpg.InternalClientError | RuntimeError)
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether the session takes no writes."""
+    return isinstance(error, asyncpg.ReadOnlySQLTransactionError) or (
+        isinstance(error, StoreUnavailable) and error.reason == MEANINGS["25006"].reason
+    )
+
+
 @contextmanager
 def postgres_errors() -> Iterator[None]:
     """Tell errors that may pass (`StoreUnavailable`) from those that never will (`RowRejected`)."""

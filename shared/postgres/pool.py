@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import asyncpg
 
 from shared.contract.errors import StoreUnavailable
-from shared.postgres.errors import SLOW, keeps_connection, postgres_errors
+from shared.postgres.errors import SLOW, is_read_only, keeps_connection, postgres_errors
 from shared.service.settings import DatabaseSettings
 from shared.telemetry.metrics import watch_pool
 
@@ -51,8 +51,11 @@ class Postgres:
                 with self._bounded(connection):
                     yield connection
             except BaseException as error:
+                if is_read_only(error):
+                    await _end_session(connection)
                 if not keeps_connection(error):
-                    connection.terminate()
+                    with suppress(asyncpg.InterfaceError):  # it has gone already
+                        connection.terminate()
                 raise
             finally:
                 await pool.release(connection, timeout=_CANCEL_WITHIN_S)
@@ -106,6 +109,12 @@ class Postgres:
             raise
         finally:
             cut.cancel()
+
+
+async def _end_session(connection: Any) -> None:
+    """Have the server end a session: a pooler would go on using it after its client is gone."""
+    with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        await connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contract.errors import ConfigurationError
+from shared.service.database_url import normalised
 
 
 class Settings(BaseSettings):
@@ -90,6 +91,11 @@ class DatabaseSettings(Settings):
     )
     database_pool_size: int = Field(4, ge=1, le=100, description="maximum connections per process")
     database_timeout_s: float = Field(10, gt=0, le=300, description="timeout for a connection or a statement")
+
+    @field_validator("database_url")
+    @classmethod
+    def _url_means_the_same_to_both_drivers(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(normalised(value.get_secret_value()))
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from migrations.__main__ import run as run_migrations
-from migrations.apply import migrate, migration_lock, roll_back
+from migrations.apply import Address, migrate, migration_lock, roll_back
 from persister.batch_writer import BatchWriter
 from persister.database import Database
 from persister.partitions import partitions_from
@@ -138,8 +138,8 @@ async def test_postgres_is_restored_with_its_partitions(server: PostgresServer, 
         assert rows(restored, INDEXES) == rows(server.url, INDEXES)
 
         # and it is lived in: the migrate step finds nothing to do, the persister makes the next month and stores on
-        with migration_lock(restored):
-            assert migrate(restored) == []
+        with migration_lock(Address(restored)):
+            assert migrate(Address(restored)) == []
         await predict(redis.url, 5)
         await persist(redis.url, restored)
         assert rows(restored, COUNT) == [(35,)]
@@ -147,8 +147,8 @@ async def test_postgres_is_restored_with_its_partitions(server: PostgresServer, 
         for partition in partitions_from(datetime.now(UTC) + timedelta(days=150), 0):
             await database.make_partition(partition)
         await database.close()
-        with migration_lock(restored):
-            assert roll_back(restored, 3)[-1] == "0002_predictions"
+        with migration_lock(Address(restored)):
+            assert roll_back(Address(restored), 3)[-1] == "0002_predictions"
 
 
 async def test_redis_is_restored_from_a_copy_taken_while_it_is_stopped(tmp_path: Path) -> None:

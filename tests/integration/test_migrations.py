@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from migrations.__main__ import run
-from migrations.apply import DIRECTORY, migrate, migration_lock, roll_back
+from migrations.apply import DIRECTORY, Address, migrate, migration_lock, roll_back
 from scripts.stack.postgres import PostgresServer
 from shared.contract.catalogue import parse_catalogue
 from shared.service.settings import DatabaseSettings
@@ -48,14 +48,14 @@ def scalar(url: str, query: str, *values: object) -> object:
 def test_every_migration_has_a_rollback_that_undoes_it(empty_database: str) -> None:
     forward = {path.stem for path in DIRECTORY.glob("*.sql") if not path.stem.endswith(".rollback")}
     assert forward == {path.name.removesuffix(".rollback.sql") for path in DIRECTORY.glob("*.rollback.sql")}
-    with migration_lock(empty_database):
-        assert set(migrate(empty_database)) == forward
+    with migration_lock(Address(empty_database)):
+        assert set(migrate(Address(empty_database))) == forward
         assert scalar(empty_database, TABLES, OURS) == len(OURS)
-        assert roll_back(empty_database, 1) == [max(forward)]
+        assert roll_back(Address(empty_database), 1) == [max(forward)]
         assert scalar(empty_database, TABLES, OURS) == len(OURS) - 1
-        assert set(roll_back(empty_database, 99)) == forward - {max(forward)}
+        assert set(roll_back(Address(empty_database), 99)) == forward - {max(forward)}
         assert scalar(empty_database, TABLES, OURS) == 0
-        assert set(migrate(empty_database)) == forward
+        assert set(migrate(Address(empty_database))) == forward
 
 
 def test_the_step_is_safe_when_started_twice_at_once_and_repeated(empty_database: str) -> None:
@@ -166,9 +166,48 @@ def test_as_a_command_it_migrates_and_rolls_back(empty_database: str) -> None:
 
 
 def test_as_a_command_it_says_what_is_wrong() -> None:
-    away = migrate_process("postgresql://someone:secret@127.0.0.1:1/x")
+    away = migrate_process("postgresql://someone:secret@127.0.0.1:1,127.0.0.1:2/x")
     assert away.returncode == 1
-    assert "Postgres cannot be reached" in away.stderr and "secret" not in away.stderr
+    assert one_line(away).startswith("migrate: Postgres cannot be reached: ") and "secret" not in away.stderr
     no_catalogue = migrate_process("postgresql://someone@127.0.0.1:1/x", MODEL_CATALOGUE="/nowhere.toml")
     assert no_catalogue.returncode == 2
     assert "cannot read the model catalogue /nowhere.toml" in no_catalogue.stderr
+    unknown = migrate_process("postgresql://someone:secret@127.0.0.1:1/x?pgbouncer=true")
+    assert unknown.returncode == 2 and "the option 'pgbouncer'" in one_line(unknown)
+
+
+def test_as_a_command_it_says_in_a_line_what_the_server_refuses(postgres_server: PostgresServer) -> None:
+    base, name = postgres_server.url.rpartition("/")[0], f"test_{uuid.uuid4().hex}"
+    at = base.partition("@")[2]
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        for statement in (
+            f"CREATE ROLE {name} LOGIN PASSWORD 'x'",
+            f"CREATE DATABASE {name}",
+            f"CREATE DATABASE {name}_latin ENCODING 'LATIN1' TEMPLATE template0 LOCALE 'C'",
+        ):
+            connection.execute(statement)
+        url = f"postgresql://{name}:x@{at}/{name}"
+        for address, code, words in (
+            (url, 1, "Postgres refuses: the user of DATABASE_URL lacks a right (SQLSTATE 42501"),
+            (url.replace(":x@", ":wrong@"), 1, "password authentication failed"),
+            (f"{base}/{name}_gone", 1, "does not exist"),
+            (f"{base}/{name}?options=-c%20default_transaction_read_only%3Don", 1, "Postgres refuses: it is read-only"),
+            (f"{base}/{name}_latin", 2, "the encoding of the database is LATIN1; Millstream needs UTF8"),
+        ):
+            done = migrate_process(address)
+            assert done.returncode == code and words in one_line(done), done.stderr
+        for statement in (f"DROP DATABASE {name}", f"DROP DATABASE {name}_latin", f"DROP ROLE {name}"):
+            connection.execute(statement)
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """What a run said, which is one line."""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_of_several_hosts_the_one_that_takes_writes_is_migrated(empty_database: str) -> None:
+    before, _, after = empty_database.rpartition("@")
+    done = migrate_process(f"{before}@127.0.0.1:1,{after}?target_session_attrs=read-write&connect_timeout=5")
+    assert done.returncode == 0, done.stderr
+    assert scalar(empty_database, TABLES, OURS) == len(OURS)

@@ -218,3 +218,11 @@ async def test_a_network_that_goes_silent_is_given_up_on_in_time_and_used_again(
         for call in calls:
             await heals(call)
     await proxy.close()
+
+
+async def test_of_several_hosts_the_one_that_answers_is_used(database_url: str) -> None:
+    before, _, after = database_url.rpartition("@")
+    url = f"{before}@127.0.0.1:1,{after}?target_session_attrs=read-write&connect_timeout=5&application_name=a%20b"
+    async with opened(url) as calls:
+        for call in calls:
+            await call()

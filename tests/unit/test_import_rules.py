@@ -68,6 +68,7 @@ PURE_MODULES = (
     "persister/partitions.py",
     "persister/rows.py",
     "shared/contract/",
+    "shared/service/database_url.py",
     "shared/telemetry/traceparent.py",
 )
 IMPURE_LIBRARIES = (
