@@ -13,7 +13,7 @@ from scripts.stack.server import DataServer
 from tests.chaos.ledger import Ledger
 from tests.chaos.postgres_faults import broken_postgres
 from tests.chaos.proxy import Mode
-from tests.chaos.recovery import READY_WITHIN_S, recovered
+from tests.chaos.recovery import READY_WITHIN_S, Recovery
 from tests.chaos.redis_faults import broken_redis
 from tests.chaos.schedule import ALL_LINKS, LINKS, STORES, Action, Fault, Round, Target
 from tests.chaos.slots import Slot
@@ -39,7 +39,7 @@ class Injector:
 
     Attributes:
         injected: how often each kind of fault was.
-        recoveries: seconds from the end of a round until everything was ready and answered again, the longest of each.
+        recoveries: seconds until the system was back from a round (see `Recovery`), the longest of each.
     """
 
     def __init__(self, system: System, ledger: Ledger) -> None:
@@ -51,11 +51,12 @@ class Injector:
     async def follow(self, schedule: Sequence[Round]) -> None:
         """Inject one round after the other, each once the system has come back from the one before."""
         for faults in schedule:
+            recovery = Recovery(self._system, self._ledger)
             async with asyncio.TaskGroup() as group:
                 for fault in faults:
                     group.create_task(self.inject(fault), name=fault.kind)
-            name = " + ".join(fault.kind for fault in faults)
-            seconds = await recovered(self._system, self._ledger, name)
+            await recovery.wait()
+            name, seconds = " + ".join(fault.kind for fault in faults), recovery.seconds
             print(f"  {time.strftime('%H:%M:%S')}  back after {seconds:.1f} s", flush=True)
             self.recoveries[name] = max(seconds, self.recoveries.get(name, 0))
             if seconds > READY_WITHIN_S:

@@ -19,7 +19,6 @@ from tests.chaos.clock import Clock
 from tests.processes import Service
 from tests.waiting import eventually
 
-_DRIVERS_OWN = "Failed to restore the pool connection floor; retrying"  # asyncpg logs an outage of Postgres this way
 _PIPE_BYTES = 4096  # the smallest: it is full soon after nobody reads it any more
 _LOOK_EVERY_S = 0.05
 _RESTART_AFTER_S = 0.2
@@ -121,10 +120,7 @@ class Slot:
     def tracebacks(self) -> int:
         """How many tracebacks its processes wrote; an outage is no reason for one."""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return sum(
-            line.startswith("Traceback (most recent call last)") and not before.endswith(_DRIVERS_OWN)
-            for before, line in zip(["", *lines], lines, strict=False)
-        )
+        return sum(line.startswith("Traceback (most recent call last)") for line in lines)
 
     def _start(self) -> Service:
         self.starts += 1
