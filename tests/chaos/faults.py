@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from scripts.stack.server import DataServer
 from tests.chaos.ledger import Ledger
 from tests.chaos.postgres_faults import broken_postgres
 from tests.chaos.proxy import Mode
@@ -30,7 +29,7 @@ _MODES = {
     Action.STALL: Mode.STALL,
     Action.SLOW: Mode.SLOW,
 }
-_OF_SERVERS = (Action.KILL, Action.STOP, Action.PAUSE)  # done to a store's process; all else is done by its commands
+_OF_SERVERS = (Action.KILL, Action.STOP, Action.PAUSE)  # done to a server's process; all else is done by its commands
 _JUMP_S = 20.0
 
 
@@ -66,7 +65,7 @@ class Injector:
         """Inject one fault and wait until it is over."""
         if fault.target in ALL_LINKS:
             await self._links(fault)
-        elif fault.target in STORES and fault.action in _OF_SERVERS:
+        elif fault.target in self._system.servers and fault.action in _OF_SERVERS:
             await self._server(fault)
         elif fault.target in STORES:
             await self._store(fault)
@@ -110,7 +109,7 @@ class Injector:
         return children
 
     async def _server(self, fault: Fault) -> None:
-        server: DataServer = self._system.redis if fault.target is Target.REDIS else self._system.postgres
+        server = self._system.servers[fault.target]
         self._note(fault, fault.target)
         if fault.action is Action.PAUSE:
             await self._for_a_while(fault, server.pause, server.resume)
@@ -131,7 +130,7 @@ class Injector:
             await asyncio.sleep(fault.lasts_s)
 
     async def _links(self, fault: Fault) -> None:
-        proxies = [self._system.links[each] for each in LINKS.get(fault.target, (fault.target,))]
+        proxies = [proxy for each in LINKS.get(fault.target, (fault.target,)) for proxy in self._system.links[each]]
         self._note(fault, fault.target)
         for proxy in proxies:
             if fault.action is Action.CUT:

@@ -11,13 +11,14 @@ from pathlib import Path
 import aiohttp
 
 from scripts.stack.redis import AppendFsync
+from tests import pgbouncer
 from tests.chaos.clock import library
 from tests.chaos.faults import Injector
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import PREDICTIONS, Client, told
 from tests.chaos.memory import MemoryWatch
 from tests.chaos.report import Outcome
-from tests.chaos.schedule import KINDS, Action, plan, without
+from tests.chaos.schedule import KINDS, Action, Target, plan, without
 from tests.chaos.survey import at_rest, left_behind, stored
 from tests.chaos.system import VISIBILITY_S, System, running_system
 from tests.chaos.verdict import judge
@@ -52,9 +53,9 @@ async def run(plan_: Plan, folder: Path) -> Outcome:
         AssertionError: the system did not start, or accepted too few requests in the time it had.
     """
     schedule = plan(plan_.seed, plan_.faults, VISIBILITY_S * 1.2)
-    if library() is None:
-        print("  libfaketime is not installed: no clock jumps", flush=True)
-        schedule = without(Action.CLOCK, schedule)
+    for impossible, package in _lacking():
+        print(f"  not without Debian's package {package}: {impossible}", flush=True)
+        schedule = without(impossible, schedule)
     ledger = Ledger()
     async with running_system(folder, plan_.workers, plan_.appendfsync) as system:
         injector, memory = Injector(system, ledger), MemoryWatch(system.all_slots)
@@ -95,6 +96,12 @@ async def run(plan_: Plan, folder: Path) -> Outcome:
         injector.recoveries,
         memory.peaks,
     )
+
+
+def _lacking() -> list[tuple[Action | Target, str]]:
+    """What cannot be done on this machine, and the package that it needs."""
+    needs = ((Action.CLOCK, "libfaketime", library()), (Target.POOLER, "pgbouncer", pgbouncer.PROGRAM))
+    return [(impossible, package) for impossible, package, there in needs if there is None]
 
 
 async def _read_again(system: System, ledger: Ledger, seed: int) -> None:

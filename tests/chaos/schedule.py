@@ -48,6 +48,7 @@ class Target(StrEnum):
     CHILD = "a model's process"
     REDIS = "redis"
     POSTGRES = "postgres"
+    POOLER = "pgbouncer"
     REDIS_LINK = "links to redis"
     POSTGRES_LINK = "links to postgres"
     GATEWAY_REDIS = "gateways' link to redis"
@@ -87,7 +88,7 @@ KINDS: tuple[Kind, ...] = (
     *((Action.UNREAD_LOG, target) for target in SERVICES),
     (Action.KILL, Target.CHILD),
     (Action.CLOCK, Target.GATEWAY),
-    *((action, target) for target in STORES for action in (Action.KILL, Action.STOP)),
+    *((action, target) for target in (*STORES, Target.POOLER) for action in (Action.KILL, Action.STOP)),
     *((action, Target.REDIS) for action in _REDIS_ACTIONS),
     *((action, Target.POSTGRES) for action in _POSTGRES_ACTIONS),
     *((action, target) for target in LINKS for action in _LINK_ACTIONS),
@@ -169,9 +170,9 @@ def plan(seed: int, count: int, pause_s: float) -> list[Round]:
     return rounds
 
 
-def without(action: Action, rounds: Sequence[Round]) -> list[Round]:
+def without(impossible: Action | Target, rounds: Sequence[Round]) -> list[Round]:
     """The schedule for a machine on which this cannot be done."""
-    left = ([fault for fault in faults if fault.action is not action] for faults in rounds)
+    left = ([fault for fault in faults if impossible not in (fault.action, fault.target)] for faults in rounds)
     return [faults for faults in left if faults]
 
 
@@ -184,6 +185,8 @@ def _area(target: Target) -> Target | str:
     for link, links in LINKS.items():
         if target == link or target in links:
             return Target.REDIS if link is Target.REDIS_LINK else Target.POSTGRES
+    if target is Target.POOLER:
+        return Target.POSTGRES
     return target if target in STORES else "services"
 
 

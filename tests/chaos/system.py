@@ -6,19 +6,22 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import NOT_DURABLE, PostgresServer, database_url
 from scripts.stack.redis import AppendFsync, redis_url
+from scripts.stack.server import DataServer
 from shared.contract.keys import Keys
 from tests.chaos.proxy import Proxy
 from tests.chaos.redis_faults import BreakableRedis
 from tests.chaos.schedule import LINKS, Target
 from tests.chaos.slots import Slot
+from tests.pgbouncer import PROGRAM, PgBouncer
 from tests.processes import REPOSITORY
 
 VISIBILITY_S = 2.0
@@ -63,8 +66,15 @@ class System:
 
     redis: BreakableRedis
     postgres: PostgresServer
-    links: Mapping[Target, Proxy]
+    pooler: PgBouncer | None
+    links: Mapping[Target, Sequence[Proxy]]
     slots: Mapping[Target, list[Slot]]
+
+    @property
+    def servers(self) -> Mapping[Target, DataServer]:
+        """What can be killed and stopped besides services."""
+        found = {Target.REDIS: self.redis, Target.POSTGRES: self.postgres, Target.POOLER: self.pooler}
+        return {target: server for target, server in found.items() if server is not None}
 
     @property
     def keys(self) -> Keys:
@@ -90,17 +100,19 @@ async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -
         postgres = PostgresServer(
             folder / "postgres", free_port(), _PASSWORD, settings={**NOT_DURABLE, "max_connections": "100"}
         )
-        for server in (redis, postgres):
+        pooler = PgBouncer(folder / "pgbouncer", postgres.url) if PROGRAM else None
+        for server in filter(None, (redis, postgres, pooler)):
             stack.callback(server.stop)
             server.start()
         _migrate(postgres.url)
-        links = {link: Proxy(redis.port) for link in LINKS[Target.REDIS_LINK]}
-        links |= {link: Proxy(postgres.port) for link in LINKS[Target.POSTGRES_LINK]}
-        for proxy in links.values():
+        ways = [each.port for each in (postgres, pooler) if each is not None]
+        links = {link: [Proxy(redis.port)] for link in LINKS[Target.REDIS_LINK]}
+        links |= {link: [Proxy(port) for port in ways] for link in LINKS[Target.POSTGRES_LINK]}
+        for proxy in chain(*links.values()):
             await proxy.start()
             stack.push_async_callback(proxy.close)
         slots = _fill(folder, links, workers)
-        system = System(redis, postgres, links, slots)
+        system = System(redis, postgres, pooler, links, slots)
         stack.push_async_callback(_end, system)
         for slot in system.all_slots:
             await slot.listening()
@@ -109,13 +121,12 @@ async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -
         yield system
 
 
-def _fill(folder: Path, links: Mapping[Target, Proxy], workers: int) -> dict[Target, list[Slot]]:
+def _fill(folder: Path, links: Mapping[Target, Sequence[Proxy]], workers: int) -> dict[Target, list[Slot]]:
     def place(target: Target, number: int, **settings: str) -> Slot:
-        stores = {
-            "REDIS_URL": redis_url(links[_REDIS_OF[target]].port),
-            "DATABASE_URL": database_url(links[_POSTGRES_OF[target]].port, _PASSWORD) if target in _POSTGRES_OF else "",
-        }
-        environment = {**_SETTINGS, **stores, **settings}
+        environment = {**_SETTINGS, "REDIS_URL": redis_url(links[_REDIS_OF[target]][0].port), **settings}
+        if target in _POSTGRES_OF:
+            ways = links[_POSTGRES_OF[target]]  # one reaches Postgres directly, the next through the pooler
+            environment["DATABASE_URL"] = database_url(ways[number % len(ways)].port, _PASSWORD)
         clock_jumps = target is Target.GATEWAY
         return Slot(target.value, number, environment, _PORTS[target], folder, clock_jumps=clock_jumps)
 

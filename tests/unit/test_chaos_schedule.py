@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.__main__ import quick
 from tests.chaos.run import Plan
-from tests.chaos.schedule import FIRST, KINDS, Action, Target, plan
+from tests.chaos.schedule import FIRST, KINDS, Action, Target, plan, without
 
 SEEDS = range(20)
 
@@ -56,4 +56,15 @@ def test_what_breaks_at_once_is_of_different_areas(seed: int) -> None:
 
 
 def area(target: Target) -> str:
-    return next((store for store in ("redis", "postgres") if store in target), "service")
+    stores = {"redis": "redis", "postgres": "postgres", "pgbouncer": "postgres"}
+    return next((store for name, store in stores.items() if name in target), "service")
+
+
+def test_what_a_machine_cannot_do_is_left_out() -> None:
+    rounds = plan(1, Plan(1).faults, 2.5)
+    left = without(Target.POOLER, without(Action.CLOCK, rounds))
+    assert all(left)
+    missing = Counter(chain(*rounds)) - Counter(chain(*left))
+    assert {(fault.action, fault.target) for fault in missing} == {
+        kind for kind in KINDS if Action.CLOCK in kind or Target.POOLER in kind
+    }
