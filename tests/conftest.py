@@ -11,6 +11,8 @@ from pathlib import Path
 import asyncpg
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from redis.asyncio import Redis
 
 from gateway.settings import GatewaySettings
@@ -23,6 +25,10 @@ from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import DatabaseSettings, Settings
+
+# An example may take as long as it takes: a busy machine is no fault of the code.
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
+from shared.contract.keys import Keys
 from tests.e2e.conftest import Start
 from tests.processes import REPOSITORY
 from tests.waiting import eventually
@@ -73,12 +74,18 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
     assert (await health(gateway.url))["orphans"] == []
 
 
-async def test_what_the_only_worker_held_when_it_died_expires(start: Start) -> None:
+async def is_held(redis: Redis, keys: Keys) -> bool:
+    """Whether a worker has read the request."""
+    groups = await redis.xinfo_groups(keys.requests("echo", "1.0.0"))
+    return any(each["pending"] for each in groups)
+
+
+async def test_what_the_only_worker_held_when_it_died_expires(start: Start, redis: Redis, keys: Keys) -> None:
     settings: dict[str, Any] = {"VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "500"}
     gateway = start("gateway", **settings)
     worker = start("inference_worker", WORKER_MODELS="echo", **settings)
     prediction_id = await submit(gateway.url, "slow")
-    await asyncio.sleep(0.5)
+    await eventually(lambda: is_held(redis, keys), "the worker holds it")
     worker.kill()
 
     async def expired() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -12,7 +14,7 @@ from redis.asyncio import Redis
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
-from scripts.stack.redis import RedisServer
+from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, waiters_of
@@ -43,6 +45,14 @@ def start_gateway(
 async def gateway(start_gateway: StartGateway) -> Client:
     """A gateway as it is by default."""
     return await start_gateway()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that the test may kill, pause or spoil; what it has answered is on its disk."""
+    with running_redis(tmp_path / "redis", appendfsync="always") as server:
+        yield server
+        server.resume()
 
 
 @pytest.fixture

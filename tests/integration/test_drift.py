@@ -72,4 +72,4 @@ async def test_it_goes_on_where_postgres_is_away(
     await database.execute("ALTER TABLE hidden RENAME TO predictions")
     await eventually(lambda: "echo:1.0.0" in watch._references, "it measures again")
     stop.set()
-    await asyncio.wait_for(running, 5)
+    await asyncio.wait_for(running, 20)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.http.context import QUEUE_METRICS
 from scripts.stack.ports import free_port
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from tests.gateways import Client, StartGateway, application_of, scrape
 
 PREDICT = "/api/v1/predict"
@@ -60,14 +58,6 @@ async def test_hostile_input_adds_no_series(gateway: Client) -> None:
     after = await series(gateway)
     assert after - before == set()
     assert not [each for each in after if "PURGE" in each or "model-" in each or "/no/such" in each]
-
-
-@pytest.fixture
-async def own_redis(tmp_path: Path) -> AsyncIterator[RedisServer]:
-    """A Redis that the test may treat badly."""
-    with running_redis(tmp_path / "redis") as server:
-        yield server
-        server.resume()
 
 
 async def test_a_scrape_waits_for_no_redis(start_gateway: StartGateway, own_redis: RedisServer) -> None:

@@ -31,7 +31,7 @@ from tests.engines import ThreadEngine
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
 
-STALL_TIMEOUT_S = 0.75  # of the tests in which something takes longer
+STALL_TIMEOUT_S = 30.0  # on a clock that a test moves by hand
 
 
 class Recorder:
@@ -52,7 +52,7 @@ class Recorder:
     def encode(self, items: Sequence[Item]) -> Sequence[Encoded]:
         if items:
             self.encoding.set()
-            self.go_on_encoding.wait(20)
+            self.go_on_encoding.wait(60)
         if any(item.text == "cannot be encoded" for item in items):
             raise ValueError("too odd")
         return [Encoded(len(item.text), item.text) for item in items]
@@ -61,7 +61,7 @@ class Recorder:
         texts = [str(each.data) for each in batch]
         self.batches.append(texts)
         self.computing.set()
-        self.go_on.wait(20)
+        self.go_on.wait(60)
         self.on_batch()
         if "bad" in texts:
             raise ValueError("bad text")
@@ -158,7 +158,7 @@ async def test_requests_are_computed_in_batches_of_like_length(redis: Redis, key
 
 
 async def test_an_unfilled_batch_waits_for_more(redis: Redis, keys: Keys, make: Make) -> None:
-    lane, task = make(max_wait_ms=500)
+    lane, task = make(max_wait_ms=1000)
     async with Running(lane):
         await publish(redis, keys, "a")
         await eventually(lambda: lane.in_hand == 1, "the first is read")
@@ -220,12 +220,19 @@ async def test_a_request_past_its_deadline_is_not_computed(redis: Redis, keys: K
     assert task.batches == [["in time"]]
 
 
-async def test_a_dead_workers_entries_are_computed_alone(redis: Redis, keys: Keys, make: Make) -> None:
-    await publish(redis, keys, "a", "b", "c")
+async def abandon(redis: Redis, keys: Keys, count: int, deliveries: int = 1) -> None:
+    """A worker that died long ago holds the first entries, for so many deliveries each."""
     dead = stream(redis, keys, "dead")
     await dead.join()
-    await dead.read(3, 10)
-    lane, task = make(visibility_timeout_ms=300)
+    entries = [each.entry for each in (await dead.read(count, 10)).deliveries]
+    assert len(entries) == count
+    await redis.xclaim(dead.key, keys.WORKER_GROUP, "dead", 0, entries, idle=3_600_000, retrycount=deliveries)
+
+
+async def test_a_dead_workers_entries_are_computed_alone(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, "a", "b", "c")
+    await abandon(redis, keys, 3)
+    lane, task = make()
     async with Running(lane):
         await all_results(redis, keys, 3)
     assert task.batches == [["a"], ["b"], ["c"]]
@@ -233,11 +240,8 @@ async def test_a_dead_workers_entries_are_computed_alone(redis: Redis, keys: Key
 
 async def test_an_entry_delivered_too_often_is_given_up(redis: Redis, keys: Keys, make: Make) -> None:
     poison, good = await publish(redis, keys, "poison", "good")
-    dead = stream(redis, keys, "dead")
-    await dead.join()
-    entry, _ = (await dead.read(2, 10)).deliveries
-    await redis.xclaim(dead.key, keys.WORKER_GROUP, "dead", 0, [entry.entry], retrycount=3)
-    lane, task = make(visibility_timeout_ms=300, max_deliveries=3)
+    await abandon(redis, keys, 1, deliveries=3)
+    lane, task = make(max_deliveries=3)
     async with Running(lane):
         computed = {each.id: each.outcome for each in await all_results(redis, keys, 2)}
     assert computed[poison].status is Status.FAILED and "3 deliveries" in computed[poison].error
@@ -249,33 +253,40 @@ async def test_an_entry_delivered_too_often_is_given_up(redis: Redis, keys: Keys
 
 async def test_a_slow_batch_keeps_its_claim_past_the_visibility_timeout(redis: Redis, keys: Keys, make: Make) -> None:
     await publish(redis, keys, "slow")
-    slow, slow_task = make("slow", visibility_timeout_ms=300)
-    other, other_task = make("other", visibility_timeout_ms=300)
+    slow, slow_task = make("slow", visibility_timeout_ms=2000)
+    other, other_task = make("other", visibility_timeout_ms=2000)
     slow_task.go_on.clear()
     async with Running(slow):
         await eventually(slow_task.computing.is_set, "the slow worker computes")
         async with Running(other):
             clock = asyncio.get_running_loop().time
-            ran_out = clock() + 3 * 0.3
-            await eventually(lambda: clock() > ran_out, "three visibility timeouts pass")
+            ran_out = clock() + 1.5 * 2
+            await eventually(lambda: clock() > ran_out, "the visibility timeout passes")
             assert other_task.batches == []
             slow_task.go_on.set()
             computed = await all_results(redis, keys, 1)
     assert computed[0].outcome.worker == "slow"
 
 
-async def never_stalls(liveness: Liveness, for_s: float) -> None:
-    """Watch the loops for so long; none of them may count as stuck, not even once."""
-    clock = asyncio.get_running_loop().time
-    until = clock() + for_s
-    seen: dict[str, float] = {}
+class Clock:
+    """A clock for liveness."""
 
-    def watched() -> bool:
-        seen.update(liveness.stalled())
-        return clock() > until
+    def __init__(self) -> None:
+        self.now = 0.0
 
-    await eventually(watched, "the time passes")
-    assert seen == {}
+    def __call__(self) -> float:
+        return self.now
+
+    def jump(self) -> None:
+        """From now on whoever does not report counts as stuck."""
+        self.now += 1.01 * STALL_TIMEOUT_S
+
+
+async def all_report(liveness: Liveness, clock: Clock) -> None:
+    """No loop counts as stuck for long, however long it takes: each reports again by itself."""
+    clock.jump()
+    assert liveness.stalled()
+    await eventually(lambda: not liveness.stalled(), "every loop reports")
 
 
 @pytest.mark.parametrize("claimed", [False, True], ids=["read", "claimed"])
@@ -284,22 +295,19 @@ async def test_a_model_slower_than_the_stall_timeout_is_not_taken_for_stuck(
 ) -> None:
     await publish(redis, keys, "slow")
     if claimed:
-        dead = stream(redis, keys, "dead")
-        await dead.join()
-        await dead.read(1, 10)
-    liveness = Liveness(STALL_TIMEOUT_S)
-    lane, task = make(
-        liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500, visibility_timeout_ms=300
-    )
+        await abandon(redis, keys, 1)
+    clock = Clock()
+    liveness = Liveness(STALL_TIMEOUT_S, clock)
+    lane, task = make(liveness=liveness)
     task.go_on_encoding.clear()
     task.go_on.clear()
     async with Running(lane):
         try:
             await eventually(task.encoding.is_set, "it encodes")
-            await never_stalls(liveness, 1.5 * STALL_TIMEOUT_S)
+            await all_report(liveness, clock)
             task.go_on_encoding.set()
             await eventually(task.computing.is_set, "it computes")
-            await never_stalls(liveness, 1.5 * STALL_TIMEOUT_S)
+            await all_report(liveness, clock)
         finally:
             task.go_on_encoding.set()
             task.go_on.set()
@@ -320,11 +328,22 @@ async def test_a_lane_that_hangs_outside_its_model_is_reported(
 
     monkeypatch.setattr(RequestStream, hanging, hangs)
     await publish(redis, keys, "a")
-    liveness = Liveness(STALL_TIMEOUT_S)
-    lane, _ = make(liveness=liveness, stall_timeout_s=STALL_TIMEOUT_S, redis_timeout_ms=500)
+    clock = Clock()
+    liveness = Liveness(STALL_TIMEOUT_S, clock)
+    lane, _ = make(liveness=liveness)
+
+    def stays_reported() -> bool:
+        """The other loops report after each jump of the clock, and this one does not."""
+        stalled = liveness.stalled()
+        alone = [*stalled] == [f"lane {lane.served.label}"]
+        if alone and max(stalled.values()) > 3 * STALL_TIMEOUT_S:
+            return True
+        if alone or not stalled:
+            clock.jump()
+        return False
+
     async with Running(lane):
-        await eventually(lambda: any(s > 2 * STALL_TIMEOUT_S for s in liveness.stalled().values()), "it stays reported")
-        assert list(liveness.stalled()) == [f"lane {lane.served.label}"]
+        await eventually(stays_reported, "it stays reported")
         released.set()
         await all_results(redis, keys, 1)
         await eventually(lambda: not liveness.stalled(), "it has recovered")

@@ -170,6 +170,7 @@ def test_an_extractive_summary_obeys_max_length_and_is_never_empty(load: Load) -
         task.encode([Item(" \n ")])
 
 
+@pytest.mark.timeout(600)  # half a minute alone
 def test_an_abstractive_summary_is_shorter_than_its_text(load: Load) -> None:
     task = load("text-summarization", "2.0.0")
     texts = [ARTICLES[0].text[:500], ARTICLES[1].text[:400]]

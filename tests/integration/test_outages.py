@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from inference_worker.held_entries import HeldEntries
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
@@ -32,15 +31,8 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that the test may kill: with `everysec` it may hold back for seconds what it has answered already."""
-    with running_redis(tmp_path / "redis", appendfsync="always") as server:
-        yield server
-
-
-@pytest.fixture
-async def client(fragile: RedisServer) -> AsyncIterator[Redis]:
-    made = connect(Settings(redis_url=SecretStr(fragile.url)))
+async def client(own_redis: RedisServer) -> AsyncIterator[Redis]:
+    made = connect(Settings(redis_url=SecretStr(own_redis.url)))
     yield made
     await made.aclose()
 
@@ -53,48 +45,48 @@ def served(catalogue: Catalogue) -> ServedVersion:
 
 
 async def test_a_lane_that_loses_redis_says_so_and_goes_on(
-    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+    own_redis: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
 ) -> None:
-    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys)
+    lane, task = make_lane({**environment, "REDIS_URL": own_redis.url}, client, keys)
     async with Running(lane):
         await publish(client, keys, "before")
         await eventually(lambda: task.batches == [["before"]] and lane.in_hand == 0, "it serves")
-        fragile.kill()
+        own_redis.kill()
         await eventually(lambda: lane.unavailable is not None, "it notices")
         assert "redis cannot be reached" in str(lane.unavailable)
-        fragile.start()
+        own_redis.start()
         await eventually(lambda: lane.unavailable is None, "it is back")
         await publish(client, keys, "after")
         await eventually(lambda: task.batches == [["before"], ["after"]], "it serves again")
 
 
 async def test_a_lane_stops_while_redis_is_away(
-    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+    own_redis: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
 ) -> None:
-    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys)
+    lane, task = make_lane({**environment, "REDIS_URL": own_redis.url}, client, keys)
     async with Running(lane):
         await eventually(lambda: lane.unavailable is None, "it serves")
-        fragile.kill()
+        own_redis.kill()
         await eventually(lambda: lane.unavailable is not None, "it notices")
     assert task.batches == []
 
 
 async def test_a_second_read_that_fails_does_not_lose_the_first(
-    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+    own_redis: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
 ) -> None:
-    lane, task = make_lane({**environment, "REDIS_URL": fragile.url}, client, keys, max_wait_ms=300)
+    lane, task = make_lane({**environment, "REDIS_URL": own_redis.url}, client, keys, max_wait_ms=300)
     async with Running(lane):
         await publish(client, keys, "a")
         await eventually(lambda: lane.in_hand == 1, "the first read")
-        fragile.kill()
+        own_redis.kill()
         await eventually(lambda: task.batches == [["a"]], "it is computed all the same")
-        fragile.start()
+        own_redis.start()
         await eventually(lambda: lane.in_hand == 0, "and finished when Redis is back")
     assert len(await results(client, keys)) == 1
 
 
 async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
-    fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
+    own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
     stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
@@ -102,17 +94,17 @@ async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     (delivery,) = (await stream.read(1, 10)).deliveries
     held = HeldEntries(stream, served, Liveness(30), 1000)
     held.hold([delivery])
-    fragile.kill()
+    own_redis.kill()
     await held.renew()
     assert held.entries == {delivery.entry}
     await held.give_back([delivery])
     assert held.entries == set()
-    fragile.start()
+    own_redis.start()
     assert (await client.xpending(stream.key, keys.WORKER_GROUP))["pending"] == 1
 
 
 async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
-    fragile: RedisServer, client: Redis, keys: Keys, served: ServedVersion
+    own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
     stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a", "b")
@@ -122,11 +114,11 @@ async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
     held.hold([first, second])
     stop = asyncio.Event()
     stop.set()
-    fragile.kill()
+    own_redis.kill()
     finishing = asyncio.create_task(held.finish([finished(first)], stop))
     giving_up = asyncio.create_task(held.dead_letter(second, "reason", "error", stop))
     await eventually(lambda: held.unavailable not in (None, "starting"), "it notices")
-    fragile.start()
+    own_redis.start()
     await asyncio.wait_for(asyncio.gather(finishing, giving_up), 20)
     assert held.entries == set() and held.unavailable is None
     assert {fields[b"status"] for fields in await results(client, keys)} == {b"succeeded", b"failed"}
@@ -146,20 +138,20 @@ async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys
 
 
 async def test_a_persister_that_loses_redis_says_so_and_goes_on(
-    fragile: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
+    own_redis: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
 ) -> None:
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-    settings = PersisterSettings(**{**values, "redis_url": fragile.url}, read_block_ms=20, claim_interval_ms=50)
+    settings = PersisterSettings(**{**values, "redis_url": own_redis.url}, read_block_ms=20, claim_interval_ms=50)
     database = Database(settings)
     persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(persister.run(stop))
     await eventually(lambda: persister.unavailable is None, "it runs")
-    fragile.kill()
+    own_redis.kill()
     await eventually(lambda: persister.unavailable is not None, "it notices")
-    fragile.start()
+    own_redis.start()
     await eventually(lambda: persister.unavailable is None, "it is back")
-    fragile.kill()
+    own_redis.kill()
     await eventually(lambda: persister.unavailable is not None, "it notices again")
     stop.set()
     await asyncio.wait_for(running, 20)
@@ -176,7 +168,7 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
     with pytest.raises(StoreUnavailable):
         await database.insert([])
     stop.set()
-    await asyncio.wait_for(keeping, 5)
+    await asyncio.wait_for(keeping, 20)
 
 
 async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis, keys: Keys) -> None:

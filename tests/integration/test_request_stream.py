@@ -196,7 +196,7 @@ async def test_a_dead_letter_keeps_the_original_and_fails_its_prediction(redis: 
     (prediction_id,) = await publish(redis, keys, "poison", gateway="gw9", wait=True)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(keys.notify("gw9"))
-    await pubsub.get_message(timeout=1)
+    await pubsub.get_message(timeout=20)
     worker = stream(redis, keys, "w1")
     await worker.join()
     (delivery,) = (await worker.read(1, 10)).deliveries
@@ -212,7 +212,7 @@ async def test_a_dead_letter_keeps_the_original_and_fails_its_prediction(redis: 
         "killed its worker",
     )
     assert result.input == b'{"text":"poison"}'
-    message = await pubsub.get_message(timeout=2)
+    message = await pubsub.get_message(timeout=20)
     assert message is not None
     assert [hint.id for hint in decode_hints(message["data"])] == [prediction_id]
     await pubsub.aclose()
@@ -245,7 +245,7 @@ async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: K
     await worker.complete([finished(each) for each in deliveries])
     received: dict[str, list[str]] = {}
     for _ in range(4):  # two confirmations, two messages
-        message = await pubsub.get_message(timeout=2)
+        message = await pubsub.get_message(timeout=20)
         if message is not None:
             hints = decode_hints(message["data"])
             assert all(hint.outcome is not None and hint.model == MODEL for hint in hints)
@@ -258,12 +258,12 @@ async def test_a_result_too_long_for_a_hint_is_found_by_its_id(redis: Redis, key
     (prediction_id,) = await publish(redis, keys, "a", gateway="gw1", wait=True)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(keys.notify("gw1"))
-    await pubsub.get_message(timeout=1)
+    await pubsub.get_message(timeout=20)
     worker = stream(redis, keys, "w1")
     await worker.join()
     (delivery,) = (await worker.read(1, 10)).deliveries
     await worker.complete([finished(delivery, "x" * 20_000)])
-    message = await pubsub.get_message(timeout=2)
+    message = await pubsub.get_message(timeout=20)
     await pubsub.aclose()
     assert message is not None and decode_hints(message["data"]) == [Hint(prediction_id)]
     state = await PredictionStates(Shard(redis, keys), "gw1").look(prediction_id)

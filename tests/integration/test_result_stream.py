@@ -493,7 +493,7 @@ async def test_partitions_are_kept_until_the_stop(
 
     await eventually(made, "all partitions are made")
     stop.set()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, 20)
 
 
 async def test_a_postgres_that_is_away_is_named(settings: PersisterSettings) -> None:

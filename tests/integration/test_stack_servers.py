@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,14 +33,13 @@ def rows(url: str) -> list[tuple[int]]:
         return connection.execute("SELECT n FROM kept ORDER BY n").fetchall()
 
 
-def open_folder(factory: pytest.TempPathFactory, name: str) -> Path:
-    """A temporary folder that other users can reach: pytest closes the ones above it."""
-    folder = factory.mktemp(name)
-    for each in (folder, *folder.parents):
-        if each.stat().st_mode & 0o001:
-            break
-        each.chmod(0o711)
-    return folder
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can reach; not below pytest's, which each run of it closes to them."""
+    with tempfile.TemporaryDirectory(prefix="ms-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +119,8 @@ def test_a_failing_initdb_says_why(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root falls back to another user")
-def test_postgres_as_another_user_where_namespaces_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = open_folder(tmp_path_factory, "other")
-    with running_postgres(folder / "pg", wrapper=wrapper_for(0, namespaces=False)) as server:
+def test_postgres_as_another_user_where_namespaces_are_refused(open_folder: Path) -> None:
+    with running_postgres(open_folder / "pg", wrapper=wrapper_for(0, namespaces=False)) as server:
         assert server.process is not None
         assert Path(f"/proc/{server.process.pid}").stat().st_uid != 0
         with psycopg.connect(server.url) as connection:
@@ -198,16 +197,15 @@ IDS = (f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can become another user")
-def test_both_servers_run_without_root(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_both_servers_run_without_root(open_folder: Path) -> None:
     program = python_of_nobody()
     if program is None:
         pytest.skip("no Python that another user may run")
-    folder = open_folder(tmp_path_factory, "nobody")
-    os.chown(folder, NOBODY, NOBODY)
+    os.chown(open_folder, NOBODY, NOBODY)
     packages = next(path for path in sys.path if path.endswith("site-packages"))
     environment = {"PYTHONPATH": f"{ROOT}:{packages}", "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]}
     done = subprocess.run(
-        ["setpriv", *IDS, program, "-c", AS_NOBODY, str(folder)],
+        ["setpriv", *IDS, program, "-c", AS_NOBODY, str(open_folder)],
         env=environment,
         cwd="/",
         text=True,

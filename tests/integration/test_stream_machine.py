@@ -193,7 +193,7 @@ def machine_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.timeout(0 if DEEP else 120)
+@pytest.mark.timeout(0 if DEEP else 600)
 def test_no_order_of_commands_and_deaths_breaks_a_guarantee(machine_redis: str) -> None:
     class Machine(StreamMachine):
         redis_url, seen = machine_redis, Counter()

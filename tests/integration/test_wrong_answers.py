@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -17,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.streams.prediction_state import PredictionStates
@@ -30,13 +29,6 @@ from tests.waiting import eventually
 PREDICT = "/api/v1/predict"
 BODY = {"model": "echo", "text": "a"}
 IN_A_SCRIPT = "Error running script (call to f_1): @user_script:3: @user_script: 3: -%s"  # as Redis 6.2 says it
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis that may be spoilt."""
-    with running_redis(tmp_path / "redis", appendfsync="no") as server:
-        yield server
 
 
 @pytest.fixture

@@ -18,17 +18,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import uvloop
 
+import tests.streams
 from scripts.stack.redis import AppendFsync, running_redis
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.service.settings import Settings
-from shared.streams.publishing import Group, Limits, NewRequest, Publisher
+from shared.streams.publishing import Group, NewRequest, Publisher
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
@@ -38,12 +40,12 @@ from tests.processes import REPOSITORY
 
 TEXT = "This product is great and I love it very much, thanks a lot"
 RESULT = b'{"label":"POSITIVE","scores":{"POSITIVE":0.962108,"NEGATIVE":0.037892}}'
-LIMITS = Limits(
+LIMITS = replace(
+    tests.streams.LIMITS,
     max_backlog=1_000_000,
     max_backlog_bytes=1_000_000_000,
     max_results=1_000_000,
     max_memory_percent=70,
-    max_idempotency_bytes=1_000_000,
 )
 NO_REWRITE = {"auto-aof-rewrite-percentage": "0"}  # the file is to show what was written; at rest there is little in it
 PIPELINED = 4  # batches of one process under way at once

@@ -1,15 +1,13 @@
-"""From results to rows, and which partitions they need."""
+"""From results to rows."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from uuid import UUID
 
 import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persister.partitions import partitions_from
 from persister.rows import UNREADABLE, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import uuid7
@@ -107,13 +105,3 @@ def test_a_rejected_row_keeps_who_and_why_but_no_data() -> None:
     row = rejected(row_of(result()), "r" * 600)
     assert (row.id, row.model, row.status, row.input_data, row.output_data) == (ID, "m", "failed", "{}", None)
     assert row.error is not None and row.error.startswith("the result could not be stored: r") and len(row.error) == 500
-
-
-@given(st.datetimes(min_value=datetime(2000, 1, 1), max_value=datetime(2200, 1, 1)), st.integers(1, 24))
-def test_partitions_cover_the_months_without_gap_or_overlap(now: datetime, ahead: int) -> None:
-    partitions = list(partitions_from(now, ahead))
-    assert len(partitions) == ahead + 1 == len({each.name for each in partitions})
-    for first, second in zip(partitions, partitions[1:], strict=False):
-        assert first.end == second.first
-    made_now = UUID(uuid7(int(now.replace(tzinfo=UTC).timestamp() * 1000), 0))
-    assert partitions[0].first <= made_now < partitions[0].end
