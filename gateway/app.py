@@ -88,6 +88,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     app.cleanup_ctx.append(_connections(shard, traces))
     app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, retry_after, stop)))
     app.on_shutdown.append(app[DRAIN].close)
+    app.on_shutdown.append(app[CONNECTIONS].all_answered)  # aiohttp reads no body any more once it shuts down
     return app
 
 

@@ -38,7 +38,7 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
         raise ProblemError(
             415,
             "unsupported-media-type",
-            f"send 'content-type: application/json', not {request.content_type!r}",
+            f"send 'content-type: application/json', not {request.content_type[:100]!r}",
             headers={"Accept": "application/json"},
         )
     unpack = _unpacker(request)

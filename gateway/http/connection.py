@@ -80,7 +80,7 @@ class Connection(web.RequestHandler):
         self._registry = registry
         self._max_body_bytes = max_body_bytes
         self._answered = 0
-        self._ended = False
+        self._closes = False
         self._body: StreamReader | None = None  # of the request that arrived last
         self._wire: asyncio.Transport | None = None
         self._seen_unsent = 0
@@ -140,11 +140,17 @@ class Connection(web.RequestHandler):
 
         (A client that is gone looks the same.)
         """
-        self._ended = True
+        self._closes = True
         self._cut_body()
         if self.in_hand:
             self._registry.ended(self)
         return self.in_hand > 0
+
+    def close(self) -> None:
+        """Close it once all that was asked is answered: a body may still be arriving."""
+        self._closes = True
+        if not self.in_hand:
+            super().close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -154,7 +160,7 @@ class Connection(web.RequestHandler):
             resp = of_http_error(resp, self._max_body_bytes).response()
             resp.headers.update(SAFE_HEADERS)
         unread = not request.content.is_eof()
-        if unread or (self._ended and self.in_hand == 1):
+        if unread or (self._closes and self.in_hand == 1):
             resp.force_close()
         try:
             sent = await super().finish_response(request, resp, start_time)

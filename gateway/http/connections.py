@@ -57,6 +57,7 @@ class Connections:
         self._new: dict[Connection, float] = {}  # without a request so far, by when they came
         self._idle: dict[Connection, float] = {}  # between two requests, the longest first
         self._ended: dict[Connection, None] = {}  # answers are due, but the client may be gone: the longest first
+        self._progress = asyncio.Event()  # something was answered, or a connection closed
         self._told_at = -_TOLD_EVERY_S
 
     def __len__(self) -> int:
@@ -80,6 +81,7 @@ class Connections:
 
     def answered(self, connection: Connection) -> None:
         """All that was asked is answered."""
+        self._progress.set()
         if connection in self._open:
             self._idle[connection] = self._clock()
 
@@ -91,6 +93,7 @@ class Connections:
 
     def lost(self, connection: Connection) -> None:
         """It is closed."""
+        self._progress.set()
         self._open.discard(connection)
         for kept in (self._new, self._idle, self._ended):
             kept.pop(connection, None)
@@ -112,6 +115,12 @@ class Connections:
     def has_room_for(self, size: int) -> bool:
         """Whether an answer of so many bytes may be sent now: so many more can wait to be read."""
         return size <= _SMALL_BYTES or self._make_room(size)
+
+    async def all_answered(self, _: web.Application) -> None:
+        """Wait until all that was asked is answered, or its connection closed."""
+        while any(each.in_hand for each in self._open):
+            self._progress.clear()
+            await self._progress.wait()
 
     def abort(self) -> None:
         """Close all of them, whatever is in hand."""

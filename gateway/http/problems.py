@@ -131,7 +131,17 @@ def invalid(errors: FieldErrors) -> ProblemError:
 def invalid_fields(place: str, error: ValidationError) -> ProblemError:
     """422 from pydantic's errors about the `body` or the `query`. Values are left out, since inputs are private."""
     found = error.errors(include_url=False, include_input=False)
-    return invalid([((place, *each["loc"]), describe_invalid_text(dict(each))) for each in found[:MOST_ERRORS_TOLD]])
+    return invalid(
+        [
+            ((place, *map(_shortened, each["loc"])), describe_invalid_text(dict(each)))
+            for each in found[:MOST_ERRORS_TOLD]
+        ]
+    )
+
+
+def _shortened(name: str | int) -> str | int:
+    """A name that the client may have chosen."""
+    return name[:100] if isinstance(name, str) else name
 
 
 def unavailable(kind: str, detail: str, retry_after_s: int) -> ProblemError:
