@@ -53,6 +53,7 @@ from shared.service.liveness import Liveness
 from shared.service.probes import serve_probes
 from shared.service.version import software_version
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.deployment import Deployment
 from shared.streams.known_streams import KnownStreams
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
@@ -99,7 +100,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
-    app[HISTORY] = History(settings)
+    app[HISTORY] = History(settings, Deployment(shard))
     app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)

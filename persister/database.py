@@ -84,6 +84,7 @@ class Database:
         """
         async with self._postgres.connection() as connection:
             await check(connection, NEEDS, writes=True)
+            self._version_ids = {}  # after an outage it may be another database, or a restored one
             return str(await connection.fetchval("SELECT id FROM deployment"))
 
     async def insert(self, rows: Sequence[Row]) -> None:

@@ -77,7 +77,7 @@ class Persister:
         """
         if self._is_prepared:
             return
-        await self._stream.bind(await self._database.check())
+        await self._stream.deployment.bind(await self._database.check())
         if not self._has_partitions:
             with self._liveness.moving("persist"):
                 await self.make_partitions(datetime.now(UTC))
@@ -94,6 +94,7 @@ class Persister:
                 backoff.succeeded()
                 await self._liveness.wait("partitions", stop, _PARTITION_CHECK_S)
             except StoreUnavailable:
+                ERRORS.labels("persister", "partition").inc()
                 with self._liveness.moving("partitions"):
                     await backoff.pause(stop)
 

@@ -7,6 +7,7 @@ the cursor.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +17,12 @@ import asyncpg
 
 from gateway.core.errors import UnknownModel
 from gateway.core.finished import Finished, best_first
+from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Outcome, Status
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
+from shared.streams.deployment import Deployment
 
 # Queries marked `nosec` are built from constants only; values are always parameters.
 # The columns of outcome fields that are not stored under their own name; None: not stored.
@@ -50,7 +53,9 @@ NEEDS = {
     "predictions": Need(("id", "model_version_id", "input_data", *_OUTCOME_COLUMNS.values())),
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
+    "deployment": Need(("id",)),
 }
+_CHECK_EVERY_S = 30
 NEWEST = UUID(int=(1 << 128) - 1)
 
 
@@ -66,21 +71,31 @@ class Filters:
 class History:
     """Reads predictions through a pool of connections."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
+    def __init__(self, settings: DatabaseSettings, deployment: Deployment) -> None:
         self._postgres = Postgres(settings, "gateway")
+        self._deployment = deployment
+        self._checked_until = 0.0
 
     async def close(self) -> None:
         """Close the pool."""
         await self._postgres.close()
 
     async def ping(self) -> None:
-        """Check that Postgres responds and has what is read from it.
+        """Check that Postgres responds, has what is read from it, and is the one that predictions go to.
 
         Raises:
-            StoreUnavailable: it does not.
+            StoreUnavailable: it does not, or is not.
         """
+        self._checked_until = 0.0
         async with self._postgres.connection() as connection:
             await check(connection, NEEDS, writes=False)
+            database_id = str(await connection.fetchval("SELECT id FROM deployment"))
+        try:
+            await self._deployment.check(database_id)
+        except StoreUnavailable as error:
+            if error.store == "postgres":
+                raise  # without Redis, what is stored is read all the same
+        self._checked_until = time.monotonic() + _CHECK_EVERY_S
 
     async def find(self, prediction_ids: Sequence[str]) -> dict[str, Finished]:
         """Those of the predictions that are stored, by id.
@@ -110,6 +125,8 @@ class History:
         return [_finished(row, with_input=False) for row in rows]
 
     async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        if time.monotonic() >= self._checked_until:
+            await self.ping()
         async with self._postgres.connection() as connection:
             return list(await connection.fetch(query, *values))
 

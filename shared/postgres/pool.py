@@ -8,6 +8,7 @@ more than with named statements, of which half is CPU time of the gateway.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
@@ -22,6 +23,9 @@ from shared.telemetry.metrics import watch_pool
 # How much longer than a statement the use of a connection may take: time to cancel the statement.
 _CANCEL_WITHIN_S = 2.0
 _CLOSE_WITHIN_S = 2.0
+_TELL_EVERY_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 class Postgres:
@@ -35,6 +39,7 @@ class Postgres:
         self._settings = settings
         self._component = component
         self._pool: asyncpg.Pool | None = None
+        self._told_until: dict[str, float] = {}
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -44,21 +49,13 @@ class Postgres:
             StoreUnavailable: Postgres cannot be reached, or cannot do now what it is asked for.
             RowRejected: it rejects values.
         """
-        with postgres_errors():
-            pool = await self._open()
-            connection = await self._acquire(pool)
-            try:
-                with self._bounded(connection):
+        try:
+            with postgres_errors():
+                async with self._connection() as connection:
                     yield connection
-            except BaseException as error:
-                if is_read_only(error):
-                    await _end_session(connection)
-                if not keeps_connection(error):
-                    with suppress(asyncpg.InterfaceError):  # it has gone already
-                        connection.terminate()
-                raise
-            finally:
-                await pool.release(connection, timeout=_CANCEL_WITHIN_S)
+        except StoreUnavailable as error:
+            self._tell(error)
+            raise
 
     async def close(self) -> None:
         """Close the pool, and cut connections that do not close in time."""
@@ -70,6 +67,30 @@ class Postgres:
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        pool = await self._open()
+        connection = await self._acquire(pool)
+        try:
+            with self._bounded(connection):
+                yield connection
+        except BaseException as error:
+            if is_read_only(error):
+                await _end_session(connection)
+            if not keeps_connection(error):
+                with suppress(asyncpg.InterfaceError):  # it has gone already
+                    connection.terminate()
+            raise
+        finally:
+            await pool.release(connection, timeout=_CANCEL_WITHIN_S)
+
+    def _tell(self, error: StoreUnavailable) -> None:
+        """Log an error, each reason once a minute: a gateway meets it with each request."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._told_until.get(error.reason, 0):
+            self._told_until[error.reason] = now + _TELL_EVERY_S
+            log.warning("Postgres cannot be used", extra={"reason": error.reason, "detail": str(error)})
 
     async def _open(self) -> asyncpg.Pool:
         if self._pool is None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import readable
+from shared.streams.deployment import Deployment
 from shared.streams.redis_client import is_missing_group, is_missing_stream
 from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
@@ -36,30 +36,13 @@ class ResultStream:
         self._redis, self._keys = shard.redis, shard.keys
         self._consumer = consumer
         self._group = shard.keys.PERSISTER_GROUP
-        self._bind = shard.script("bind")
+        self.deployment = Deployment(shard)
         self._join = shard.script("join")
         self._read = shard.script("read_results")
         self._claim = shard.script("claim_results")
         self._persisted = shard.script("persisted")
         self._remove = shard.script("remove_consumer")
         self._remove_idle = shard.script("remove_idle_consumers")
-
-    async def bind(self, database_id: str) -> None:
-        """Note which database the results go to.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached, or its results belong to another database.
-        """
-        key = self._keys.deployment
-        noted = (await self._bind([key], [database_id])).decode(errors="replace")
-        if noted != database_id:
-            raise StoreUnavailable(
-                "postgres",
-                f"it is the database of another deployment: its id is {database_id}, but the predictions of this Redis "
-                f"go to {noted}. Give each deployment a KEY_PREFIX of its own; after replacing a database, delete the "
-                f"key {key}",
-                "other_deployment",
-            )
 
     async def join(self) -> None:
         """Create the stream and its group."""

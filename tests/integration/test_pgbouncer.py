@@ -21,6 +21,8 @@ from scripts.stack.postgres import PostgresServer
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.service.settings import DatabaseSettings
+from shared.streams.deployment import Deployment
+from shared.streams.shard import Shard
 from tests.conftest import FIXTURES
 from tests.gateways import persist_everything
 from tests.integration.test_postgres_trouble import row
@@ -47,7 +49,7 @@ async def test_results_are_stored_and_read(redis: Redis, keys: Keys, pooled: str
     await persist_everything(redis, keys, pooled)
     assert await database.fetchval("SELECT count(*) FROM predictions") == 50
     assert await database.fetchval("SELECT count(*) FROM predictions_default") == 0
-    history = History(DatabaseSettings(database_url=SecretStr(pooled)))
+    history = History(DatabaseSettings(database_url=SecretStr(pooled)), Deployment(Shard(redis, keys)))
 
     async def read(each: str) -> None:
         await history.ping()

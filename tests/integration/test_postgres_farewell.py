@@ -19,6 +19,10 @@ from gateway.settings import GatewaySettings
 from persister.database import Database
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
+from shared.contract.keys import Keys
+from shared.streams.deployment import Deployment
+from shared.streams.shard import Shard
+from tests.streams import Redis
 from tests.waiting import eventually
 
 FAREWELL = b"57P01"
@@ -96,10 +100,15 @@ async def test_the_persister_takes_a_farewell_for_an_outage(database: asyncpg.Co
         await store.close()
 
 
-async def test_the_gateway_takes_a_farewell_for_an_outage(database: asyncpg.Connection, database_url: str) -> None:
+async def test_the_gateway_takes_a_farewell_for_an_outage(
+    redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str
+) -> None:
     relay = Relay(database_url)
     async with relay.listening() as url:
-        history = History(GatewaySettings(database_url=url, database_timeout_s=1, database_pool_size=1))
+        history = History(
+            GatewaySettings(database_url=url, database_timeout_s=1, database_pool_size=1),
+            Deployment(Shard(redis, keys)),
+        )
         await history.ping()
         await end_others(database, relay)
         assert await heals(history.ping)

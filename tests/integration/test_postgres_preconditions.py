@@ -29,10 +29,12 @@ from shared.contract.keys import Keys
 from shared.postgres import preconditions
 from shared.service.liveness import Liveness
 from shared.service.settings import DatabaseSettings, Settings
+from shared.streams.deployment import Deployment
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import Shard
 from tests.conftest import FIXTURES, cloned_database
+from tests.integration.test_postgres_trouble import row
 from tests.integration.test_result_stream import compute
 from tests.processes import Service, wait_until
 from tests.streams import Redis
@@ -87,6 +89,31 @@ def emptied(redis: Redis, keys: Keys) -> Callable[[], Awaitable[bool]]:
     return empty
 
 
+async def test_a_database_that_was_replaced_in_an_outage_is_looked_at_anew(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    """Versions have other numbers in it: rows would go to a wrong one, or be refused."""
+    store = Database(PersisterSettings(database_url=SecretStr(database_url)))
+    await store.insert([row()])
+    await database.execute("TRUNCATE models CASCADE")
+    await store.check()
+    await store.insert([row()])
+    version = "FROM predictions JOIN model_versions v ON v.id = model_version_id"
+    names = f"SELECT m.name {version} JOIN models m ON m.id = model_id"
+    assert await database.fetchval(names) == "echo"
+    await store.close()
+
+
+async def test_a_reason_is_logged_once_a_minute(database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    store = Database(PersisterSettings(database_url=SecretStr(database_url.replace("/test_", "/gone_"))))
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            await store.check()
+    (line,) = [each for each in caplog.records if each.message == "Postgres cannot be used"]
+    assert line.__dict__["reason"] == "no_database" and "does not exist" in line.__dict__["detail"]
+    await store.close()
+
+
 @pytest.mark.parametrize("lack", LACKS)
 async def test_what_lacks_is_said_and_waited_for(
     redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str, lack: str
@@ -103,14 +130,16 @@ async def test_what_lacks_is_said_and_waited_for(
         await eventually(lambda: service.unavailable is None, "it is ready")
 
 
-async def test_all_rights_that_lack_are_named_at_once(database: asyncpg.Connection, database_url: str) -> None:
+async def test_all_rights_that_lack_are_named_at_once(
+    redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str
+) -> None:
     name = f"role_{uuid.uuid4().hex}"
     await database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'; GRANT SELECT ON models, predictions TO {name}")
     settings = PersisterSettings(database_url=SecretStr(f"postgresql://{name}:x@{database_url.partition('@')[2]}"))
-    store, history = Database(settings), History(settings)
+    store, history = Database(settings), History(settings, Deployment(Shard(redis, keys)))
     for call, lacking in (
         (store.check, "INSERT on predictions, UPDATE on predictions, INSERT on models, SELECT on model_versions"),
-        (history.ping, "lacks a right: SELECT on model_versions"),
+        (history.ping, "lacks a right: SELECT on model_versions, SELECT on deployment"),
     ):
         with pytest.raises(StoreUnavailable, match=lacking) as told:
             await call()
@@ -158,6 +187,11 @@ async def test_a_second_database_behind_one_redis_gets_nothing(
                 async with persisting(redis, keys, database_url, "p3"):
                     await eventually(emptied(redis, keys), "the first database has it")
             assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (0,)
+            history = History(DatabaseSettings(database_url=SecretStr(other)), Deployment(Shard(redis, keys)))
+            for call in (history.ping(), history.find([])):  # a gateway says so too, rather than 404
+                with pytest.raises(StoreUnavailable, match="the database of another deployment"):
+                    await call
+            await history.close()
             await redis.delete(keys.deployment)  # as the words say, after a database was replaced
             await compute(redis, keys, "c")
             async with persisting(redis, keys, other, "p4"):
@@ -167,14 +201,15 @@ async def test_a_second_database_behind_one_redis_gets_nothing(
 
 
 async def test_a_redis_that_is_full_is_emptied_all_the_same(tmp_path: Path, keys: Keys) -> None:
+    """The note must not stand in the way of what makes room."""
     with running_redis(tmp_path / "redis") as server:
         redis: Redis = connect(Settings(redis_url=SecretStr(server.url)))
-        stream = ResultStream(Shard(redis, keys), "p1")
+        deployment = Deployment(Shard(redis, keys))
         await redis.config_set("maxmemory", "1")
-        await stream.bind("mine")
-        await stream.bind("mine")
+        await deployment.bind("mine")
+        await deployment.bind("mine")
         with pytest.raises(StoreUnavailable) as told:
-            await stream.bind("other")
+            await deployment.bind("other")
         assert told.value.reason == "other_deployment"
         await redis.aclose()
 

@@ -19,12 +19,15 @@ from persister.rows import Row
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import uuid7
-from shared.service.settings import DatabaseSettings
+from shared.service.settings import DatabaseSettings, Settings
+from shared.streams.deployment import Deployment
+from shared.streams.shard import open_shard
 from tests.chaos.proxy import Mode, Proxy
 from tests.waiting import eventually
 
 Connection = Any  # asyncpg's and a pool's connections differ in type alone
 Call = Callable[[], Awaitable[object]]
+NO_REDIS = Settings(redis_url=SecretStr("redis://127.0.0.1:1/0"))  # what is stored is read all the same
 GRANTS = "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO "
 
 
@@ -50,7 +53,9 @@ async def opened(url: str, timeout_s: float = 5) -> AsyncIterator[tuple[Call, Ca
     """How the persister writes to this database, and how the gateway reads from it."""
     secret = SecretStr(url)
     store = Database(PersisterSettings(database_url=secret, database_timeout_s=timeout_s))
-    history = History(DatabaseSettings(database_url=secret, database_timeout_s=timeout_s))
+    history = History(
+        DatabaseSettings(database_url=secret, database_timeout_s=timeout_s), Deployment(open_shard(NO_REDIS))
+    )
     try:
         yield lambda: store.insert([row()]), lambda: history.page(Filters(model="echo"), NEWEST, 1)
     finally:
@@ -95,6 +100,7 @@ async def test_rights_that_are_missing_are_named_and_missed_no_longer(
     name, url = role
     async with opened(url) as (write, read):
         await write()
+        await read()
         await database.execute(f"REVOKE INSERT ON predictions FROM {name}; REVOKE SELECT ON models FROM {name}")
         error = await told(read)
         assert error.reason == "no_right" and "permission denied for table models" in str(error)
@@ -167,7 +173,7 @@ async def test_a_schema_that_is_missing_is_said(database: Connection, database_u
     async with opened(database_url) as calls:
         for call in calls:
             error = await told(call)
-            assert error.reason == "not_migrated" and "make migrate" in str(error) and '"models"' in str(error)
+            assert error.reason == "not_migrated" and "make migrate" in str(error) and "models" in str(error)
 
 
 @pytest.mark.parametrize(
