@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from shared.contract.errors import StoreUnavailable
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
@@ -30,7 +32,8 @@ class Deployment:
             StoreUnavailable: Redis cannot be reached, or another database is noted.
         """
         with redis_errors():
-            self._compare(database_id, await self._redis.get(self._key) or database_id.encode())
+            noted: Any = await self._redis.get(self._key)
+        self._compare(database_id, noted or database_id.encode())
 
     def _compare(self, database_id: str, noted: bytes) -> None:
         if noted != database_id.encode():
