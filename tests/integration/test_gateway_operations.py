@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from gateway.api.operations import OPERATIONS
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
+from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
+from tests.conftest import cloned_database
 from tests.gateways import Client, HandWorker, StartGateway, scrape, waiters_of
 from tests.waiting import eventually
 
@@ -212,14 +215,10 @@ class TestWithPostgres:
     """With all there is."""
 
     @pytest.fixture
-    def database_url(self, template_url: str) -> str:
-        """A database that exists."""
-        return template_url
-
-    @pytest.fixture
-    def template_url(self, postgres_server: Any) -> str:
-        """The server's maintenance database: it is only asked whether it answers."""
-        return str(postgres_server.url.rsplit("/", 1)[0] + "/postgres")
+    def database_url(self, postgres_server: PostgresServer) -> Iterator[str]:
+        """A migrated database."""
+        with cloned_database(postgres_server) as url:
+            yield url
 
     async def test_health_is_ok_when_everything_is_there_and_served(
         self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
