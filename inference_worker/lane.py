@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from inference_worker import outcomes
 from inference_worker.batching import encode_windows, next_pass, read_size
 from inference_worker.children.process import ChildLost
-from inference_worker.children.wire import Answer, Prepared
+from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
@@ -35,7 +35,7 @@ from inference_worker.triage import Readable, triage
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
-from shared.contract.messages import PredictionRequest
+from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
@@ -278,7 +278,7 @@ class Lane:
                     if counted := await self._count_loss(delivery, answer, stop):
                         again.append((counted, request))
                 else:
-                    ended.append(Completed(delivery, request, outcomes.failed(answer, 0, queued_ms, self._worker_id)))
+                    ended.append(Completed(delivery, request, self._outcome(request, answer, 0, queued_ms)))
             requests = again
         await self._held.finish(ended, stop)
         return jobs
@@ -314,7 +314,7 @@ class Lane:
                 lost.append((job, answer))
                 continue
             self._queue_wait.observe(job.queued_ms / 1000, exemplar)
-            outcome = outcomes.outcome_of(answer, round(seconds * 1000), job.queued_ms, self._worker_id)
+            outcome = self._outcome(job.request, answer, round(seconds * 1000), job.queued_ms)
             finished.append(Completed(job.delivery, job.request, outcome))
             labels.append(answer.label if isinstance(answer, Answer) else None)
         began = time.monotonic()
@@ -327,6 +327,13 @@ class Lane:
         for job, answer in lost:
             if counted := await self._count_loss(job.delivery, answer, stop):
                 await self._compute_again(job._replace(delivery=counted), stop)
+
+    def _outcome(self, request: PredictionRequest, answer: Answer | Failure, took_ms: int, queued_ms: int) -> Outcome:
+        if isinstance(answer, Failure) and answer.reason != INVALID_INPUT:
+            about = {"prediction_id": request.id, "lane": self.served.label, "reason": answer.reason}
+            log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.text)})
+        exposes = self._settings.exposes_model_errors
+        return outcomes.outcome_of(answer, took_ms, queued_ms, self._worker_id, exposes)
 
     async def _compute_again(self, job: _Job, stop: asyncio.Event) -> None:
         """Try an item alone that has ended a child; on a stop another worker does."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from inference_worker.children.wire import Answer, Failure
-from shared.contract.messages import Outcome, PredictionRequest, Status
+from inference_worker.children.wire import MODEL_ERROR, Answer, Failure
+from shared.contract.messages import Outcome, PredictionRequest, Status, readable
+
+HIDDEN_ERROR = "the model failed; the worker's log has the reason under this id"
 
 
-def outcome_of(answer: Answer | Failure, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
-    """The outcome of an item that was computed."""
-    if isinstance(answer, Failure):
-        return failed(answer, processing_time_ms, queue_time_ms, worker)
-    return Outcome(Status.SUCCEEDED, answer.result, answer.confidence, processing_time_ms, queue_time_ms, worker=worker)
+def outcome_of(
+    answer: Answer | Failure, processing_time_ms: int, queue_time_ms: int, worker: str, exposes_errors: bool
+) -> Outcome:
+    """The outcome of an item that was computed.
+
+    Args:
+        exposes_errors: whether callers are told what the model raised: its text may hold anything.
+    """
+    if isinstance(answer, Answer):
+        found = Outcome(Status.SUCCEEDED, answer.result, answer.confidence)
+    elif exposes_errors or answer.reason != MODEL_ERROR:
+        found = Outcome(Status.FAILED, error=answer.error)
+    else:
+        found = Outcome(Status.FAILED, error=HIDDEN_ERROR)
+    return found._replace(processing_time_ms=processing_time_ms, queue_time_ms=queue_time_ms, worker=worker)
 
 
-def failed(failure: Failure, processing_time_ms: int, queue_time_ms: int, worker: str) -> Outcome:
-    """The outcome of an item that the model failed on."""
-    return Outcome(
-        Status.FAILED,
-        processing_time_ms=processing_time_ms,
-        queue_time_ms=queue_time_ms,
-        error=failure.error,
-        worker=worker,
-    )
+def told_of(failure: Failure, text: str) -> str:
+    """A failure for the worker's log: one line, without the input if the model quotes it."""
+    error = failure.error.replace(text, "[the text]") if text.strip() else failure.error
+    return readable(error)
 
 
 def expired(request: PredictionRequest, now_ms: int, worker: str) -> Outcome:

@@ -26,8 +26,18 @@ class WorkerSettings(Settings):
     load_timeout_s: float = Field(
         600, gt=0, le=7200, description="a model version that takes longer to load (and to be fetched) cannot serve"
     )
+    expose_model_errors: bool | None = Field(
+        None,
+        description="tell callers the class and message of what a model raises (the worker's log always has it); "
+        "unset: only if ENVIRONMENT is `local`",
+    )
     heartbeat_interval_s: float = Field(5, gt=0, le=60, description="how often a worker says that it is alive")
     heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker that is silent for this long counts as dead")
+
+    @property
+    def exposes_model_errors(self) -> bool:
+        """Whether callers are told what a model raised."""
+        return self.environment == "local" if self.expose_model_errors is None else self.expose_model_errors
 
     @model_validator(mode="after")
     def _heartbeat_outlives_interval(self) -> Self:

@@ -11,7 +11,7 @@ from gateway.http.problems import invalid
 from gateway.http.queries import SECONDS, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
-from shared.contract.messages import Status
+from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS, Status
 from shared.contract.tasks import NO_NUL
 
 ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
@@ -48,8 +48,8 @@ class PageQuery(Query):
 class HistoryQuery(PageQuery):
     """Filters of the history."""
 
-    model: _Name | None = Field(None, max_length=100, description="only this model")
-    version: _Name | None = Field(None, max_length=20, description="only this version; requires `model`")
+    model: _Name | None = Field(None, max_length=MODEL_MAX_CHARS, description="only this model")
+    version: _Name | None = Field(None, max_length=VERSION_MAX_CHARS, description="only this version; requires `model`")
     status: Literal[Status.CANCELLED, Status.EXPIRED, Status.FAILED, Status.SUCCEEDED] | None = Field(
         None, description="only this status"
     )

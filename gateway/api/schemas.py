@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from gateway.core.finished import Finished
 from shared.contract.catalogue import Catalogue, InputLimits
 from shared.contract.ids import id_time
-from shared.contract.messages import Status
+from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS, Status
 from shared.contract.tasks import NO_NUL, TASKS
 
 # For the OpenAPI document: no NUL, and not only blanks as `str.strip` defines them (`\s` differs between languages).
@@ -30,11 +30,18 @@ Text = Annotated[
         json_schema_extra={"pattern": TEXT_PATTERN},
     ),
 ]
-_Model = Annotated[str, Field(min_length=1, max_length=100, description="name of a model, see /api/v1/models")]
+_Model = Annotated[
+    str, Field(min_length=1, max_length=MODEL_MAX_CHARS, description="name of a model, see /api/v1/models")
+]
 # Which options exist depends on the catalogue: see `options_schema`. They are validated once the task is known.
 _Options = Annotated[dict[str, Any], WithJsonSchema({"$ref": "#/components/schemas/Options"})]
 _Version = Annotated[
-    str, Field(min_length=1, max_length=20, description="version of the model; default: the model's default version")
+    str,
+    Field(
+        min_length=1,
+        max_length=VERSION_MAX_CHARS,
+        description="version of the model; default: the model's default version",
+    ),
 ]
 
 

@@ -1,19 +1,26 @@
-"""What may leave a child: outputs and encoded items that are what the task protocol says, and not too large. Pure."""
+"""What may leave a child: outputs and encoded items that are what the task protocol says, and not too large. Pure.
+
+An answer that leaves it can be stored: Postgres takes neither NUL nor a lone surrogate, and what it refuses was told to
+the client as succeeded before.
+"""
 
 from __future__ import annotations
 
 import math
 import pickle  # nosec B403 - read again only by a child of the same version
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
+from typing import Any
 
 import orjson
 
-from inference_worker.children.guard import BadOutput, InvalidInput
+from inference_worker.children.guard import BadOutput, InvalidInput, ResultTooLarge
 from inference_worker.children.wire import Answer, Prepared
 from inference_worker.tasks.protocol import Encoded, Output
 
 MOST_ENCODED_BYTES = 16 * 1024 * 1024
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # behind a backslash that is itself escaped it is text
 
 
 def preparing(most_tokens: int, most_chunks: int) -> Callable[[object], Prepared]:
@@ -48,17 +55,54 @@ def answering(most_bytes: int, with_labels: bool) -> Callable[[object], Answer]:
     def answer(output: object) -> Answer:
         if not isinstance(output, Output):
             raise BadOutput(f"the model returned {_kind(output)} for an item, not an Output")
-        try:
-            fields = dict(output.result)
-            result = orjson.dumps(fields)
-        except (TypeError, ValueError) as error:
-            raise BadOutput(f"the model's result is not a JSON object: {error}") from error
-        if len(result) > most_bytes:
-            raise BadOutput(f"the model's result has {len(result)} bytes of JSON; at most {most_bytes} are allowed")
+        fields = _fields(output.result)
+        result = _encoded(fields, most_bytes)
         label = fields.get("label") if with_labels else None
         return Answer(result, _confidence(output.confidence), label if isinstance(label, str) else None)
 
     return answer
+
+
+def _fields(result: object) -> dict[str, Any]:
+    try:
+        return dict(result)  # type: ignore[call-overload,no-any-return]
+    except (TypeError, ValueError) as error:
+        raise BadOutput(f"the model's result is not a JSON object but {_kind(result)}") from error
+
+
+def _encoded(fields: Mapping[str, Any], most_bytes: int) -> bytes:
+    """The text of a result, of Python's types and numpy's numbers and arrays."""
+    try:
+        encoded = orjson.dumps(fields, _plain, orjson.OPT_SERIALIZE_NUMPY)
+        if len(encoded) > most_bytes:
+            figures = f"{len(encoded)} bytes of JSON; at most {most_bytes} are allowed (max_output_bytes)"
+            raise ResultTooLarge(f"the model's result has {figures}")
+        orjson.loads(encoded)  # an `orjson.Fragment` may hold anything
+    except (TypeError, ValueError) as error:
+        raise BadOutput(f"the model's result is not a JSON object: {error}") from error
+    if _NUL.search(encoded):
+        raise BadOutput("the model's result has a NUL character, which cannot be stored")
+    if b"null" in encoded and not _finite(fields):
+        raise BadOutput("the model's result has a number that is not finite (nan or inf), which JSON does not know")
+    return encoded
+
+
+def _plain(value: Any) -> Any:
+    """What the encoder does not take itself: arrays of one number, with gaps or of texts; tensors."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{_kind(value)} has no JSON")
+
+
+def _finite(value: Any) -> bool:
+    """Whether all numbers are finite: the encoder writes others as null."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _confidence(confidence: object) -> float | None:

@@ -11,7 +11,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import orjson
@@ -21,6 +22,8 @@ from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
 from inference_worker.tasks.protocol import Item, Task
+
+HUB_TOKEN = "HF_TOKEN"
 
 # Exit codes of a child: its connections are broken; it has no memory left.
 LOST = 70
@@ -48,14 +51,19 @@ class LoadPlan(NamedTuple):
     most_chunks: int
 
 
-def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> None:
-    """Load, say so, and serve until the worker hangs up."""
+def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, hub_token: str = "") -> None:
+    """Load, say so, and serve until the worker hangs up.
+
+    Args:
+        hub_token: the password for the hub, known only while the model is loaded; empty if it needs none.
+    """
     isolation.separate()
     os.register_at_fork(after_in_child=encoding.close)
     os.register_at_fork(after_in_child=computing.close)
     started = time.monotonic()
     try:
-        task = _load(plan)
+        with _logged_in(hub_token):
+            task = _load(plan)
     except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
         return
@@ -79,6 +87,16 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan) -> N
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
     _serve(computing, predict)
+
+
+@contextmanager
+def _logged_in(hub_token: str) -> Iterator[None]:
+    if hub_token:
+        os.environ[HUB_TOKEN] = hub_token
+    try:
+        yield
+    finally:
+        os.environ.pop(HUB_TOKEN, None)
 
 
 def _load(plan: LoadPlan) -> Task:

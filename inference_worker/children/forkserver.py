@@ -15,6 +15,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 
 from inference_worker.children import child
+from shared.contract.catalogue import HUB_PREFIX
 
 # What a model may need to find its files, its libraries and its CPUs. Everything else stays with the worker.
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
@@ -45,7 +46,10 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
         if_it_fails.callback(encoding.close)
         if_it_fails.callback(computing.close)
         process = context.Process(
-            target=child.main, args=(encoding_there, computing_there, plan), name=f"child {plan.label}", daemon=True
+            target=child.main,
+            args=(encoding_there, computing_there, plan, hub_token(plan)),
+            name=f"child {plan.label}",
+            daemon=True,
         )
         with _clean_environment():
             forkserver.ensure_running()
@@ -54,10 +58,17 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
     return process, encoding, computing
 
 
+def hub_token(plan: child.LoadPlan) -> str:
+    """The password for the hub, for a child that may have to fetch its files from there; empty for others."""
+    return os.environ.get(child.HUB_TOKEN, "") if plan.location.startswith(HUB_PREFIX) else ""
+
+
 def passed_on(environ: dict[str, str]) -> dict[str, str]:
     """The part of an environment that a child is given."""
     kept = {
-        name: value for name, value in environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        name: value
+        for name, value in environ.items()
+        if name in _PASSED_ON or (name.startswith(_PASSED_ON_PREFIXES) and name != child.HUB_TOKEN)
     }
     return _MEMORY_IS_KEPT | kept
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from inference_worker.children.wire import Failure
+from inference_worker.children.wire import BAD_OUTPUT, MODEL_ERROR, RESULT_TOO_LARGE, Failure
 from shared.contract.messages import INVALID_INPUT
 
 In = TypeVar("In")
@@ -20,7 +20,11 @@ MOST_ERROR_CHARS = 2000
 
 
 class BadOutput(Exception):
-    """The model's answer cannot be passed on."""
+    """The model's answer cannot be passed on; the message is ours."""
+
+
+class ResultTooLarge(BadOutput):
+    """The model's answer is larger than its version's may be: the message has the figure and the limit."""
 
 
 class InvalidInput(Exception):
@@ -76,12 +80,14 @@ def failure(error: BaseException) -> Failure:
     """Why an item failed, from what the model raised."""
     if isinstance(error, InvalidInput):
         return Failure(INVALID_INPUT, f"{INVALID_INPUT}: {error}")
+    if isinstance(error, ResultTooLarge):
+        return Failure(RESULT_TOO_LARGE, f"{RESULT_TOO_LARGE}: {error}")
     name = type(error).__name__
     try:
         text = f"{name}: {error}" if str(error) else name
     except BaseException:  # noqa: B036 - its `__str__` raises
         text = name
-    return Failure("model_error", text[:MOST_ERROR_CHARS])
+    return Failure(BAD_OUTPUT if isinstance(error, BadOutput) else MODEL_ERROR, text[:MOST_ERROR_CHARS])
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

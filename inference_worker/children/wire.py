@@ -19,6 +19,9 @@ Out = TypeVar("Out")
 
 MOST_HEAD_BYTES = 64 * 1024 * 1024
 
+# The reasons of failures, beside `shared.contract.messages.INVALID_INPUT`. Only the text of MODEL_ERROR is the model's.
+MODEL_ERROR, BAD_OUTPUT, RESULT_TOO_LARGE = "model_error", "bad_output", "result_too_large"
+
 
 class Failure(NamedTuple):
     """Why one item has no answer: a short code, and for people what went wrong."""

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.contract.errors import ConfigurationError
+from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.options import CUSTOM_DEFAULT
 from shared.contract.tasks import TASKS
 
@@ -24,9 +25,9 @@ HUB_PREFIX = "hf://"
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
-ModelName = Annotated[str, Field(min_length=1, max_length=100, pattern=_NAME)]
+ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, pattern=_NAME)]
 OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
-VersionName = Annotated[str, Field(min_length=1, max_length=20, pattern=_NAME)]
+VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, pattern=_NAME)]
 
 
 class _Strict(BaseModel):

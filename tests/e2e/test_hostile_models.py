@@ -23,7 +23,7 @@ HARM = {
     "hold the lock": "took longer than 2 s",
     "allocate without end": "no memory left",
     "close all descriptors": "its process ended",
-    "answer hugely": "at most 1000000 are allowed",
+    "answer hugely": "result_too_large: the model's result has 50000011 bytes of JSON; at most 1000000 are allowed",
     "leave": "SystemExit: 0",
     "answer nothing": "returned None",
     "encode to None": "TypeError",
@@ -86,12 +86,15 @@ async def test_versions_that_cannot_load_are_named_and_the_others_serve(start: S
         async def named() -> bool:
             async with session.get("/health") as answer:
                 health = await answer.json()
-            return bool(health["load_errors"].keys() == {"not-importable:1", "cannot-load:1"})
+            return bool(health["load_errors"].keys() == {"not-importable:1", "cannot-load:1", "cannot-answer:1"})
 
-        await eventually(named, "health names both")
+        await eventually(named, "health names them")
         async with session.get("/api/v1/models/cannot-load") as answer:
             (version,) = (await answer.json())["versions"]
         assert "the weights are torn" in version["load_error"]
+        async with session.get("/api/v1/models/cannot-answer") as answer:
+            (version,) = (await answer.json())["versions"]
+        assert "its sample fails" in version["load_error"] and "not finite" in version["load_error"]
         async with session.get("/api/v1/models/good") as answer:
             assert (await answer.json())["versions"][0]["load_error"] is None
 
@@ -131,7 +134,7 @@ def test_a_worker_ends_if_nothing_loads_or_it_is_strict(start: Start, models: st
 
 
 def test_children_know_no_password_and_the_worker_has_no_torch(start: Start, environment: dict[str, str]) -> None:
-    worker = start("inference_worker", WORKER_MODELS="echo", REDIS_PASSWORD="hunter2")
+    worker = start("inference_worker", WORKER_MODELS="echo", REDIS_PASSWORD="hunter2", HF_TOKEN="hunter2")
     assert "libtorch" not in Path(f"/proc/{worker.process.pid}/maps").read_text(encoding="utf-8")
     children = descendants(worker.process.pid)
     assert len(children) >= 2  # the server that forks, and a child

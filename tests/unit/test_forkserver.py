@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from inference_worker.children.forkserver import passed_on
+import pytest
+
+from inference_worker.children.child import LoadPlan
+from inference_worker.children.forkserver import hub_token, passed_on
 
 
 def test_the_libraries_can_be_imported() -> None:
@@ -16,11 +19,26 @@ def test_the_libraries_can_be_imported() -> None:
 
 
 def test_a_child_is_given_what_libraries_need_and_no_secret() -> None:
-    secrets = {"REDIS_URL": "redis://:x@h", "DATABASE_URL": "y", "REDIS_PASSWORD": "z", "AWS_SECRET_ACCESS_KEY": "k"}
+    secrets = {
+        "REDIS_URL": "redis://:x@h",
+        "DATABASE_URL": "y",
+        "REDIS_PASSWORD": "z",
+        "AWS_SECRET_ACCESS_KEY": "k",
+        "HF_TOKEN": "t",
+    }
     needed = {"PATH": "/bin", "HF_HOME": "/hub", "CUDA_VISIBLE_DEVICES": "0", "OMP_WAIT_POLICY": "PASSIVE"}
     kept = passed_on({**secrets, **needed})
     assert {name: kept.pop(name) for name in needed} == needed
     assert set(kept) == {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
+
+
+@pytest.mark.parametrize(("location", "token"), [("hf://owner/name", "t"), ("/models/mine", ""), ("none", "")])
+def test_only_a_child_that_fetches_from_the_hub_is_given_its_password(
+    monkeypatch: pytest.MonkeyPatch, location: str, token: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "t")
+    plan = LoadPlan("m:1", "a:B", location, "float32", "torch", 1, 1, 1, 1, 1, 1)
+    assert hub_token(plan) == token
 
 
 def test_what_the_operator_sets_for_memory_wins() -> None:

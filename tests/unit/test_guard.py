@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import orjson
 import pytest
 
 from inference_worker.children.answers import answering, preparing
@@ -46,6 +49,7 @@ RAISED = {
     "BaseException": BaseException("base"),
     "one that cannot be shown": Unspeakable(),
 }
+NUL, NOT_FINITE = {"text": "a\0b"}, {"n": [1, {"m": float("nan")}]}
 RETURNED: dict[str, Any] = {
     "None": None,
     "a dict": {"label": "A"},
@@ -58,8 +62,17 @@ RETURNED: dict[str, Any] = {
     "confidence above": Output({}, 1.1),
     "no JSON": Output({"label": object()}),
     "no mapping": Output(None),  # type: ignore[arg-type]
-    "too large": Output({"text": "x" * 2000}),
-    "a trap": Output(Trap()),
+    "NUL": Output(NUL),
+    "NUL in a name": Output({"a\0": 1}),
+    "NUL behind a backslash": Output({"text": "\\\0"}),
+    "a lone surrogate": Output({"text": "\ud800"}),
+    "nan": Output(NOT_FINITE),
+    "inf of numpy": Output({"n": np.float32("inf")}),
+    "nan in an array": Output({"n": np.array([1.0, float("nan")])}),
+    "an integer of 65 bits": Output({"n": 2**64}),
+    "nested too deeply": Output(json.loads('{"a":' * 300 + "1" + "}" * 300)),
+    "a fragment that is no JSON": Output({"a": orjson.Fragment(b"{")}),
+    "a fragment with a lone surrogate": Output({"a": orjson.Fragment(b'"\\ud800"')}),
 }
 
 
@@ -105,7 +118,35 @@ def test_without_memory_nothing_more_is_computed(error: Exception) -> None:
 def test_what_an_item_returns_ends_only_that_item(name: str) -> None:
     first, failed, last = run_step(step(lambda: RETURNED[name]), ANSWER, ["a", "bad", "b"])
     assert isinstance(first, Answer) and isinstance(last, Answer)
-    assert isinstance(failed, Failure) and failed.reason == "model_error"
+    assert isinstance(failed, Failure) and failed.reason == "bad_output"
+
+
+def test_an_output_that_raises_ends_only_its_own_item() -> None:
+    first, failed = run_step(step(lambda: Output(Trap())), ANSWER, ["a", "bad"])
+    assert isinstance(first, Answer) and failed == Failure("model_error", "SystemExit: 3")
+
+
+def test_a_result_that_is_too_large_says_so_with_figures() -> None:
+    first, failed = run_step(step(lambda: Output({"text": "x" * 2000})), ANSWER, ["a", "bad"])
+    told = "the model's result has 2011 bytes of JSON; at most 1000 are allowed (max_output_bytes)"
+    assert isinstance(first, Answer) and failed == Failure("result_too_large", f"result_too_large: {told}")
+
+
+NUMPY = {
+    "numbers": ({"a": np.float32(0.5), "b": np.int64(3), "c": np.bool_(True)}, b'{"a":0.5,"b":3,"c":true}'),
+    "arrays": ({"a": np.array([[1, 2], [3, 4]])}, b'{"a":[[1,2],[3,4]]}'),
+    "an array with gaps": ({"a": np.array([1, 2, 3])[::2]}, b'{"a":[1,3]}'),
+    "an array of one": ({"a": np.array(3.5)}, b'{"a":3.5}'),
+    "texts": ({"a": np.array(["x", "y"])}, b'{"a":["x","y"]}'),
+    "none, and what looks like NUL": ({"a": None, "b": "\\u0000 null"}, b'{"a":null,"b":"\\\\u0000 null"}'),
+    "a fragment": ({"a": orjson.Fragment(b"[null]")}, b'{"a":[null]}'),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY)
+def test_what_models_compute_with_can_be_returned(name: str) -> None:
+    result, encoded = NUMPY[name]
+    assert ANSWER(Output(result, np.float32(0.5))) == Answer(encoded, 0.5, None)  # type: ignore[arg-type]
 
 
 def test_outputs_must_match_inputs_in_number() -> None:
@@ -114,7 +155,7 @@ def test_outputs_must_match_inputs_in_number() -> None:
 
     good, failed = run_step(short, ANSWER, ["a", "short"])
     assert isinstance(good, Answer)
-    assert failed == Failure("model_error", "BadOutput: the model returned 0 outputs for 1 inputs")
+    assert failed == Failure("bad_output", "BadOutput: the model returned 0 outputs for 1 inputs")
 
 
 ENCODED: list[Any] = [
