@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from scripts import settings_table
+from scripts.field_meaning import meaning
 from scripts.markers import between
 from shared.contract.catalogue import BatchLimits, InputLimits, Model, Version
 
@@ -46,7 +46,7 @@ def _rows() -> Iterator[str]:
     for place, prefix, kind in PLACES:
         for name in kind.model_fields:
             default = _default(kind.model_fields[name].default)
-            yield f"| {place} | `{prefix}{name}` | {default} | {settings_table.meaning(kind, name)} |"
+            yield f"| {place} | `{prefix}{name}` | {default} | {meaning(kind, name)} |"
 
 
 def _default(value: Any) -> str:

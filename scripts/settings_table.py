@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from persister.settings import PersisterSettings
+from scripts import catalogue_table
+from scripts.field_meaning import meaning
 from scripts.markers import between
 from shared.service.settings import DatabaseSettings, Settings
 
@@ -78,31 +80,6 @@ def _default(kind: type[BaseSettings], name: str) -> str:
     return f"`{value.get_secret_value() if isinstance(value, SecretStr) else value}`"
 
 
-def meaning(kind: type[BaseModel], name: str) -> str:
-    """What a field is for, and what its value must keep to."""
-    field = kind.model_fields[name]
-    limits = _limits(kind.model_json_schema()["properties"][name])
-    return ((field.description or "") + (f" ({limits})" if limits else "")).replace("|", "\\|")
-
-
-def _limits(schema: Mapping[str, Any]) -> str:
-    """What a value must keep to, from the field's JSON schema."""
-    if "anyOf" in schema:  # an optional value: its other form is null
-        return _limits(schema["anyOf"][0])
-    if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
-    if "maxLength" in schema:
-        return f"at most {schema['maxLength']} characters"
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above = schema.get("exclusiveMinimum")
-    if least is not None and most is not None:
-        return f"{least:g} to {most:.15g}"
-    parts = [f"at least {least:g}"] if least is not None else []
-    parts += [f"above {above:g}"] if above is not None else []
-    parts += [f"at most {most:.15g}"] if most is not None else []
-    return ", ".join(parts)
-
-
 def main() -> int:
     """Print the table, or write it into the document."""
     parser = argparse.ArgumentParser(prog="python -m scripts.settings_table", description=__doc__)
@@ -110,8 +87,6 @@ def main() -> int:
     if not parser.parse_args().write:
         print(table())
         return 0
-    from scripts import catalogue_table  # which needs this module
-
     DOCUMENT.write_text(put(DOCUMENT.read_text(encoding="utf-8"), table()), encoding="utf-8")
     catalogue = catalogue_table.DOCUMENT.read_text(encoding="utf-8")
     catalogue_table.DOCUMENT.write_text(catalogue_table.put(catalogue, catalogue_table.table()), encoding="utf-8")
