@@ -2,7 +2,8 @@
 
 - Who is refused before the body is read has the connection closed: the rest is not read, except for a little, since a
   connection closed while the client is still sending would be reset before the client reads the answer.
-- A client that ends its side (shuts down writing) still gets the answers to what it has asked.
+- A client that ends its side (shuts down writing) still gets the answers to what it has asked. One that is gone looks
+  the same until something is written to it twice: its system objects to the first, and then the second fails.
 - What is no HTTP is refused like everything else: a problem, one line in the log, no name of what runs here.
 - How long an answer has been waiting to be read is known, so that it can be given up.
 """
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader, InvalidURLError, LineTooLong
 
 from gateway.http.problems import ProblemError, of_http_error
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LINGER_S = 2.0
 LINGER_BYTES = 1_000_000
+_INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"  # which clients ignore, wanted or not (RFC 9110, section 15.2)
+_MOST_INTERIM = 2
 
 _REASONS: dict[type[BaseException], str] = {
     BadStatusLine: "the request line is malformed",
@@ -81,6 +84,7 @@ class Connection(web.RequestHandler):
         self._max_body_bytes = max_body_bytes
         self._answered = 0
         self._closes = False
+        self._interim = 0
         self._body: StreamReader | None = None  # of the request that arrived last
         self._wire: asyncio.Transport | None = None
         self._seen_unsent = 0
@@ -106,6 +110,15 @@ class Connection(web.RequestHandler):
         if not unsent or unsent != self._seen_unsent:
             self.stuck_since = now
         self._seen_unsent = unsent
+
+    def write_interim(self) -> None:
+        """Write something that changes nothing, unless the client is gone: the second time, the connection is lost."""
+        request = self._current_request
+        if self._wire is None or request is None or request.version < HttpVersion11 or request.writer.output_size:
+            return
+        if self._interim < _MOST_INTERIM:
+            self._interim += 1
+            self._wire.write(_INTERIM)
 
     def abort(self) -> None:
         """Close it at once, whatever is in hand."""

@@ -32,6 +32,7 @@ MOST_UNSENT_BYTES = 64_000_000
 MOST_ENDED = 500
 SWEEP_EVERY_S = 1.0
 _READ_WITHIN_S = 5.0
+_ENDED_FOR_S = 5.0  # before it is asked whether the client is gone
 _SMALL_BYTES = 65_536
 _TOLD_EVERY_S = 10.0
 _LINGER_S = 1.0
@@ -56,7 +57,7 @@ class Connections:
         self._open: set[Connection] = set()
         self._new: dict[Connection, float] = {}  # without a request so far, by when they came
         self._idle: dict[Connection, float] = {}  # between two requests, the longest first
-        self._ended: dict[Connection, None] = {}  # answers are due, but the client may be gone: the longest first
+        self._ended: dict[Connection, float] = {}  # answers are due, but the client may be gone: the longest first
         self._progress = asyncio.Event()  # something was answered, or a connection closed
         self._told_at = -_TOLD_EVERY_S
 
@@ -87,7 +88,7 @@ class Connections:
 
     def ended(self, connection: Connection) -> None:
         """The client sends no more; as it may be gone, not many of these may wait."""
-        self._ended[connection] = None
+        self._ended[connection] = self._clock()
         if len(self._ended) > MOST_ENDED:
             self._abort(next(iter(self._ended)), "client_gone")
 
@@ -110,6 +111,9 @@ class Connections:
                 self._abort(connection, "no_headers")
             elif now - connection.stuck_since > WRITE_TIMEOUT_S:
                 self._abort(connection, "unread_answer")
+        for connection, since in self._ended.items():
+            if now - since > _ENDED_FOR_S:
+                connection.write_interim()
         self._make_room(0)
 
     def has_room_for(self, size: int) -> bool:

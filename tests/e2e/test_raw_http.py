@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -181,6 +182,22 @@ def cpu_s(service: Service) -> float:
 def test_who_ends_its_side_still_gets_the_answer(gateway: Service, wait: str) -> None:
     answer = answered(gateway, post(f"/api/v1/predict?wait={wait}", ECHO), ends=True)
     assert answer.startswith(b"HTTP/1.1 202 ") and b"\r\nConnection: close" in answer and b"queued" in answer
+
+
+def test_who_ends_its_side_may_wait_long(gateway: Service) -> None:
+    with connected(gateway) as connection:
+        connection.sendall(post("/api/v1/predict?wait=9", ECHO))
+        connection.shutdown(socket.SHUT_WR)
+        answer = HTTPResponse(connection, method="POST")
+        answer.begin()
+        assert (answer.status, json.loads(answer.read())["status"]) == (202, "queued")
+
+
+def test_who_is_gone_is_not_waited_for(gateway: Service) -> None:
+    with connected(gateway) as connection:
+        connection.sendall(post("/api/v1/predict?wait=60", ECHO))
+        wait_until(lambda: b"in_flight 1" in scraped(gateway), "it waits")
+    wait_until(lambda: b"in_flight 0" in scraped(gateway), "it does not wait any more", timeout_s=30)
 
 
 @pytest.mark.parametrize("count", [2, 31, 100])
