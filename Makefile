@@ -155,6 +155,10 @@ fuzz: $(VENV)/.installed-dev ## thousands of requests by the OpenAPI document an
 	@$(BIN)/python -m pytest -q -s tests/fuzz
 	@STRANGE_EXAMPLES=10000 $(BIN)/python -m pytest -q tests/integration/test_strange_entries.py
 
+.PHONY: mutants
+mutants: $(VENV)/.installed-dev ## do the tests notice small faults in critical code? hours (MUTANTS="--sample 200 --seed 1", --only lane)
+	@$(BIN)/python -m tests.mutants $(MUTANTS)
+
 .PHONY: coverage
 coverage: ## the tests, and an HTML report in htmlcov/ (also where a gate fails)
 	@$(MAKE) test; code=$$?; $(BIN)/coverage html --quiet && echo "htmlcov/index.html"; exit $$code

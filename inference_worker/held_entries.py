@@ -136,7 +136,9 @@ class HeldEntries:
         """Give up on an entry for good."""
         first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
         self.entries.discard(delivery.entry)
-        if first and readable_id(delivery.fields):
+        if not first:  # whoever was first has counted it and said so
+            return
+        if readable_id(delivery.fields):
             self._finished[Status.FAILED].inc()
         if self._spans is not None:
             self._spans.dead_lettered(delivery, reason)

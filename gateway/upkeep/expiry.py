@@ -57,8 +57,8 @@ class Expiry:
             try:
                 late.append(_expired(delivery, unheld.now_ms))
             except MalformedMessage as error:
-                await stream.dead_letter(delivery, error.reason, str(error))
-                DEAD_LETTERS.labels(request_stream_name(stream.model, stream.version), error.reason).inc()
+                if await stream.dead_letter(delivery, error.reason, str(error)):
+                    DEAD_LETTERS.labels(request_stream_name(stream.model, stream.version), error.reason).inc()
         done = sum(await stream.complete(late)) if late else 0
         if done:
             PREDICTIONS.labels(stream.model, stream.version, Status.EXPIRED.value).inc(done)

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from gateway.upkeep.expiry import age_out
@@ -181,6 +182,24 @@ async def test_dead_letters_age_out(gateway: Client, worker: HandWorker, redis: 
     assert await age_out(dead, 3_600_000) == 1
     assert [letter["reason"] for letter in await letters(gateway)] == ["max_deliveries"]
     assert await age_out(dead, 3_600_000) == 0
+
+
+async def test_a_gateway_deletes_dead_letters_of_an_age_by_itself(
+    start_gateway: StartGateway, worker: HandWorker, redis: Redis, keys: Keys
+) -> None:
+    aged_out = {"stream": "dead", "reason": "aged_out"}
+    before = REGISTRY.get_sample_value("millstream_dead_letters_total", aged_out) or 0
+    seconds, _ = await redis.time()
+    await redis.xadd(keys.dead, {"reason": "eight days old"}, id=f"{(seconds - 8 * 86_400) * 1000}-0")
+    await redis.xadd(keys.dead, {"reason": "six days old"}, id=f"{(seconds - 6 * 86_400) * 1000}-0")
+    gateway = await start_gateway(expiry_interval_s=0.02, dead_letter_days=7)
+
+    async def one_is_left() -> bool:
+        return bool(await redis.xlen(keys.dead) == 1)
+
+    await eventually(one_is_left, "the older one is deleted")
+    assert [letter["reason"] for letter in await letters(gateway)] == ["six days old"]
+    assert REGISTRY.get_sample_value("millstream_dead_letters_total", aged_out) == before + 1
 
 
 async def test_a_replay_takes_a_deadline_of_its_own(gateway: Client, worker: HandWorker) -> None:

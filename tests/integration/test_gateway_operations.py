@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from redis.asyncio import Redis
 
 from gateway.api.operations import OPERATIONS
 from gateway.app import make_app
+from gateway.http.context import DRAIN
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer
@@ -349,6 +351,23 @@ async def test_readiness_is_red_once_the_gateway_was_told_to_stop(gateway: Clien
     await gateway.app.shutdown()
     assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "stopping"}
     assert await get(gateway, "/livez") == {"status": "ok"}  # it is not to be killed for that
+
+
+async def test_readiness_is_red_and_requests_are_served_until_the_listener_closes(start_gateway: StartGateway) -> None:
+    gateway = await start_gateway(drain_delay_s=20)
+    assert gateway.app is not None
+    drain = gateway.app[DRAIN]
+    drain.on_signals()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: drain.begun, "it notices that it was told to stop")
+        assert await get(gateway, "/readyz", 503) == {"status": "not ready", "reason": "stopping"}
+        async with gateway.post(PREDICT, json={"model": "echo", "text": "a"}, params={"wait": "0"}) as answer:
+            assert answer.status == 202
+        assert not drain.over.is_set()
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().remove_signal_handler(number)
 
 
 async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:

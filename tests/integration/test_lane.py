@@ -78,6 +78,7 @@ def make_lane(
     worker: str = "w1",
     max_batch_size: int = 4,
     liveness: Liveness | None = None,
+    processes: int = 1,
     **changes: Any,
 ) -> tuple[Lane, Recorder]:
     """A lane of one worker, and the task that it runs; `changes` are settings and batch limits."""
@@ -91,7 +92,7 @@ def make_lane(
     liveness, shard = liveness or Liveness(30), Shard(client, keys)
     stream = RequestStream(shard, MODEL, VERSION, worker)
     watch = RedisWatch(shard, "inference_worker", liveness)
-    return Lane(settings, served, stream, ThreadEngine(task), liveness, worker, watch), task
+    return Lane(settings, served, stream, ThreadEngine(task, processes), liveness, worker, watch), task
 
 
 @pytest.fixture
@@ -236,6 +237,41 @@ async def test_a_dead_workers_entries_are_computed_alone(redis: Redis, keys: Key
     async with Running(lane):
         await all_results(redis, keys, 3)
     assert task.batches == [["a"], ["b"], ["c"]]
+
+
+async def test_a_dead_workers_entry_waits_until_nothing_else_is_in_hand_and_nothing_is_read_beside_it(
+    redis: Redis, keys: Keys, make: Make
+) -> None:
+    await publish(redis, keys, "suspect")
+    dead = stream(redis, keys, "dead")
+    await dead.join()
+    (suspect,) = (await dead.read(1, 10)).deliveries
+    await publish(redis, keys, "running")
+    lane, task = make(processes=2)
+    task.go_on.clear()
+    async with Running(lane):
+        await eventually(task.computing.is_set, "a batch is being computed")
+        await redis.xclaim(dead.key, keys.WORKER_GROUP, "dead", 0, [suspect.entry], idle=120_000)
+        await some_turns_of_a_lane()
+        assert task.batches == [["running"]] and lane.in_hand == 1
+        task.computing.clear()
+        task.on_batch = task.go_on.clear  # the next one waits again
+        task.go_on.set()
+        await eventually(task.computing.is_set, "the suspect is being computed")
+        await publish(redis, keys, "later")
+        await some_turns_of_a_lane()
+        assert task.batches == [["running"], ["suspect"]] and lane.in_hand == 1
+        task.on_batch = lambda: None
+        task.go_on.set()
+        await all_results(redis, keys, 3)
+    assert task.batches == [["running"], ["suspect"], ["later"]]
+
+
+async def some_turns_of_a_lane() -> None:
+    """Wait for as long as a lane needs to look for abandoned entries several times."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + 0.4
+    await eventually(lambda: clock() > until, "the time passes")
 
 
 async def test_an_entry_delivered_too_often_is_given_up(redis: Redis, keys: Keys, make: Make) -> None:

@@ -232,6 +232,25 @@ async def test_a_malformed_entry_is_dead_lettered_without_a_prediction(redis: Re
     assert await redis.exists(keys.results) == 0
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("max_deliveries", b'{"text":"secret"}'), ("child_lost", b"{}"), ("missing_field", b"{}")]
+)
+async def test_the_result_of_a_dead_letter_keeps_its_input_only_if_it_was_read(
+    redis: Redis, keys: Keys, reason: str, kept: bytes
+) -> None:
+    (prediction_id,) = await publish(redis, keys, "secret")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    await worker.dead_letter(delivery, reason, "why")
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead[b"input"] == b'{"text":"secret"}'
+    (result,) = await results(redis, keys)
+    assert (result[b"input"], result[b"options"], result[b"status"]) == (kept, b"{}", b"failed")
+    assert (result[b"id"].decode(), result[b"error"], result[b"attempt"]) == (prediction_id, b"why", b"0")
+    assert (result[b"model"].decode(), result[b"version"].decode()) == (MODEL, VERSION)
+
+
 async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: Keys) -> None:
     ids = await publish(redis, keys, "a", "b", gateway="gw1", wait=True)
     other = PredictionStates(Shard(redis, keys), "gw2")
@@ -276,6 +295,26 @@ async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Key
     for _ in range(3):
         assert await publisher.publish(MODEL, VERSION, [Group([request])]) == [ACCEPTED]
     assert await redis.xlen(keys.requests(MODEL, VERSION)) == 1
+
+
+async def test_an_idempotency_key_tells_a_callers_retry_from_the_clients_and_from_another_callers(
+    redis: Redis, keys: Keys
+) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+
+    def group(batch: str, fingerprint: str = "same", principal: str = "alice") -> Group:
+        requests = [new_request()._replace(id=each, principal=principal) for each in read_batch(batch).ids()]
+        return Group(requests, "key", fingerprint, batch)
+
+    first, repeated = new_batch(2), new_batch(2)
+    for _ in range(2):  # the second time it is the client library that tries again
+        assert await publisher.publish(MODEL, VERSION, [group(first)]) == [ACCEPTED]
+    earlier = Published(Verdict.ACCEPTED, read_batch(first).ids())
+    assert await publisher.publish(MODEL, VERSION, [group(repeated)]) == [earlier]
+    conflict = Published(Verdict.CONFLICT)
+    assert await publisher.publish(MODEL, VERSION, [group(new_batch(2), fingerprint="other")]) == [conflict]
+    assert await redis.xlen(keys.requests(MODEL, VERSION)) == 2
+    assert await publisher.publish(MODEL, VERSION, [group(new_batch(2), principal="bob")]) == [ACCEPTED]
 
 
 async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:

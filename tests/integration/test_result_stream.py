@@ -333,7 +333,8 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
 ) -> None:
     await compute(redis, keys, "a")
     dead, empty_handed = (ResultStream(Shard(redis, keys), name) for name in ("dead", "empty-handed"))
-    await dead.read(10, 0)
+    await dead.join()
+    assert len(await dead.read(10, 0)) == 1
     await empty_handed.read(10, 0)
     assert await dead.remove_idle(60_000) == 0  # what has just read is alive
     stop = asyncio.Event()
@@ -346,6 +347,18 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
     stop.set()
     await task
     assert await redis.xlen(keys.results) == 0
+
+
+async def test_the_consumer_of_a_persister_that_holds_results_is_kept(redis: Redis, keys: Keys) -> None:
+    await compute(redis, keys, "a")
+    holding, empty_handed, living = (ResultStream(Shard(redis, keys), name) for name in ("holding", "empty", "living"))
+    await living.join()
+    assert len(await holding.read(10, 0)) == 1
+    await empty_handed.read(10, 0)
+    assert await living.remove_idle(0) == 1
+    assert {each["name"] for each in await redis.xinfo_consumers(keys.results, "persister")} == {b"holding"}
+    await holding.leave()  # neither does it remove itself
+    assert len(await living.claim(0, 10)) == 1
 
 
 async def test_an_unknown_version_is_added_inactive(
@@ -366,13 +379,16 @@ async def test_an_unknown_version_is_added_inactive(
 async def test_nothing_is_acknowledged_while_postgres_is_away(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
-    await compute(redis, keys, "a", "b")
-    await database.execute("ALTER TABLE predictions RENAME TO hidden")
     service = persister(settings, redis, keys, store)
     stop = asyncio.Event()
     task = asyncio.create_task(service.run(stop))
-    await eventually(lambda: service.unavailable not in (None, "starting"), "the outage is noticed")
+    await eventually(lambda: service.unavailable is None, "it runs")
+    await database.execute("ALTER TABLE predictions RENAME TO hidden")
+    ids = await compute(redis, keys, "a", "b")
+    await eventually(lambda: service.unavailable is not None, "the outage is noticed, with the batch in hand")
     assert await redis.xlen(keys.results) == 2
+    assert (await redis.xpending(keys.results, keys.PERSISTER_GROUP))["pending"] > 0
+    assert await redis.exists(*(keys.prediction(each) for each in ids)) == 2
     assert service.unavailable is not None and "postgres" in service.unavailable
     await database.execute("ALTER TABLE hidden RENAME TO predictions")
 

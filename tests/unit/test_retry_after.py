@@ -67,3 +67,33 @@ def test_each_limit_is_measured_by_the_stream_that_frees_it() -> None:
     assert retry_after.refused_s("m", "1", Verdict.IDEMPOTENCY) == LONGEST_S
     assert retry_after.refused_s("other", "1", Verdict.BACKLOG) == UNKNOWN_S
     assert retry_after.refused_s("other", "1", Verdict.BACKLOG_BYTES) == UNKNOWN_S
+
+
+def test_each_stream_has_a_rate_of_its_own() -> None:
+    keys = Keys("p:")
+    retry_after = RetryAfter(keys, replace(LIMITS, max_backlog=1000, max_results=1000))
+    streams = {keys.requests("m", "1"): 50, keys.requests("m", "2"): 10, keys.results: 5}
+    for at_s in (0, 1):
+        retry_after.learn(at_s, {name: Flow(1000 - rate * at_s, 1000) for name, rate in streams.items()})
+    assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == 2
+    assert retry_after.refused_s("m", "2", Verdict.BACKLOG) == 10
+    assert retry_after.refused_s("m", "2", Verdict.BACKLOG_BYTES) == 10  # a tenth of the 990 that wait, rounded up
+    assert retry_after.refused_s("m", "1", Verdict.RESULTS) == 20
+
+
+def test_a_rate_is_smoothed_and_forgotten_when_it_cannot_be_known() -> None:
+    keys = Keys("p:")
+    retry_after = RetryAfter(keys, replace(LIMITS, max_backlog=1000))
+
+    def told(at_s: float, length: int, added: int) -> int:
+        retry_after.learn(at_s, {keys.requests("m", "1"): Flow(length, added)})
+        return retry_after.refused_s("m", "1", Verdict.BACKLOG)
+
+    assert told(0, 1000, 1000) == UNKNOWN_S
+    assert told(1, 900, 1000) == 1  # 100 a second
+    assert told(2, 900, 1000) == 2  # none this time: 70
+    assert told(3, 900, 1000) == 3  # 49
+    assert told(4, 900, 1000) == 3  # 34.3
+    assert told(5, 900, 1000) == 5  # 24
+    assert told(6, 0, 0) == UNKNOWN_S  # emptied
+    assert told(7, 1000, 1010) == 10

@@ -24,6 +24,19 @@ def test_of_two_sentences_that_say_the_same_one_is_taken() -> None:
     assert len(chosen) == 2 and not {0, 1} <= set(chosen)
 
 
+def test_a_sentence_much_like_what_is_taken_gives_way_to_one_that_says_more() -> None:
+    vectors = _unit([[3, 0, 0], [0, 0, 3], [1, 3, 1], [0, 0, 2], [3, 3, 1]])
+    assert list(relevance(vectors).argsort()[::-1][:3]) == [4, 2, 1]  # by worth alone the third would be the second
+    assert float(vectors[4] @ vectors[2]) > 0.89 > 0.23 > float(vectors[4] @ vectors[1])
+    assert choose_sentences(vectors, _sentences(5), 100) == [1, 4]
+
+
+def test_an_early_sentence_is_worth_more_and_the_bonus_fades() -> None:
+    worth = relevance(_unit([[1, 0]] * 20))
+    assert list(worth) == sorted(worth, reverse=True)
+    assert worth[0] - worth[3] > 0.3 > 0.01 > worth[-1]
+
+
 def test_the_first_of_equal_sentences_is_worth_most() -> None:
     worth = relevance(_unit([[1, 0]] * 4))
     assert list(worth.argsort()[::-1]) == [0, 1, 2, 3]

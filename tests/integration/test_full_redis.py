@@ -1,0 +1,82 @@
+"""A Redis at maxmemory can still be emptied: each script that helps with that runs to its end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from redis.asyncio import Redis as Client
+from redis.exceptions import OutOfMemoryError
+
+from scripts.stack.redis import RedisServer, running_redis
+from shared.contract.keys import Keys
+from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.shard import Shard
+from shared.streams.workers import Heartbeat
+from tests.streams import Redis, finished, publish, results, stream
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with running_redis(tmp_path_factory.mktemp("full") / "redis") as made:
+        yield made
+
+
+@pytest.fixture
+async def redis(server: RedisServer) -> AsyncIterator[Redis]:
+    """A client of a Redis that may be made full."""
+    made: Redis = Client.from_url(server.url, protocol=2)
+    yield made
+    await made.config_set("maxmemory", "0")
+    await made.aclose()
+
+
+async def fill(redis: Redis) -> None:
+    """From now on whatever takes memory is refused."""
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(OutOfMemoryError):
+        await redis.set("more", "x")
+
+
+async def test_a_worker_shows_that_it_lives(redis: Redis, keys: Keys) -> None:
+    await fill(redis)
+    await Heartbeat(Shard(redis, keys), "w1", 30).beat(["echo:1.0.0"], host="here")
+    assert await redis.hgetall(keys.worker("w1")) == {b"serves": b'["echo:1.0.0"]', b"host": b"here"}
+    assert 29_000 < await redis.pttl(keys.worker("w1")) <= 30_000
+
+
+async def test_who_cannot_be_noted_as_waiting_is_told_the_state(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "a")
+    states = PredictionStates(Shard(redis, keys), "late gateway")
+    await fill(redis)
+    assert await states.look(prediction_id, wait=True) == Queued(0, "echo:1.0.0")
+    assert await states.look_all([prediction_id]) == [Queued(0, "echo:1.0.0")]
+
+
+async def test_workers_and_persister_empty_it(redis: Redis, keys: Keys) -> None:
+    done, poison, left = await publish(redis, keys, "done", "poison", "left")
+    await fill(redis)
+    worker, other = stream(redis, keys, "w1"), stream(redis, keys, "w2")
+    await worker.join()
+    await other.join()
+    first, second, third = (await worker.read(3, 10)).deliveries
+    assert await worker.renew([first.entry]) == 1
+    assert await worker.release([third.entry], 60_000) == 1
+    assert await worker.count_delivery(second.entry) == 2
+    assert [each.entry for each in (await other.claim(60_000, 10)).deliveries] == [third.entry]
+    assert await worker.complete([finished(first)]) == [True]
+    assert await worker.dead_letter(second, "max_deliveries", "it died")
+    assert await other.complete([finished(third)]) == [True]
+    assert await worker.leave() and await other.leave()
+
+    persister = ResultStream(Shard(redis, keys), "p1")
+    await persister.join()
+    ended = await persister.read(10, 0)
+    assert len(ended) == 3 and len(await persister.claim(0, 10)) > 0
+    await persister.forget([Persisted(each.entry, "", 0) for each in ended])
+    assert await results(redis, keys) == []
+    assert {fields[b"id"].decode() for _, fields in await redis.xrange(keys.dead)} == {poison}
+    assert [await redis.hget(keys.prediction(each), "status") for each in (done, poison, left)] == [
+        *(b"succeeded", b"failed", b"succeeded")
+    ]

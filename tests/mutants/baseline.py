@@ -1,0 +1,124 @@
+"""Which tests reach which line, and how long they take: found out by running them once without a fault."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coverage import Coverage
+
+from tests.mutants.mutation import Mutant
+from tests.mutants.workplace import Workplace, exit_code
+
+LIMIT_S = 1800.0
+# What the quickest tests of its line do not notice within this time counts as surviving: direct tests are quick.
+BUDGET_S = 8.0
+INCLUDED = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
+class BaselineFailed(Exception):
+    """The tests fail without a fault; the message holds their last lines."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the tests reach.
+
+    Attributes:
+        seconds: how long each test takes, by its id.
+        lines: for each Python file, the tests that run each line.
+        scripts: the tests that call each Lua script.
+    """
+
+    seconds: dict[str, float]
+    lines: dict[str, dict[str, list[str]]]
+    scripts: dict[str, list[str]]
+
+    def tests_for(self, mutant: Mutant) -> list[str]:
+        """The quickest tests that may notice a fault: those that run its line, or else those that run its file."""
+        if mutant.path.endswith(".lua"):
+            chosen = set(self.scripts.get(Path(mutant.path).stem, []))
+        else:
+            lines = self.lines.get(mutant.path, {})
+            chosen = set(lines.get(str(mutant.line), [])) or {each for tests in lines.values() for each in tests}
+        quickest = sorted(chosen, key=lambda test: self.seconds[test])
+        spent = accumulate(self.seconds[test] for test in quickest)
+        return [test for test, so_far in zip(quickest, spent, strict=True) if so_far <= BUDGET_S] or quickest[:1]
+
+
+class Watch:
+    """A pytest plugin that notes what each test reaches, and writes it down at the end."""
+
+    def __init__(self, folder: Path, paths: Sequence[str], written: Path) -> None:
+        self._folder, self._paths, self._written = folder, paths, written
+        self._coverage = Coverage(data_file=None, config_file=False, include=[str(folder / path) for path in paths])
+        self._test = ""
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._scripts: dict[str, set[str]] = defaultdict(set)
+
+    def pytest_sessionstart(self) -> None:
+        self._coverage.start()
+        self._watch_scripts()
+
+    def _watch_scripts(self) -> None:
+        """Note the caller of each script, also of those that it includes."""
+        from shared.streams import redis_client  # the copy's; nothing of the program is imported before
+
+        script = redis_client.Script
+        made, called = script.__init__, script.__call__
+
+        def make(this: Any, redis: Any, name: str) -> None:
+            made(this, redis, name)
+            text = (self._folder / f"shared/streams/lua/{name}.lua").read_text(encoding="utf-8")
+            this.names = [name, *INCLUDED.findall(text)]
+
+        async def call(this: Any, *args: Any, **kwargs: Any) -> Any:
+            for name in this.names:
+                self._scripts[name].add(self._test)
+            return await called(this, *args, **kwargs)
+
+        vars_of: Any = script
+        vars_of.__init__, vars_of.__call__ = make, call
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._test = item.nodeid
+        self._coverage.switch_context(item.nodeid)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self._seconds[report.nodeid] += report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        self._coverage.stop()
+        data = self._coverage.get_data()
+        lines = {
+            path: {
+                str(line): [test for test in tests if test]
+                for line, tests in data.contexts_by_lineno(str(self._folder / path)).items()
+            }
+            for path in self._paths
+        }
+        scripts = {name: sorted(tests - {""}) for name, tests in self._scripts.items()}
+        self._written.write_text(json.dumps({"seconds": self._seconds, "lines": lines, "scripts": scripts}))
+
+
+def baseline(workplace: Workplace, paths: Sequence[str], tests: Sequence[str]) -> Baseline:
+    """Run the tests without a fault.
+
+    Raises:
+        BaselineFailed: one fails.
+    """
+    written, log = workplace.folder.parent / "baseline.json", workplace.folder.parent / "baseline.log"
+    watch = Watch(workplace.folder, [path for path in paths if path.endswith(".py")], written)
+    code = exit_code(workplace.start(tests, [watch], log, keep_bytecode=True), LIMIT_S)
+    if code != pytest.ExitCode.OK:
+        raise BaselineFailed(f"without any fault, pytest ends with {code}:\n{log.read_text()[-3000:]}")
+    return Baseline(**json.loads(written.read_text()))

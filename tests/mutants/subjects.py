@@ -1,0 +1,83 @@
+"""Which code is tried, and which test files may reach it; which of their tests do is found out by running them once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.mutants.lua_mutants import lua_mutants
+from tests.mutants.mutation import Mutant
+from tests.mutants.python_mutants import python_mutants
+
+Table = dict[str, tuple[str, ...]]
+
+LANE = (
+    *("unit/test_batching", "unit/test_outcomes", "unit/test_triage", "unit/test_label_counts"),
+    *("integration/test_lane", "integration/test_held_entries", "integration/test_outages", "integration/test_spans"),
+)
+PERSISTER = (
+    *("unit/test_rows", "unit/test_persister_start", "integration/test_result_stream", "integration/test_outages"),
+    *("integration/test_postgres_farewell", "integration/test_spans"),
+)
+GATEWAY = (
+    *(
+        "unit/test_drain",
+        "unit/test_waiters",
+        "unit/test_gateway_finished",
+        "unit/test_gateway_submissions",
+        "integration/test_expiry",
+    ),
+    *("integration/test_gateway_waiting", "integration/test_gateway_coalescing", "integration/test_gateway_accepted"),
+)
+STREAMS = (
+    *("unit/test_messages", "unit/test_options", "unit/test_ids", "unit/test_keys"),
+    *("integration/test_scripts", "integration/test_request_stream", "integration/test_result_stream"),
+    *("integration/test_full_redis", "integration/test_lane"),
+    *("integration/test_refused_commands", "integration/test_held_entries", "integration/test_expiry"),
+    *("integration/test_gateway_coalescing", "integration/test_gateway_idempotency", "integration/test_outages"),
+    *("integration/test_gateway_dead_letters", "integration/test_gateway_waiting"),
+)
+TASKS = ("unit/test_tasks_tokens", "unit/test_tasks_zero_shot", "unit/test_tasks_chunking")
+TABLE: Table = {
+    "gateway/core/submissions.py": GATEWAY,
+    "gateway/core/waiting.py": GATEWAY,
+    "gateway/upkeep/drain.py": GATEWAY,
+    "gateway/upkeep/expiry.py": GATEWAY,
+    "inference_worker/batching.py": LANE,
+    "inference_worker/held_entries.py": LANE,
+    "inference_worker/lane.py": LANE,
+    "inference_worker/outcomes.py": LANE,
+    "inference_worker/tasks/tokens.py": TASKS,
+    "inference_worker/triage.py": LANE,
+    "persister/batch_writer.py": PERSISTER,
+    "persister/database.py": PERSISTER,
+    "persister/persister.py": PERSISTER,
+    "persister/rows.py": PERSISTER,
+    "shared/contract/hints.py": STREAMS,
+    "shared/contract/keys.py": STREAMS,
+    "shared/contract/messages.py": STREAMS,
+    "shared/streams/lua/*.lua": STREAMS,
+    "shared/streams/prediction_state.py": STREAMS,
+    "shared/streams/publishing.py": STREAMS,
+    "shared/streams/request_stream.py": STREAMS,
+    "shared/streams/result_stream.py": STREAMS,
+}
+# Its test is hollow on purpose: faults must be found to survive.
+KNOWN_BAD: Table = {"tests/fixtures/mutants/hollow.py": ("fixtures/mutants/test_hollow",)}
+
+
+def subjects(root: Path, table: Table, only: list[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Paths and their test files, of those whose path holds one of the words (all without any)."""
+    for pattern, tests in table.items():
+        found = sorted(str(path.relative_to(root)) for path in root.glob(pattern))
+        if not found:
+            raise FileNotFoundError(f"{pattern} is in tests/mutants/subjects.py, but not in the repository")
+        for path in found:
+            if not only or any(word in path for word in only):
+                yield path, tuple(f"tests/{each}.py" for each in tests)
+
+
+def mutants_of(root: Path, path: str) -> list[Mutant]:
+    """All faults of a file."""
+    source = (root / path).read_text(encoding="utf-8")
+    return lua_mutants(path, source) if path.endswith(".lua") else python_mutants(path, source)
