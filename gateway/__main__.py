@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.app import make_app
 from gateway.http.connections import possible_connections
-from gateway.http.context import CONNECTIONS, DRAIN
+from gateway.http.context import CONNECTIONS, DRAIN, LIVENESS
 from gateway.settings import GatewaySettings
 from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, exit_code
@@ -18,6 +18,7 @@ from shared.service.listening import listen
 from shared.service.logs import configure_logging
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
+from shared.service.watchdog import end_if_stuck
 from shared.telemetry.metrics import LOG_LINES_DROPPED
 from shared.telemetry.tracing import start_tracing
 
@@ -42,6 +43,7 @@ def main() -> int:
 async def _serve(app: web.Application, settings: GatewaySettings) -> None:
     """Serve until the drain says so, then answer those who wait."""
     app[DRAIN].on_signals()
+    end_if_stuck(app[LIVENESS], settings.stall_timeout_s)
     app[CONNECTIONS].most = possible_connections(settings.max_connections)
     runner = web.AppRunner(app, shutdown_timeout=settings.shutdown_grace_s, handler_cancellation=True)
     await runner.setup()

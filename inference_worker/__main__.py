@@ -25,6 +25,7 @@ from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
+from shared.service.watchdog import end_if_stuck
 from shared.streams.redis_watch import LOOP
 from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -63,6 +64,7 @@ class Worker:
         tasks[LOOP] = versions.redis.run(self._stop)
         tasks |= {f"serve {served.label}": versions.serve(served, self._stop) for served in selection}
         calm_garbage_collector()
+        end_if_stuck(self._liveness, self._settings.stall_timeout_s)
         try:
             await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s, self._liveness)
         finally:

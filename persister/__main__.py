@@ -24,6 +24,7 @@ from shared.service.logs import configure_logging
 from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
+from shared.service.watchdog import end_if_stuck
 from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import open_shard
@@ -45,6 +46,7 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     watched = load_catalogue(settings.model_catalogue).served() if settings.drift_interval_s else ()
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
+    end_if_stuck(liveness, settings.stall_timeout_s)
     database = Database(settings)
     shard = open_shard(settings)
     consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

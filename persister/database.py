@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import asyncpg
@@ -111,10 +112,11 @@ class Database:
             StoreUnavailable: Postgres cannot be reached.
         """
         async with self._postgres.connection() as connection:
-            await connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {partition.name} PARTITION OF predictions "
-                f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
-            )
+            with suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):  # made by another at this moment
+                await connection.execute(
+                    f"CREATE TABLE IF NOT EXISTS {partition.name} PARTITION OF predictions "
+                    f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
+                )
 
     async def distribution(self, model: str, version: str, count: int, *, newest: bool) -> Distribution:
         """How confidence and labels are distributed in the first, or the newest, successful predictions of a version.

@@ -1,7 +1,8 @@
-"""The table of environment variables in docs/DEPLOYMENT.md, made from the settings classes.
+"""The table of environment variables in docs/DEPLOYMENT.md, made from the settings classes, and that of the catalogue.
 
     python -m scripts.settings_table            print it
-    python -m scripts.settings_table --write    put it between the markers in docs/DEPLOYMENT.md
+    python -m scripts.settings_table --write    put it between the markers in docs/DEPLOYMENT.md; and the table of the
+                                                catalogue's keys (scripts/catalogue_table.py) into models/README.md
 
 Only defaults are shown: no settings are read from the environment, so no secret of this machine can get in.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from pydantic_settings import BaseSettings
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from persister.settings import PersisterSettings
+from scripts import catalogue_table
+from scripts.field_meaning import meaning
 from scripts.markers import between
 from shared.service.settings import DatabaseSettings, Settings
 
@@ -57,7 +60,7 @@ def table(services: Sequence[Service] = SERVICES, classes: Sequence[type[BaseSet
         using = [(service, kind) for service, kind in services if name in kind.model_fields]
         kind = next(each for each in classes if name in each.model_fields)
         whose = "all" if len(using) == len(services) else ", ".join(service for service, _ in using)
-        lines.append(f"| `{variable}` | {whose} | {_default(kind, name)} | {_meaning(kind, name)} |")
+        lines.append(f"| `{variable}` | {whose} | {_default(kind, name)} | {meaning(kind, name)} |")
     return "\n".join(lines)
 
 
@@ -77,36 +80,16 @@ def _default(kind: type[BaseSettings], name: str) -> str:
     return f"`{value.get_secret_value() if isinstance(value, SecretStr) else value}`"
 
 
-def _meaning(kind: type[BaseSettings], name: str) -> str:
-    field = kind.model_fields[name]
-    limits = _limits(kind.model_json_schema()["properties"][name])
-    return ((field.description or "") + (f" ({limits})" if limits else "")).replace("|", "\\|")
-
-
-def _limits(schema: Mapping[str, Any]) -> str:
-    """What a value must keep to, from the field's JSON schema."""
-    if "anyOf" in schema:  # an optional value: its other form is null
-        return _limits(schema["anyOf"][0])
-    if "enum" in schema:
-        return ", ".join(f"`{each}`" for each in schema["enum"])
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above = schema.get("exclusiveMinimum")
-    if least is not None and most is not None:
-        return f"{least:g} to {most:.15g}"
-    parts = [f"at least {least:g}"] if least is not None else []
-    parts += [f"above {above:g}"] if above is not None else []
-    parts += [f"at most {most:.15g}"] if most is not None else []
-    return ", ".join(parts)
-
-
 def main() -> int:
     """Print the table, or write it into the document."""
     parser = argparse.ArgumentParser(prog="python -m scripts.settings_table", description=__doc__)
-    parser.add_argument("--write", action="store_true", help=f"put it into docs/{DOCUMENT.name}")
+    parser.add_argument("--write", action="store_true", help="put both tables into their documents")
     if not parser.parse_args().write:
         print(table())
         return 0
     DOCUMENT.write_text(put(DOCUMENT.read_text(encoding="utf-8"), table()), encoding="utf-8")
+    catalogue = catalogue_table.DOCUMENT.read_text(encoding="utf-8")
+    catalogue_table.DOCUMENT.write_text(catalogue_table.put(catalogue, catalogue_table.table()), encoding="utf-8")
     return 0
 
 

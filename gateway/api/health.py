@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
 from aiohttp import web
 
 from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
@@ -9,37 +14,56 @@ from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
 from shared.streams.preconditions import Level
 
+_ANSWER_WITHIN_S = 2.0
+
 
 async def health(request: web.Request) -> web.Response:
     """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
-    unserved: list[str] = []
-    load_errors: dict[str, str] = {}
-    orphans: list[str] = []
+    app = request.app
     reasons: dict[str, str] = {}
-    try:
-        workers, served = request.app[WORKERS], request.app[CATALOGUE].served()
-        live, load_errors = await workers.live(served), await workers.load_errors(served)
-        unserved = [label for label, workers in live.items() if workers == 0]
-        orphans = [f"{each.model}:{each.version}" for each in await request.app[KNOWN_STREAMS].orphans()]
-        if blocked := request.app[REDIS].worst(Level.BLOCKED):
+    seen = _Seen()
+    async with _asking("redis", reasons):
+        seen = await _look(app)
+        if blocked := app[REDIS].worst(Level.BLOCKED):
             reasons["redis"] = blocked.sentence
-    except StoreUnavailable as error:
-        reasons["redis"] = str(error)
-    try:
-        await request.app[HISTORY].ping()
-    except StoreUnavailable as error:
-        reasons["postgres"] = str(error)
-    degraded = reasons or unserved or load_errors or orphans
+    async with _asking("postgres", reasons):
+        await app[HISTORY].ping()
+    degraded = reasons or any(seen)
     body = {
         "status": "unavailable" if "redis" in reasons else "degraded" if degraded else "ok",
         **{store: "unavailable" if store in reasons else "ok" for store in ("redis", "postgres")},
         "reasons": reasons,
-        "warnings": [each.sentence for each in request.app[REDIS].findings if each.level is Level.WARNS],
-        "unserved": unserved,
-        "load_errors": load_errors,
-        "orphans": orphans,
+        "warnings": [each.sentence for each in app[REDIS].findings if each.level is Level.WARNS],
+        **seen._asdict(),
     }
     return json_response(body, status=503 if "redis" in reasons else 200)
+
+
+class _Seen(NamedTuple):
+    """What Redis knows: versions without a worker, why versions cannot be loaded, streams without a version."""
+
+    unserved: Sequence[str] = ()
+    load_errors: Mapping[str, str] = {}
+    orphans: Sequence[str] = ()
+
+
+async def _look(app: web.Application) -> _Seen:
+    workers, served = app[WORKERS], app[CATALOGUE].served()
+    live, load_errors = await workers.live(served), await workers.load_errors(served)
+    orphans = [f"{each.model}:{each.version}" for each in await app[KNOWN_STREAMS].orphans()]
+    return _Seen([label for label, workers in live.items() if workers == 0], load_errors, orphans)
+
+
+@asynccontextmanager
+async def _asking(store: str, reasons: dict[str, str]) -> AsyncIterator[None]:
+    """Ask a store for a short time: who asks for health wants to hear of one that is silent."""
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            yield
+    except StoreUnavailable as error:
+        reasons[store] = str(error)
+    except TimeoutError:
+        reasons[store] = f"{store} does not answer within {_ANSWER_WITHIN_S:g} s"
 
 
 async def livez(request: web.Request) -> web.Response:

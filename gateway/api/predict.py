@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,8 +19,7 @@ from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
 from shared.contract.messages import INVALID_INPUT, Status
-
-_TRACEPARENT = re.compile(r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")
+from shared.telemetry.traceparent import trace_id_of
 
 
 async def predict(request: web.Request) -> web.Response:
@@ -83,7 +81,7 @@ async def _submit(
         timeout_ms=preferences.timeout_ms,
         idempotency_key=key,
         fingerprint=fingerprint(request.path, body) if key else "",
-        traceparent=traceparent if _TRACEPARENT.match(traceparent) else "",
+        traceparent=traceparent if trace_id_of(traceparent) else "",
         trace=request.get(TRACE),
     )
 

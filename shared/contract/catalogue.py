@@ -54,18 +54,20 @@ class InputLimits(_Strict):
 class Version(_Strict):
     """One version of a model: an artifact and how to run it."""
 
-    version: VersionName
+    version: VersionName = Field(description="its name, unique in the model: lower-case letters, digits, `.`, `_`, `-`")
     artifact: str = Field(
         min_length=1,
         max_length=255,
         description="directory relative to the catalogue file, or hf://owner/name[@revision]",
     )
-    default: bool = False
-    active: bool = True
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    default: bool = Field(False, description="it serves requests that name no version: true for exactly one, active")
+    active: bool = Field(True, description="false: it is not served; requests for it are a 404")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="what the weights are computed in; bfloat16 is faster on CPUs that have it"
+    )
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
-    batch: BatchLimits = BatchLimits()
-    limits: InputLimits = InputLimits()
+    batch: BatchLimits = Field(BatchLimits(), description="how its requests are computed together")
+    limits: InputLimits = Field(InputLimits(), description="what one text may cost at most; beyond it is a 422")
     processes: int | None = Field(
         None, ge=1, le=64, description="child processes; unset: one for each CPU if the model is small, otherwise one"
     )
@@ -83,13 +85,13 @@ class Version(_Strict):
 class Model(_Strict):
     """A model, under the name that clients send."""
 
-    name: ModelName
-    task: str
-    description: str = Field(min_length=1, max_length=500)
+    name: ModelName = Field(description="lower-case letters, digits, `.`, `_`, `-`; unique")
+    task: str = Field(description=f"one of {', '.join(TASKS)}; or a class of your own, `package.module:Class`")
+    description: str = Field(min_length=1, max_length=500, description="for people, in `GET /api/v1/models`")
     options: tuple[OptionName, ...] = Field(
         CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task accepts"
     )
-    versions: tuple[Version, ...] = Field(min_length=1)
+    versions: tuple[Version, ...] = Field(min_length=1, description="a `[[models.versions]]` for each, see below")
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -63,6 +63,5 @@ class Liveness:
     def stalled(self) -> dict[str, float]:
         """The stalled loops, each with the seconds since its last iteration."""
         now = self._clock()
-        return {
-            loop: round(now - moved, 1) for loop, moved in sorted(self._moved.items()) if now - moved > self._timeout
-        }
+        last = sorted(self._moved.copy().items())  # a copy, since the watchdog asks from its thread
+        return {loop: round(now - moved, 1) for loop, moved in last if now - moved > self._timeout}

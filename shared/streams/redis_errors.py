@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ReadOnlyError, ResponseError
+from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.contract.errors import StoreUnavailable, is_closed_transport
@@ -35,6 +35,8 @@ class Meaning(NamedTuple):
 
 
 NO_PERMISSION = "no_permission"
+UNKNOWN_COMMAND = "unknown_command"
+LONGEST_MESSAGE = 300
 _A_REPLICA = "it is a read-only replica; if a primary was demoted, its name must lead to the new one"
 _LOGIN = "it does not accept the user or password of REDIS_URL"
 
@@ -60,6 +62,9 @@ PASSING: Mapping[str, Meaning] = {
     "NOPERM": Meaning(NO_PERMISSION, "a right is missing"),
 }
 _WORD = re.compile(rf"(?:^|[\s-])({'|'.join(PASSING)})(?=\s)")
+# What callers are prepared for: a stream or group that is not there, or that is there already, a script not yet loaded.
+_EXPECTED = re.compile("NOGROUP|BUSYGROUP|NOSCRIPT|no such key", re.IGNORECASE)
+_UNKNOWN_COMMAND = re.compile(r"unknown (?:redis )?command(?: '?([\w|-]+))?", re.IGNORECASE)
 _DENIED = re.compile(r"no permissions to |user executing the script can't ", re.IGNORECASE)
 _COMMAND = re.compile(r"'([\w|-]+)' command")
 _SCRIPT_LINE = re.compile(r"user_script:(\d+)")
@@ -117,7 +122,7 @@ def all_denied(refused: Mapping[str, str], user: str) -> str:
 
 
 def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
-    """What an error means if it passes; otherwise None.
+    """What an error means; None for one that callers are prepared for, and for a fault of ours.
 
     Args:
         script: the source of the script that was run.
@@ -127,27 +132,53 @@ def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
         return StoreUnavailable("redis", denied(str(error), getattr(error, "user", ""), script), NO_PERMISSION)
     if word:
         return StoreUnavailable("redis", f"{word}: {PASSING[word].sentence}", PASSING[word].reason)
-    if isinstance(error, RedisConnectionError) and "number of clients" in str(error):
-        return StoreUnavailable("redis", "it has as many clients as it takes (maxclients)", "too_many_clients")
-    if isinstance(error, RedisConnectionError) and "No connection available" in str(error):
-        return StoreUnavailable("redis", "all connections of this process are in use", "no_free_connection")
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
-        return StoreUnavailable("redis", type(error).__name__, "connection")
+    if isinstance(error, InvalidResponse):
+        return StoreUnavailable("redis", "what answers at REDIS_URL is not a Redis", "not_redis")
+    if isinstance(error, ResponseError):
+        return None if _EXPECTED.search(str(error)) else _unknown(error)
     if isinstance(error, RuntimeError) and is_closed_transport(error):
         return StoreUnavailable("redis", "connection cut", "connection")
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
+        return _unconnected(error)
     return None
+
+
+def _unknown(error: ResponseError) -> StoreUnavailable:
+    """An error without a meaning of its own: nothing that Redis answers may stop a service."""
+    message = _said(error).partition(", with args")[0]  # which may be what a client sent
+    command = _UNKNOWN_COMMAND.search(message)
+    if command:
+        name = command[1] or "of a script"
+        sentence = f"it does not know the command {name!r}: it is too old, or the command was renamed"
+        return StoreUnavailable("redis", sentence, UNKNOWN_COMMAND)
+    return StoreUnavailable("redis", f"an error that Millstream does not know: {message}", "unknown")
+
+
+def _unconnected(error: Exception) -> StoreUnavailable:
+    if "number of clients" in str(error):
+        return StoreUnavailable("redis", "it has as many clients as it takes (maxclients)", "too_many_clients")
+    if "No connection available" in str(error):
+        return StoreUnavailable("redis", "all connections of this process are in use", "no_free_connection")
+    return StoreUnavailable("redis", ": ".join(filter(None, (type(error).__name__, _said(error)))), "connection")
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split())[:LONGEST_MESSAGE]
 
 
 @contextmanager
 def redis_errors(script: str = "") -> Iterator[None]:
-    """Turn a failed connection, and a server that is full or cannot serve now, into `StoreUnavailable`.
+    """Turn whatever Redis or the connection to it fails with into `StoreUnavailable`, except what callers expect.
 
     Args:
         script: the source of the script that is run.
+
+    Raises:
+        ResponseError: a stream or group is missing or there already.
     """
     try:
         yield
-    except (RedisConnectionError, RedisTimeoutError, OSError, RuntimeError, ResponseError) as error:
+    except (RedisError, OSError, RuntimeError) as error:
         meant = unavailable(error, script)
         if meant is None:
             raise

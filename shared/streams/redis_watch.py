@@ -18,7 +18,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.service.liveness import Liveness
 from shared.streams.preconditions import CHECKS, Finding, Level, findings_of, trial
 from shared.streams.redis_client import script_source
-from shared.streams.redis_errors import CALL, NO_PERMISSION, all_denied, redis_errors, word_of
+from shared.streams.redis_errors import CALL, NO_PERMISSION, UNKNOWN_COMMAND, all_denied, redis_errors, word_of
 from shared.streams.shard import Shard
 from shared.telemetry.metrics import ERRORS, REDIS_CHECK_FAILED
 
@@ -118,12 +118,12 @@ class RedisWatch:
         self._note(found)
 
     async def _info(self) -> Mapping[str, Any]:
-        """Redis about itself; nothing if that is forbidden, which is said once."""
+        """Redis about itself; nothing if that is forbidden or renamed, which is said once."""
         try:
             with redis_errors():
                 return dict(await self._redis.info())
         except StoreUnavailable as error:
-            if error.reason != NO_PERMISSION:
+            if error.reason not in (NO_PERMISSION, UNKNOWN_COMMAND):
                 raise
             if self._may_ask:
                 log.info("settings of Redis not checked", extra={"detail": error.detail})

@@ -10,6 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
+from shared.telemetry.traceparent import trace_id_of
+
 MOST_PER_S = 100
 ALWAYS_ENDING = "00"  # one id in 256
 
@@ -45,6 +47,5 @@ class PredictionLog:
 
     def event(self, name: str, prediction_id: str, traceparent: str = "", **fields: object) -> None:
         """Log an event for which `wants` returned True; empty fields are left out."""
-        trace_id = traceparent.split("-")[1] if traceparent.count("-") == 3 else ""
-        known = {"prediction_id": prediction_id, "trace_id": trace_id, **fields}
+        known = {"prediction_id": prediction_id, "trace_id": trace_id_of(traceparent), **fields}
         self._logger.info(name, extra={field: value for field, value in known.items() if value not in ("", None)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+_FORM = re.compile("00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _ODD = tuple("13579bdf")
 
 
@@ -12,6 +12,12 @@ def parse_traceparent(traceparent: str) -> tuple[int, int, int] | None:
     """Trace id, span id and flags; None if the text is no traceparent."""
     found = _FORM.fullmatch(traceparent)
     return None if found is None else (int(found[1], 16), int(found[2], 16), int(found[3], 16))
+
+
+def trace_id_of(traceparent: str) -> str:
+    """The trace id as it is written; empty if the text, which a caller may have made up, is no traceparent."""
+    found = _FORM.fullmatch(traceparent)
+    return "" if found is None else found[1]
 
 
 def is_sampled(traceparent: str) -> bool:

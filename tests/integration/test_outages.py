@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from redis.exceptions import ResponseError
 
 from inference_worker.held_entries import HeldEntries
 from persister.database import Database
@@ -171,7 +170,7 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
     await asyncio.wait_for(keeping, 20)
 
 
-async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis, keys: Keys) -> None:
+async def test_a_key_of_another_kind_stops_no_service_and_is_told_in_words(client: Redis, keys: Keys) -> None:
     requests = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
     result_stream = ResultStream(Shard(client, keys), "p1")
     await client.set(requests.key, "not a stream")
@@ -185,5 +184,6 @@ async def test_a_key_of_another_kind_is_an_error_and_not_an_outage(client: Redis
         result_stream.remove_idle(1),
         result_stream.leave(),
     ):
-        with pytest.raises(ResponseError, match="WRONGTYPE"):
+        with pytest.raises(StoreUnavailable, match="WRONGTYPE") as told:
             await call
+        assert told.value.reason == "unknown"

@@ -135,7 +135,7 @@ async def test_a_password_that_is_not_accepted_is_told(redis_server: RedisServer
 
 async def test_a_key_of_another_type_is_no_empty_stream(redis: Redis, keys: Keys) -> None:
     await redis.set(keys.results, "no stream")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         await sample(Shard(redis, keys), {keys.results: keys.PERSISTER_GROUP})
 
 

@@ -47,10 +47,10 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def stack(environment: Mapping[str, str], *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+def run(environment: Mapping[str, str], *command: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "scripts.stack", *arguments],
+        command,
         env=dict(environment),
         cwd=ROOT,
         input=text,
@@ -59,6 +59,11 @@ def stack(environment: Mapping[str, str], *arguments: str, text: str = "") -> su
         timeout=TIMEOUT_S,
         check=False,
     )
+
+
+def stack(environment: Mapping[str, str], *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run one command of the stack."""
+    return run(environment, sys.executable, "-m", "scripts.stack", *arguments, text=text)
 
 
 TELLS_WHAT_IT_WOULD_ASK = """#!/bin/sh
@@ -72,16 +77,7 @@ esac
 
 def make(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a target, without installing anything."""
-    given = ("--old-file=.venv/.installed-dev", f"PYTHON={sys.executable}", *arguments)
-    return subprocess.run(
-        ["make", *given],
-        env=dict(environment),
-        cwd=ROOT,
-        text=True,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    return run(environment, "make", "--old-file=.venv/.installed-dev", f"PYTHON={sys.executable}", *arguments)
 
 
 def check_targets_find_the_gateway(environment: Mapping[str, str], program: Path) -> None:

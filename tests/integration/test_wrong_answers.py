@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scripts.stack.redis import RedisServer
@@ -67,7 +67,11 @@ async def is_ready(gateway: Client) -> bool:
         (RedisConnectionError("Connection closed by server."), "", "connection"),
         (RedisTimeoutError("Timeout reading from socket"), "", "connection"),
         (ResponseError("BUSYGROUP Consumer Group name already exists"), "", ""),
-        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "", ""),
+        (ResponseError("NOGROUP No such key 'a' or consumer group 'b'"), "", ""),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "", "unknown"),
+        (ResponseError("DB index is out of range"), "", "unknown"),
+        (ResponseError("unknown command 'evalsha', with args beginning with: 'secret'"), "", "unknown_command"),
+        (InvalidResponse('Protocol error, got "<" as reply type byte'), "", "not_redis"),
     ],
 )  # fmt: skip
 def test_an_error_of_redis_means_what_it_says(error: RedisError, word: str, reason: str) -> None:
@@ -75,6 +79,7 @@ def test_an_error_of_redis_means_what_it_says(error: RedisError, word: str, reas
     with pytest.raises(StoreUnavailable if reason else ResponseError) as raised, redis_errors():
         raise error
     assert getattr(raised.value, "reason", "") == reason
+    assert not reason or "secret" not in str(raised.value)
 
 
 async def test_a_demoted_redis_is_503_and_the_gateway_comes_back_when_it_is_promoted(
@@ -122,6 +127,9 @@ async def test_a_silent_network_is_noticed_and_its_end_too(
     assert time.monotonic() - began < 7
     answer = await gateway.post(f"{PREDICT}?wait=0", json=BODY)
     assert answer.status == 503
+    began = time.monotonic()
+    health = await (await gateway.get("/health")).json()
+    assert health["reasons"]["redis"] and time.monotonic() - began < 4
     proxy.set(Mode.FORWARD)
     healed = time.monotonic()
     await eventually(lambda: is_ready(gateway), "it is back")

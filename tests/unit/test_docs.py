@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from pydantic import BaseModel
 
 from gateway.api.operations import OPERATIONS
-from scripts import settings_table
+from scripts import catalogue_table, settings_table
+from shared.contract.catalogue import Model
 from shared.telemetry import metrics
 from tests.hpa.adapter import load_rules
 
@@ -31,6 +34,7 @@ DOCUMENTS = (
 )
 ARCHITECTURE = "docs/ARCHITECTURE.md"
 DEPLOYMENT = "docs/DEPLOYMENT.md"
+MODELS = "models/README.md"
 OTHER_PATHS = ("/metrics", "/docs", "/openapi.json")  # routes of the gateway that are not operations of the API
 
 # A check takes a document's text and the folder that its links start from, and yields what is wrong.
@@ -99,6 +103,12 @@ def table_is_current(text: str, _: Path) -> Iterator[str]:
         yield "the table of settings is stale; run: python -m scripts.settings_table --write"
 
 
+def table_of_keys_is_current(text: str, _: Path) -> Iterator[str]:
+    """The table of the catalogue's keys is the one that its classes make."""
+    if catalogue_table.put(text, catalogue_table.table()) != text:
+        yield "the table of the catalogue's keys is stale; run: python -m scripts.settings_table --write"
+
+
 def targets_exist(text: str, _: Path) -> Iterator[str]:
     """Every `make target` is in the Makefile."""
     yield from (f"make {name}" for name in sorted(set(_MAKE.findall(code_of(text))) - targets()))
@@ -159,6 +169,7 @@ def named_tests_exist(text: str, _: Path) -> Iterator[str]:
 EVERYWHERE = (targets_exist, links_resolve, metrics_exist, variables_exist, paths_exist, named_tests_exist)
 LISTS = (metrics_are_listed, scripts_are_listed)
 KNOWN_BAD: tuple[tuple[Check, str], ...] = (
+    (table_of_keys_is_current, f"{catalogue_table.BEGIN}\n| `[[models]]` | `nome` | | |\n{catalogue_table.END}"),
     (table_is_current, f"{settings_table.BEGIN}\n| `REDIS_URL` | all | `redis://elsewhere` | |\n{settings_table.END}"),
     (targets_exist, "Run `make tea`."),
     (targets_exist, "```\n$ make PYTHON=python3.11 upp\n```"),
@@ -190,6 +201,20 @@ def test_the_table_of_settings_is_current() -> None:
     assert list(table_is_current((ROOT / DEPLOYMENT).read_text(encoding="utf-8"), ROOT)) == []
 
 
+def test_every_key_of_the_catalogue_is_explained() -> None:
+    """Of every class below the catalogue, by its field in the class above: none is missing in the table."""
+    assert list(table_of_keys_is_current((ROOT / MODELS).read_text(encoding="utf-8"), ROOT)) == []
+    below, waiting = set[type[BaseModel]](), list[type[BaseModel]]([Model])
+    while waiting:
+        kind = waiting.pop()
+        below.add(kind)
+        for field in kind.model_fields.values():
+            assert field.description
+            inside = [field.annotation, *get_args(field.annotation)]
+            waiting += [each for each in inside if isinstance(each, type) and issubclass(each, BaseModel)]
+    assert below == {kind for _, _, kind in catalogue_table.PLACES}
+
+
 @pytest.mark.parametrize("check", LISTS, ids=lambda check: check.__name__)
 def test_the_architecture_lists_all(check: Check) -> None:
     assert list(check((ROOT / ARCHITECTURE).read_text(encoding="utf-8"), ROOT)) == []
@@ -206,7 +231,7 @@ def test_bad_example_is_caught(check: Check, text: str) -> None:
 
 
 def test_every_check_has_a_known_bad_example() -> None:
-    assert {check for check, _ in KNOWN_BAD} == {*EVERYWHERE, *LISTS, table_is_current}
+    assert {check for check, _ in KNOWN_BAD} == {*EVERYWHERE, *LISTS, table_is_current, table_of_keys_is_current}
 
 
 def test_the_table_is_put_between_its_markers_and_nowhere_else() -> None:

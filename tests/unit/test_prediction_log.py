@@ -54,7 +54,8 @@ def test_an_event_has_its_trace_and_no_empty_fields(logger: logging.Logger, capl
     with caplog.at_level(logging.INFO):
         log.event("stored", "id-1", f"00-{'a' * 32}-{'b' * 16}-01", status="succeeded", error="", lag_ms=0)
         log.event("stored", "id-2", "nonsense")
-    first, second = (vars(record) for record in caplog.records)
+        log.event("stored", "id-3", "a caller's-own text-goes nowhere-01")
+    first, second, third = (vars(record) for record in caplog.records)
     assert (first["msg"], first["prediction_id"], first["trace_id"]) == ("stored", "id-1", "a" * 32)
     assert (first["status"], first["lag_ms"]) == ("succeeded", 0) and "error" not in first
-    assert "trace_id" not in second
+    assert "trace_id" not in second and "trace_id" not in third

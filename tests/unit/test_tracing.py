@@ -10,7 +10,7 @@ import pytest
 
 from shared.contract.errors import ConfigurationError
 from shared.service.settings import Settings
-from shared.telemetry.traceparent import exemplar_of, is_sampled, parse_traceparent
+from shared.telemetry.traceparent import exemplar_of, is_sampled, parse_traceparent, trace_id_of
 from shared.telemetry.tracing import start_tracing
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,9 +51,11 @@ def test_the_lowest_flag_says_whether_a_trace_is_kept(flags: str, sampled: bool)
 
 @pytest.mark.parametrize(
     "traceparent",
-    ["", "01", "a-b-c-01", f"00-{TRACE_ID}-{SPAN_ID}-", f"00-{TRACE_ID}-{SPAN_ID}-01\n", f"00-{'g' * 32}-{SPAN_ID}-01"],
+    ["", "01", "a-b-c-01", f"00-{TRACE_ID}-{SPAN_ID}-", f"00-{TRACE_ID}-{SPAN_ID}-01\n", f"00-{'g' * 32}-{SPAN_ID}-01"]
+    + [f"00-{'0' * 32}-{SPAN_ID}-01", f"00-{TRACE_ID}-{'0' * 16}-01", f"{TRACE_ID}-two-three-four"],
 )
 def test_what_is_no_traceparent_is_no_trace(traceparent: str) -> None:
     assert parse_traceparent(traceparent) is None
     assert not is_sampled(traceparent)
     assert exemplar_of(traceparent) is None
+    assert trace_id_of(traceparent) == ""
