@@ -108,6 +108,7 @@ _TRIALS: Mapping[str, Sequence[str]] = {
     "HMGET": ("{key}", "f"),
     "HSET": ("{key}", "f", "v", "a field without a value"),
     "INFO": ("memory",),
+    "MEMORY USAGE": ("{key}",),
     "MGET": ("{key}",),
     "PEXPIRE": ("{key}", "1"),
     "PUBLISH": ("{channel}", ""),
