@@ -31,7 +31,7 @@ MAKEFLAGS += --no-print-directory
 
 .PHONY: up
 up: check-python ## start everything and wait until it is ready (STACK=native|compose)
-	@$(MAKE) up-$(CHOSEN)
+	@stack=$(CHOSEN) && $(MAKE) up-$$stack
 
 down: ## drain and stop everything
 status: ## the services: state, pid, uptime, restarts, port, ready
@@ -43,7 +43,7 @@ psql: ## a psql on the stack's database
 migrate: ## migrate the database and sync the model catalogue into it
 .PHONY: $(PASSED_ON)
 $(PASSED_ON):
-	@$(MAKE) $@-$(CHOSEN)
+	@stack=$(CHOSEN) && $(MAKE) $@-$$stack
 
 # Where the gateway of the running stack is, asked for only by the targets that need it: URL names another.
 URL ?= $(GATEWAY_URL)
@@ -63,7 +63,7 @@ need-id:
 .PHONY: rollback
 rollback: ## take back the newest migrations, with their data: make rollback STEPS=1
 	@test -n '$(STEPS)' || { echo "say how many migrations to take back, as in: make rollback STEPS=1 (back up first)" >&2; exit 1; }
-	@$(MAKE) rollback-$(CHOSEN)
+	@stack=$(CHOSEN) && $(MAKE) rollback-$$stack
 
 .PHONY: env
 env: check-python ## make .env with a fresh password, where there is none

@@ -57,6 +57,18 @@ def check_disk(free_bytes: int, installed: bool, folder: Path) -> None:
         )
 
 
+def check_home(home: Path) -> None:
+    """Check the folder that data and logs go into.
+
+    Raises:
+        StackError: it is no folder, or cannot be made or written into.
+    """
+    there = _existing(home)
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written into" if there.is_dir() else "is not a folder"
+        raise StackError(f"{there} {what}, but data and logs are to go into {home}: name another, MILLSTREAM_HOME=…")
+
+
 def check_ports(ports: Mapping[str, int]) -> None:
     """Check that every port can be listened on.
 
@@ -96,6 +108,7 @@ def check_install(config: StackConfig) -> None:
     installed = (config.root / ".venv" / "bin" / "python").exists()
     has_venv = all(importlib.util.find_spec(name) is not None for name in ("venv", "ensurepip"))
     check_python((sys.version_info.major, sys.version_info.minor), installed or has_venv)
+    check_home(config.home)
     for folder, needs_little in ((config.root, installed), (_existing(config.home), True)):
         check_disk(shutil.disk_usage(folder).free, needs_little, folder)
 

@@ -101,5 +101,8 @@ def _lines(name: str, section: Section) -> Iterator[str]:
 def _checked(value: str) -> str:
     """The value; refused if supervisord would take a part of it for a comment, or for a variable."""
     if re.search(r"%|[\r\n]|\s[;#]", value):
-        raise StackError(f"supervisord can't be given {value!r}: no %, no line end, and no ; or # after a space")
+        raise StackError(
+            f"supervisord can't be given {value!r}: no %, no line end, and no ; or # after a space. "
+            "Move the repository, or name another folder: MILLSTREAM_HOME=…"
+        )
     return value

@@ -22,6 +22,7 @@ from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 90
+FROM_OUTSIDE = ("DATABASE_URL", "REDIS_URL", "STACK", "MAKEFLAGS", "MAKELEVEL")  # the last ones of make test
 pytestmark = pytest.mark.timeout(180)
 
 
@@ -36,7 +37,7 @@ def home() -> Iterator[Path]:
 def environment(home: Path) -> dict[str, str]:
     """A stack of the test's own: its folder, its ports, and a catalogue of models that compute nothing."""
     return {
-        **{name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")},
+        **{name: value for name, value in os.environ.items() if name not in FROM_OUTSIDE},
         **{name: str(free_port()) for name in DEFAULT_PORTS},
         "MILLSTREAM_HOME": str(home),
         "MODEL_CATALOGUE": "tests/fixtures/models.toml",

@@ -17,7 +17,15 @@ from scripts.stack import dotenv, preflight
 from scripts.stack.config import DEFAULT_PORTS, load, with_ports
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port, is_taken
-from scripts.stack.preflight import check_disk, check_install, check_ports, check_python, check_start, port_problem
+from scripts.stack.preflight import (
+    check_disk,
+    check_home,
+    check_install,
+    check_ports,
+    check_python,
+    check_start,
+    port_problem,
+)
 from scripts.stack.record import command_lock
 from scripts.stack.reports import compose_summary, summary
 from scripts.stack.strays import described, mark
@@ -168,6 +176,17 @@ def test_little_disk_is_refused_more_so_before_an_installation(tmp_path: Path) -
         check_disk(10**9, False, tmp_path)
     with pytest.raises(StackError, match="to run"):
         check_disk(10**8, True, tmp_path)
+
+
+def test_a_folder_that_cannot_hold_data_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_home(tmp_path / "to" / "be" / "made")
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(StackError, match=f"{file} is not a folder, .*: name another, MILLSTREAM_HOME="):
+        check_home(file / "home")
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(StackError, match=f"{tmp_path} cannot be written into"):
+        check_home(tmp_path / "home")
 
 
 def test_the_disk_of_the_data_is_looked_at_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -53,18 +54,37 @@ def test_what_docker_lacks_is_named(tmp_path: Path, body: str, compose: bool, la
     assert found == lacking or (lacking is not None and found is not None and lacking in found)
 
 
+def make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a target, as a person would and not a part of the make that runs the tests."""
+    return subprocess.run(
+        ["make", *arguments, f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.parametrize("target", ["status", "up", "psql", "dead-letters", "image-gateway"])
 def test_a_target_of_the_containers_says_what_is_missing(tmp_path: Path, target: str) -> None:
     """With make's own programs on PATH, and no docker."""
     for name in ("make", "sh", "sed", "git"):
         (tmp_path / name).symlink_to(shutil.which(name) or name)
-    command = ["make", target, "STACK=compose", f"PYTHON={sys.executable}"]
-    done = subprocess.run(command, cwd=ROOT, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    done = make(target, "STACK=compose", PATH=str(tmp_path))
     assert done.returncode == 2 and "Docker is not installed" in done.stderr
 
 
+@pytest.mark.parametrize("target", ["up", "status", "rollback"])
+def test_a_wrong_setting_ends_a_target_with_its_reason(target: str) -> None:
+    done = make(target, "STEPS=1", REDIS_PORT="many")
+    assert done.returncode == 2
+    first, *rest = done.stderr.splitlines()
+    assert first == "millstream: REDIS_PORT='many' is not a port number (1 to 65535)" and len(rest) == 1
+
+
 def test_a_stack_of_another_name_is_refused() -> None:
-    done = subprocess.run(["make", "status", "STACK=k8s"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = make("status", "STACK=k8s")
     assert done.returncode == 2 and "STACK=k8s is neither native nor compose" in done.stderr
 
 
