@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from redis.exceptions import ResponseError
 
+from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, Status, decode_request
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
@@ -364,7 +364,7 @@ async def test_a_group_without_a_consumer_is_made_and_what_is_no_stream_is_said(
     await worker.join()
     assert [each["name"] for each in await redis.xinfo_consumers(worker.key, keys.WORKER_GROUP)] == [b"w1"]
     await redis.set(keys.requests(MODEL, "9"), "no stream")
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
         await type(worker)(Shard(redis, keys), MODEL, "9", "w1").join()
 
 

@@ -16,6 +16,7 @@ from tests.mutants.baseline import Baseline
 from tests.mutants.mutation import Mutant
 from tests.mutants.workplace import Workplace, exit_code
 
+UNNOTICED = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 LIMIT_FACTOR, LIMIT_MARGIN_S = 5.0, 20.0
 _own: list[Workplace] = []  # in each process that tries faults: its own
 
@@ -65,7 +66,7 @@ def verdict(workplace: Workplace, mutant: Mutant, known: Baseline) -> Verdict:
         code = exit_code(workplace.start(files, [Chosen(tests)], workplace.folder.parent / "trial.log"), limit_s)
     finally:
         workplace.take_back(mutant)
-    return Verdict.TIMED_OUT if code is None else Verdict.SURVIVED if code == 0 else Verdict.KILLED
+    return Verdict.TIMED_OUT if code is None else Verdict.SURVIVED if code in UNNOTICED else Verdict.KILLED
 
 
 def verdicts(
