@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 MOST_WAITING_BYTES = 2_000_000
 EXIT_WAITS_S = 1.0
 _COLLECT_S = 0.02  # what is written within this time goes in one call: each wakes the thread, which takes the GIL
+_RELAY_EVERY_S = 0.005  # for each 64 KB: a child that prints without end slows itself, not us
 _STDOUT, _STDERR = 1, 2
 
 
@@ -134,5 +135,6 @@ def _relay_to(stderr: QueuedStderr) -> None:
     def relay() -> None:
         while data := os.read(reading, 65_536):
             stderr.write(data.decode("utf-8", "replace"))
+            time.sleep(_RELAY_EVERY_S)
 
     threading.Thread(target=relay, name="output of children", daemon=True).start()

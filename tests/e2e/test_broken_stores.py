@@ -199,6 +199,7 @@ async def all_ready(services: Sequence[Service]) -> bool:
     return all([await asyncio.to_thread(lambda each=each: each.ready) for each in services])  # type: ignore[misc]
 
 
+@pytest.mark.timeout(400)
 async def test_nothing_spins_and_all_are_ready_when_it_heals(start: Start, stores: Stores, database_url: str) -> None:
     settings: dict[str, Any] = {
         "ready": False,  # waiting for it would hold up the proxies

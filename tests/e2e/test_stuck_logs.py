@@ -46,6 +46,7 @@ def stuck(request: pytest.FixtureRequest) -> Iterator[int]:
     os.close(writing)
 
 
+@pytest.mark.timeout(300)
 async def test_requests_are_answered_and_stored_and_services_stop_in_time(
     start: Start, database: asyncpg.Connection
 ) -> None:
