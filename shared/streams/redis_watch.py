@@ -40,7 +40,19 @@ USES: Mapping[str, Use] = {
     "gateway": Use(
         ("publish", "lookup", "replay", "complete", "dead_letter"),
         (
-            *("HGET", "HKEYS", "INFO", "MGET", "TIME", "XDEL", "XINFO CONSUMERS", "XINFO STREAM", "XLEN", "XPENDING"),
+            *(
+                "GET",
+                "HGET",
+                "HKEYS",
+                "INFO",
+                "MGET",
+                "TIME",
+                "XDEL",
+                "XINFO CONSUMERS",
+                "XINFO STREAM",
+                "XLEN",
+                "XPENDING",
+            ),
             *("XRANGE", "XREVRANGE", "XTRIM", "ZRANGEBYSCORE", "ZREM"),
         ),
     ),
@@ -53,7 +65,7 @@ USES: Mapping[str, Use] = {
     ),
     "persister": Use(
         ("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
-        ("XADD", "XREADGROUP"),
+        ("MEMORY USAGE", "XADD", "XREADGROUP"),
     ),
 }
 
