@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from uuid import UUID
 
 from aiohttp import web
 
 from gateway.api.queries import HistoryQuery, WaitQuery
 from gateway.api.schemas import prediction_body, queued_body
-from gateway.core.history import NEWEST, Filters
+from gateway.core.finished import Finished
+from gateway.core.history import NEWEST, Filters, History
 from gateway.http.context import HISTORY, SERVING, WAITERS
 from gateway.http.preferences import wait_of
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
 from shared.streams.prediction_state import Queued
+
+MOST_PAGE_BYTES = 8_000_000
+_PIECE = 11  # a page of the default length, and the one that says whether another follows
 
 
 async def read_prediction(request: web.Request) -> web.Response:
@@ -29,11 +34,35 @@ async def read_prediction(request: web.Request) -> web.Response:
 
 
 async def list_predictions(request: web.Request) -> web.Response:
-    """A page of finished predictions, newest first."""
+    """A page of finished predictions, newest first; shorter than asked for if their results are large."""
     query = read_query(request, HistoryQuery)
     filters = Filters(query.model, query.version, query.status)
     before = NEWEST if query.cursor is None else UUID(query.cursor)
-    found = await request.app[HISTORY].page(filters, before, query.limit + 1)
-    page, more = found[: query.limit], len(found) > query.limit
-    cursor = page[-1].id if more else None
+    found = await _first(request.app[HISTORY], filters, before, query.limit + 1)
+    fitting = sum(total <= MOST_PAGE_BYTES for total in accumulate(map(_size, found)))
+    page = found[: min(max(fitting, 1), query.limit)]
+    cursor = page[-1].id if len(found) > len(page) else None
     return json_response({"items": [prediction_body(each) for each in page], "next_cursor": cursor})
+
+
+async def _first(history: History, filters: Filters, before: UUID, most: int) -> list[Finished]:
+    """The first predictions below an id: as many as there are, up to `most`, or enough to fill a page in bytes.
+
+    The first few tell how large results are: if a whole page of them would fit, the rest is read at once.
+    """
+    found: list[Finished] = []
+    piece = _PIECE
+    while len(found) < most:
+        asked = min(piece, most - len(found))
+        more = await history.page(filters, before, asked)
+        found += more
+        size = sum(map(_size, found))
+        if len(more) < asked or size > MOST_PAGE_BYTES:
+            break
+        before = UUID(more[-1].id)
+        piece = most if size * most < MOST_PAGE_BYTES * len(found) else _PIECE
+    return found
+
+
+def _size(prediction: Finished) -> int:
+    return len(prediction.outcome.result or b"")

@@ -42,7 +42,7 @@ class PredictQuery(WaitQuery, TimeoutQuery):
 class PageQuery(Query):
     """A page of a list."""
 
-    limit: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER] = Field(10, description="items per page")
+    limit: Annotated[int, Field(ge=1, le=100), WHOLE_NUMBER] = Field(10, description="items per page, at most")
 
 
 class HistoryQuery(PageQuery):

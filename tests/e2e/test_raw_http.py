@@ -264,7 +264,7 @@ def test_a_kept_connection_is_closed_after_a_while_and_a_request_that_has_arrive
         assert until_closed(idle) == b"" and until_closed(busy) == b""
 
 
-HISTORY = get("/api/v1/predictions?limit=50")
+HISTORY = get("/api/v1/predictions?limit=30")
 
 
 def store_large_rows(database_url: str) -> None:
@@ -292,7 +292,7 @@ def test_answers_that_nobody_reads_are_bounded_and_make_room_in_time(
     store_large_rows(database_url)
     gateway = start("gateway")
     with ExitStack() as stack:
-        slow = [stack.enter_context(connected(gateway)) for _ in range(40)]  # 400 MB of answers
+        slow = [stack.enter_context(connected(gateway)) for _ in range(40)]  # 240 MB of answers
         for each in slow:
             each.sendall(HISTORY)
             wait_until(lambda each=each: has_answers(each), "it is answered")  # type: ignore[misc]
@@ -302,7 +302,7 @@ def test_answers_that_nobody_reads_are_bounded_and_make_room_in_time(
         wait_until(lambda: answered(gateway, CLOSING_HISTORY).startswith(b"HTTP/1.1 200 "), "there is room again")
 
 
-CLOSING_HISTORY = get("/api/v1/predictions?limit=50", b"Connection: close")
+CLOSING_HISTORY = get("/api/v1/predictions?limit=30", b"Connection: close")
 
 
 def test_a_stop_does_not_wait_for_who_does_not_read_or_goes_on_sending(

@@ -62,6 +62,19 @@ async def test_a_page_that_is_exactly_full_is_the_last(gateway: Client, database
     assert [len(each) for each in await walk(gateway, limit=6, model="echo")] == [6]
 
 
+@pytest.mark.parametrize(("kilobytes", "pages"), [(300, [26, 14]), (5_000, [1] * 4), (9_000, [1] * 4)])
+async def test_a_page_of_large_results_is_short(
+    gateway: Client, database: asyncpg.Connection, kilobytes: int, pages: list[int]
+) -> None:
+    ids = await store(database, sum(pages), "echo", "1.0.0")
+    await database.execute(
+        "UPDATE predictions SET output_data = jsonb_build_object('text', repeat('x', $1))", kilobytes * 1000
+    )
+    walked = await walk(gateway, limit=100)
+    assert [len(each) for each in walked] == pages
+    assert [each for ids_of_page in walked for each in ids_of_page] == sorted(ids, reverse=True)
+
+
 async def test_ten_are_shown_unless_more_are_asked_for(gateway: Client, database: asyncpg.Connection) -> None:
     await store(database, 101, "echo", "1.0.0")
     assert len((await page(gateway))[0]) == 10
