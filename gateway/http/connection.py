@@ -88,6 +88,7 @@ class Connection(web.RequestHandler):
         self._body: StreamReader | None = None  # of the request that arrived last
         self._wire: asyncio.Transport | None = None
         self._seen_unsent = 0
+        self._answer_bytes = 0  # of the last answer
         self._clock = clock
         self.headers_since: float | None = None
         self.unsent_since = self.stuck_since = clock()
@@ -101,6 +102,14 @@ class Connection(web.RequestHandler):
     def unsent(self) -> int:
         """Bytes of answers that the client has not taken."""
         return 0 if self._wire is None else self._wire.get_write_buffer_size()
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that these keep: all of an answer, twice (by aiohttp and by the transport), until its end is
+        taken.
+        """
+        unsent = self.unsent
+        return max(unsent, 2 * self._answer_bytes) if unsent else 0
 
     def look(self) -> None:
         """See whether the client takes what is written to it."""
@@ -175,6 +184,7 @@ class Connection(web.RequestHandler):
         unread = not request.content.is_eof()
         if unread or (self._closes and self.in_hand == 1):
             resp.force_close()
+        self._answer_bytes = resp.content_length or 0
         try:
             sent = await super().finish_response(request, resp, start_time)
             if unread:

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 HEADERS_WITHIN_S = 10.0
 WRITE_TIMEOUT_S = 30.0
-MOST_UNSENT_BYTES = 64_000_000
+MOST_HELD_BYTES = 128_000_000
 MOST_ENDED = 500
 SWEEP_EVERY_S = 1.0
 _READ_WITHIN_S = 5.0
@@ -64,11 +64,6 @@ class Connections:
     def __len__(self) -> int:
         """How many are open."""
         return len(self._open)
-
-    @property
-    def unsent(self) -> int:
-        """Bytes of answers that clients have not taken."""
-        return sum(each.unsent for each in self._open)
 
     def accept_for(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
         """The protocol factory of a listener that hands its connections to `server`."""
@@ -118,7 +113,7 @@ class Connections:
 
     def has_room_for(self, size: int) -> bool:
         """Whether an answer of so many bytes may be sent now: so many more can wait to be read."""
-        return size <= _SMALL_BYTES or self._make_room(size)
+        return size <= _SMALL_BYTES or self._make_room(2 * size)
 
     async def all_answered(self, _: web.Application) -> None:
         """Wait until all that was asked is answered, or its connection closed."""
@@ -159,15 +154,15 @@ class Connections:
 
     def _make_room(self, size: int) -> bool:
         """Close those that have kept answers waiting for long, the longest first, until so many bytes more fit."""
-        total, latest = self.unsent, self._clock() - _READ_WITHIN_S
-        if total + size > MOST_UNSENT_BYTES:
+        total, latest = sum(each.held for each in self._open), self._clock() - _READ_WITHIN_S
+        if total + size > MOST_HELD_BYTES:
             for connection in sorted(self._open, key=lambda each: each.unsent_since):
-                if total + size <= MOST_UNSENT_BYTES or connection.unsent_since > latest:
+                if total + size <= MOST_HELD_BYTES or connection.unsent_since > latest:
                     break
-                if connection.unsent:
-                    total -= connection.unsent
+                if connection.held:
+                    total -= connection.held
                     self._abort(connection, "unread_answer")
-        return total == 0 or total + size <= MOST_UNSENT_BYTES
+        return total == 0 or total + size <= MOST_HELD_BYTES
 
     def _abort(self, connection: Connection, kind: str) -> None:
         self.lost(connection)
