@@ -147,7 +147,8 @@ def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], hom
         count = stack(environment, "psql", "-At", text="SELECT count(*) FROM predictions")
         assert count.stdout == "1\n", count.stderr
 
-        assert stack(environment, "rollback", "1").returncode == 0
+        steps = len(list((ROOT / "migrations/sql").glob("*.rollback.sql")))
+        assert stack(environment, "rollback", str(steps)).returncode == 0
         gone = stack(environment, "psql", "-At", text="SELECT to_regclass('predictions') IS NULL")
         assert gone.stdout == "t\n", gone.stderr
         assert stack(environment, "migrate").returncode == 0
