@@ -53,6 +53,9 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
 
 
 async def _bytes(request: web.Request) -> bytes:
+    most, length = request.app[SETTINGS].max_body_bytes, request.content_length or 0
+    if length > most:  # the rest need not even come
+        raise web.HTTPRequestEntityTooLarge(most, length)
     if request.content.is_eof():  # for speed: a short body came with the headers and needs no timeout
         return await _read(request)
     limit_s = request.app[SETTINGS].body_timeout_s

@@ -156,6 +156,13 @@ def test_who_is_refused_sends_no_more(gateway: Service, status: int) -> None:
         assert answer.startswith(b"HTTP/1.1 %d " % status) and b"\r\nConnection: close" in answer, answer
 
 
+def test_a_body_that_is_said_to_be_too_long_is_not_waited_for(gateway: Service) -> None:
+    with connected(gateway) as connection:
+        connection.sendall(REFUSED[413] + b"\r\n\r\n")
+        connection.settimeout(15)  # BODY_TIMEOUT_S is 30
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 413 ")
+
+
 def test_who_is_refused_and_sends_slowly_is_closed_soon(gateway: Service) -> None:
     with connected(gateway) as connection:
         connection.sendall(REFUSED[404] + b"\r\n\r\n")
