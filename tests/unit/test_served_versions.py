@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import pytest
 
 from inference_worker.settings import WorkerSettings
 from inference_worker.versions import ServedVersions
 from shared.contract.catalogue import Catalogue
+from shared.service.liveness import Liveness
+from shared.streams.shard import open_shard
 
 
 @pytest.fixture
 def versions(catalogue: Catalogue) -> ServedVersions:
     """Two versions, of which none is loaded yet."""
-    unused = cast(Any, None)
     settings = WorkerSettings(redis_url="redis://unused", model_catalogue="unused")
-    return ServedVersions(settings, catalogue, catalogue.select("echo"), unused, unused, "worker", None)
+    shard, liveness = open_shard(settings), Liveness(30)  # nothing of it connects before it is run
+    return ServedVersions(settings, catalogue, catalogue.select("echo"), shard, liveness, "worker", None)
 
 
 def test_what_is_still_being_loaded_is_named(versions: ServedVersions) -> None:
