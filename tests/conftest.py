@@ -52,9 +52,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis server."""
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server: the local stack's, or another (see `tests.streams.EVERY_SERVER`)."""
+    program: Path | None = getattr(request, "param", None)
+    with running_redis(tmp_path_factory.mktemp("redis"), program=program) as server:
         yield server
 
 

@@ -89,10 +89,16 @@ def running_redis(
     appendfsync: AppendFsync = "everysec",
     maxmemory: str = "512mb",
     settings: Mapping[str, str] | None = None,
+    program: Path | None = None,
 ) -> Iterator[RedisServer]:
     """A started Redis for the length of the block, on a free port unless one is given; its folder is kept."""
     server = RedisServer(
-        directory, port or free_port(), appendfsync=appendfsync, maxmemory=maxmemory, settings=settings
+        directory,
+        port or free_port(),
+        appendfsync=appendfsync,
+        maxmemory=maxmemory,
+        settings=settings,
+        program=program,
     )
     try:
         server.start()

@@ -24,11 +24,12 @@ def chosen() -> Plan:
     parser.add_argument("--faults", type=int, default=None, help="how many faults")
     parser.add_argument("--quick", action="store_true", help="a few hundred requests and the faults that matter most")
     parser.add_argument("--appendfsync", choices=("always", "everysec", "no"), default="always")
+    parser.add_argument("--redis", type=Path, default=None, help="the program of another Redis, or Valkey")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(1_000_000) if given.seed is None else given.seed
     plan = quick(seed) if given.quick else Plan(seed)
     named = {name: getattr(given, name) for name in ("requests", "faults") if getattr(given, name) is not None}
-    return replace(plan, appendfsync=given.appendfsync, **named)
+    return replace(plan, appendfsync=given.appendfsync, redis=given.redis, **named)
 
 
 def quick(seed: int) -> Plan:

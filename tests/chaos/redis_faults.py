@@ -23,13 +23,15 @@ _JUMP_S = 20.0
 class BreakableRedis(RedisServer):
     """A Redis whose clock can jump, and which a file that may not grow does not kill."""
 
-    def __init__(self, directory: Path, port: int, appendfsync: AppendFsync) -> None:
-        super().__init__(directory, port, appendfsync=appendfsync)
+    def __init__(self, directory: Path, port: int, appendfsync: AppendFsync, program: Path | None = None) -> None:
+        super().__init__(directory, port, appendfsync=appendfsync, program=program)
         self.appendfsync = appendfsync
         self.clock = Clock(directory.with_name("redis-clock"))
+        self._clock_jumps = program is None
 
     def command(self) -> list[str]:
-        environment = [f"{name}={value}" for name, value in self.clock.environment.items()]
+        clock = self.clock.environment if self._clock_jumps else {}
+        environment = [f"{name}={value}" for name, value in clock.items()]
         return ["env", *environment, "sh", "-c", 'trap "" XFSZ; exec "$0" "$@"', *super().command()]
 
 

@@ -93,10 +93,12 @@ class System:
 
 
 @asynccontextmanager
-async def running_system(folder: Path, workers: int, appendfsync: AppendFsync) -> AsyncIterator[System]:
+async def running_system(
+    folder: Path, workers: int, appendfsync: AppendFsync, redis_program: Path | None = None
+) -> AsyncIterator[System]:
     """The whole system, ready, for the length of the block; its supervisor runs meanwhile."""
     async with AsyncExitStack() as stack:
-        redis = BreakableRedis(folder / "redis", free_port(), appendfsync)
+        redis = BreakableRedis(folder / "redis", free_port(), appendfsync, redis_program)
         postgres = PostgresServer(
             folder / "postgres", free_port(), _PASSWORD, settings={**NOT_DURABLE, "max_connections": "100"}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,16 @@ from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
+
+_OTHER_REDIS = shutil.which("redis-server")  # the system's, beside the one of the local stack
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `every_server` on each Redis that is installed."""
+    marked = metafunc.definition.get_closest_marker("every_server") is not None
+    if marked and _OTHER_REDIS and "redis_server" in metafunc.fixturenames:
+        programs = {"stack": None, "redis-server": Path(_OTHER_REDIS)}
+        metafunc.parametrize("redis_server", programs.values(), indirect=True, ids=programs, scope="session")
 
 
 @pytest.fixture

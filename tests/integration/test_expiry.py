@@ -14,6 +14,8 @@ from shared.streams.shard import Shard
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.every_server
+
 
 @pytest.fixture
 def expiry(redis: Redis, keys: Keys) -> Expiry:

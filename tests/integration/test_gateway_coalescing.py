@@ -26,6 +26,8 @@ from shared.streams.redis_client import connect
 from shared.streams.shard import Shard
 from tests.streams import LIMITS
 
+pytestmark = pytest.mark.every_server
+
 PLENTY = replace(LIMITS, max_backlog=50_000, max_results=50_000, max_memory_percent=70)
 STREAM = ("echo", "2.0.0")
 

@@ -18,6 +18,8 @@ from shared.streams.shard import Shard
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, succeeded
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.every_server
+
 BODY = {"model": "echo", "text": "poison"}
 
 

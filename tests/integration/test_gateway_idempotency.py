@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 
 from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, succeeded
+
+pytestmark = pytest.mark.every_server
 
 BODY = {"model": "echo", "text": "hello"}
 

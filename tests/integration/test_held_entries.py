@@ -16,6 +16,8 @@ from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
 from tests.streams import MODEL, VERSION, Redis, finished, publish, stream
 
+pytestmark = pytest.mark.every_server
+
 TIMEOUT_MS = 60_000
 SECRET = "what only the caller may know"
 

@@ -26,6 +26,8 @@ from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
 from tests.streams import MODEL, VERSION, finished, publish, results
 
+pytestmark = pytest.mark.every_server
+
 Limit = Callable[[str], Awaitable[Shard]]
 ENDING = ("HDEL", "HINCRBY", "HMGET", "HSET", "PUBLISH", "TIME", "XACK", "XADD", "XDEL", "XLEN", "XRANGE")
 

@@ -33,6 +33,8 @@ from tests.streams import (
 )
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.every_server
+
 QUEUED = Queued(0, f"{MODEL}:{VERSION}")
 
 
@@ -64,6 +66,19 @@ async def test_a_twin_that_finishes_later_changes_nothing(redis: Redis, keys: Ke
     assert await slow.complete([finished(delivery, "slow")]) == [False]
     assert await redis.xrange(keys.results) == before
     assert (await redis.xpending(slow.key, keys.WORKER_GROUP))["pending"] == 0
+
+
+async def test_what_was_finished_already_may_be_finished_again_while_others_wait(redis: Redis, keys: Keys) -> None:
+    """As after an answer of Redis that was lost. (Redis refuses to add -0, which Lua makes of nothing taken off.)"""
+    await publish(redis, keys, "a", "b")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    first, second = (await worker.read(2, 10)).deliveries
+    assert await worker.complete([finished(first)]) == [True]
+    assert await worker.complete([finished(first)]) == [False]
+    assert await redis.hgetall(keys.backlog_bytes) == {b"echo:1.0.0": b"14"}
+    assert await worker.complete([finished(second)]) == [True]
+    assert not await redis.exists(keys.backlog_bytes)
 
 
 async def test_of_a_batch_only_what_is_still_there_is_finished(redis: Redis, keys: Keys) -> None:

@@ -26,6 +26,8 @@ from tests import gateways
 from tests.streams import MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.every_server
+
 STORED = (
     "SELECT p.id::text, m.name AS model, v.version, p.status, p.error, p.attempt, p.input_data::text, p.output_data, "
     "p.completed_at FROM predictions p JOIN model_versions v ON v.id = p.model_version_id JOIN models m "

@@ -32,6 +32,8 @@ from tests.integration.stream_actors import VISIBILITY_TIMEOUT_MS, Gateways, Mov
 from tests.integration.stream_truth import Truth
 from tests.streams import MODEL, VERSION
 
+pytestmark = pytest.mark.every_server
+
 DEEP = "STREAM_MACHINE_EXAMPLES" in os.environ
 EXAMPLES = int(os.environ.get("STREAM_MACHINE_EXAMPLES", "75"))
 STEPS = 80

@@ -21,7 +21,7 @@ end
 local function take_off(bytes_key, deadlines_key, stream, bytes, entries)
   if redis.call('XLEN', stream) == 0 then
     redis.call('HDEL', bytes_key, label_of(stream))
-  else
+  elseif bytes > 0 then
     redis.call('HINCRBY', bytes_key, label_of(stream), -bytes)
   end
   redis.call('ZREM', deadlines_key, unpack(entries))

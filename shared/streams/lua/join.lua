@@ -6,6 +6,8 @@
 -- ARGV  group, consumer ('' for none)
 redis.call('XDEL', KEYS[1], '0-1')
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
-if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
+if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then
+  redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM') -- fails too, and its error says where
+end
 if ARGV[2] ~= '' then redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], ARGV[2]) end
 return 1
