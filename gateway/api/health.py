@@ -21,13 +21,7 @@ async def health(request: web.Request) -> web.Response:
     """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
     app = request.app
     reasons: dict[str, str] = {}
-    seen = _Seen()
-    async with _asking("redis", reasons):
-        seen = await _look(app)
-        if blocked := app[REDIS].worst(Level.BLOCKED):
-            reasons["redis"] = blocked.sentence
-    async with _asking("postgres", reasons):
-        await app[HISTORY].ping()
+    seen, _ = await asyncio.gather(_ask_redis(app, reasons), _ask_postgres(app, reasons))
     degraded = reasons or any(seen)
     body = {
         "status": "unavailable" if "redis" in reasons else "degraded" if degraded else "ok",
@@ -52,6 +46,20 @@ async def _look(app: web.Application) -> _Seen:
     live, load_errors = await workers.live(served), await workers.load_errors(served)
     orphans = [f"{each.model}:{each.version}" for each in await app[KNOWN_STREAMS].orphans()]
     return _Seen([label for label, workers in live.items() if workers == 0], load_errors, orphans)
+
+
+async def _ask_redis(app: web.Application, reasons: dict[str, str]) -> _Seen:
+    seen = _Seen()
+    async with _asking("redis", reasons):
+        seen = await _look(app)
+        if blocked := app[REDIS].worst(Level.BLOCKED):
+            reasons["redis"] = blocked.sentence
+    return seen
+
+
+async def _ask_postgres(app: web.Application, reasons: dict[str, str]) -> None:
+    async with _asking("postgres", reasons):
+        await app[HISTORY].ping()
 
 
 @asynccontextmanager
