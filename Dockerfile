@@ -131,7 +131,7 @@ COPY pyproject.toml ./
 COPY scripts/constraints.txt scripts/hashes.txt scripts/requirements.py scripts/
 COPY scripts/image scripts/image
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh models && rm -r pyproject.toml scripts
+    python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh worker otel models && rm -r pyproject.toml scripts
 COPY shared shared
 COPY inference_worker/__init__.py inference_worker/
 COPY inference_worker/tasks inference_worker/tasks
