@@ -12,13 +12,14 @@ import sys
 import tomllib
 import venv
 import zipfile
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
 from scripts.requirements import HASHES, closure, normal, pinned, requirements
+from tests.unit.test_import_rules import imports
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -65,6 +66,49 @@ def test_what_an_image_installs_is_all_that_its_packages_need(image: str) -> Non
     needed = {name for each in found for name in needs_of(each)}
     needed |= needs_of("torch") if "torch" in needed else set()
     assert needed - found <= {"torch"}
+
+
+PROGRAMS = {
+    "gateway": "gateway otel",
+    "persister": "persister otel",
+    "migrations": "migrate",
+    "inference_worker": "worker otel",
+}
+FIRST_PARTY = ("shared", *PROGRAMS)
+
+
+def libraries_of(program: str) -> set[str]:
+    """The top-level packages of others that a program imports anywhere, itself or through `shared`."""
+    found: set[str] = set()
+    waiting = [path.relative_to(ROOT) for path in (ROOT / program).rglob("*.py")]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        for _, _, name in imports((ROOT / path).read_text(encoding="utf-8")):
+            if name.split(".")[0] not in FIRST_PARTY:
+                found.add(name.split(".")[0])
+                continue
+            module = name.replace(".", "/")  # the last part may be a name in a module
+            candidates = (f"{module}.py", f"{module}/__init__.py", f"{module.rpartition('/')[0] or module}.py")
+            waiting += [Path(each) for each in candidates if (ROOT / each).is_file()]
+    return found - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_an_image_has_all_that_its_program_imports(program: str) -> None:
+    extras = PROGRAMS[program]
+    assert extras in IMAGES
+    has = {"torch", *closure(PACKAGES, set(map(normal, requirements(PYPROJECT, extras.split()))))}
+    bring = packages_distributions()
+    missing = {name for name in libraries_of(program) if not {normal(each) for each in bring.get(name, [])} & has}
+    assert not missing, f"the image of {program} has no {missing}: add it to the extras"
+
+
+def test_imports_through_shared_are_found() -> None:
+    assert {"aiohttp", "redis", "uvloop"} <= libraries_of("gateway") and "psycopg" in libraries_of("migrations")
 
 
 def test_the_images_are_found() -> None:
