@@ -40,20 +40,8 @@ USES: Mapping[str, Use] = {
     "gateway": Use(
         ("publish", "lookup", "replay", "complete", "dead_letter"),
         (
-            *(
-                "GET",
-                "HGET",
-                "HKEYS",
-                "INFO",
-                "MGET",
-                "TIME",
-                "XDEL",
-                "XINFO CONSUMERS",
-                "XINFO STREAM",
-                "XLEN",
-                "XPENDING",
-            ),
-            *("XRANGE", "XREVRANGE", "XTRIM", "ZRANGEBYSCORE", "ZREM"),
+            *("GET", "HGET", "HKEYS", "INFO", "MGET", "TIME", "XDEL", "XINFO CONSUMERS", "XINFO STREAM", "XLEN"),
+            *("XPENDING", "XRANGE", "XREVRANGE", "XTRIM", "ZRANGEBYSCORE", "ZREM"),
         ),
     ),
     "inference_worker": Use(

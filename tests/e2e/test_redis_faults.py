@@ -17,6 +17,7 @@ import pytest
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
+from shared.streams.redis_watch import commands_of
 from tests.chaos import redis_faults
 from tests.chaos.redis_faults import BreakableRedis
 from tests.e2e.conftest import Start
@@ -27,6 +28,7 @@ READY_WITHIN_S = 15.0
 FAULT_LASTS_S = 2.0
 FAULTS = ("demoted", "cannot_save", "clients_killed", "exhausted", "paused", "forbidden", "evicting")
 LEAST_RIGHTS = ("on", ">pw", "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info")  # as docs/DEPLOYMENT.md says
+CONNECTION_COMMANDS = ("CLIENT", "EVALSHA", "PING", "SCRIPT EXISTS", "SCRIPT LOAD", "SUBSCRIBE", "UNSUBSCRIBE")
 LACKING = {"gateway": ("subscribe", "zadd"), "inference_worker": ("xreadgroup", "xclaim"), "persister": ("xack", "set")}
 
 
@@ -105,6 +107,36 @@ async def test_every_fault_is_survived_by_all_three(
 
     await eventually(all_stored, "everything that was accepted is stored", 30)
     assert await database.fetchval("SELECT count(*) FROM predictions") == len(clients.accepted)
+
+
+async def test_the_rights_that_are_checked_are_all_that_a_service_needs(
+    start: Start, breakable: BreakableRedis, admin: Any, database: asyncpg.Connection
+) -> None:
+    services: list[Service] = []
+    for module in LACKING:
+        rights = [f"+{'|'.join(each.lower().split())}" for each in (*commands_of(module), *CONNECTION_COMMANDS)]
+        await admin.execute_command("ACL", "SETUSER", module, "on", ">pw", "~*", "&*", "-@all", *rights)
+        url = breakable.url.replace("redis://", f"redis://{module}:pw@")
+        services.append(start(module, REDIS_URL=url, WORKER_MODELS="echo", CLAIM_INTERVAL_MS="50", MAX_DELIVERIES="1"))
+    async with aiohttp.ClientSession(services[0].url) as session:
+        for text, status in {"hello": 200, "raise": 500, "kill": 500}.items():  # the last one is dead-lettered
+            body = {"model": "echo", "text": text}
+            async with session.post("/api/v1/predict", json=body, headers={"Idempotency-Key": text}) as answer:
+                assert answer.status == status
+        async with session.get("/api/v1/dead-letters") as answer:
+            (letter,) = (await answer.json())["items"]
+        async with session.post(f"/api/v1/dead-letters/{letter['dead_letter_id']}/replay") as answer:
+            assert answer.status == 202
+        for path in ("/health", "/api/v1/models", "/api/v1/predictions"):
+            async with session.get(path) as answer:
+                assert answer.status == 200, path
+        async with session.get(f"{services[0].metrics_url}/metrics") as answer:
+            assert "millstream_queue_depth{" in await answer.text()
+    stored = "SELECT count(*) FROM predictions"
+    await eventually(lambda: database.fetchval(stored), "stored")
+    for service in services:
+        assert service.stop() == 0
+        assert "may not run" not in service.log.read_text()
 
 
 def reason_of(service: Service) -> str:
