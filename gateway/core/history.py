@@ -28,17 +28,15 @@ from shared.streams.deployment import Deployment
 # The columns of outcome fields that are not stored under their own name; None: not stored.
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
-_SHOWN = ", ".join(
-    ["p.id", "m.name", "v.version", "p.input_data", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
-)
+_LISTED = ", ".join(["p.id", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())])
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
-_FIND = f"SELECT {_SHOWN} FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
+_FIND = f"SELECT {_LISTED}, p.input_data FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
 _VERSION_IDS = (
     "SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id "
     "WHERE m.name = $1 AND ($2::text IS NULL OR v.version = $2)"
 )
 _PAGE = f"""
-SELECT {_SHOWN} FROM (
+SELECT {_LISTED} FROM (
     SELECT * FROM predictions
     WHERE id < $1 AND ($2::text IS NULL OR status = $2)
     ORDER BY id DESC LIMIT $3
@@ -122,7 +120,7 @@ class History:
                 raise UnknownModel(filters.model, filters.version)
             ids = [row["id"] for row in versions]
             rows = await self._fetch(_page_of_versions(len(ids)), before, status, limit, *ids)
-        return [_finished(row, with_input=False) for row in rows]
+        return [_finished(row) for row in rows]
 
     async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
         if time.monotonic() >= self._checked_until:
@@ -139,11 +137,11 @@ def _page_of_versions(count: int) -> str:
     """
     pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(4, 4 + count))
     merged = f"SELECT * FROM ({pages}) pages ORDER BY id DESC LIMIT $3"  # nosec B608
-    return f"SELECT {_SHOWN} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
+    return f"SELECT {_LISTED} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
 
 
-def _finished(row: asyncpg.Record, with_input: bool = True) -> Finished:
-    shown_input = row["input_data"].encode() if with_input else None
+def _finished(row: asyncpg.Record) -> Finished:
+    shown_input = row["input_data"].encode() if "input_data" in row else None
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), shown_input)
 
 

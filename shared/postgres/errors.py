@@ -56,6 +56,7 @@ MEANINGS: Mapping[str, Meaning] = {
     ),
     "53100": Meaning("disk_full", "its disk is full"),
     "53200": Meaning("out_of_memory", "it is out of memory"),
+    "25": Meaning("interrupted", "it ended a transaction that was not done"),
     "53": Meaning("out_of_resources", "it is out of resources"),
     "55": Meaning("not_now", "it is not in a state for that"),
     "3D000": Meaning("no_database", "the database of DATABASE_URL does not exist"),

@@ -14,6 +14,7 @@ REASONS = {
     "57P02": ("shutdown", False),
     "57P03": ("starting", False),
     "57P05": ("interrupted", False),
+    "25P03": ("interrupted", False),
     "57014": ("slow", True),
     "55P03": ("locked", True),
     "55000": ("not_now", False),
