@@ -212,7 +212,7 @@ async def test_a_network_that_goes_silent_is_given_up_on_in_time_and_used_again(
     proxy = Proxy(urlsplit(database_url).port or 0)
     await proxy.start()
     url = urlsplit(database_url)._replace(netloc=f"{urlsplit(database_url).netloc.rpartition(':')[0]}:{proxy.port}")
-    async with opened(url.geturl(), timeout_s=0.5) as calls:
+    async with opened(url.geturl(), timeout_s=1.5) as calls:
         for call in calls:
             await call()
         proxy.set(Mode.BLACKHOLE)
