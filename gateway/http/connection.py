@@ -18,8 +18,8 @@ from typing import Protocol, cast
 
 from aiohttp import StreamReader, web
 from aiohttp.http import HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import BadHttpMessage, BadStatusLine, InvalidHeader, InvalidURLError, LineTooLong
 
+from gateway.http.malformed import why_malformed
 from gateway.http.problems import ProblemError, of_http_error
 from gateway.http.responses import SAFE_HEADERS
 from shared.telemetry.metrics import ERRORS
@@ -30,13 +30,6 @@ LINGER_S = 2.0
 LINGER_BYTES = 1_000_000
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"  # which clients ignore, wanted or not (RFC 9110, section 15.2)
 _MOST_INTERIM = 2
-
-_REASONS: dict[type[BaseException], str] = {
-    BadStatusLine: "the request line is malformed",
-    InvalidHeader: "a header is malformed",
-    InvalidURLError: "the target of the request is malformed",
-    LineTooLong: "the request line, or a header, is longer than 8190 bytes",
-}
 
 
 class Registry(Protocol):
@@ -200,7 +193,7 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """The answer to what is no HTTP, or to a fault of ours outside of all handlers; then it is closed."""
         if status == 400:
-            reason = _reason(exc)
+            reason = why_malformed(exc)
             ERRORS.labels("gateway", "malformed_request").inc()
             log.warning("malformed request", extra={"detail": reason})
             answer = ProblemError(400, "malformed-request", reason).response()
@@ -238,14 +231,3 @@ class Connection(web.RequestHandler):
                     left -= len(await body.readany())
         except (TimeoutError, web.RequestPayloadError):
             pass
-
-
-def _reason(error: BaseException | None) -> str:
-    """Why something is no HTTP, without what was sent."""
-    for kind, reason in _REASONS.items():
-        if isinstance(error, kind):
-            return reason
-    if type(error) is BadHttpMessage:
-        words, _, _ = error.message.partition(":\n\n")  # then follows what was sent
-        return f"the request is malformed: {words}"
-    return "the request is malformed"
