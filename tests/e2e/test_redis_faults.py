@@ -28,7 +28,7 @@ READY_WITHIN_S = 15.0
 FAULT_LASTS_S = 2.0
 FAULTS = ("demoted", "cannot_save", "clients_killed", "exhausted", "paused", "forbidden", "evicting")
 LEAST_RIGHTS = ("on", ">pw", "~*", "&*", "+@all", "-@admin", "-@dangerous", "+info")  # as docs/DEPLOYMENT.md says
-CONNECTION_COMMANDS = ("CLIENT", "EVALSHA", "PING", "SCRIPT EXISTS", "SCRIPT LOAD", "SUBSCRIBE", "UNSUBSCRIBE")
+CONNECTION_COMMANDS = ("CLIENT", "EVALSHA", "INFO", "PING", "SCRIPT EXISTS", "SCRIPT LOAD", "SUBSCRIBE", "UNSUBSCRIBE")
 LACKING = {"gateway": ("subscribe", "zadd"), "inference_worker": ("xreadgroup", "xclaim"), "persister": ("xack", "set")}
 
 
