@@ -11,53 +11,36 @@ from tests.mutants.python_mutants import python_mutants
 
 Table = dict[str, tuple[str, ...]]
 
-LANE = (
-    *("unit/test_batching", "unit/test_outcomes", "unit/test_triage", "unit/test_label_counts"),
-    *("integration/test_lane", "integration/test_held_entries", "integration/test_outages", "integration/test_spans"),
-)
+LANE = ("integration/test_lane", "integration/test_held_entries", "integration/test_outages", "integration/test_spans")
 PERSISTER = (
     *("unit/test_rows", "unit/test_persister_start", "integration/test_result_stream", "integration/test_outages"),
     *("integration/test_postgres_farewell", "integration/test_spans"),
 )
-GATEWAY = (
-    *(
-        "unit/test_drain",
-        "unit/test_waiters",
-        "unit/test_gateway_finished",
-        "unit/test_gateway_submissions",
-        "integration/test_expiry",
-    ),
-    *("integration/test_gateway_waiting", "integration/test_gateway_coalescing", "integration/test_gateway_accepted"),
-)
+WAITING = ("unit/test_waiters", "integration/test_gateway_waiting", "integration/test_gateway_accepted")
 STREAMS = (
-    *("unit/test_messages", "unit/test_options", "unit/test_ids", "unit/test_keys"),
     *("integration/test_scripts", "integration/test_request_stream", "integration/test_result_stream"),
-    *("integration/test_full_redis", "integration/test_lane"),
-    *("integration/test_refused_commands", "integration/test_held_entries", "integration/test_expiry"),
-    *("integration/test_gateway_coalescing", "integration/test_gateway_idempotency", "integration/test_outages"),
-    *("integration/test_gateway_dead_letters", "integration/test_gateway_waiting"),
+    *("integration/test_full_redis", "integration/test_refused_commands", "integration/test_held_entries"),
 )
-TASKS = ("unit/test_tasks_tokens", "unit/test_tasks_zero_shot", "unit/test_tasks_chunking")
 TABLE: Table = {
-    "gateway/core/submissions.py": GATEWAY,
-    "gateway/core/waiting.py": GATEWAY,
-    "gateway/upkeep/drain.py": GATEWAY,
-    "gateway/upkeep/expiry.py": GATEWAY,
-    "inference_worker/batching.py": LANE,
+    "gateway/core/submissions.py": ("unit/test_gateway_submissions", "integration/test_gateway_coalescing"),
+    "gateway/core/waiting.py": WAITING,
+    "gateway/upkeep/drain.py": ("unit/test_drain",),
+    "gateway/upkeep/expiry.py": ("integration/test_expiry", "integration/test_gateway_dead_letters"),
+    "inference_worker/batching.py": ("unit/test_batching",),
     "inference_worker/held_entries.py": LANE,
     "inference_worker/lane.py": LANE,
-    "inference_worker/outcomes.py": LANE,
-    "inference_worker/tasks/tokens.py": TASKS,
-    "inference_worker/triage.py": LANE,
+    "inference_worker/outcomes.py": ("unit/test_outcomes", *LANE),
+    "inference_worker/tasks/tokens.py": ("unit/test_tasks_tokens", "unit/test_tasks_chunking"),
+    "inference_worker/triage.py": ("unit/test_triage",),
     "persister/batch_writer.py": PERSISTER,
     "persister/database.py": PERSISTER,
     "persister/persister.py": PERSISTER,
-    "persister/rows.py": PERSISTER,
-    "shared/contract/hints.py": STREAMS,
-    "shared/contract/keys.py": STREAMS,
-    "shared/contract/messages.py": STREAMS,
+    "persister/rows.py": ("unit/test_rows",),
+    "shared/contract/hints.py": ("unit/test_messages",),
+    "shared/contract/keys.py": ("unit/test_keys",),
+    "shared/contract/messages.py": ("unit/test_messages", "unit/test_outcomes", "unit/test_rows"),
     "shared/streams/lua/*.lua": STREAMS,
-    "shared/streams/prediction_state.py": STREAMS,
+    "shared/streams/prediction_state.py": (*STREAMS, "integration/test_gateway_waiting"),
     "shared/streams/publishing.py": STREAMS,
     "shared/streams/request_stream.py": STREAMS,
     "shared/streams/result_stream.py": STREAMS,
