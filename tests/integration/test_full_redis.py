@@ -10,6 +10,7 @@ from redis.exceptions import OutOfMemoryError
 
 from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.keys import Keys
+from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
@@ -44,6 +45,12 @@ async def test_a_worker_shows_that_it_lives(redis: Redis, keys: Keys) -> None:
     await Heartbeat(Shard(redis, keys), "w1", 30).beat(["echo:1.0.0"], host="here")
     assert await redis.hgetall(keys.worker("w1")) == {b"serves": b'["echo:1.0.0"]', b"host": b"here"}
     assert 29_000 < await redis.pttl(keys.worker("w1")) <= 30_000
+
+
+async def test_a_persister_notes_its_database(redis: Redis, keys: Keys) -> None:
+    await fill(redis)
+    await Deployment(Shard(redis, keys)).bind("a database")
+    assert await redis.get(keys.deployment) == b"a database"
 
 
 async def test_who_cannot_be_noted_as_waiting_is_told_the_state(redis: Redis, keys: Keys) -> None:

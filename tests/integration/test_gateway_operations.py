@@ -370,6 +370,32 @@ async def test_readiness_is_red_and_requests_are_served_until_the_listener_close
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
+async def test_every_loop_takes_its_turns(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: Counter[str] = Counter()
+
+    def counted(name: str) -> Callable[..., Coroutine[Any, Any, int]]:
+        async def turn(*_: object) -> int:
+            turns[name] += 1
+            return 0
+
+        return turn
+
+    loops = {
+        "gateway.app.Waiters.recheck",
+        "gateway.app.Expiry.expire",
+        "gateway.app.age_out",
+        "gateway.app.Connections.sweep",
+        "gateway.app.Serving.look",
+        "gateway.app.Throughput.measure",
+    }
+    for name in loops:
+        monkeypatch.setattr(name, counted(name))
+    for name in ("SWEEP_EVERY_S", "LOOK_FOR_WORKERS_EVERY_S", "MEASURE_EVERY_S"):
+        monkeypatch.setattr(f"gateway.app.{name}", 0.02)
+    await start_gateway(recheck_interval_s=0.02, expiry_interval_s=0.02)
+    await eventually(lambda: loops <= {name for name, count in turns.items() if count > 2}, "each has had several")
+
+
 async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr("gateway.app.Liveness", lambda timeout_s: Liveness(timeout_s, lambda: now))

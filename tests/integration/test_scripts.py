@@ -13,6 +13,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, Status, decode_request
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
+from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery
@@ -558,3 +559,104 @@ async def test_a_request_replayed_too_often_stays_a_dead_letter(redis: Redis, ke
     assert await dead.replay(letter, 60_000, 2) == TOO_OFTEN
     assert await redis.xlen(keys.dead) == 1 and await accounts(redis, keys) == ({}, {})
     assert await dead.replay(letter, 60_000, 3) == 3
+
+
+# --- results, in pieces ----------------------------------------------------------------------------------------------
+
+
+async def add_results(redis: Redis, keys: Keys, count: int, size: int = 7) -> list[str]:
+    """Results of so many bytes each: the name of their one field, and its value."""
+    return [(await redis.xadd(keys.results, {b"a": b"x" * (size - 1)})).decode() for _ in range(count)]
+
+
+async def read_piece(redis: Redis, keys: Keys, most: int, most_bytes: int, consumer: str = "p1") -> list[str]:
+    """What the script reads."""
+    script = Shard(redis, keys).script("read_results")
+    answer = await script([keys.results], [keys.PERSISTER_GROUP, consumer, most, most_bytes])
+    return [entry.decode() for entry, _ in answer]
+
+
+async def claim_piece(redis: Redis, keys: Keys, most: int, most_bytes: int = 10**9) -> list[tuple[str, int]]:
+    """What the script claims for `p2`, with its deliveries."""
+    script = Shard(redis, keys).script("claim_results")
+    answer = await script([keys.results], [keys.PERSISTER_GROUP, "p2", 1000, most, most_bytes])
+    return [(entry.decode(), deliveries) for entry, _, deliveries in answer]
+
+
+async def idle(redis: Redis, keys: Keys, entries: list[str], deliveries: int, idle_ms: int = 1000) -> None:
+    """Have `p1` hold entries that were delivered so often, for so long."""
+    await redis.xclaim(keys.results, keys.PERSISTER_GROUP, "p1", 0, entries, idle=idle_ms, retrycount=deliveries)
+
+
+async def test_results_are_read_eight_at_a_time_until_they_are_many_or_large(redis: Redis, keys: Keys) -> None:
+    await ResultStream(Shard(redis, keys), "p1").join()
+    entries = await add_results(redis, keys, 60)
+    assert await read_piece(redis, keys, 10, 10**9) == entries[:10]
+    assert await read_piece(redis, keys, 100, 8 * 7 + 1) == entries[10:26]
+    assert await read_piece(redis, keys, 100, 8 * 7) == entries[26:34]  # what exceeds the bytes is seen afterwards
+    assert await read_piece(redis, keys, 1, 1, "p2") == entries[34:35]
+    assert await read_piece(redis, keys, 100, 10**9) == entries[35:]
+    assert await read_piece(redis, keys, 100, 10**9) == []
+    found = await redis.xpending_range(keys.results, keys.PERSISTER_GROUP, "-", "+", 100)
+    holders = {each["message_id"].decode(): each["consumer"] for each in found}
+    assert holders == {entry: b"p2" if entry == entries[34] else b"p1" for entry in entries}
+
+
+@pytest.mark.parametrize(("deliveries", "together"), [(1, 10), (2, 2), (3, 1), (9, 1)])
+async def test_of_results_delivered_often_few_are_claimed(
+    redis: Redis, keys: Keys, deliveries: int, together: int
+) -> None:
+    await ResultStream(Shard(redis, keys), "p1").join()
+    entries = await add_results(redis, keys, 45)
+    await read_piece(redis, keys, 100, 10**9)
+    await idle(redis, keys, entries, deliveries)
+    claimed = await claim_piece(redis, keys, 40)
+    assert claimed == [(entry, deliveries + 1) for entry in entries[:together]]
+    found = await redis.xpending_range(keys.results, keys.PERSISTER_GROUP, "-", "+", 100, "p2")
+    assert [each["message_id"].decode() for each in found] == entries[:together]
+
+
+async def test_results_given_back_unread_are_claimed_up_to_the_numbers_that_are_asked(redis: Redis, keys: Keys) -> None:
+    await ResultStream(Shard(redis, keys), "p1").join()
+    entries = await add_results(redis, keys, 12)
+    await read_piece(redis, keys, 100, 10**9)
+    await idle(redis, keys, entries, 0)
+    await idle(redis, keys, entries[:1], 0, idle_ms=900)  # not yet
+    await redis.xdel(keys.results, entries[1])
+    assert await claim_piece(redis, keys, 4) == [(entry, 1) for entry in entries[2:5]]  # and one that was deleted
+    assert await claim_piece(redis, keys, 100, 2 * 7) == [(entry, 1) for entry in entries[5:7]]
+    assert await claim_piece(redis, keys, 100, 2 * 7 + 1) == [(entry, 1) for entry in entries[7:10]]
+    assert await claim_piece(redis, keys, 100, 0) == [(entries[10], 1)]
+    found = await redis.xpending_range(keys.results, keys.PERSISTER_GROUP, "-", "+", 100)
+    assert entries[1] not in {each["message_id"].decode() for each in found}
+
+
+async def test_of_results_the_one_delivered_most_often_bounds_the_claim(redis: Redis, keys: Keys) -> None:
+    await ResultStream(Shard(redis, keys), "p1").join()
+    entries = await add_results(redis, keys, 6)
+    await read_piece(redis, keys, 100, 10**9)
+    await idle(redis, keys, entries[:2], 0)
+    await idle(redis, keys, entries[2:3], 3)
+    await idle(redis, keys, entries[3:], 0)
+    assert [entry for entry, _ in await claim_piece(redis, keys, 100)] == entries[:2]
+    assert [entry for entry, _ in await claim_piece(redis, keys, 100)] == entries[2:3]
+    assert [entry for entry, _ in await claim_piece(redis, keys, 100)] == entries[3:]
+
+
+async def test_the_first_database_is_noted_and_no_other(redis: Redis, keys: Keys) -> None:
+    deployment = Deployment(Shard(redis, keys))
+    await deployment.check("one")
+    await deployment.bind("one")
+    assert await redis.get(keys.deployment) == b"one"
+    for refused in (deployment.bind("two"), deployment.check("two")):
+        with pytest.raises(StoreUnavailable, match="its id is two.* go to one"):
+            await refused
+    await deployment.bind("one")
+    assert await redis.get(keys.deployment) == b"one"
+
+
+async def test_what_is_refused_is_named_by_its_place(redis: Redis, keys: Keys) -> None:
+    commands = orjson.dumps([["GET", keys.results], ["LPOP"], ["NOSUCH"], ["DEL", keys.results]])
+    failed = await Shard(redis, keys).script("rights")([keys.results], [commands])
+    assert [position for position, _ in failed] == [1, 2]
+    assert all(b"command" in error for _, error in failed)

@@ -89,6 +89,19 @@ def test_nothing_more_is_read_while_what_waits_is_large() -> None:
     assert read_size(1, MOST_WAITING_BYTES + 1, 8, bounds) == 0
 
 
+def test_megabytes_may_wait_and_hundreds_of_them_may_not() -> None:
+    bounds = BatchLimits(max_batch_size=8)
+    assert read_size(1, 1_000_000, 8, bounds) > 0
+    assert read_size(1, 100_000_000, 8, bounds) == 0
+
+
+def test_a_pass_fills_its_budget_of_padded_tokens_to_the_last() -> None:
+    assert next_pass([(10, 2), (10, 3), (9, 1)], 1, BatchLimits(max_batch_size=8, max_batch_tokens=64)) == [0, 1, 2]
+    items = [(8, 2), (8, 5), (8, 1), (8, 1)]
+    assert next_pass(items, 1, BatchLimits(max_batch_size=8, max_batch_tokens=64)) == [0, 1, 2]
+    assert next_pass([(16, 1), (32, 1), (33, 1)], 1, BatchLimits(max_batch_size=8, max_batch_tokens=64)) == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("sizes", "windows"),
     [

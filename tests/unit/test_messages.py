@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contract.errors import MalformedMessage
-from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, decode_hints
+from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, Hint, decode_hints
 from shared.contract.messages import (
     ERROR_MAX_CHARS,
     OUTCOME_FIELDS,
@@ -145,8 +145,22 @@ def test_outcomes_survive_a_hint(several: list[Outcome]) -> None:
 
 
 def test_a_hint_of_an_id_alone_has_no_outcome() -> None:
-    (hint,) = decode_hints(b"id" + RECORD_SEPARATOR + ID.encode())
-    assert (hint.id, hint.outcome) == (ID, None)
+    assert decode_hints(b"id\x1e" + ID.encode()) == [Hint(ID, 0, "", "", None)]
+    header = b"\x1f".join(name.encode() for name in ("id", "attempt", "model", "version", *OUTCOME_FIELDS))
+    assert decode_hints(header + b"\x1e" + ID.encode()) == [Hint(ID)]  # too long to be told
+
+
+def test_a_hint_is_read_by_the_names_at_its_head() -> None:
+    head, values = b"status\x1fversion\x1fid\x1fattempt\x1fmodel\x1fnew", b"succeeded\x1f1\x1fX\x1f2\x1fm\x1f?"
+    ((prediction_id, attempt, model, version, outcome),) = decode_hints(head + b"\x1e" + values)
+    assert (prediction_id, attempt, model, version) == ("X", 2, "m", "1")
+    assert outcome is not None and outcome.status is Status.SUCCEEDED
+
+
+def test_a_hint_that_cannot_be_read_is_skipped_and_the_next_is_read() -> None:
+    bad = b"X\x1fmany\x1fm\x1f1\x1fsucceeded"
+    hints = decode_hints(b"id\x1fattempt\x1fmodel\x1fversion\x1fstatus\x1e" + bad + b"\x1e" + ID.encode())
+    assert [hint.id for hint in hints] == [ID]
 
 
 @given(st.binary(max_size=200))

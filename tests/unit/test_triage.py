@@ -33,20 +33,23 @@ def test_a_request_past_its_deadline_expires() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "deliveries", "reason"),
+    ("changes", "deliveries", "reason", "error"),
     [
-        ({}, 4, "max_deliveries"),
-        ({b"schema": b"2"}, 1, "unknown_schema"),
-        ({b"input": b"{"}, 1, "bad_json"),
-        ({b"schema": b"2"}, 4, "max_deliveries"),  # whatever else is wrong with it: it has killed its workers
+        ({}, 4, "max_deliveries", "given up after 3 deliveries"),
+        ({b"schema": b"2"}, 1, "unknown_schema", "schema 2 is unknown"),
+        ({b"input": b"{"}, 1, "bad_json", "field 'input' is not JSON"),
+        # whatever else is wrong with it: it has killed its workers
+        ({b"schema": b"2"}, 5, "max_deliveries", "given up after 4 deliveries"),
     ],
 )
-def test_what_cannot_be_computed_is_given_up_with_its_reason(
-    changes: dict[bytes, bytes], deliveries: int, reason: str
+def test_what_cannot_be_computed_is_given_up_with_its_reason_and_stops_nothing(
+    changes: dict[bytes, bytes], deliveries: int, reason: str, error: str
 ) -> None:
-    found = triage(Read([Delivery("1-0", {**FIELDS, **changes}, deliveries)], NOW_MS), max_deliveries=3)
-    assert [each.reason for each in found.given_up] == [reason]
-    assert not found.to_compute and not found.expired
+    bad, good = Delivery("1-0", {**FIELDS, **changes}, deliveries), Delivery("2-0", FIELDS)
+    found = triage(Read([bad, good], NOW_MS), max_deliveries=3)
+    ((delivery, said, words),) = found.given_up
+    assert delivery is bad and said == reason and words.startswith(error)
+    assert [each for each, _ in found.to_compute] == [good] and not found.expired
 
 
 def test_the_order_of_the_read_is_kept() -> None:
