@@ -40,6 +40,7 @@ from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT, REDELIVERIES
+from shared.telemetry.traceparent import trace_id_of
 
 if TYPE_CHECKING:
     from inference_worker.tracing import LaneSpans
@@ -331,6 +332,8 @@ class Lane:
     def _outcome(self, request: PredictionRequest, answer: Answer | Failure, took_ms: int, queued_ms: int) -> Outcome:
         if isinstance(answer, Failure) and answer.reason != INVALID_INPUT:
             about = {"prediction_id": request.id, "lane": self.served.label, "reason": answer.reason}
+            if trace_id := trace_id_of(request.traceparent):
+                about["trace_id"] = trace_id
             log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.text)})
         exposes = self._settings.exposes_model_errors
         return outcomes.outcome_of(answer, took_ms, queued_ms, self._worker_id, exposes)

@@ -120,7 +120,7 @@ async def test_a_trace_that_the_gateway_begins_is_in_the_logs_and_its_failure_is
         lines = [json.loads(line) for service in services for line in service.log.read_text().splitlines()]
         return [line for line in lines if line.get("prediction_id") == body["prediction_id"]]
 
-    await eventually(lambda: len(life()) == 4, "its life is logged")
+    await eventually(lambda: len(life()) == 5, "its life is logged, and what the model raised")
     assert {line["trace_id"] for line in life()} == {trace_id}
 
 
