@@ -15,7 +15,9 @@ from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, Hint, decod
 from shared.contract.messages import (
     ERROR_MAX_CHARS,
     OUTCOME_FIELDS,
+    REQUEST_FIELDS,
     Outcome,
+    PredictionRequest,
     Status,
     decode_request,
     decode_result,
@@ -81,6 +83,59 @@ def test_a_malformed_request_is_refused_with_a_reason(field: bytes, value: bytes
         decode_request({**example("request"), field: value})
     assert error.value.reason == reason
     assert field.decode() in str(error.value)
+
+
+LIMITS: list[tuple[bytes, bytes, bytes]] = [  # the most that a field holds, and one more
+    (b"model", b"m" * 100, b"m" * 101),
+    (b"version", b"1" * 20, b"1" * 21),
+    (b"principal", b"p" * 200, b"p" * 201),
+    (b"attempt", b"2147483647", b"2147483648"),
+    (b"submitted_at", b"253402300799999", b"253402300800000"),
+    (b"deadline_at", b"253402300799999", b"253402300800000"),
+]
+
+
+@pytest.mark.parametrize(("field", "most", "more"), LIMITS)
+def test_a_field_of_a_request_holds_so_much_and_no_more(field: bytes, most: bytes, more: bytes) -> None:
+    read = getattr(decode_request({**example("request"), field: most}), field.decode())
+    assert str(read) == most.decode()
+    with pytest.raises(MalformedMessage, match=f"field '{field.decode()}'"):
+        decode_request({**example("request"), field: more})
+
+
+@pytest.mark.parametrize(
+    ("field", "most", "more"), [*LIMITS[:4], (b"completed_at", b"253402300799999", b"253402300800000")]
+)
+def test_a_field_of_a_result_holds_so_much_and_no_more(field: bytes, most: bytes, more: bytes) -> None:
+    read = getattr(decode_result({**example("result_succeeded"), field: most}), field.decode())
+    assert str(read) == most.decode()
+    with pytest.raises(MalformedMessage, match=f"field '{field.decode()}'"):
+        decode_result({**example("result_succeeded"), field: more})
+
+
+def test_every_field_of_a_request_is_read() -> None:
+    fields = {b"schema": b"1", b"id": ID.encode(), b"model": b"m", b"version": b"1", b"input": b'{"text":"t"}'}
+    times = {b"submitted_at": b"1", b"deadline_at": b"2"}
+    assert decode_request({**fields, **times}) == PredictionRequest(ID, "m", "1", "t", {}, 0, "", 1, 2, "")
+    more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t"}
+    whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t")
+    assert decode_request({**fields, **times, **more}) == whole
+    assert {name.decode() for name in fields | more} == set(REQUEST_FIELDS)
+
+
+def test_every_field_of_a_result_is_read() -> None:
+    fields = {b"schema": b"1", b"id": ID.encode(), b"model": b"m", b"version": b"1", b"input": b'{"text":"t"}'}
+    least = {**fields, b"status": b"expired", b"completed_at": b"5"}
+    outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
+    known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
+    rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": ""}
+    assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
+    more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
+    more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
+    more |= {b"worker": b"w", b"cached": b"1"}
+    rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t"}
+    outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True)
+    assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 
 
 @pytest.mark.parametrize("field", [b"schema", b"id", b"model", b"version", b"input", b"submitted_at", b"deadline_at"])

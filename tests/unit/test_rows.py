@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +100,19 @@ def test_options_are_kept_beside_the_text() -> None:
         "text": "hello",
         "options": {"labels": ["a", "b"]},
     }
+
+
+def test_a_rejected_row_keeps_nothing_else() -> None:
+    row = row_of(result())
+    data = {"input_data": "{}", "output_data": None, "confidence": None, "principal": ""}
+    times = {"processing_time_ms": 0, "queue_time_ms": 0}
+    about = {"status": "failed", "error": "the result could not be stored: why"}
+    assert rejected(row, "why")._asdict() == {**row._asdict(), **data, **times, **about}
+
+
+@pytest.mark.parametrize("raw", [b"[1]", b'"text"', b"1", b"null", b"{", b"\xff", b""])
+def test_an_input_that_is_no_object_is_replaced(raw: bytes) -> None:
+    assert unreadable(ID, ENTRY, {**FIELDS, b"input": raw, b"options": b"{}"}, "why").input_data == "{}"
 
 
 def test_a_rejected_row_keeps_who_and_why_but_no_data() -> None:
