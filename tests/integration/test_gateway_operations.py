@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import ClientSession, web
@@ -391,10 +392,13 @@ async def test_every_loop_takes_its_turns(start_gateway: StartGateway, monkeypat
     }
     for name in loops:
         monkeypatch.setattr(name, counted(name))
-    for name in ("SWEEP_EVERY_S", "LOOK_FOR_WORKERS_EVERY_S", "MEASURE_EVERY_S"):
+    monkeypatch.setattr("gateway.app.http_metrics", Mock(count=lambda: turns.update(["http metrics"])))
+    for name in ("COUNT_EVERY_S", "SWEEP_EVERY_S", "LOOK_FOR_WORKERS_EVERY_S", "MEASURE_EVERY_S"):
         monkeypatch.setattr(f"gateway.app.{name}", 0.02)
     await start_gateway(recheck_interval_s=0.02, expiry_interval_s=0.02)
-    await eventually(lambda: loops <= {name for name, count in turns.items() if count > 2}, "each has had several")
+    await eventually(
+        lambda: loops | {"http metrics"} <= {name for name, count in turns.items() if count > 2}, "each has had several"
+    )
 
 
 async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Faults in Python: mutmut's operators, at every node that decides something.
 
-Left alone are docstrings, annotations, imports and decorators, and the words of log lines and errors. Of a text only
-one change is tried, not also its upper and lower case.
+Left alone are docstrings, annotations, imports and decorators, log lines, and the words of errors. Of a text only one
+change is tried, not also its upper and lower case.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class _Changes(cst.CSTVisitor):
         self._words: set[cst.CSTNode] = set()
 
     def on_visit(self, node: cst.CSTNode) -> bool:
-        if isinstance(node, UNTOUCHED) or m.matches(node, DOCSTRING):
+        if isinstance(node, UNTOUCHED) or m.matches(node, DOCSTRING | LOG_CALL):
             return False
-        if isinstance(node, cst.Raise) or m.matches(node, LOG_CALL):
+        if isinstance(node, cst.Raise):
             self._words.update(cast("list[cst.CSTNode]", m.findall(node, m.SimpleString())))
         if node not in self._words and not m.matches(node, UNCHANGED_CALL):
             for changed in _changed(node):

@@ -35,7 +35,7 @@ TABLE: Table = {
     "persister/batch_writer.py": PERSISTER,
     "persister/database.py": PERSISTER,
     "persister/persister.py": PERSISTER,
-    "persister/rows.py": ("unit/test_rows",),
+    "persister/rows.py": ("unit/test_rows", "integration/test_result_stream"),
     "shared/contract/hints.py": ("unit/test_messages",),
     "shared/contract/keys.py": ("unit/test_keys",),
     "shared/contract/messages.py": ("unit/test_messages", "unit/test_outcomes", "unit/test_rows"),
