@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis as Client
@@ -12,10 +13,11 @@ from scripts.stack.redis import RedisServer, running_redis
 from shared.contract.keys import Keys
 from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat
-from tests.streams import Redis, finished, publish, results, stream
+from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,23 @@ async def fill(redis: Redis) -> None:
     await redis.config_set("maxmemory", "1")
     with pytest.raises(OutOfMemoryError):
         await redis.set("more", "x")
+
+
+@pytest.mark.parametrize(
+    ("maxmemory", "percent", "verdict"),
+    [
+        ("0", 1, Verdict.ACCEPTED),  # without a limit
+        ("1gb", 100, Verdict.ACCEPTED),
+        ("1gb", 0, Verdict.MEMORY),
+        ("1", 100, Verdict.MEMORY),
+    ],
+)
+async def test_accepting_ends_at_a_share_of_its_limit(
+    redis: Redis, keys: Keys, maxmemory: str, percent: int, verdict: Verdict
+) -> None:
+    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_memory_percent=percent))
+    await redis.config_set("maxmemory", maxmemory)
+    assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(verdict)]
 
 
 async def test_a_worker_shows_that_it_lives(redis: Redis, keys: Keys) -> None:

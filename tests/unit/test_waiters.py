@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from unittest.mock import AsyncMock, Mock
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.core.errors import Refused
+from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.waiting import Waiters
+from shared.contract.errors import StoreUnavailable
+from shared.contract.hints import Hint
+from shared.contract.messages import Outcome, Status
 from shared.service.liveness import Liveness
 from shared.streams.prediction_state import PredictionStates
 
@@ -67,3 +74,104 @@ async def test_a_gateway_that_stops_begins_no_wait(waiters: Waiters) -> None:
     with pytest.raises(Refused) as refused:
         waiters.check_room(1)
     assert refused.value.reason == "stopping"
+
+
+OUTCOME = Outcome(Status.SUCCEEDED, b"{}")
+
+
+def answer(prediction_id: str) -> Finished:
+    return Finished(prediction_id, "m", "1", OUTCOME)
+
+
+def hint(prediction_id: str, model: str = "m", outcome: Outcome | None = OUTCOME) -> Hint:
+    return Hint(prediction_id, 0, model, "1", outcome)
+
+
+async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_asking(
+    waiters: Waiters, lookup: Mock
+) -> None:
+    with waiters.expect(["a", "b"]) as both, waiters.expect(["b"]) as one:
+        lookup.finished.return_value = [answer("b"), answer("of nobody")]
+        await waiters.recheck()
+        assert await one.results(60) == [answer("b")]
+        both.give_up()
+        assert await both.results(60) == [None, answer("b")]
+        both.wake("b", None)  # what is known is not forgotten
+        assert await both.results(60) == [None, answer("b")]
+
+
+async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
+    waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 10_000)
+    before = errors("hint_missed")
+    with waiters.expect([str(number) for number in range(1001)]):
+        lookup.finished.side_effect = lambda ids: [answer(each) for each in ids if each in ("7", "8", "1000")]
+        await waiters.recheck()
+    sizes = [len(call.args[0]) for call in lookup.finished.call_args_list]
+    assert sizes == [500, 500, 1]
+    assert errors("hint_missed") == before + 3
+
+
+def errors(kind: str) -> float:
+    """How many errors of the gateway are counted."""
+    return REGISTRY.get_sample_value("millstream_errors_total", {"component": "gateway", "kind": kind}) or 0
+
+
+class Hints:
+    """Hints as they are scripted: lists of them, None, errors; at the end the stop is set."""
+
+    def __init__(self, waiters: Waiters, script: list[list[Hint] | None | StoreUnavailable]) -> None:
+        self.stop = asyncio.Event()
+        self.listening: list[bool] = []
+        self._waiters, self._script = waiters, script
+
+    async def __call__(self) -> AsyncIterator[list[Hint] | None]:
+        while self._script:
+            self.listening.append(self._waiters.listening.is_set())
+            step = self._script.pop(0)
+            if isinstance(step, StoreUnavailable):
+                raise step
+            yield step
+        self.listening.append(self._waiters.listening.is_set())
+        self.stop.set()
+        yield None
+
+
+async def test_hints_are_taken_until_the_stop_and_through_outages(lookup: Mock) -> None:
+    states = Mock(PredictionStates)
+    liveness = Mock(Liveness)
+    waiters = Waiters(states, lookup, liveness, 100)
+    lost = StoreUnavailable("redis", "it was", "unreachable")
+    states.hints = hints = Hints(waiters, [None, [hint("a"), hint("nobody's")], lost, None, [hint("b")], None])
+    before = errors("redis_unreachable")
+    with waiters.expect(["a"], "m:1") as first, waiters.expect(["b"]) as second:
+        async with asyncio.timeout(20):
+            await waiters.listen(hints.stop)
+            assert await first.results(60) == [answer("a")] and await second.results(60) == [answer("b")]
+    assert hints.listening == [False, True, True, False, True, True, True]
+    assert lookup.finished.call_count == 2  # once for each connection: hints may have been lost before
+    assert waiters.lost == str(lost) and errors("redis_unreachable") == before + 1
+    assert {call.args for call in liveness.moved.call_args_list} == {("hints",)}
+
+
+async def test_a_hint_of_another_version_is_counted_and_not_believed(lookup: Mock) -> None:
+    states = Mock(PredictionStates)
+    waiters = Waiters(states, lookup, Liveness(30), 100)
+    states.hints = hints = Hints(waiters, [None, [hint("a", "other"), hint("b", outcome=None)]])
+    lookup.finished.side_effect = lambda ids: [answer(each) for each in ids if ids == ["b"]]
+    before = errors("strange_hint")
+    with waiters.expect(["a", "b"], "m:1") as expected:
+        await waiters.listen(hints.stop)
+        expected.give_up()
+        assert await expected.results(60) == [None, answer("b")]  # whose outcome was too long for a hint
+    assert errors("strange_hint") == before + 1
+
+
+async def test_who_stops_waits_for_nobody(waiters: Waiters) -> None:
+    with waiters.expect(["a"]) as one, waiters.expect(["a", "b"]) as two:
+        waiters.give_up()
+        assert await one.results(60) == [None] and await two.results(60) == [None, None]
+
+
+async def test_a_wait_ends_at_its_time(waiters: Waiters) -> None:
+    with waiters.expect(["a", "b"]) as expected:
+        assert await expected.results(0.01) == [None, None]
