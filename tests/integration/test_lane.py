@@ -24,7 +24,7 @@ from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
 from shared.streams.redis_client import connect
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import RequestStream
+from shared.streams.request_stream import Read, RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.engines import ThreadEngine
@@ -301,7 +301,25 @@ async def test_a_slow_batch_keeps_its_claim_past_the_visibility_timeout(redis: R
             assert other_task.batches == []
             slow_task.go_on.set()
             computed = await all_results(redis, keys, 1)
-    assert computed[0].outcome.worker == "slow"
+    outcome = computed[0].outcome
+    assert outcome.worker == "slow" and 3000 <= outcome.processing_time_ms < 120_000 > outcome.queue_time_ms
+
+
+async def test_a_lane_without_work_waits_for_some(redis: Redis, keys: Keys, make: Make) -> None:
+    lane, _ = make(read_block_ms=200, claim_interval_ms=60_000)
+    reads, read = 0, lane._stream.read
+
+    async def counted(count: int, block_ms: int) -> Read:
+        nonlocal reads
+        reads += 1
+        return await read(count, block_ms)
+
+    lane._stream.read = counted  # type: ignore[method-assign]
+    async with Running(lane):
+        clock = asyncio.get_running_loop().time
+        until = clock() + 1
+        await eventually(lambda: clock() > until, "a second passes")
+    assert 1 <= reads <= 7
 
 
 class Clock:

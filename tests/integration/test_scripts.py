@@ -307,6 +307,25 @@ async def test_a_dead_letter_tells_all_who_wait_and_says_when(redis: Redis, keys
     assert await pending(redis, keys) == {}
 
 
+async def test_a_dead_letter_without_an_id_leaves_the_stream_too_and_nothing_else(redis: Redis, keys: Keys) -> None:
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    await redis.xadd(worker.key, {"input": "abc", "other": "x"})
+    await redis.hset(keys.backlog_bytes, LABEL, 3)
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    await redis.zadd(keys.deadlines, {f"{LABEL} {delivery.entry}": 1})
+    assert [await worker.dead_letter(delivery, "missing_field", "why") for _ in range(2)] == [True, False]
+    ((_, dead),) = await redis.xrange(keys.dead)
+    assert dead.pop(b"dead_at").isdigit()
+    assert dead == {
+        **{b"source": worker.key.encode(), b"source_entry": delivery.entry.encode(), b"reason": b"missing_field"},
+        **{b"error": b"why", b"deliveries": b"1", b"input": b"abc", b"other": b"x"},
+    }
+    assert await redis.xlen(worker.key) == 0 and await pending(redis, keys) == {}
+    assert await accounts(redis, keys) == ({}, {})
+    assert not await redis.exists(keys.results, keys.prediction(""))
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -472,6 +491,13 @@ async def test_an_idempotency_record_is_counted_to_the_byte_and_expires(redis: R
     another = Group([new_request()], "another", "print", new_batch(1))
     assert await publisher.publish(MODEL, VERSION, [another]) == [ACCEPTED]
     assert sum(map(int, await redis.hvals(keys.idempotency_bytes))) == 2 * int(size)
+
+
+async def test_records_made_in_one_call_count_for_each_other(redis: Redis, keys: Keys) -> None:
+    groups = [Group([new_request()], name, "print", new_batch(1)) for name in ("one", "two", "three")]
+    verdicts_of_all = await publisher_of(redis, keys, max_idempotency_bytes=400).publish(MODEL, VERSION, groups)
+    assert [each.verdict for each in verdicts_of_all] == [Verdict.ACCEPTED, Verdict.ACCEPTED, Verdict.IDEMPOTENCY]
+    assert 400 <= sum(map(int, await redis.hvals(keys.idempotency_bytes))) < 800
 
 
 async def test_records_count_for_as_long_as_they_are_kept(redis: Redis, keys: Keys) -> None:
