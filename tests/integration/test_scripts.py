@@ -326,6 +326,25 @@ async def test_a_dead_letter_without_an_id_leaves_the_stream_too_and_nothing_els
     assert not await redis.exists(keys.results, keys.prediction(""))
 
 
+async def test_a_dead_letter_of_which_little_is_known_ends_its_prediction_all_the_same(
+    redis: Redis, keys: Keys
+) -> None:
+    worker, prediction_id = stream(redis, keys, "w1"), new_request().id
+    await worker.join()
+    await redis.xadd(worker.key, {"id": prediction_id})
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    assert await worker.dead_letter(delivery, "missing_field", "why") is True
+    (result,) = await results(redis, keys)
+    assert result.pop(b"completed_at").isdigit()
+    assert result == {
+        **{b"schema": b"1", b"id": prediction_id.encode(), b"attempt": b"0", b"status": b"failed", b"error": b"why"},
+        **{b"model": MODEL.encode(), b"version": VERSION.encode(), b"input": b"{}", b"options": b"{}"},
+        **{b"principal": b"", b"traceparent": b""},
+    }
+    assert await redis.hget(keys.prediction(prediction_id), "status") == b"failed"
+    assert await redis.xlen(worker.key) == 0
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -371,6 +390,10 @@ async def test_what_is_stored_is_forgotten_to_the_entry(redis: Redis, keys: Keys
     assert (await redis.xpending(keys.results, keys.PERSISTER_GROUP))["pending"] == 1
     await persister.forget([])
     assert await redis.xlen(keys.results) == 1
+    persisted = Shard(redis, keys).script("persisted")
+    assert await persisted([keys.results], [keys.PERSISTER_GROUP]) == 0
+    there, gone = [keys.results, keys.prediction("a"), keys.prediction("b")], [third.entry, 0, "1-1", 0]
+    assert await persisted(there, [keys.PERSISTER_GROUP, *gone]) == 1
 
 
 # --- consumers -------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tests.mutants.mutation import Mutant
 
 UNTOUCHED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)
 DOCSTRING = m.Expr(m.SimpleString() | m.ConcatenatedString())
-LOG_CALL = m.Call(func=m.Attribute(value=m.Name("log") | m.Name("logger")))
+LOG_CALL = m.Call(func=m.Attribute(value=m.Name("log") | m.Name("prediction_log")))
 UNCHANGED_CALL = m.Call(func=m.Name("len") | m.Name("isinstance") | m.Name("cast") | m.Name("TypeVar"))
 
 
