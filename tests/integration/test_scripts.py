@@ -334,7 +334,8 @@ async def test_a_dead_letter_of_which_little_is_known_ends_its_prediction_all_th
     await redis.xadd(worker.key, {"id": prediction_id})
     (delivery,) = (await worker.read(1, 10)).deliveries
     assert await worker.dead_letter(delivery, "missing_field", "why") is True
-    (result,) = await results(redis, keys)
+    (entry,) = await results(redis, keys)
+    result = dict(entry)
     assert result.pop(b"completed_at").isdigit()
     assert result == {
         **{b"schema": b"1", b"id": prediction_id.encode(), b"attempt": b"0", b"status": b"failed", b"error": b"why"},
@@ -392,8 +393,8 @@ async def test_what_is_stored_is_forgotten_to_the_entry(redis: Redis, keys: Keys
     assert await redis.xlen(keys.results) == 1
     persisted = Shard(redis, keys).script("persisted")
     assert await persisted([keys.results], [keys.PERSISTER_GROUP]) == 0
-    there, gone = [keys.results, keys.prediction("a"), keys.prediction("b")], [third.entry, 0, "1-1", 0]
-    assert await persisted(there, [keys.PERSISTER_GROUP, *gone]) == 1
+    there = [keys.results, keys.prediction("a"), keys.prediction("b")]
+    assert await persisted(there, [keys.PERSISTER_GROUP, third.entry, 0, "1-1", 0]) == 1
 
 
 # --- consumers -------------------------------------------------------------------------------------------------------
