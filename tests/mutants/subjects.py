@@ -11,7 +11,13 @@ from tests.mutants.python_mutants import python_mutants
 
 Table = dict[str, tuple[str, ...]]
 
-LANE = ("integration/test_lane", "integration/test_held_entries", "integration/test_outages", "integration/test_spans")
+LANE = (
+    "integration/test_lane",
+    "integration/test_lane_losses",
+    "integration/test_held_entries",
+    "integration/test_outages",
+    "integration/test_spans",
+)
 PERSISTER = (
     *("unit/test_rows", "unit/test_persister_start", "integration/test_result_stream", "integration/test_outages"),
     *("integration/test_postgres_farewell", "integration/test_spans"),
