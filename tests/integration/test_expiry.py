@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from prometheus_client import REGISTRY
 
 from gateway.upkeep.expiry import Expiry
 from shared.contract.keys import Keys
@@ -23,7 +24,7 @@ def expiry(redis: Redis, keys: Keys) -> Expiry:
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher, before = Publisher(Shard(redis, keys), "gw", LIMITS), counted()
     read, late, in_time = new_request("read", timeout_ms=1), new_request("late", timeout_ms=1), new_request("in time")
     requests = stream(redis, keys, "w1")
     await requests.join()
@@ -39,7 +40,15 @@ async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, ex
     (result,) = [decode_result(fields) for fields in await results(redis, keys)]
     assert (result.id, result.outcome.status) == (late.id, Status.EXPIRED)
     assert "no live worker had it" in result.outcome.error
+    assert 0 < result.outcome.queue_time_ms < 60_000
     assert await redis.xlen(requests.key) == 2
+    assert counted() == before + 1
+
+
+def counted() -> float:
+    """How many predictions are counted as expired."""
+    labels = {"model": MODEL, "version": VERSION, "status": "expired"}
+    return REGISTRY.get_sample_value("millstream_predictions_total", labels) or 0
 
 
 async def test_what_cannot_be_read_is_a_dead_letter_at_its_deadline(redis: Redis, keys: Keys, expiry: Expiry) -> None:

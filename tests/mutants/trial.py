@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
 
 import pytest
@@ -74,11 +76,16 @@ def verdicts(
 ) -> Iterator[tuple[Mutant, Verdict]]:
     """What comes of each fault, as soon as it is known."""
     context = multiprocessing.get_context("fork")
-    free = context.SimpleQueue()
+    free: SimpleQueue[int] = context.SimpleQueue()
     for number in range(len(places)):
         free.put(number)
-    with context.Pool(len(places), lambda: _own.append(places[free.get()])) as pool:
+    with context.Pool(len(places), _settle, (places, free)) as pool:
         yield from pool.imap_unordered(_try, [(mutant, known) for mutant in mutants])
+
+
+def _settle(places: Sequence[Workplace], free: SimpleQueue[int]) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the pool ends its processes by it
+    _own.append(places[free.get()])
 
 
 def _try(job: tuple[Mutant, Baseline]) -> tuple[Mutant, Verdict]:

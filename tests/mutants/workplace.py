@@ -86,7 +86,7 @@ class Workplace:
     def _settle(self, log: Path, keep_bytecode: bool) -> None:
         """Become a process that knows the copy only."""
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)

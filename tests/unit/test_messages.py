@@ -14,10 +14,12 @@ from shared.contract.errors import MalformedMessage
 from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, Hint, decode_hints
 from shared.contract.messages import (
     ERROR_MAX_CHARS,
+    FINAL_STATUSES,
     OUTCOME_FIELDS,
     REQUEST_FIELDS,
     Outcome,
     PredictionRequest,
+    PredictionResult,
     Status,
     decode_request,
     decode_result,
@@ -111,6 +113,26 @@ def test_a_field_of_a_result_holds_so_much_and_no_more(field: bytes, most: bytes
     assert str(read) == most.decode()
     with pytest.raises(MalformedMessage, match=f"field '{field.decode()}'"):
         decode_result({**example("result_succeeded"), field: more})
+
+
+def test_what_is_not_said_is_empty() -> None:
+    assert PredictionRequest("i", "m", "1", "t", {})[5:] == (0, "", 0, 0, "")
+    assert Outcome(Status.FAILED)[1:] == (None, None, 0, 0, "", "", False)
+    result = PredictionResult("i", "m", "1", Outcome(Status.FAILED))._asdict()
+    known = {
+        "id": "i",
+        "model": "m",
+        "version": "1",
+        "outcome": Outcome(Status.FAILED),
+        "attempt": 0,
+        "completed_at": 0,
+    }
+    assert result == {**known, "input": b"{}", "options": b"{}", "principal": "", "traceparent": ""}
+
+
+def test_statuses_are_called_as_the_contract_says() -> None:
+    assert [each.value for each in Status] == ["queued", "succeeded", "failed", "expired", "cancelled"]
+    assert FINAL_STATUSES == set(Status) - {Status.QUEUED}
 
 
 def test_every_field_of_a_request_is_read() -> None:

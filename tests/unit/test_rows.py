@@ -102,6 +102,10 @@ def test_options_are_kept_beside_the_text() -> None:
     }
 
 
+def test_what_cannot_be_read_is_called_so() -> None:
+    assert UNREADABLE == "unreadable"  # as the docs and the history of callers have it
+
+
 def test_a_rejected_row_keeps_nothing_else() -> None:
     row = row_of(result())
     data = {"input_data": "{}", "output_data": None, "confidence": None, "principal": ""}
