@@ -11,7 +11,7 @@ import pytest
 
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
-from shared.contract.messages import OUTCOME_FIELDS, Outcome, Status, decode_request
+from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
 from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates
@@ -111,6 +111,15 @@ async def test_options_count_among_the_bytes(redis: Redis, keys: Keys) -> None:
     with_options, _ = (await worker.read(2, 10)).deliveries
     await worker.complete([finished(with_options)])
     await is_exact(redis, keys)
+
+
+async def test_each_request_adds_to_what_is_counted_already(redis: Redis, keys: Keys) -> None:
+    for text in ("a", "bb", "ccc"):
+        await publish(redis, keys, text)
+        await is_exact(redis, keys)
+    await redis.delete(keys.backlog_bytes)  # what an operator deletes counts as nothing
+    await publish(redis, keys, "d")
+    assert await redis.hget(keys.backlog_bytes, LABEL) == b"%d" % (len(b'{"text":"d"}') + len(b"{}"))
 
 
 # --- claims ----------------------------------------------------------------------------------------------------------
@@ -344,6 +353,27 @@ async def test_a_dead_letter_of_which_little_is_known_ends_its_prediction_all_th
     }
     assert await redis.hget(keys.prediction(prediction_id), "status") == b"failed"
     assert await redis.xlen(worker.key) == 0
+
+
+async def test_a_dead_letter_without_an_attempt_is_of_the_attempt_of_its_state(redis: Redis, keys: Keys) -> None:
+    worker, prediction_id = stream(redis, keys, "w1"), new_request().id
+    await worker.join()
+    await redis.xadd(worker.key, {"id": prediction_id, "attempt": "many"})
+    await redis.hset(keys.prediction(prediction_id), mapping={"attempt": "2", "waiters": "gw"})
+    (delivery,) = (await worker.read(1, 10)).deliveries
+    await worker.dead_letter(delivery, "bad_field", "why")
+    (result,) = await results(redis, keys)
+    assert result[b"attempt"] == b"2"
+    assert await redis.hget(keys.prediction(prediction_id), "status") == b"failed"
+
+
+async def test_a_result_is_found_though_its_state_was_lost(redis: Redis, keys: Keys) -> None:
+    (delivery,) = await read(redis, keys, "a")
+    prediction_id = decode_request(delivery.fields).id
+    await redis.delete(keys.prediction(prediction_id))
+    await stream(redis, keys, "w1").complete([finished(delivery, "X")])
+    found = await PredictionStates(Shard(redis, keys), "gw").look(prediction_id)
+    assert isinstance(found, PredictionResult) and found.outcome.result == b'{"label":"X"}'
 
 
 # --- states ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.mutants.baseline import baseline
@@ -44,26 +44,26 @@ def main() -> int:
         print(f"equal.toml: in {each.path} there is no fault any more that makes of\n  {each.gone}\n  {each.new}")
     if options.sample is not None and options.sample < len(mutants):
         mutants = random.Random(options.seed).sample(mutants, options.sample)
-    tests = list(dict.fromkeys(test for tests in chosen.values() for test in tests))
-    report = tried(mutants, list(chosen), tests, options.processes)
+    report = tried(mutants, chosen, options.processes)
     print("\n".join(report.lines()))
     good = report.killed_percent >= LEAST_KILLED_PERCENT
     print(f"{report.killed_percent:.1f} % of the faults were noticed (at least {LEAST_KILLED_PERCENT:.0f})")
     return 0 if good and not stale else 1
 
 
-def tried(mutants: Sequence[Mutant], paths: Sequence[str], tests: Sequence[str], processes: int) -> Report:
+def tried(mutants: Sequence[Mutant], files: Mapping[str, Sequence[str]], processes: int) -> Report:
     """Try faults, and print those that survive. At the end the tests must pass again without one."""
     report = Report()
-    with workplaces(ROOT, processes, postgres=any("/integration/" in test for test in tests)) as places:
+    postgres = any("/integration/" in test for tests in files.values() for test in tests)
+    with workplaces(ROOT, processes, postgres=postgres) as places:
         started = time.monotonic()
-        known = baseline(places[0], paths, tests)
+        known = baseline(places[0], files)
         print(f"{len(mutants)} faults; {len(known.seconds)} tests, {time.monotonic() - started:.0f} s", flush=True)
         for mutant, verdict in verdicts(places, mutants, known):
             report.add(mutant, verdict)
             if verdict is not Verdict.KILLED:
                 print(f"{verdict.value}: {mutant}\n", flush=True)
-        baseline(places[-1], paths, tests)
+        baseline(places[-1], files)
     return report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -35,19 +35,21 @@ class Baseline:
         seconds: how long each test takes, by its id.
         lines: for each Python file, the tests that run each line.
         scripts: the tests that call each Lua script.
+        files: for each file that is tried, the test files that may reach it.
     """
 
     seconds: dict[str, float]
     lines: dict[str, dict[str, list[str]]]
     scripts: dict[str, list[str]]
+    files: Mapping[str, Sequence[str]]
 
     def tests_for(self, mutant: Mutant) -> list[str]:
-        """The quickest tests that may notice a fault: those that run its line, or else those that run its file."""
+        """The quickest tests that may notice a fault: those that run its line; if none does, all of its files."""
         if mutant.path.endswith(".lua"):
             chosen = set(self.scripts.get(Path(mutant.path).stem, []))
         else:
-            lines = self.lines.get(mutant.path, {})
-            chosen = set(lines.get(str(mutant.line), [])) or {each for tests in lines.values() for each in tests}
+            chosen = set(self.lines.get(mutant.path, {}).get(str(mutant.line), []))
+            chosen = chosen or {test for test in self.seconds if test.partition("::")[0] in self.files[mutant.path]}
         quickest = sorted(chosen, key=lambda test: self.seconds[test])
         spent = accumulate(self.seconds[test] for test in quickest)
         return [test for test, so_far in zip(quickest, spent, strict=True) if so_far <= BUDGET_S] or quickest[:1]
@@ -110,15 +112,16 @@ class Watch:
         self._written.write_text(json.dumps({"seconds": self._seconds, "lines": lines, "scripts": scripts}))
 
 
-def baseline(workplace: Workplace, paths: Sequence[str], tests: Sequence[str]) -> Baseline:
-    """Run the tests without a fault.
+def baseline(workplace: Workplace, files: Mapping[str, Sequence[str]]) -> Baseline:
+    """Run the tests of some files without a fault.
 
     Raises:
         BaselineFailed: one fails.
     """
     written, log = workplace.folder.parent / "baseline.json", workplace.folder.parent / "baseline.log"
-    watch = Watch(workplace.folder, [path for path in paths if path.endswith(".py")], written)
+    watch = Watch(workplace.folder, [path for path in files if path.endswith(".py")], written)
+    tests = list(dict.fromkeys(test for tests in files.values() for test in tests))
     code = exit_code(workplace.start(tests, [watch], log, keep_bytecode=True), LIMIT_S)
     if code != pytest.ExitCode.OK:
         raise BaselineFailed(f"without any fault, pytest ends with {code}:\n{log.read_text()[-3000:]}")
-    return Baseline(**json.loads(written.read_text()))
+    return Baseline(**json.loads(written.read_text()), files=files)
