@@ -130,6 +130,11 @@ def test_what_is_not_said_is_empty() -> None:
     assert result == {**known, "input": b"{}", "options": b"{}", "principal": "", "traceparent": ""}
 
 
+def test_empty_options_are_none() -> None:
+    assert decode_request({**example("request_with_options"), b"options": b""}).options == {}
+    assert decode_result({**example("result_succeeded"), b"options": b"", b"result": b""}).options == b"{}"
+
+
 def test_statuses_are_called_as_the_contract_says() -> None:
     assert [each.value for each in Status] == ["queued", "succeeded", "failed", "expired", "cancelled"]
     assert FINAL_STATUSES == set(Status) - {Status.QUEUED}
