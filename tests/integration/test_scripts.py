@@ -14,7 +14,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
 from shared.streams.deployment import Deployment
-from shared.streams.prediction_state import PredictionStates
+from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import Persisted, ResultStream
@@ -395,6 +395,16 @@ async def test_a_gateway_that_waits_is_noted_once(redis: Redis, keys: Keys) -> N
     assert await redis.hget(keys.prediction(other), "waiters") == b""
     await PredictionStates(Shard(redis, keys), "gw2").look(other, wait=True)
     assert await redis.hget(keys.prediction(other), "waiters") == b"gw2"
+
+
+async def test_a_state_tells_its_attempt(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "a")
+    states = PredictionStates(Shard(redis, keys), "gw")
+    assert await states.look(prediction_id) == Queued(0, LABEL)
+    await redis.hset(keys.prediction(prediction_id), "attempt", "3")
+    assert await states.look(prediction_id) == Queued(3, LABEL)
+    await redis.hdel(keys.prediction(prediction_id), "attempt")
+    assert await states.look(prediction_id) == Queued(0, LABEL)
 
 
 async def test_a_state_whose_result_is_gone_is_none_and_none_is_made(redis: Redis, keys: Keys) -> None:
