@@ -17,6 +17,7 @@ from shared.contract.catalogue import Catalogue
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.service.settings import Settings
+from shared.streams.dead_letters import DeadLetters
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.queue_depth import Flows, sample
 from shared.streams.redis_client import connect, run_pipeline
@@ -24,7 +25,7 @@ from shared.streams.redis_watch import commands_of
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
-from tests.streams import MODEL, VERSION, finished, publish, results
+from tests.streams import MODEL, VERSION, finished, publish, results, stream
 
 pytestmark = pytest.mark.every_server
 
@@ -53,10 +54,10 @@ async def limited(redis: Any, redis_server: RedisServer, keys: Keys) -> AsyncIte
 
 @pytest.mark.parametrize("command", ["time", "xreadgroup"])
 async def test_a_read_that_is_refused_says_why(limited: Limit, command: str) -> None:
-    stream = RequestStream(await limited(command), "echo", "1.0.0", "w1")
-    await stream.join()
+    requests = RequestStream(await limited(command), "echo", "1.0.0", "w1")
+    await requests.join()
     with pytest.raises(StoreUnavailable, match=f"user 'user-.*' may not run {command!r}"):
-        await stream.read(1, 0)
+        await requests.read(1, 0)
 
 
 @pytest.mark.parametrize("command", ["time", "xrange", "xpending"])
@@ -104,15 +105,15 @@ async def test_what_ends_is_not_lost_whichever_right_is_taken_away(
     shard = await limited("ping")
     user = shard.redis.connection_pool.connection_kwargs["username"]
     await publish(redis, keys, "a")
-    stream = RequestStream(shard, MODEL, VERSION, "w1")
-    await stream.join()
-    (delivery,) = (await stream.read(1, 0)).deliveries
+    requests = RequestStream(shard, MODEL, VERSION, "w1")
+    await requests.join()
+    (delivery,) = (await requests.read(1, 0)).deliveries
 
     async def end() -> None:
         if ends == "finished":
-            await stream.complete([finished(delivery)])
+            await requests.complete([finished(delivery)])
         else:
-            await stream.dead_letter(delivery, "reason", "error")
+            await requests.dead_letter(delivery, "reason", "error")
 
     await redis.execute_command("ACL", "SETUSER", user, f"-{command.lower()}")
     with suppress(StoreUnavailable):
@@ -121,8 +122,24 @@ async def test_what_ends_is_not_lost_whichever_right_is_taken_away(
     await end()
     (result,) = await results(redis, keys)
     assert result[b"status"] == (b"succeeded" if ends == "finished" else b"failed")
-    assert await redis.xlen(stream.key) == 0
+    assert await redis.xlen(requests.key) == 0
     assert await redis.xlen(keys.dead) == (ends == "dead-lettered")
+
+
+@pytest.mark.parametrize("command", ["xadd", "xdel", "hincrby", "zadd", "hdel", "hset"])
+async def test_what_is_replayed_is_not_lost_whichever_right_is_taken_away(
+    limited: Limit, redis: Any, keys: Keys, command: str
+) -> None:
+    await publish(redis, keys, "a")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    (delivery,) = (await worker.read(1, 0)).deliveries
+    await worker.dead_letter(delivery, "reason", "error")
+    letters = DeadLetters(await limited(command))
+    (letter,) = await letters.page(None, 10)
+    with pytest.raises(StoreUnavailable):
+        await letters.replay(letter, 60_000, 10)
+    assert await redis.xlen(keys.dead) == 1
 
 
 async def test_a_password_that_is_not_accepted_is_told(redis_server: RedisServer, keys: Keys) -> None:

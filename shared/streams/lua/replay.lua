@@ -1,5 +1,6 @@
 -- Replay a dead letter: its request goes back to its stream under the same id, as the next attempt.
--- The dead letter is the fence: XDEL is the first write, and only one caller ever sees it return 1.
+-- The dead letter is the fence: only one caller ever finds it. It is deleted last: if the user may not run one of the
+-- commands, nothing is lost.
 -- A request that was replayed too often stays a dead letter.
 --
 -- KEYS  dead-letter stream, request stream, state hash, waiting bytes, deadlines
@@ -13,7 +14,6 @@ if not letter then return 0 end
 local known = redis.call('HMGET', state, 'attempt', 'waiters')
 local attempt = math.max(tonumber(ARGV[2]), tonumber(known[1] or '0')) + 1
 if attempt > tonumber(ARGV[4]) then return -1 end
-if redis.call('XDEL', dead, ARGV[1]) == 0 then return 0 end
 local original = {}
 for i = 1, #letter[2], 2 do original[letter[2][i]] = letter[2][i + 1] end
 
@@ -35,4 +35,5 @@ redis.call('ZADD', KEYS[5], now + ARGV[3], label_of(stream) .. ' ' .. entry)
 -- The result of the previous attempt may not be stored yet; from now on the state belongs to this attempt.
 redis.call('HDEL', state, 'status', 'result_entry')
 redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '')
+redis.call('XDEL', dead, ARGV[1])
 return attempt
