@@ -97,9 +97,7 @@ class RequestStream:
             StoreUnavailable: Redis cannot be reached.
         """
         try:
-            now_ms, claimed = await self._claim(
-                [self.key], [self._group, self._consumer, visibility_timeout_ms, count, 1]
-            )
+            now_ms, claimed = await self._claim([self.key], [self._group, self._consumer, visibility_timeout_ms, count])
         except ResponseError as error:
             if not is_missing_group(error):
                 raise
