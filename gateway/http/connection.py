@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import time
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -30,6 +31,7 @@ LINGER_S = 2.0
 LINGER_BYTES = 1_000_000
 _INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"  # which clients ignore, wanted or not (RFC 9110, section 15.2)
 _MOST_INTERIM = 2
+_READ_SOON_S = 0.05
 
 
 class Registry(Protocol):
@@ -161,6 +163,13 @@ class Connection(web.RequestHandler):
             self._registry.ended(self)
         return self.in_hand > 0
 
+    def _process_keepalive(self) -> None:
+        """Close it if it has been idle for too long; not if a request has arrived that is not read yet."""
+        if self._wire is not None and not self._wire.is_closing() and _has_unread(self._wire):
+            self._keepalive_handle = self._loop.call_later(_READ_SOON_S, self._process_keepalive)
+        else:
+            super()._process_keepalive()
+
     def close(self) -> None:
         """Close it once all that was asked is answered: a body may still be arriving."""
         self._closes = True
@@ -231,3 +240,10 @@ class Connection(web.RequestHandler):
                     left -= len(await body.readany())
         except (TimeoutError, web.RequestPayloadError):
             pass
+
+
+def _has_unread(transport: asyncio.Transport) -> bool:
+    """Whether bytes have arrived that the event loop has not read yet."""
+    readable = select.poll()
+    readable.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+    return bool(readable.poll(0))

@@ -257,7 +257,7 @@ def test_headers_that_dribble_on_a_kept_connection_are_closed(gateway: Service) 
 
 
 def test_a_kept_connection_is_closed_after_a_while_and_a_request_that_has_arrived_is_answered(start: Start) -> None:
-    gateway = start("gateway", KEEPALIVE_S="1")
+    gateway = start("gateway", KEEPALIVE_S="3")
     with ExitStack() as stack:
         idle, busy = (stack.enter_context(connected(gateway)) for _ in range(2))
         for each in (idle, busy):
@@ -265,7 +265,7 @@ def test_a_kept_connection_is_closed_after_a_while_and_a_request_that_has_arrive
             assert each.recv(4000).startswith(b"HTTP/1.1 200 ")
         gateway.pause()
         busy.sendall(LIVEZ)
-        time.sleep(1.5)  # both are over their time now
+        time.sleep(3.5)  # both are over their time now
         gateway.resume()
         assert busy.recv(4000).startswith(b"HTTP/1.1 200 ")
         assert until_closed(idle) == b"" and until_closed(busy) == b""
