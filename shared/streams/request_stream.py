@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from shared.contract.ids import is_id
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionRequest, encode_outcome, readable
-from shared.streams.redis_client import Script, is_missing_group, is_missing_stream, run_pipeline
+from shared.streams.redis_client import Script, is_missing_group, run_pipeline
 from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384
@@ -98,9 +98,7 @@ class RequestStream:
         """
         try:
             now_ms, claimed = await self._claim([self.key], [self._group, self._consumer, visibility_timeout_ms, count])
-        except ResponseError as error:
-            if not is_missing_group(error):
-                raise
+        except ResponseError:  # the group is missing
             await self.join()
             return Read([], 0)
         return Read([claimed_delivery(each) for each in claimed], now_ms)
@@ -160,9 +158,7 @@ class RequestStream:
         """Run a script on entries of this consumer; without a group (Redis was flushed) it has none."""
         try:
             return int(await script([self.key], args))
-        except ResponseError as error:
-            if not is_missing_group(error):
-                raise
+        except ResponseError:  # the group is missing
             return 0
 
     async def complete(self, finished: Sequence[Completed]) -> list[bool]:
@@ -216,10 +212,8 @@ class RequestStream:
         """Remove this consumer if nothing is pending for it."""
         try:
             return bool(await self._remove([self.key], [self._group, self._consumer]))
-        except ResponseError as error:
-            if is_missing_stream(error):
-                return False
-            raise
+        except ResponseError:  # the stream is missing
+            return False
 
 
 def claimed_delivery(claimed: Sequence[Any]) -> Delivery:

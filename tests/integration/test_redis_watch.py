@@ -47,7 +47,7 @@ def start_redis(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Star
 
     yield start
     for server in started:
-        server.stop()
+        server.kill()  # what cannot save its data does not stop
 
 
 @asynccontextmanager
