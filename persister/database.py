@@ -8,7 +8,7 @@ is a statement of its own, which may replace a row that failed in an earlier att
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -95,14 +95,14 @@ class Database:
             RowRejected: some row of the batch is refused; nothing of the batch is stored.
             StoreUnavailable: Postgres cannot be reached, or cannot write now.
         """
-        await self._ensure_versions({(row.model, row.version) for row in rows})
+        ids = await self._ids_of({(row.model, row.version) for row in rows})
         first = [row for row in rows if row.attempt == 0]
         later = sorted((row for row in rows if row.attempt > 0), key=lambda row: row.attempt)
         async with self._postgres.connection() as connection, connection.transaction():
             if first:
-                await connection.execute(_INSERT, *self._arrays(first))
+                await connection.execute(_INSERT, *_arrays(first, ids))
             for row in later:
-                await connection.execute(_UPSERT, *self._arrays([row]))
+                await connection.execute(_UPSERT, *_arrays([row], ids))
 
     async def make_partition(self, partition: Partition) -> None:
         """Create a month's partition unless it exists.
@@ -124,10 +124,10 @@ class Database:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        await self._ensure_versions({(model, version)})
+        ids = await self._ids_of({(model, version)})
         query = _DISTRIBUTION.format(order="DESC" if newest else "ASC")
         async with self._postgres.connection() as connection:
-            rows = await connection.fetch(query, self._version_ids[model, version], count)
+            rows = await connection.fetch(query, ids[model, version], count)
         confidence: Counter[int] = Counter()
         labels: Counter[str] = Counter()
         for bin_number, label, number in rows:
@@ -135,9 +135,10 @@ class Database:
             labels[label] += number
         return Distribution(confidence, labels)
 
-    async def _ensure_versions(self, names: set[tuple[str, str]]) -> None:
+    async def _ids_of(self, names: set[tuple[str, str]]) -> Mapping[tuple[str, str], int]:
+        """The ids of model versions, each added if it is not there; they stay, whatever a check does meanwhile."""
         if names <= self._version_ids.keys():
-            return
+            return self._version_ids
         async with self._postgres.connection() as connection, connection.transaction():
             known = await _version_ids(connection)
             for model, version in sorted(names - known.keys()):
@@ -146,12 +147,14 @@ class Database:
             if not names <= known.keys():
                 known = await _version_ids(connection)
         self._version_ids = known  # only now: what is rolled back is not known
+        return known
 
-    def _arrays(self, rows: Sequence[Row]) -> list[Sequence[object]]:
-        """The values of each column; rows are turned into columns by one `zip`, which is the fastest way."""
-        columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
-        versions = zip(columns["model"], columns["version"], strict=True)
-        return [[self._version_ids[name] for name in versions], *(columns[name] for name in COLUMNS)]
+
+def _arrays(rows: Sequence[Row], ids: Mapping[tuple[str, str], int]) -> list[Sequence[object]]:
+    """The values of each column; rows are turned into columns by one `zip`, which is the fastest way."""
+    columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
+    versions = zip(columns["model"], columns["version"], strict=True)
+    return [[ids[name] for name in versions], *(columns[name] for name in COLUMNS)]
 
 
 async def _version_ids(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
 LISTENING = "0A"  # of /proc/net/tcp
+_NOT_EPHEMERAL = (12_000, 32_000)
+_chance = random.SystemRandom()
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, and that no system gives to a connection of its own (those are above)."""
+    while is_taken(port := _chance.randrange(*_NOT_EPHEMERAL)):
+        pass
+    return port
 
 
 def is_taken(port: int, host: str = LOOPBACK) -> bool:

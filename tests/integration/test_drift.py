@@ -16,6 +16,7 @@ from persister.settings import PersisterSettings
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.service.liveness import Liveness
 from tests.gateways import store
+from tests.integration.test_postgres_trouble import row
 from tests.waiting import eventually
 
 
@@ -37,6 +38,17 @@ def served(catalogue: Catalogue) -> ServedVersion:
 def gauge(signal: str) -> float | None:
     labels = {"model": "echo", "version": "1.0.0", "signal": signal}
     return REGISTRY.get_sample_value("millstream_drift_psi", labels)
+
+
+async def test_a_check_that_comes_meanwhile_stops_nothing(environment: dict[str, str]) -> None:
+    """It looks the ids of versions up anew, while others wait for the connection that it has."""
+    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    alone = Database(PersisterSettings(**values, database_pool_size=1))
+    await alone.insert([row()])
+    measuring = alone.distribution("echo", "1.0.0", 100, newest=True)
+    _, measured, _ = await asyncio.gather(alone.check(), measuring, alone.insert([row()]))
+    assert measured.confidence.total() >= 1
+    await alone.close()
 
 
 async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
