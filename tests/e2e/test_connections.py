@@ -74,6 +74,7 @@ def test_a_full_house_closes_who_says_nothing_and_refuses_only_if_all_are_busy(s
         with urlopen(f"{gateway.metrics_url}/metrics", timeout=5) as answer:
             assert 'millstream_errors_total{component="gateway",kind="refused_connection"} ' in answer.read().decode()
     wait_until(lambda: gateway.ready, "there is room again")
+    gateway.stop()  # so that its log is whole
     assert gateway.log.read_text().count("too many connections") == 1, "told once in ten seconds"
 
 
