@@ -184,9 +184,7 @@ def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Applicati
     return connections
 
 
-def _running(
-    loops: Callable[[asyncio.Event], Loops],
-) -> Callable[[web.Application], AsyncIterator[None]]:
+def _running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Application], AsyncIterator[None]]:
     """Run loops while the application runs; if one ends early, the gateway stops, and its clean-up raises the error."""
 
     async def running(app: web.Application) -> AsyncIterator[None]:

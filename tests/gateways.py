@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -94,15 +95,17 @@ class HandWorker:
 
 
 @asynccontextmanager
-async def persisting(redis: Redis, keys: Keys, database_url: str) -> AsyncIterator[None]:
-    """A persister, as long as the block runs."""
-    settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
+async def persisting(
+    redis: Redis, keys: Keys, database_url: str, name: str = "persister-1", **changes: Any
+) -> AsyncIterator[Persister]:
+    """A persister, as long as the block runs, with settings as keyword arguments."""
+    settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20, **changes)
     database = Database(settings)
-    persister = Persister(settings, ResultStream(Shard(redis, keys), "persister-1"), database, Liveness(30))
+    persister = Persister(settings, ResultStream(Shard(redis, keys), name), database, Liveness(30))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))
     try:
-        yield
+        yield persister
     finally:
         stop.set()
         await task

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from tests.chaos.clock import JUMP_S
 from tests.chaos.ledger import Ledger
 from tests.chaos.postgres_faults import broken_postgres
 from tests.chaos.proxy import Mode
@@ -30,7 +31,6 @@ _MODES = {
     Action.SLOW: Mode.SLOW,
 }
 _OF_SERVERS = (Action.KILL, Action.STOP, Action.PAUSE)  # done to a server's process; all else is done by its commands
-_JUMP_S = 20.0
 
 
 class Injector:
@@ -83,7 +83,7 @@ class Injector:
         elif fault.action is Action.STOP:
             await slot.stop()
         elif fault.action is Action.CLOCK:
-            await self._for_a_while(fault, lambda: slot.clock.jump(_JUMP_S), lambda: slot.clock.jump(0))
+            await self._for_a_while(fault, lambda: slot.clock.jump(JUMP_S), lambda: slot.clock.jump(0))
         elif fault.action is Action.UNREAD_LOG:
             await self._for_a_while(fault, slot.read_no_log, slot.read_log)
         else:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 
 import asyncpg
 
+from tests.chaos.repeating import again_and_again
 from tests.chaos.schedule import Action
 
 _AGAIN_S = 0.3
@@ -39,15 +39,8 @@ async def locked(connection: asyncpg.Connection, url: str) -> AsyncIterator[None
 async def terminated(connection: asyncpg.Connection, url: str) -> AsyncIterator[None]:
     """Every other connection is ended, again and again."""
 
-    async def again_and_again() -> None:
-        while True:
-            await connection.fetch(_TERMINATE, [])
-            await asyncio.sleep(_AGAIN_S)
-
-    ending = asyncio.create_task(again_and_again())
-    yield
-    ending.cancel()
-    await asyncio.wait({ending})
+    async with again_and_again(lambda: connection.fetch(_TERMINATE, []), _AGAIN_S):
+        yield
 
 
 @asynccontextmanager
@@ -56,20 +49,15 @@ async def exhausted(connection: asyncpg.Connection, url: str) -> AsyncIterator[N
     others: list[asyncpg.Connection] = []
 
     async def take_all() -> None:
-        while True:
-            await connection.fetch(_TERMINATE, [each.get_server_pid() for each in others])
-            try:
-                while True:
-                    others.append(await asyncpg.connect(url))
-            except asyncpg.TooManyConnectionsError:
-                await asyncio.sleep(_AGAIN_S)
+        await connection.fetch(_TERMINATE, [each.get_server_pid() for each in others])
+        with suppress(asyncpg.TooManyConnectionsError):
+            while True:
+                others.append(await asyncpg.connect(url))
 
-    taking = asyncio.create_task(take_all())
     try:
-        yield
+        async with again_and_again(take_all, _AGAIN_S):
+            yield
     finally:
-        taking.cancel()
-        await asyncio.wait({taking})
         for each in others:
             each.terminate()
 

@@ -12,12 +12,12 @@ from typing import Any
 from redis.asyncio import Redis
 
 from scripts.stack.redis import AppendFsync, RedisServer
-from tests.chaos.clock import Clock
+from tests.chaos.clock import JUMP_S, Clock
+from tests.chaos.repeating import again_and_again
 from tests.chaos.schedule import Action
 from tests.waiting import eventually
 
 _AGAIN_S = 0.2
-_JUMP_S = 20.0
 
 
 class BreakableRedis(RedisServer):
@@ -82,14 +82,8 @@ async def disk_full(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
 async def clients_killed(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
     """Every connection is ended, those that wait in a blocking read too, again and again."""
 
-    async def again_and_again() -> None:
-        while True:
-            await _kill_clients(redis)
-            await asyncio.sleep(_AGAIN_S)
-
-    killing = asyncio.create_task(again_and_again())
-    yield
-    killing.cancel()
+    async with again_and_again(lambda: _kill_clients(redis), _AGAIN_S):
+        yield
 
 
 @asynccontextmanager
@@ -105,7 +99,7 @@ async def exhausted(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
 @asynccontextmanager
 async def jumped(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
     """Its clock is ahead, and then back again."""
-    server.clock.jump(_JUMP_S)
+    server.clock.jump(JUMP_S)
     yield
     server.clock.jump(0)
 
@@ -114,13 +108,11 @@ async def jumped(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
 async def paused(redis: Any, server: BreakableRedis) -> AsyncIterator[None]:
     """No command is run; connections stay."""
 
-    async def again_and_again() -> None:
-        while True:
-            await redis.execute_command("CLIENT", "PAUSE", 500, "ALL")  # the next one waits for the end of this
+    async def pause() -> None:
+        await redis.execute_command("CLIENT", "PAUSE", 500, "ALL")  # the next one waits for the end of this
 
-    pausing = asyncio.create_task(again_and_again())
-    yield
-    pausing.cancel()
+    async with again_and_again(pause, 0):
+        yield
 
 
 @asynccontextmanager

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import asyncpg
@@ -27,13 +25,12 @@ from scripts.stack.redis import running_redis
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.postgres import preconditions
-from shared.service.liveness import Liveness
 from shared.service.settings import DatabaseSettings, Settings
 from shared.streams.deployment import Deployment
 from shared.streams.redis_client import connect
-from shared.streams.result_stream import ResultStream
 from shared.streams.shard import Shard
 from tests.conftest import FIXTURES, cloned_database
+from tests.gateways import persisting
 from tests.integration.test_postgres_trouble import row
 from tests.integration.test_result_stream import compute
 from tests.processes import Service, wait_until
@@ -57,22 +54,6 @@ LACKS = {
         "it is read-only",
     ),
 }
-
-
-@asynccontextmanager
-async def persisting(redis: Redis, keys: Keys, url: str, name: str = "p1") -> AsyncIterator[Persister]:
-    """A persister on this database."""
-    settings = PersisterSettings(database_url=SecretStr(url), read_block_ms=20, persist_max_wait_ms=0)
-    store = Database(settings)
-    service = Persister(settings, ResultStream(Shard(redis, keys), name), store, Liveness(30))
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop))
-    try:
-        yield service
-    finally:
-        stop.set()
-        await task
-        await store.close()
 
 
 def says(service: Persister, words: str) -> Callable[[], bool]:

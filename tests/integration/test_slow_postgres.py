@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
 
-from persister.database import Database
-from persister.persister import Persister
-from persister.settings import PersisterSettings
 from shared.contract.keys import Keys
-from shared.service.liveness import Liveness
-from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
+from tests.gateways import persisting
 from tests.integration.test_result_stream import compute
 from tests.streams import Redis
 from tests.waiting import eventually
@@ -27,22 +19,8 @@ SLOW_TRIGGER = (
 )
 
 
-@asynccontextmanager
-async def persisting(redis: Redis, keys: Keys, environment: dict[str, str]) -> AsyncIterator[Persister]:
-    """A persister that waits a second for a statement, and claims what is left pending soon."""
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
-    quick: dict[str, Any] = {"read_block_ms": 20, "claim_interval_ms": 50, "visibility_timeout_ms": 1500}
-    settings = PersisterSettings(**values, **quick, persist_max_wait_ms=0, database_timeout_s=1)
-    store = Database(settings)
-    service = Persister(settings, ResultStream(Shard(redis, keys), "p1"), store, Liveness(30))
-    stop = asyncio.Event()
-    task = asyncio.create_task(service.run(stop))
-    try:
-        yield service
-    finally:
-        stop.set()
-        await task
-        await store.close()
+# It waits a second for a statement, and claims what is left pending soon.
+IMPATIENT: dict[str, Any] = {"claim_interval_ms": 50, "visibility_timeout_ms": 1500, "database_timeout_s": 1}
 
 
 async def stored(database: asyncpg.Connection) -> int:
@@ -53,13 +31,13 @@ async def stored(database: asyncpg.Connection) -> int:
 async def test_a_batch_that_is_too_slow_is_stored_in_parts(
     redis: Redis,
     keys: Keys,
-    environment: dict[str, str],
+    database_url: str,
     database: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await database.execute(SLOW_TRIGGER.format("PERFORM pg_sleep(0.15);"))  # all 16 need 2.4 s
     ids = await compute(redis, keys, *(f"text {number}" for number in range(16)))
-    async with persisting(redis, keys, environment) as service:
+    async with persisting(redis, keys, database_url, **IMPATIENT) as service:
 
         async def everything_is_stored() -> bool:
             return await stored(database) == len(ids) and await redis.xlen(keys.results) == 0
@@ -73,7 +51,7 @@ async def test_a_batch_that_is_too_slow_is_stored_in_parts(
 async def test_a_row_that_is_too_slow_by_itself_stops_no_other_and_is_not_lost(
     redis: Redis,
     keys: Keys,
-    environment: dict[str, str],
+    database_url: str,
     database: asyncpg.Connection,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -81,7 +59,7 @@ async def test_a_row_that_is_too_slow_by_itself_stops_no_other_and_is_not_lost(
         SLOW_TRIGGER.format("IF NEW.input_data->>'text' = 'slow' THEN PERFORM pg_sleep(60); END IF;")
     )
     await compute(redis, keys, "a", "slow", "b", "c")
-    async with persisting(redis, keys, environment) as service:
+    async with persisting(redis, keys, database_url, **IMPATIENT) as service:
 
         async def all_others_are_stored() -> bool:
             return await stored(database) == 4 and await redis.xlen(keys.results) == 1
@@ -99,12 +77,12 @@ async def test_a_row_that_is_too_slow_by_itself_stops_no_other_and_is_not_lost(
 
 
 async def test_a_row_that_a_trigger_refuses_stops_no_other(
-    redis: Redis, keys: Keys, environment: dict[str, str], database: asyncpg.Connection
+    redis: Redis, keys: Keys, database_url: str, database: asyncpg.Connection
 ) -> None:
     refuse = "IF NEW.input_data->>'text' = 'refused' THEN RAISE EXCEPTION 'no'; END IF;"
     await database.execute(SLOW_TRIGGER.format(refuse))
     await compute(redis, keys, "a", "refused", "b")
-    async with persisting(redis, keys, environment):
+    async with persisting(redis, keys, database_url, **IMPATIENT):
 
         async def others_are_stored() -> bool:
             return await stored(database) == 2 and await redis.xlen(keys.results) == 1
