@@ -84,15 +84,11 @@ class History:
         Raises:
             StoreUnavailable: it does not, or is not.
         """
-        self._checked_until = 0.0
-        async with self._postgres.connection() as connection:
-            await check(connection, NEEDS, writes=False)
-            database_id = str(await connection.fetchval("SELECT id FROM deployment"))
         try:
-            await self._deployment.check(database_id)
-        except StoreUnavailable as error:
-            if error.store == "postgres":
-                raise  # without Redis, what is stored is read all the same
+            await self._check()
+        except BaseException:
+            self._checked_until = 0.0
+            raise
         self._checked_until = time.monotonic() + _CHECK_EVERY_S
 
     async def find(self, prediction_ids: Sequence[str]) -> dict[str, Finished]:
@@ -122,8 +118,21 @@ class History:
             rows = await self._fetch(_page_of_versions(len(ids)), before, status, limit, *ids)
         return [_finished(row) for row in rows]
 
+    async def _check(self) -> None:
+        async with self._postgres.connection() as connection:
+            await check(connection, NEEDS, writes=False)
+            database_id = str(await connection.fetchval("SELECT id FROM deployment"))
+        try:
+            await self._deployment.check(database_id)
+        except StoreUnavailable as error:
+            if error.store == "postgres":
+                raise  # without Redis, what is stored is read all the same
+
     async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
-        if time.monotonic() >= self._checked_until:
+        now = time.monotonic()
+        if now >= self._checked_until:
+            if self._checked_until:
+                self._checked_until = now + _CHECK_EVERY_S  # one checks again; what was found before holds for others
             await self.ping()
         async with self._postgres.connection() as connection:
             return list(await connection.fetch(query, *values))

@@ -48,6 +48,23 @@ async def test_an_empty_history_is_an_empty_page(gateway: Client) -> None:
     assert await page(gateway, model="echo") == ([], None)
 
 
+async def test_of_many_that_read_when_a_check_is_due_one_checks(
+    gateway: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await page(gateway) == ([], None)  # the first one checks
+    checks = 0
+
+    async def count(*_: object, **__: object) -> None:
+        nonlocal checks
+        checks += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(history, "check", count)
+    monkeypatch.setattr(application_of(gateway)[HISTORY], "_checked_until", 1.0)
+    await asyncio.gather(*(page(gateway) for _ in range(20)))
+    assert checks == 1
+
+
 async def test_a_walk_shows_each_row_once_newest_first(gateway: Client, database: asyncpg.Connection) -> None:
     ids = await store(database, 20, "echo", "1.0.0") + await store(database, 15, "echo", "2.0.0")
     ids += await store(database, 10, "noop", "1.0.0")
