@@ -115,7 +115,9 @@ CRITICAL_MODULES := \
 	inference_worker/batching.py \
 	inference_worker/held_entries.py \
 	inference_worker/lane.py \
+	inference_worker/movement.py \
 	inference_worker/outcomes.py \
+	inference_worker/passes.py \
 	inference_worker/triage.py \
 	persister/batch_writer.py \
 	persister/database.py \

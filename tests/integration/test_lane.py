@@ -78,7 +78,7 @@ def make_lane(
     worker: str = "w1",
     max_batch_size: int = 4,
     liveness: Liveness | None = None,
-    processes: int = 1,
+    engine: Callable[[Recorder], ThreadEngine] = ThreadEngine,
     **changes: Any,
 ) -> tuple[Lane, Recorder]:
     """A lane of one worker, and the task that it runs; `changes` are settings and batch limits."""
@@ -92,7 +92,7 @@ def make_lane(
     liveness, shard = liveness or Liveness(30), Shard(client, keys)
     stream = RequestStream(shard, MODEL, VERSION, worker)
     watch = RedisWatch(shard, "inference_worker", liveness)
-    return Lane(settings, served, stream, ThreadEngine(task, processes), liveness, worker, watch), task
+    return Lane(settings, served, stream, engine(task), liveness, worker, watch), task
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ async def test_a_dead_workers_entry_waits_until_nothing_else_is_in_hand_and_noth
     await dead.join()
     (suspect,) = (await dead.read(1, 10)).deliveries
     await publish(redis, keys, "running")
-    lane, task = make(processes=2)
+    lane, task = make(engine=lambda task: ThreadEngine(task, processes=2))
     task.go_on.clear()
     async with Running(lane):
         await eventually(task.computing.is_set, "a batch is being computed")

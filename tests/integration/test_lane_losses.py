@@ -59,18 +59,23 @@ class LosesChildren(ThreadEngine):
         return [lost if text == "killer" else answer for text, answer in zip(texts, answers, strict=True)]
 
 
-def lose_children(lane: Lane, task: Recorder, step: str, times: int) -> LosesChildren:
-    """Give a lane such an engine."""
-    lane._engine = engine = LosesChildren(task, step, times)
-    return engine
+def lose_children(make: Make, step: str, times: int, **changes: Any) -> tuple[Lane, Recorder, LosesChildren]:
+    """A lane with such an engine."""
+    made: list[LosesChildren] = []
+
+    def engine(task: Recorder) -> LosesChildren:
+        made.append(LosesChildren(task, step, times))
+        return made[0]
+
+    lane, task = make(engine=engine, **changes)
+    return lane, task, made[0]
 
 
 @pytest.mark.parametrize("step", ["encode", "predict"])
 async def test_an_item_that_ends_its_child_is_tried_again_alone(
     redis: Redis, keys: Keys, make: Make, step: str
 ) -> None:
-    lane, task = make(max_deliveries=3)
-    lose_children(lane, task, step, times=2)
+    lane, task, _ = lose_children(make, step, times=2, max_deliveries=3)
     await publish(redis, keys, "a", "killer", "b")
     async with Running(lane):
         computed = await all_results(redis, keys, 3)
@@ -79,7 +84,7 @@ async def test_an_item_that_ends_its_child_is_tried_again_alone(
         await all_results(redis, keys, 4)
         await eventually(lambda: lane.in_hand == 0, "nothing is in hand")
     assert await redis.xlen(keys.dead) == 0
-    assert lane._busy == 0
+    assert lane._passes._busy == 0
     if step == "predict":
         assert task.batches[1:3] == [["killer"], ["killer"]]
 
@@ -88,8 +93,7 @@ async def test_an_item_that_ends_its_child_is_tried_again_alone(
 async def test_an_item_that_ends_its_child_each_time_is_given_up_and_its_neighbours_succeed(
     redis: Redis, keys: Keys, make: Make, step: str
 ) -> None:
-    lane, task = make(max_deliveries=3)
-    engine = lose_children(lane, task, step, times=-1)
+    lane, _, engine = lose_children(make, step, times=-1, max_deliveries=3)
     _, killer, _ = await publish(redis, keys, "a", "killer", "b")
     async with Running(lane):
         computed = {each.id: each.outcome for each in await all_results(redis, keys, 3)}
@@ -107,8 +111,8 @@ async def test_an_item_that_ends_its_child_each_time_is_given_up_and_its_neighbo
 async def test_a_lane_whose_engine_breaks_down_gives_everything_back_and_says_so(
     redis: Redis, keys: Keys, make: Make, step: str
 ) -> None:
-    lane, task = make(max_batch_size=1)
-    lose_children(lane, task, step, times=-1).down = True
+    lane, _, engine = lose_children(make, step, times=-1, max_batch_size=1)
+    engine.down = True
     await publish(redis, keys, "killer", "b", "c")
     with pytest.raises(EngineDown, match="no child can be started"):
         async with asyncio.timeout(20):
@@ -121,8 +125,8 @@ async def test_a_lane_whose_engine_breaks_down_gives_everything_back_and_says_so
 
 
 async def test_an_engine_that_breaks_down_after_the_stop_is_no_error(redis: Redis, keys: Keys, make: Make) -> None:
-    lane, task = make()
-    lose_children(lane, task, "predict", times=-1).down = True
+    lane, task, engine = lose_children(make, "predict", times=-1)
+    engine.down = True
     task.go_on.clear()
     await publish(redis, keys, "killer")
     async with Running(lane) as running:  # raises what the lane does

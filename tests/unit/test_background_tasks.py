@@ -23,7 +23,7 @@ OWNED_TASKS = {
     "gateway/upkeep/queue_metrics.py": "each scrape reads its result; cancelled and awaited at the end",
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
     "inference_worker/heartbeat.py": "awaited at once",
-    "inference_worker/lane.py": "the lane reads the result of each pass",
+    "inference_worker/passes.py": "the lane reads the result of each pass",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }
 

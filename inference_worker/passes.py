@@ -1,0 +1,248 @@
+"""The passes of a lane: what it has read is encoded, waits, is computed by its children, and completed.
+
+    encode ──▶ wait ──▶ a pass: predict ──▶ complete
+                        (one in each child at a time)
+
+Whenever a child is free it is given one pass of what waits (see `batching`), and the pass is completed as it ends. An
+item that ends its child is tried again, alone; each such end counts as a delivery, so that it is given up after
+`MAX_DELIVERIES`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from inference_worker import outcomes
+from inference_worker.batching import encode_windows, next_pass, read_size
+from inference_worker.children.process import ChildLost
+from inference_worker.children.wire import Answer, Failure, Prepared
+from inference_worker.engine import Engine, EngineDown
+from inference_worker.held_entries import HeldEntries
+from inference_worker.label_counts import LabelCounts
+from inference_worker.movement import Movement
+from inference_worker.settings import WorkerSettings
+from inference_worker.tasks.protocol import Item
+from inference_worker.triage import Readable
+from shared.contract.catalogue import ServedVersion
+from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest
+from shared.streams.request_stream import Completed, Delivery
+from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT
+from shared.telemetry.traceparent import trace_id_of
+
+if TYPE_CHECKING:
+    from inference_worker.tracing import LaneSpans
+
+log = logging.getLogger(__name__)
+
+
+class Job(NamedTuple):
+    """A request that is ready to be computed; `queued_ms` is how long it has waited."""
+
+    delivery: Delivery
+    request: PredictionRequest
+    encoded: Prepared
+    queued_ms: int
+
+
+class Passes:
+    """The requests of one lane that are encoded, wait, or are being computed."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        served: ServedVersion,
+        held: HeldEntries,
+        engine: Engine,
+        movement: Movement,
+        worker_id: str,
+        spans: LaneSpans | None,
+    ) -> None:
+        self._settings, self._limits = settings, served.version.batch
+        self._label = served.label
+        self._labels = (served.model, served.version.version)
+        self._held, self._engine, self._movement = held, engine, movement
+        self._worker_id, self._spans = worker_id, spans
+        self._queue_wait = QUEUE_WAIT.labels(*self._labels)  # bound once for speed: it is used for every request
+        self._label_counts = LabelCounts(*self._labels, engine.labels)
+        self._waiting: list[Job] = []  # the oldest first
+        self._busy = 0  # children that compute
+        self._running: set[asyncio.Task[None]] = set()
+
+    def room(self, last_read: int) -> int:
+        """How many entries to read next, if the last read brought so many; 0 if enough wait."""
+        waiting_bytes = sum(len(job.encoded.data) for job in self._waiting)
+        return read_size(len(self._waiting), waiting_bytes, last_read, self._limits)
+
+    async def add(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> None:
+        """Encode requests, and begin passes; those that cannot be encoded are finished here.
+
+        Args:
+            now_ms: when they were read, on Redis's clock.
+
+        Raises:
+            EngineDown: there is no child any more; they were given back.
+        """
+        jobs: list[Job] = []
+        try:
+            for window in encode_windows([len(request.text) for _, request in requests]):
+                jobs += await self._encode(requests[window], now_ms, stop)
+        except EngineDown:
+            await self._held.give_back([delivery for delivery, _ in requests])
+            raise
+        self._waiting += jobs
+        self._start(stop)
+
+    async def one_ended(self) -> None:
+        """Wait until a pass has ended.
+
+        Raises:
+            EngineDown: there is no child any more; what the pass held was given back.
+        """
+        if self._running:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+        self.settle()
+
+    def settle(self) -> None:
+        """Forget the passes that have ended.
+
+        Raises:
+            Exception: what a pass failed with: a fault of ours, not of the model.
+        """
+        ended = {each for each in self._running if each.done()}
+        self._running -= ended
+        if error := next(filter(None, [each.exception() for each in ended]), None):
+            raise error
+
+    async def all_ended(self) -> None:
+        """Wait until nothing waits or is being computed.
+
+        Raises:
+            EngineDown: there is no child any more; what a pass held was given back.
+        """
+        while self._running:
+            await self.one_ended()
+
+    async def drain(self) -> None:
+        """Give back what waits, and finish what is being computed.
+
+        Raises:
+            EngineDown: there is no child any more; all has ended, and what could not be computed was given back.
+        """
+        await self._held.give_back([job.delivery for job in self._waiting])
+        self._waiting.clear()
+        down: EngineDown | None = None
+        while self._running:
+            try:
+                await self.all_ended()
+            except EngineDown as error:
+                down = error
+        if down is not None:
+            raise down
+
+    def _start(self, stop: asyncio.Event) -> None:
+        """Give each child that is free a pass, as long as anything waits."""
+        while self._waiting and self._busy < self._engine.processes and not stop.is_set():
+            costs = [(job.encoded.tokens, job.encoded.rows) for job in self._waiting]
+            chosen = next_pass(costs, self._engine.processes, self._limits)
+            jobs = [self._waiting[index] for index in chosen]
+            for index in reversed(chosen):
+                del self._waiting[index]
+            self._busy += 1
+            task = asyncio.create_task(self._compute(jobs, stop), name=f"compute {self._label}")
+            self._running.add(task)
+
+    async def _encode(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> list[Job]:
+        """Encode; what cannot be encoded is finished here."""
+        jobs, ended = [], []
+        while requests:
+            with self._movement.computing():
+                encoded = await self._engine.encode([Item(each.text, each.options) for _, each in requests])
+            again: list[Readable] = []
+            for (delivery, request), answer in zip(requests, encoded, strict=True):
+                queued_ms = max(0, now_ms - request.submitted_at)
+                if isinstance(answer, Prepared):
+                    jobs.append(Job(delivery, request, answer, queued_ms))
+                elif isinstance(answer, ChildLost):
+                    if counted := await self._count_loss(delivery, answer, stop):
+                        again.append((counted, request))
+                else:
+                    ended.append(Completed(delivery, request, self._outcome(request, answer, 0, queued_ms)))
+            requests = again
+        await self._held.finish(ended, stop)
+        return jobs
+
+    async def _compute(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
+        """Compute a pass, and complete it."""
+        started = time.monotonic()
+        try:
+            with self._movement.computing():
+                answers = await self._engine.predict([job.encoded for job in jobs])
+        except EngineDown:
+            await self._held.give_back([job.delivery for job in jobs])
+            raise
+        finally:
+            self._busy -= 1
+        seconds = time.monotonic() - started
+        self._start(stop)  # before this pass is recorded, so that the child does not wait for Redis
+        for job, answer in await self._record(jobs, answers, seconds, stop):
+            if counted := await self._count_loss(job.delivery, answer, stop):
+                await self._compute_again(job._replace(delivery=counted), stop)
+
+    async def _record(
+        self, jobs: Sequence[Job], answers: Sequence[Answer | Failure | ChildLost], seconds: float, stop: asyncio.Event
+    ) -> list[tuple[Job, ChildLost]]:
+        """Complete a pass.
+
+        Args:
+            seconds: how long it was computed.
+
+        Returns:
+            The items that have ended their child, which are not completed.
+        """
+        timing = None if self._spans is None else self._spans.timing(seconds, len(jobs))
+        exemplars = [None] * len(jobs) if self._spans is None else self._spans.exemplars(job.request for job in jobs)
+        BATCH_SIZE.labels(*self._labels).observe(len(jobs))
+        INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
+        finished, labels, lost = [], [], []
+        for job, answer, exemplar in zip(jobs, answers, exemplars, strict=True):
+            if isinstance(answer, ChildLost):
+                lost.append((job, answer))
+                continue
+            self._queue_wait.observe(job.queued_ms / 1000, exemplar)
+            outcome = self._outcome(job.request, answer, round(seconds * 1000), job.queued_ms)
+            finished.append(Completed(job.delivery, job.request, outcome))
+            labels.append(answer.label if isinstance(answer, Answer) else None)
+        with self._movement.recording():
+            first = await self._held.finish(finished, stop, timing)
+        self._label_counts.count(labels, finished, first)
+        return lost
+
+    async def _compute_again(self, job: Job, stop: asyncio.Event) -> None:
+        """Try an item alone that has ended a child; on a stop another worker does."""
+        if stop.is_set():
+            await self._held.give_back([job.delivery])
+            return
+        self._busy += 1
+        await self._compute([job], stop)
+
+    async def _count_loss(self, delivery: Delivery, lost: ChildLost, stop: asyncio.Event) -> Delivery | None:
+        """Count that an item ended a child alone; None if it is not to be tried again."""
+        again = await self._held.count_delivery(delivery, stop)
+        if again is not None and again.deliveries > self._settings.max_deliveries:
+            error = f"given up after {delivery.deliveries} deliveries: each time the model's process was lost: {lost}"
+            await self._held.dead_letter(delivery, lost.reason, error, stop)
+            return None
+        return again
+
+    def _outcome(self, request: PredictionRequest, answer: Answer | Failure, took_ms: int, queued_ms: int) -> Outcome:
+        if isinstance(answer, Failure) and answer.reason != INVALID_INPUT:
+            about = {"prediction_id": request.id, "lane": self._label, "reason": answer.reason}
+            if trace_id := trace_id_of(request.traceparent):
+                about["trace_id"] = trace_id
+            log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.text)})
+        exposes = self._settings.exposes_model_errors
+        return outcomes.outcome_of(answer, took_ms, queued_ms, self._worker_id, exposes)
