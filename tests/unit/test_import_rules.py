@@ -30,7 +30,10 @@ SERVICES = ("gateway", "inference_worker", "persister")
 # From the lowest up: what is on a floor imports only that floor and those below it.
 FLOORS = (
     ("shared.contract", "shared.service", "shared.telemetry", "shared.postgres", "shared.streams"),
-    ("gateway.settings", "gateway.core", "gateway.upkeep", "gateway.http", "gateway.api", "gateway.app"),
+    (
+        *("gateway.settings", "gateway.core", "gateway.control", "gateway.upkeep", "gateway.http", "gateway.api"),
+        "gateway.app",
+    ),
 )
 # A program of its own, which a container starts every few seconds: of the standard library, nothing else.
 STANDALONE = "shared/service/healthcheck.py"
@@ -52,6 +55,9 @@ TRACE_MODULE = "shared/telemetry/spans.py"
 
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
+    "gateway/control/experiments/assignment.py",
+    "gateway/control/experiments/statistics.py",
+    "gateway/control/experiments/summary.py",
     "gateway/core/errors.py",
     "gateway/core/finished.py",
     "gateway/core/order.py",
