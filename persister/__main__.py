@@ -53,7 +53,7 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     stream = ResultStream(shard, consumer)
     redis = RedisWatch(shard, "persister", liveness)
     spans = None if traces is None else PersisterSpans(traces)
-    persister = Persister(settings, stream, database, liveness, spans, redis)
+    persister = Persister(settings, stream, database, liveness, redis, spans)
     log.info("started", extra={"consumer": consumer})
     try:
         tasks = {

@@ -40,8 +40,8 @@ class Persister:
         stream: ResultStream,
         database: Database,
         liveness: Liveness,
+        redis: RedisWatch,
         spans: PersisterSpans | None = None,
-        redis: RedisWatch | None = None,
     ) -> None:
         self._settings = settings
         self._stream = stream
@@ -61,8 +61,7 @@ class Persister:
         while not stop.is_set():
             self._liveness.moved("persist")
             try:
-                if self._redis is not None:
-                    await self._redis.require()
+                await self._redis.require()
                 await self._prepare()
                 await self._stream.join()
                 await self._persist(stop)

@@ -21,11 +21,13 @@ from gateway.http.context import SETTINGS, WAITERS
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
+from persister.tracing import PersisterSpans
 from scripts.stack.ports import answers
 from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request
 from shared.service.liveness import Liveness
+from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import Shard
@@ -94,6 +96,21 @@ class HandWorker:
         return taken[0][1].id
 
 
+def make_persister(
+    settings: PersisterSettings,
+    redis: Redis,
+    keys: Keys,
+    database: Database,
+    name: str = "persister-1",
+    liveness: Liveness | None = None,
+    spans: PersisterSpans | None = None,
+) -> Persister:
+    """A persister with these stores."""
+    shard, liveness = Shard(redis, keys), liveness or Liveness(30)
+    watch = RedisWatch(shard, "persister", liveness)
+    return Persister(settings, ResultStream(shard, name), database, liveness, watch, spans)
+
+
 @asynccontextmanager
 async def persisting(
     redis: Redis, keys: Keys, database_url: str, name: str = "persister-1", **changes: Any
@@ -101,7 +118,7 @@ async def persisting(
     """A persister, as long as the block runs, with settings as keyword arguments."""
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20, **changes)
     database = Database(settings)
-    persister = Persister(settings, ResultStream(Shard(redis, keys), name), database, Liveness(30))
+    persister = make_persister(settings, redis, keys, database, name)
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))
     try:

@@ -39,6 +39,7 @@ class Postgres:
         self._settings = settings
         self._component = component
         self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
         self._told_until: dict[str, float] = {}
 
     @asynccontextmanager
@@ -93,19 +94,20 @@ class Postgres:
             log.warning("Postgres cannot be used", extra={"reason": error.reason, "detail": str(error)})
 
     async def _open(self) -> asyncpg.Pool:
-        if self._pool is None:
-            settings = self._settings
-            self._pool = await asyncpg.create_pool(
-                settings.database_url.get_secret_value(),
-                min_size=0,
-                max_size=settings.database_pool_size,
-                timeout=settings.database_timeout_s,
-                command_timeout=settings.database_timeout_s,
-                statement_cache_size=0,
-                reset=_keep_session,
-            )
-            watch_pool(self._component, self._pool)
-        return self._pool
+        async with self._opening:
+            if self._pool is None:
+                settings = self._settings
+                self._pool = await asyncpg.create_pool(
+                    settings.database_url.get_secret_value(),
+                    min_size=0,
+                    max_size=settings.database_pool_size,
+                    timeout=settings.database_timeout_s,
+                    command_timeout=settings.database_timeout_s,
+                    statement_cache_size=0,
+                    reset=_keep_session,
+                )
+                watch_pool(self._component, self._pool)
+            return self._pool
 
     async def _acquire(self, pool: asyncpg.Pool) -> Any:
         limit_s = self._settings.database_timeout_s

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shared.streams.redis_client import is_missing_group, is_missing_stream, run_pipeline
+from shared.streams.redis_client import run_pipeline
+from shared.streams.redis_errors import is_missing_group, is_missing_stream
 from shared.streams.shard import Shard
 
 NO_GROUP = "-"  # no group has this name: XPENDING is meant to fail, so that every stream has three answers

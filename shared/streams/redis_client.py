@@ -74,16 +74,6 @@ class PackingTlsConnection(PackingConnection, SSLConnection):
 _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}
 
 
-def is_missing_group(error: Exception) -> bool:
-    """Whether a stream or its consumer group is missing: not created yet, or Redis was flushed or restored."""
-    return "NOGROUP" in str(error)
-
-
-def is_missing_stream(error: Exception) -> bool:
-    """Whether the stream, or the group in it, is missing."""
-    return is_missing_group(error) or "no such key" in str(error)
-
-
 async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list[Any]:
     """Run a pipeline; an answer is None if its command failed with an expected error.
 

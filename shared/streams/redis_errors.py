@@ -62,8 +62,6 @@ PASSING: Mapping[str, Meaning] = {
     "NOPERM": Meaning(NO_PERMISSION, "a right is missing"),
 }
 _WORD = re.compile(rf"(?:^|[\s-])({'|'.join(PASSING)})(?=\s)")
-# What callers are prepared for: a stream or group that is not there, or that is there already, a script not yet loaded.
-_EXPECTED = re.compile("NOGROUP|BUSYGROUP|NOSCRIPT|no such key", re.IGNORECASE)
 _UNKNOWN_COMMAND = re.compile(r"unknown (?:redis )?command(?: '?([\w|-]+))?", re.IGNORECASE)
 _DENIED = re.compile(r"no permissions to |user executing the script can't ", re.IGNORECASE)
 _COMMAND = re.compile(r"'([\w|-]+)' command")
@@ -84,6 +82,16 @@ def word_of(error: Exception) -> str:
         return "NOPERM"
     found = _WORD.search(f"{error} ")
     return found[1] if found else ""
+
+
+def is_missing_group(error: Exception) -> bool:
+    """Whether a stream or its consumer group is missing: not created yet, or Redis was flushed or restored."""
+    return "NOGROUP" in str(error)
+
+
+def is_missing_stream(error: Exception) -> bool:
+    """Whether the stream, or the group in it, is missing."""
+    return is_missing_group(error) or "no such key" in str(error)
 
 
 def wants_reconnect(error: Exception) -> bool:
@@ -122,7 +130,7 @@ def all_denied(refused: Mapping[str, str], user: str) -> str:
 
 
 def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
-    """What an error means; None for one that callers are prepared for, and for a fault of ours.
+    """What an error means; None if a stream or group is missing, for which callers are prepared, and for a fault of ours.
 
     Args:
         script: the source of the script that was run.
@@ -135,7 +143,7 @@ def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
     if isinstance(error, InvalidResponse):
         return StoreUnavailable("redis", "what answers at REDIS_URL is not a Redis", "not_redis")
     if isinstance(error, ResponseError):
-        return None if _EXPECTED.search(str(error)) else _unknown(error)
+        return None if is_missing_stream(error) else _unknown(error)
     if isinstance(error, RuntimeError) and is_closed_transport(error):
         return StoreUnavailable("redis", "connection cut", "connection")
     if isinstance(error, RedisConnectionError | RedisTimeoutError | OSError):
@@ -174,7 +182,7 @@ def redis_errors(script: str = "") -> Iterator[None]:
         script: the source of the script that is run.
 
     Raises:
-        ResponseError: a stream or group is missing or there already.
+        ResponseError: a stream or group is missing.
     """
     try:
         yield

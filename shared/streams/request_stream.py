@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 
 from shared.contract.ids import is_id
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionRequest, encode_outcome, readable
-from shared.streams.redis_client import Script, is_missing_group, run_pipeline
+from shared.streams.redis_client import Script, run_pipeline
+from shared.streams.redis_errors import is_missing_group
 from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384

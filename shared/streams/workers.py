@@ -13,8 +13,8 @@ from typing import cast
 import orjson
 
 from shared.contract.catalogue import ServedVersion
-from shared.streams.redis_client import is_missing_stream, run_pipeline
-from shared.streams.redis_errors import redis_errors
+from shared.streams.redis_client import run_pipeline
+from shared.streams.redis_errors import is_missing_stream, redis_errors
 from shared.streams.shard import Shard
 
 MOST_ERROR_CHARS = 1000

@@ -21,7 +21,6 @@ from migrations.apply import Address, migrate, migration_lock, roll_back
 from persister.batch_writer import BatchWriter
 from persister.database import Database
 from persister.partitions import partitions_from
-from persister.persister import Persister
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import RedisServer, running_redis
@@ -33,6 +32,7 @@ from shared.streams.result_stream import ResultStream
 from shared.streams.shard import Shard
 from tests import streams
 from tests.conftest import FIXTURES
+from tests.gateways import make_persister
 from tests.waiting import eventually
 
 KEYS = Keys("millstream:")
@@ -97,7 +97,7 @@ async def persist(redis_url: str, database_url: str) -> None:
     redis, database = connect(settings), Database(settings)
     stream = ResultStream(Shard(redis, KEYS), f"persister-{uuid.uuid4().hex}")
     liveness = Liveness(30)
-    await Persister(settings, stream, database, liveness).make_partitions(datetime.now(UTC))
+    await make_persister(settings, redis, KEYS, database).make_partitions(datetime.now(UTC))
     writer = BatchWriter(stream, database, liveness)
     await stream.join()
     while entries := [*await stream.read(500, 0), *await stream.claim(0, 500)]:

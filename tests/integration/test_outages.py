@@ -11,7 +11,6 @@ from pydantic import SecretStr
 
 from inference_worker.held_entries import HeldEntries
 from persister.database import Database
-from persister.persister import Persister
 from persister.settings import PersisterSettings
 from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue, ServedVersion
@@ -24,6 +23,7 @@ from shared.streams.redis_client import connect
 from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import Shard
+from tests.gateways import make_persister
 from tests.integration.test_lane import Running, make_lane
 from tests.streams import MODEL, VERSION, Redis, finished, publish, results
 from tests.waiting import eventually
@@ -142,7 +142,7 @@ async def test_a_persister_that_loses_redis_says_so_and_goes_on(
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     settings = PersisterSettings(**{**values, "redis_url": own_redis.url}, read_block_ms=20, claim_interval_ms=50)
     database = Database(settings)
-    persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
+    persister = make_persister(settings, client, keys, database)
     stop = asyncio.Event()
     running = asyncio.create_task(persister.run(stop))
     await eventually(lambda: persister.unavailable is None, "it runs")
@@ -161,7 +161,7 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
     values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
     settings = PersisterSettings(**{**values, "database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
     database = Database(settings)
-    persister = Persister(settings, ResultStream(Shard(client, keys), "p1"), database, Liveness(30))
+    persister = make_persister(settings, client, keys, database)
     stop = asyncio.Event()
     keeping = asyncio.create_task(persister.keep_partitions(stop))
     with pytest.raises(StoreUnavailable):

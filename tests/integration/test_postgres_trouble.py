@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from pydantic import SecretStr
 
@@ -81,6 +82,24 @@ async def heals(call: Call) -> None:
         return True
 
     await eventually(succeeded, "the store is used again", 10)
+
+
+async def test_who_asks_at_once_at_the_start_shares_one_pool(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second pool would be lost, with its connections."""
+    made: list[object] = []
+    create_pool = asyncpg.create_pool
+
+    async def hesitates(*args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        made.append(await create_pool(*args, **kwargs))
+        return made[-1]
+
+    monkeypatch.setattr(asyncpg, "create_pool", hesitates)
+    async with opened(database_url) as (write, _):
+        await asyncio.gather(write(), write(), write())
+    assert len(made) == 1
 
 
 async def test_a_session_that_is_read_only_is_left_for_a_new_one(database: Connection, database_url: str) -> None:

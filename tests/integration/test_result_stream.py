@@ -51,7 +51,7 @@ async def store(settings: PersisterSettings) -> AsyncIterator[Database]:
 
 
 def persister(settings: PersisterSettings, redis: Redis, keys: Keys, store: Database, name: str = "p1") -> Persister:
-    return Persister(settings, ResultStream(Shard(redis, keys), name), store, Liveness(30))
+    return gateways.make_persister(settings, redis, keys, store, name)
 
 
 async def compute(redis: Redis, keys: Keys, *texts: str) -> list[str]:
@@ -315,7 +315,7 @@ async def test_a_batch_with_many_rows_to_reject_is_not_taken_for_stuck(
         await insert(database, rows)
 
     monkeypatch.setattr(Database, "insert", takes_20_s)
-    await run_until_empty(Persister(settings, ResultStream(Shard(redis, keys), "p1"), store, liveness), redis, keys)
+    await run_until_empty(gateways.make_persister(settings, redis, keys, store, "p1", liveness), redis, keys)
     assert now_s[0] > 300 and stalled == {}
 
 

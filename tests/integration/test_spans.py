@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from inference_worker.tracing import LaneSpans
 from persister.database import Database
-from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from scripts.stack.ports import free_port
@@ -27,7 +26,7 @@ from shared.streams.shard import Shard
 from shared.telemetry import spans
 from shared.telemetry.spans import Traces
 from tests.collector import Collector, running_collector
-from tests.gateways import Client, HandWorker, StartGateway
+from tests.gateways import Client, HandWorker, StartGateway, make_persister
 from tests.waiting import eventually
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -122,7 +121,7 @@ async def test_a_result_that_postgres_rejects_is_marked_and_stored_as_failed(
     await worker.serve_one(Outcome(Status.SUCCEEDED, b'{"no": "\\u0000"}', 0.5))  # jsonb holds no NUL
     settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20)
     store = Database(settings)
-    persister = Persister(settings, ResultStream(Shard(redis, keys), "p"), store, Liveness(30), PersisterSpans(traces))
+    persister = make_persister(settings, redis, keys, store, spans=PersisterSpans(traces))
     stop = asyncio.Event()
     task = asyncio.create_task(persister.run(stop))
 

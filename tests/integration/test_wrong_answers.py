@@ -66,7 +66,7 @@ async def is_ready(gateway: Client) -> bool:
         (RedisConnectionError("No connection available."), "", "no_free_connection"),
         (RedisConnectionError("Connection closed by server."), "", "connection"),
         (RedisTimeoutError("Timeout reading from socket"), "", "connection"),
-        (ResponseError("BUSYGROUP Consumer Group name already exists"), "", ""),
+        (ResponseError("no such key"), "", ""),
         (ResponseError("NOGROUP No such key 'a' or consumer group 'b'"), "", ""),
         (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "", "unknown"),
         (ResponseError("DB index is out of range"), "", "unknown"),

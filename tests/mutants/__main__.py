@@ -26,6 +26,7 @@ def arguments() -> argparse.Namespace:
     """What the command line says."""
     parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
     parser.add_argument("--only", action="append", default=[], metavar="WORD", help="files whose path holds the word")
+    parser.add_argument("--line", action="append", default=[], type=int, metavar="N", help="faults that begin there")
     parser.add_argument("--sample", type=int, metavar="N", help="try N of the faults, by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the sample (default: 1)")
     parser.add_argument("--processes", type=int, default=2, help="faults tried at a time (default: 2)")
@@ -42,6 +43,8 @@ def main() -> int:
     mutants, stale = without_equal([mutant for path in chosen for mutant in mutants_of(ROOT, path)], listed)
     for each in stale:
         print(f"equal.toml: in {each.path} there is no fault any more that makes of\n  {each.gone}\n  {each.new}")
+    if options.line:
+        mutants = [mutant for mutant in mutants if mutant.line in options.line]
     if options.sample is not None and options.sample < len(mutants):
         mutants = random.Random(options.seed).sample(mutants, options.sample)
     report = tried(mutants, chosen, options.processes)

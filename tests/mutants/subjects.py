@@ -20,12 +20,14 @@ LANE = (
 )
 PERSISTER = (
     *("unit/test_rows", "unit/test_persister_start", "integration/test_result_stream", "integration/test_outages"),
-    *("integration/test_postgres_farewell", "integration/test_spans"),
+    *("integration/test_postgres_farewell", "integration/test_postgres_preconditions"),
+    *("integration/test_slow_postgres", "integration/test_drift", "integration/test_spans"),
 )
 WAITING = ("unit/test_waiters", "integration/test_gateway_waiting", "integration/test_gateway_accepted")
 STREAMS = (
     *("integration/test_scripts", "integration/test_request_stream", "integration/test_result_stream"),
     *("integration/test_full_redis", "integration/test_refused_commands", "integration/test_held_entries"),
+    "integration/test_large_results",
 )
 TABLE: Table = {
     "gateway/core/submissions.py": ("unit/test_gateway_submissions", "integration/test_gateway_coalescing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -15,10 +16,13 @@ from pathlib import Path
 # What most tests import of others; imported here, each fork has it.
 import aiohttp.test_utils  # noqa: F401
 import asyncpg  # noqa: F401
+import opentelemetry.sdk.trace.export  # noqa: F401
+import prometheus_client  # noqa: F401
 import psycopg  # noqa: F401
 import pydantic_settings  # noqa: F401
 import pytest
 import redis.asyncio  # noqa: F401
+import yoyo  # noqa: F401
 
 from scripts.stack.postgres import PostgresServer
 from tests.mutants.mutation import Mutant
@@ -71,6 +75,7 @@ class Workplace:
 
     def start(self, tests: Sequence[str], plugins: Sequence[object], log: Path, *, keep_bytecode: bool = False) -> int:
         """Start test files in a process of their own; the answer is its pid, and it exits with pytest's code."""
+        gc.freeze()  # the fork need not look again at what is here already
         pid = os.fork()
         if pid:
             return pid

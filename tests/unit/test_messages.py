@@ -15,6 +15,7 @@ from shared.contract.hints import FIELD_SEPARATOR, RECORD_SEPARATOR, Hint, decod
 from shared.contract.messages import (
     ERROR_MAX_CHARS,
     FINAL_STATUSES,
+    INVALID_INPUT,
     OUTCOME_FIELDS,
     REQUEST_FIELDS,
     Outcome,
@@ -135,9 +136,10 @@ def test_empty_options_are_none() -> None:
     assert decode_result({**example("result_succeeded"), b"options": b"", b"result": b""}).options == b"{}"
 
 
-def test_statuses_are_called_as_the_contract_says() -> None:
+def test_statuses_and_a_refused_input_are_called_as_the_contract_says() -> None:
     assert [each.value for each in Status] == ["queued", "succeeded", "failed", "expired", "cancelled"]
     assert FINAL_STATUSES == set(Status) - {Status.QUEUED}
+    assert INVALID_INPUT == "invalid_input"
 
 
 def test_every_field_of_a_request_is_read() -> None:
