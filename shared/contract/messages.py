@@ -108,7 +108,7 @@ def decode_outcome(fields: Fields) -> Outcome:
         _number(fields, b"confidence"),
         _integer(fields, b"processing_time_ms", LARGEST_INT, b"0"),
         _integer(fields, b"queue_time_ms", LARGEST_INT, b"0"),
-        readable(_text(fields, b"error", b"")) if fields.get(b"error") else "",  # for speed: most have none
+        readable(_text(fields, b"error")) if fields.get(b"error") else "",  # for speed: most have none
         _text(fields, b"worker", b""),
         fields.get(b"cached") == b"1",
     )
