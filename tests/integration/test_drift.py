@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 from prometheus_client import REGISTRY
 
@@ -69,6 +70,23 @@ async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
     assert gauge("label") == found["label"]
     await store(database, 500, "echo", "1.0.0", status="failed", since_ms=1_800_000_200_000)
     assert await watch.measure(served) == found  # failures say nothing about answers
+
+
+async def test_the_first_and_the_newest_successes_are_counted_by_tenth_and_by_label(
+    stored: Database, database: asyncpg.Connection
+) -> None:
+    values = [(None, "A"), (0.0, "B"), (0.05, "B"), (0.1, "A"), (0.95, None), (1.0, "A")]
+    for second, (confidence, label) in enumerate(values):
+        (prediction_id,) = await store(database, 1, "echo", "1.0.0", since_ms=1_800_000_000_000 + 1000 * second)
+        output = orjson.dumps({} if label is None else {"label": label}).decode()
+        changed = "UPDATE predictions SET confidence = $2, output_data = $3 WHERE id = $1"
+        await database.execute(changed, prediction_id, confidence, output)
+    await store(database, 1, "echo", "1.0.0", status="failed", since_ms=1_900_000_000_000)
+    await store(database, 1, "echo", "2.0.0", since_ms=1_900_000_000_000)
+    first = await stored.distribution("echo", "1.0.0", 3, newest=False)
+    assert first == ({0: 1, 1: 2}, {"A": 1, "B": 2})
+    newest = await stored.distribution("echo", "1.0.0", 3, newest=True)
+    assert newest == ({2: 1, 10: 2}, {"A": 2, "": 1})
 
 
 async def test_it_goes_on_where_postgres_is_away(

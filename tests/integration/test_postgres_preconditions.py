@@ -111,6 +111,34 @@ async def test_what_lacks_is_said_and_waited_for(
         await eventually(lambda: service.unavailable is None, "it is ready")
 
 
+async def test_every_column_and_every_right_that_the_persister_uses_is_asked_for(
+    database: asyncpg.Connection, database_url: str
+) -> None:
+    name = f"role_{uuid.uuid4().hex}"
+    await database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'")
+    store = Database(
+        PersisterSettings(database_url=SecretStr(f"postgresql://{name}:x@{database_url.partition('@')[2]}"))
+    )
+    with pytest.raises(StoreUnavailable) as told:
+        await store.check()
+    rights = "SELECT on predictions, INSERT on predictions, UPDATE on predictions, SELECT on models, INSERT on models, "
+    rights += "SELECT on model_versions, INSERT on model_versions, SELECT on deployment"
+    assert told.value.detail.endswith(f": {rights}")
+    columns = await database.fetch(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'predictions'::regclass AND attnum > 0 ORDER BY attnum"
+    )
+    for table in ("predictions", "models", "model_versions", "deployment"):
+        await database.execute(f"ALTER TABLE {table} RENAME TO hidden_{table}")
+    with pytest.raises(StoreUnavailable) as told:
+        await store.check()
+    missing = told.value.detail.partition("it lacks ")[2].split(", ")
+    of_others = ["models.id", "models.name", "models.description", "models.task", "model_versions.id"]
+    of_others += [f"model_versions.{each}" for each in ("model_id", "version", "artifact_path", "is_active")]
+    assert sorted(missing) == sorted([*(f"predictions.{each[0]}" for each in columns), *of_others, "deployment.id"])
+    await store.close()
+    await database.execute(f"DROP ROLE {name}")
+
+
 async def test_all_rights_that_lack_are_named_at_once(
     redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str
 ) -> None:

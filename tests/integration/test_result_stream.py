@@ -478,6 +478,18 @@ async def test_partitions_are_made_ahead_and_rows_go_into_them(
     assert await database.fetchval(f"SELECT count(*) FROM predictions_{now:%Y_%m}") == 1
 
 
+async def test_persisters_that_make_a_partition_at_once_do_not_mind_each_other(
+    settings: PersisterSettings, database: asyncpg.Connection
+) -> None:
+    stores = [Database(settings) for _ in range(4)]
+    for partition in partitions_from(datetime.now(UTC), 6):
+        await asyncio.gather(*(each.make_partition(partition) for each in stores))
+    for each in stores:
+        await each.close()
+    made = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'predictions'::regclass"
+    assert await database.fetchval(made) == 7 + 1  # and the default one
+
+
 async def test_a_month_already_in_the_default_partition_is_said_and_served(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:

@@ -58,6 +58,7 @@ class Stores:
         most_rows: a statement with more is too slow.
         rejected: texts; a row that holds one in any column is rejected.
         failing: by the name of a call, how often it works before the stores fail once.
+        rows: what is stored, by id.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Stores:
         self.most_rows = sys.maxsize
         self.rejected: set[str] = set()
         self.failing: dict[str, int] = {}
+        self.rows: dict[str, Row] = {}
 
     async def insert(self, rows: Sequence[Row]) -> None:
         self._ask("insert", [row.id for row in rows])
@@ -73,6 +75,7 @@ class Stores:
             raise RowRejected("rejected_by_postgres", "why")
         if len(rows) > self.most_rows:
             raise StoreUnavailable("postgres", "not done", self.reason)
+        self.rows |= {row.id: row for row in rows}
 
     async def forget(self, persisted: Sequence[Persisted]) -> None:
         self._ask("forget", persisted)
@@ -155,6 +158,8 @@ async def test_a_row_that_is_rejected_is_found_by_halving_and_stands_there_as_fa
         [third],  # without its data
         [fourth],
     ]
+    assert [each.status for each in stores.rows.values()] == ["succeeded", "succeeded", "failed", "succeeded"]
+    assert stores.rows[third].error == "the result could not be stored: rejected_by_postgres"
     assert stores.of("dead letter") == [("1-2", "rejected_by_postgres", "why")]
     assert stores.of("forget") == [
         [Persisted(f"1-{number}", named(number), 2) for number in (0, 1, 3)],
@@ -172,6 +177,7 @@ async def test_a_row_of_a_version_that_is_rejected_too_names_no_version(stores: 
     stores.rejected = {"bad"}
     await write(writer, [delivery(0, model=b"bad")])
     assert stores.sizes() == [1, 1, 1]  # as it is, without its data, without its version
+    assert (stores.rows[named(0)].model, stores.rows[named(0)].version) == ("unreadable", "unreadable")
     assert stores.of("forget") == [[Persisted("1-0", named(0), 2)]]
 
 
@@ -208,16 +214,11 @@ async def test_a_batch_that_is_too_much_is_halved_and_parts_grow_again(
     assert stores.sizes() == [64, 32, 32]
     await write(writer, deliveries(140))  # an eighth more each time
     assert stores.sizes() == [64, 32, 32, 36, 40, 45, 22, 24, 18]
-
-
-async def test_small_parts_grow_by_one(stores: Stores, writer: BatchWriter) -> None:
-    stores.most_rows = 3
+    stores.most_rows, stores.asked = 3, []
     await write(writer, deliveries(8))
-    assert stores.sizes() == [8, 4, 2, 3, 3]
-    assert stores.of("forget") == [
-        [Persisted(f"1-{number}", named(number), 2) for number in numbers]
-        for numbers in (range(2), range(2, 5), range(5, 8))
-    ]
+    assert stores.sizes() == [8, 4, 2, 3, 3]  # one more where that is more
+    parts = (range(2), range(2, 5), range(5, 8))
+    assert stores.of("forget") == [[Persisted(f"1-{each}", named(each), 2) for each in part] for part in parts]
 
 
 async def test_what_fewer_rows_may_suffer_from_as_well_is_tried_again_whole(
