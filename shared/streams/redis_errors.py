@@ -130,7 +130,7 @@ def all_denied(refused: Mapping[str, str], user: str) -> str:
 
 
 def unavailable(error: Exception, script: str = "") -> StoreUnavailable | None:
-    """What an error means; None if a stream or group is missing, for which callers are prepared, and for a fault of ours.
+    """What an error means; None for a stream or group that is missing, as callers expect, and for a fault of ours.
 
     Args:
         script: the source of the script that was run.

@@ -18,7 +18,6 @@ from persister.tracing import PersisterSpans
 from scripts.stack.ports import free_port
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status
-from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import ResultStream
