@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
+from gateway.control.authenticator import Off
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
@@ -19,9 +20,11 @@ from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S, Serving
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
+from gateway.http.access import guarded
 from gateway.http.connections import SWEEP_EVERY_S, Connections
 from gateway.http.context import (
     ALLOWED_HOSTS,
+    AUTHENTICATOR,
     CATALOGUE,
     CONNECTIONS,
     DEAD_LETTERS,
@@ -79,12 +82,13 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     app[SETTINGS], app[CATALOGUE] = settings, catalogue
     retry_after = _add_components(app, shard, traces)
     for operation in OPERATIONS:
-        app.router.add_route(operation.method, operation.path, operation.handler)
+        handler = guarded(operation)
+        app.router.add_route(operation.method, operation.path, handler)
         if operation.method == "GET":
-            app.router.add_route("HEAD", operation.path, operation.handler)
+            app.router.add_route("HEAD", operation.path, handler)
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
-    add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s})
+    add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s}, secured=False)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, traces))
     app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, retry_after, stop)))
@@ -97,6 +101,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     """Create what the handlers use."""
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
+    app[AUTHENTICATOR] = Off()
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)

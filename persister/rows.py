@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import orjson
 
-from shared.contract.ids import id_time
+from shared.contract.ids import id_time, is_principal
 from shared.contract.messages import LARGEST_INT, Fields, Outcome, PredictionResult, Status, input_of, readable
 
 UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
@@ -113,7 +113,7 @@ def rejected(row: Row, reason: str) -> Row:
         queue_time_ms=0,
         status="failed",
         error=f"the result could not be stored: {reason}"[:500],
-        principal="",
+        principal=row.principal if is_principal(row.principal) else "",
     )
 
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.api.queries import ENTRY_PATTERN, DeadLetterQuery, TimeoutQuery, timeout_ms_of
 from gateway.core.errors import NotReplayable, UnknownDeadLetter
-from gateway.http.context import CATALOGUE, DEAD_LETTERS, MODEL, SETTINGS
+from gateway.http.context import CATALOGUE, DEAD_LETTERS, MODEL, PRINCIPAL, SETTINGS
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetter
@@ -19,21 +19,20 @@ _ENTRY = re.compile(ENTRY_PATTERN)
 
 
 async def list_dead_letters(request: web.Request) -> web.Response:
-    """A page of dead letters, newest first."""
+    """A page of dead letters, newest first; without those of models that the caller may not use."""
     query = read_query(request, DeadLetterQuery)
     found = await request.app[DEAD_LETTERS].page(query.cursor, query.limit + 1)
     page, more = found[: query.limit], len(found) > query.limit
-    items = [_info(each, replayable=not _obstacle(each, request.app)) for each in page]
+    shown = [each for each in page if _may_see(request, each)]
+    items = [_info(each, replayable=not _obstacle(each, request.app)) for each in shown]
     return json_response({"items": items, "next_cursor": page[-1].entry if more else None})
 
 
 async def replay_dead_letter(request: web.Request) -> web.Response:
     """Replay a dead letter's request under the same id: 202, and its prediction is queued again."""
     timeout_ms = timeout_ms_of(read_query(request, TimeoutQuery).timeout, request.app[SETTINGS])
-    entry = _entry(request)
-    letter = await request.app[DEAD_LETTERS].find(entry)
-    if letter is None:
-        raise UnknownDeadLetter(entry)
+    letter = await _letter(request)
+    entry = letter.entry
     obstacle, most = _obstacle(letter, request.app), request.app[SETTINGS].max_replays
     if letter.request is None or obstacle:
         raise NotReplayable(entry, obstacle)
@@ -52,17 +51,23 @@ async def replay_dead_letter(request: web.Request) -> web.Response:
 
 async def delete_dead_letter(request: web.Request) -> web.Response:
     """Delete a dead letter; its prediction stays failed."""
-    entry = _entry(request)
-    if not await request.app[DEAD_LETTERS].delete(entry):
-        raise UnknownDeadLetter(entry)
+    letter = await _letter(request)
+    if not await request.app[DEAD_LETTERS].delete(letter.entry):
+        raise UnknownDeadLetter(letter.entry)
     return web.Response(status=204)
 
 
-def _entry(request: web.Request) -> str:
+async def _letter(request: web.Request) -> DeadLetter:
     entry = request.match_info["dead_letter_id"]
-    if not _ENTRY.fullmatch(entry):
+    letter = await request.app[DEAD_LETTERS].find(entry) if _ENTRY.fullmatch(entry) else None
+    if letter is None or not _may_see(request, letter):
         raise UnknownDeadLetter(entry)
-    return entry
+    return letter
+
+
+def _may_see(request: web.Request, letter: DeadLetter) -> bool:
+    """Whether it is of a model that the caller may use; one that cannot be read is for those who may use all."""
+    return request[PRINCIPAL].may_use(letter.request.model if letter.request else "")
 
 
 def _obstacle(letter: DeadLetter, app: web.Application) -> str:

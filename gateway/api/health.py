@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
+from gateway.http.access import is_admin
 from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
@@ -18,19 +19,25 @@ _ANSWER_WITHIN_S = 2.0
 
 
 async def health(request: web.Request) -> web.Response:
-    """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then."""
+    """Health of the service and its dependencies; 503 if Redis is unavailable, since nothing can be accepted then.
+
+    What may name hosts and models is for administrators.
+    """
     app = request.app
     reasons: dict[str, str] = {}
     seen, _ = await asyncio.gather(_ask_redis(app, reasons), _ask_postgres(app, reasons))
     degraded = reasons or any(seen)
-    body = {
+    summary = {
         "status": "unavailable" if "redis" in reasons else "degraded" if degraded else "ok",
         **{store: "unavailable" if store in reasons else "ok" for store in ("redis", "postgres")},
+    }
+    details = {
         "reasons": reasons,
         "warnings": [each.sentence for each in app[REDIS].findings if each.level is Level.WARNS],
         **seen._asdict(),
     }
-    return json_response(body, status=503 if "redis" in reasons else 200)
+    shown = summary | (details if await is_admin(request) else {})
+    return json_response(shown, status=503 if "redis" in reasons else 200)
 
 
 class _Seen(NamedTuple):
@@ -87,7 +94,8 @@ async def readyz(request: web.Request) -> web.Response:
     """Whether to send requests here; a 503 tells load balancers not to. Accepting them needs Redis but not Postgres."""
     reason = not_ready(request.app)
     if reason:
-        return json_response({"status": "not ready", "reason": reason}, status=503)
+        details = {"reason": reason} if await is_admin(request) else {}
+        return json_response({"status": "not ready", **details}, status=503)
     return json_response({"status": "ok"})
 
 

@@ -7,27 +7,30 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.errors import UnknownModel
-from gateway.http.context import CATALOGUE, MODEL, WORKERS
+from gateway.http.context import CATALOGUE, MODEL, PRINCIPAL, WORKERS
 from gateway.http.responses import json_response
 from shared.contract.catalogue import Model
 
 
 async def list_models(request: web.Request) -> web.Response:
-    """All models."""
-    catalogue = request.app[CATALOGUE]
+    """All models that the caller may use."""
     live, errors = await _serving(request)
-    return json_response({"items": [_info(model, live, errors) for model in catalogue.models]})
+    return json_response({"items": [_info(model, live, errors) for model in _models(request)]})
 
 
 async def read_model(request: web.Request) -> web.Response:
     """One model."""
-    catalogue = request.app[CATALOGUE]
     name = request.match_info["name"]
-    model = catalogue.find(name)
+    models = _models(request)
+    model = next((each for each in models if each.name == name), None)
     if model is None:
-        raise UnknownModel(name, known=[each.name for each in catalogue.models])
+        raise UnknownModel(name, known=[each.name for each in models])
     request[MODEL] = name
     return json_response(_info(model, *await _serving(request)))
+
+
+def _models(request: web.Request) -> list[Model]:
+    return [each for each in request.app[CATALOGUE].models if request[PRINCIPAL].may_use(each.name)]
 
 
 async def _serving(request: web.Request) -> tuple[dict[str, int], dict[str, str]]:

@@ -1,8 +1,9 @@
-"""The operations of the API in one table, from which the routes and the OpenAPI document are made."""
+"""The operations of the API in one table: from it the routes, who may use them, and the OpenAPI document are made."""
 
 from __future__ import annotations
 
 from gateway.api import dead_letters, health, models, predict, predictions, queries, schemas
+from gateway.core.principal import Scope
 from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
 
@@ -29,6 +30,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/v1/predict",
         predict.predict,
+        (Scope.PREDICT,),
         "Predict for one text",
         {200: schemas.Prediction, 202: schemas.QueuedPrediction},
         (400, 404, 408, 409, 413, 415, 422, 500, 503, 504),
@@ -40,6 +42,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/v1/predict/batch",
         predict.predict_batch,
+        (Scope.PREDICT,),
         "Predict for several texts",
         {200: schemas.PredictionBatch, 202: schemas.PredictionBatch},
         (400, 404, 408, 409, 413, 415, 422, 503),
@@ -51,6 +54,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/v1/predictions/{prediction_id}",
         predictions.read_prediction,
+        (Scope.READ,),
         "Read one prediction, optionally waiting until it is finished",
         {200: (schemas.StoredPrediction, schemas.QueuedPrediction)},
         (404, 422, 503),
@@ -61,6 +65,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/v1/predictions",
         predictions.list_predictions,
+        (Scope.READ,),
         "List finished predictions, newest first",
         {200: schemas.PredictionPage},
         (404, 422, 503),
@@ -70,6 +75,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/api/v1/dead-letters",
         dead_letters.list_dead_letters,
+        (Scope.ADMIN,),
         "List dead letters, newest first",
         {200: schemas.DeadLetterPage},
         (422, 503),
@@ -79,6 +85,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST",
         "/api/v1/dead-letters/{dead_letter_id}/replay",
         dead_letters.replay_dead_letter,
+        (Scope.ADMIN,),
         "Replay a dead letter",
         {202: schemas.Replayed},
         (404, 409, 422, 503),
@@ -89,16 +96,20 @@ OPERATIONS: tuple[Operation, ...] = (
         "DELETE",
         "/api/v1/dead-letters/{dead_letter_id}",
         dead_letters.delete_dead_letter,
+        (Scope.ADMIN,),
         "Delete a dead letter",
         {204: None},
         (404, 503),
         parameters=(_LETTER,),
     ),
-    Operation("GET", "/api/v1/models", models.list_models, "List models", {200: schemas.ModelList}, (503,)),
+    Operation(
+        "GET", "/api/v1/models", models.list_models, tuple(Scope), "List models", {200: schemas.ModelList}, (503,)
+    ),
     Operation(
         "GET",
         "/api/v1/models/{name}",
         models.read_model,
+        tuple(Scope),
         "Read one model",
         {200: schemas.ModelInfo},
         (404, 503),
@@ -108,9 +119,10 @@ OPERATIONS: tuple[Operation, ...] = (
         "GET",
         "/health",
         health.health,
+        (),
         "Health of the service and its dependencies",
         {200: schemas.Health, 503: schemas.Health},
     ),
-    Operation("GET", "/livez", health.livez, "Liveness probe", {200: schemas.Probe, 503: schemas.Probe}),
-    Operation("GET", "/readyz", health.readyz, "Readiness probe", {200: schemas.Probe, 503: schemas.Probe}),
+    Operation("GET", "/livez", health.livez, (), "Liveness probe", {200: schemas.Probe, 503: schemas.Probe}),
+    Operation("GET", "/readyz", health.readyz, (), "Readiness probe", {200: schemas.Probe, 503: schemas.Probe}),
 )

@@ -12,7 +12,7 @@ from gateway.api.schemas import BatchRequest, PredictRequest, prediction_body, q
 from gateway.core.finished import Finished
 from gateway.core.order import Answer, Input, Order
 from gateway.http.bodies import read_body
-from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, SETTINGS, TRACE
 from gateway.http.idempotency import fingerprint, key_of
 from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
@@ -82,6 +82,7 @@ async def _submit(
         idempotency_key=key,
         fingerprint=fingerprint(request.path, body) if key else "",
         traceparent=traceparent if trace_id_of(traceparent) else "",
+        caller=request[PRINCIPAL],
         trace=request.get(TRACE),
     )
 

@@ -221,21 +221,21 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """Health of the service and its dependencies."""
+    """Health of the service and its dependencies. All but the first three fields are for administrators."""
 
     status: str = Field(
         description="ok; degraded: it accepts requests, but something is wrong; unavailable", examples=["ok"]
     )
     redis: str = Field(description="ok or unavailable")
     postgres: str = Field(description="ok or unavailable")
-    reasons: dict[str, str] = Field(description="why a store is unavailable, by `redis` and `postgres`")
+    reasons: dict[str, str] = Field({}, description="why a store is unavailable, by `redis` and `postgres`")
     warnings: list[str] = Field(
-        description="what is wrong with the settings of Redis; requests are accepted all the same"
+        [], description="what is wrong with the settings of Redis; requests are accepted all the same"
     )
-    unserved: list[str] = Field(description="active model versions that no live worker serves")
-    load_errors: dict[str, str] = Field(description="why a worker cannot load a version, by `model:version`")
+    unserved: list[str] = Field([], description="active model versions that no live worker serves")
+    load_errors: dict[str, str] = Field({}, description="why a worker cannot load a version, by `model:version`")
     orphans: list[str] = Field(
-        description="versions that requests wait for but that are not in the catalogue: they end at their deadline"
+        [], description="versions that requests wait for but that are not in the catalogue: they end at their deadline"
     )
 
 

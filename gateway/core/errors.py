@@ -1,6 +1,8 @@
 """The errors of the core. They know no HTTP: an API turns each into a response of its protocol.
 
 CoreError
+├── Unauthenticated      it is not known who asks
+├── NotAllowed           who asks may not do this
 ├── UnknownModel         no model has that name, or none of its versions has that name
 ├── UnknownPrediction    no prediction has that id
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
@@ -27,6 +29,30 @@ _SHOWN_CHARS = 100
 
 class CoreError(MillstreamError):
     """Base of the core's errors; the message is for the client."""
+
+
+class Unauthenticated(CoreError):
+    """It is not known who asks.
+
+    Attributes:
+        code: of RFC 6750, section 3.1: `invalid_request`, `invalid_token`, or empty if no credentials were sent.
+    """
+
+    def __init__(self, detail: str, code: Literal["", "invalid_request", "invalid_token"] = "invalid_token") -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+class NotAllowed(CoreError):
+    """Who asks may not do this.
+
+    Attributes:
+        scopes: any of these would be enough.
+    """
+
+    def __init__(self, scopes: Sequence[str]) -> None:
+        super().__init__(f"this needs the scope {' or '.join(scopes)}, which these credentials do not have")
+        self.scopes = scopes
 
 
 class UnknownModel(CoreError):

@@ -11,13 +11,19 @@ from shared.contract.messages import Outcome, PredictionResult, input_of
 
 
 class Finished(NamedTuple):
-    """A finished prediction; `input` is the JSON text of its input and options, None if it is not known here."""
+    """A finished prediction.
+
+    Attributes:
+        input: the JSON text of its input and options; None if it is not known here.
+        principal: the id of who asked for it; empty also if it comes from a hint, which does not say.
+    """
 
     id: str
     model: str
     version: str
     outcome: Outcome
     input: bytes | None = None
+    principal: str = ""
 
 
 def from_hint(hint: Hint) -> Finished | None:
@@ -27,7 +33,7 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    return Finished(result.id, result.model, result.version, result.outcome, input_of(result))
+    return Finished(result.id, result.model, result.version, result.outcome, input_of(result), result.principal)
 
 
 def best_first(result: bytes) -> bytes:

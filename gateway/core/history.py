@@ -17,6 +17,7 @@ import asyncpg
 
 from gateway.core.errors import UnknownModel
 from gateway.core.finished import Finished, best_first
+from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Outcome, Status
 from shared.postgres.pool import Postgres
@@ -28,27 +29,30 @@ from shared.streams.deployment import Deployment
 # The columns of outcome fields that are not stored under their own name; None: not stored.
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
-_LISTED = ", ".join(["p.id", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())])
+_LISTED = ", ".join(
+    ["p.id", "p.principal", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
+)
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = f"SELECT {_LISTED}, p.input_data FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
-_VERSION_IDS = (
-    "SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id "
-    "WHERE m.name = $1 AND ($2::text IS NULL OR v.version = $2)"
+_VERSIONS = (
+    "SELECT v.id, m.name FROM model_versions v JOIN models m ON m.id = v.model_id "
+    "WHERE ($1::text IS NULL OR m.name = $1) AND ($2::text IS NULL OR v.version = $2)"
 )
+_OF = "($2::text IS NULL OR status = $2) AND ($4::text IS NULL OR principal = $4)"
 _PAGE = f"""
 SELECT {_LISTED} FROM (
     SELECT * FROM predictions
-    WHERE id < $1 AND ($2::text IS NULL OR status = $2)
+    WHERE id < $1 AND {_OF}
     ORDER BY id DESC LIMIT $3
 ) p {_NAMES} ORDER BY p.id DESC"""  # nosec B608
-_PAGE_OF_VERSION = """(
+_PAGE_OF_VERSION = f"""(
     SELECT * FROM predictions
-    WHERE model_version_id = ${} AND id < $1 AND ($2::text IS NULL OR status = $2)
+    WHERE model_version_id = ${{}} AND id < $1 AND {_OF}
     ORDER BY id DESC LIMIT $3
-)"""
+)"""  # nosec B608
 
 NEEDS = {
-    "predictions": Need(("id", "model_version_id", "input_data", *_OUTCOME_COLUMNS.values())),
+    "predictions": Need(("id", "model_version_id", "input_data", "principal", *_OUTCOME_COLUMNS.values())),
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
     "deployment": Need(("id",)),
@@ -59,8 +63,9 @@ NEWEST = UUID(int=(1 << 128) - 1)
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which predictions of the history to return."""
+    """Which predictions of the history to return: of those that the caller may read, the ones with these values."""
 
+    caller: Principal
     model: str | None = None
     version: str | None = None
     status: Status | None = None
@@ -108,15 +113,27 @@ class History:
             StoreUnavailable: Postgres cannot be reached.
         """
         status = None if filters.status is None else filters.status.value
-        if filters.model is None:
-            rows = await self._fetch(_PAGE, before, status, limit)
-        else:
-            versions = await self._fetch(_VERSION_IDS, filters.model, filters.version)
-            if not versions:
-                raise UnknownModel(filters.model, filters.version)
-            ids = [row["id"] for row in versions]
-            rows = await self._fetch(_page_of_versions(len(ids)), before, status, limit, *ids)
+        caller, of_all = filters.caller, Scope.READ_ALL in filters.caller.scopes
+        values = (before, status, limit, None if of_all else caller.id)
+        if not of_all and not caller.id:
+            return []  # what nobody is known to have asked for is not anybody's own
+        if filters.model is None and (caller.may_use_all or not of_all):
+            return [_finished(row) for row in await self._fetch(_PAGE, *values)]
+        ids = await self._versions(filters)
+        rows = await self._fetch(_page_of_versions(len(ids)), *values, *ids) if ids else []
         return [_finished(row) for row in rows]
+
+    async def _versions(self, filters: Filters) -> list[int]:
+        """The versions that are asked for.
+
+        Raises:
+            UnknownModel: there is none, or the caller may not use that model.
+        """
+        rows = await self._fetch(_VERSIONS, filters.model, filters.version)
+        found = [row["id"] for row in rows if filters.caller.may_use(row["name"])]
+        if filters.model is not None and not found:
+            raise UnknownModel(filters.model, filters.version)
+        return found
 
     async def _check(self) -> None:
         async with self._postgres.connection() as connection:
@@ -144,14 +161,14 @@ def _page_of_versions(count: int) -> str:
     Each id is a parameter and no statement is kept prepared, so the plan fits the frequency of each: a version may have
     half of all rows or none, and a plan made for one reads the whole table for another.
     """
-    pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(4, 4 + count))
+    pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(5, 5 + count))
     merged = f"SELECT * FROM ({pages}) pages ORDER BY id DESC LIMIT $3"  # nosec B608
     return f"SELECT {_LISTED} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
 
 
 def _finished(row: asyncpg.Record) -> Finished:
     shown_input = row["input_data"].encode() if "input_data" in row else None
-    return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), shown_input)
+    return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), shown_input, row["principal"])
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

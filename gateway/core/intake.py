@@ -99,12 +99,14 @@ class Intake:
         return self._with_notes(served, await self._earlier(published.earlier, order.wait_s))
 
     def _resolve(self, order: Order) -> ServedVersion:
-        served = self._catalogue.resolve(order.model, order.version)
+        allowed = order.caller.may_use(order.model)
+        served = self._catalogue.resolve(order.model, order.version) if allowed else None
         if served is not None:
             return served
-        found = self._catalogue.find(order.model)
+        found = self._catalogue.find(order.model) if allowed else None
         if found is None:
-            raise UnknownModel(order.model, None, [each.name for each in self._catalogue.models])
+            names = [each.name for each in self._catalogue.models]
+            raise UnknownModel(order.model, None, [each for each in names if order.caller.may_use(each)])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
 
     def _check_redis(self) -> None:
@@ -187,6 +189,7 @@ def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewR
             input=orjson.dumps({"text": each.text}),
             options=options,
             timeout_ms=order.timeout_ms,
+            principal=order.caller.id,
             traceparent=order.traceparent,
             wait=order.wait_s > 0,
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from gateway.core.errors import Place
 from gateway.core.finished import Finished
+from gateway.core.principal import ANYBODY, Principal
 from gateway.core.tracing import Trace
 
 
@@ -29,6 +30,7 @@ class Order(NamedTuple):
         idempotency_key: the caller's; repeating the order with it publishes nothing new; '' for none.
         fingerprint: a digest of the order; required with a key.
         traceparent: the caller's W3C trace context, or ''.
+        caller: who asks.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -42,6 +44,7 @@ class Order(NamedTuple):
     idempotency_key: str = ""
     fingerprint: str = ""
     traceparent: str = ""
+    caller: Principal = ANYBODY
     trace: Trace | None = None
 
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from gateway.core.errors import Refused, UnknownPrediction
 from gateway.core.finished import Finished, from_hint
 from gateway.core.lookup import Lookup
+from gateway.core.principal import ANYBODY, Principal
 from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
@@ -117,31 +118,31 @@ class Waiters:
             detail = f"this gateway is already waiting for too many predictions of {label} ({limit})"
             raise Refused("overloaded", f"{detail}; ask with wait=0", IN_FLIGHT_S, limit="in_flight_of_version")
 
-    async def read(self, prediction_id: str, wait_s: float) -> Finished | Queued:
+    async def read(self, prediction_id: str, wait_s: float, caller: Principal = ANYBODY) -> Finished | Queued:
         """Read one prediction; waits at most `wait_s` seconds until it is finished.
 
         Raises:
-            UnknownPrediction: neither store knows the id.
+            UnknownPrediction: neither store knows the id, or the caller may not know it.
             Refused: it would have to wait, but this gateway is already waiting for too many.
             StoreUnavailable: one store cannot be reached and the other does not have it.
         """
         if not is_id(prediction_id):
             raise UnknownPrediction(prediction_id)
-        found = await self._read(prediction_id, 0 if self.closing else wait_s)
-        if found is None:
-            raise UnknownPrediction(prediction_id)
-        return found
-
-    async def _read(self, prediction_id: str, wait_s: float) -> Finished | Queued | None:
-        if wait_s <= 0:
-            return await self._lookup.locate(prediction_id)
+        if self.closing or wait_s <= 0:
+            return await self._read(prediction_id, caller)
         self.check_room(1)
         with self.expect([prediction_id]) as expected:
-            found = await self._lookup.locate(prediction_id, wait=True)
+            found = await self._read(prediction_id, caller, wait=True)
             if not isinstance(found, Queued):
                 return found
             await expected.results(wait_s)
-            return await self._lookup.locate(prediction_id)
+            return await self._read(prediction_id, caller)
+
+    async def _read(self, prediction_id: str, caller: Principal, *, wait: bool = False) -> Finished | Queued:
+        found = await self._lookup.locate(prediction_id, wait=wait)
+        if found is None or not caller.may_read(found.principal, found.model):
+            raise UnknownPrediction(prediction_id)
+        return found
 
     def expect(self, prediction_ids: Sequence[str], label: str = "") -> Expectation:
         """Wait for predictions, of one version if that is known; use it as a context manager."""

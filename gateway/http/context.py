@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from gateway.control.authenticator import Authenticator
 from gateway.core.history import History
 from gateway.core.intake import Intake
+from gateway.core.principal import Principal
 from gateway.core.serving import Serving
 from gateway.core.tracing import Trace
 from gateway.core.waiting import Waiters
@@ -28,6 +30,7 @@ from shared.streams.workers import WorkerDirectory
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
 ALLOWED_HOSTS: web.AppKey[frozenset[str]] = web.AppKey("allowed_hosts", frozenset)
 CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
+AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
@@ -41,6 +44,7 @@ CONNECTIONS: web.AppKey[Connections] = web.AppKey("connections", Connections)
 LIVENESS: web.AppKey[Liveness] = web.AppKey("liveness", Liveness)
 DRAIN: web.AppKey[Drain] = web.AppKey("drain", Drain)
 
+PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal", Principal)  # who asks
 # the predictions that a request created, or that its idempotency key refers to, for its log line
 PREDICTION_IDS: web.RequestKey[Sequence[str]] = web.RequestKey("prediction_ids", Sequence)
 MODEL: web.RequestKey[str] = web.RequestKey("model", str)  # the model of a request, for its metrics

@@ -57,9 +57,11 @@ def add_docs(
     version: str,
     schemas: Mapping[str, dict[str, Any]],
     maxima: Mapping[str, float],
+    *,
+    secured: bool,
 ) -> None:
-    """Add the routes of the API documentation; for `schemas` and `maxima` see `openapi`."""
-    document = orjson.dumps(openapi(operations, version, schemas, maxima))
+    """Add the routes of the API documentation; for the arguments see `openapi`."""
+    document = orjson.dumps(openapi(operations, version, schemas, maxima, secured=secured))
     found = _files()
     digest = hashlib.sha256(b"".join(each.plain for each in found.values())).hexdigest()
     folder = f"/docs/{digest[:12]}"

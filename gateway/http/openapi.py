@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from gateway.core.principal import Scope
 from gateway.http.middleware import Handler
 from gateway.http.problems import Problem
 from gateway.http.queries import Query
 
+_BEARER = "bearer"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 
 Answer = type[BaseModel] | tuple[type[BaseModel], ...] | None  # one model, any of several, or no body
@@ -34,6 +36,7 @@ class Operation:
     """One operation of an API.
 
     Attributes:
+        scopes: any of these is enough to use it; with none it is open to all.
         answers: the response body for each success status.
         problems: its error statuses.
         query: the model of its query parameters.
@@ -43,6 +46,7 @@ class Operation:
     method: str
     path: str
     handler: Handler
+    scopes: tuple[Scope, ...]
     summary: str
     answers: Mapping[int, Answer]
     problems: Sequence[int] = ()
@@ -56,14 +60,17 @@ def openapi(
     version: str,
     schemas: Mapping[str, dict[str, Any]],
     maxima: Mapping[str, float],
+    *,
+    secured: bool,
 ) -> dict[str, Any]:
     """The document.
 
     Args:
         schemas: components, or parts of them, that are known only at startup.
         maxima: the most that query parameters can be, by their names; known only at startup too.
+        secured: whether it must be known who asks.
     """
-    return {
+    document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Millstream",
@@ -74,6 +81,22 @@ def openapi(
         "paths": _paths(operations, maxima),
         "components": {"schemas": _merged(_schemas(operations), schemas)},
     }
+    return _merged(document, _security(operations)) if secured else document
+
+
+def _security(operations: Sequence[Operation]) -> dict[str, Any]:
+    """The part of the document about who may do what."""
+    paths: dict[str, Any] = {}
+    for each in operations:
+        if each.scopes:
+            described = {
+                "security": [{_BEARER: []}],
+                "description": f"Needs the scope {' or '.join(f'`{scope}`' for scope in each.scopes)}.",
+                "responses": {str(status): _response(status, _PROBLEM, _reference(Problem)) for status in (401, 403)},
+            }
+            paths.setdefault(each.path, {})[each.method.lower()] = described
+    bearer = {"type": "http", "scheme": "bearer", "description": "a JWT, or an API key (`msk_…`)"}
+    return {"paths": paths, "components": {"securitySchemes": {_BEARER: bearer}}}
 
 
 def _paths(operations: Sequence[Operation], maxima: Mapping[str, float]) -> dict[str, Any]:

@@ -18,8 +18,10 @@ from gateway.core.errors import (
     FieldErrors,
     IdempotencyConflict,
     InvalidOrder,
+    NotAllowed,
     NotReplayable,
     Refused,
+    Unauthenticated,
     UnknownDeadLetter,
     UnknownModel,
     UnknownPrediction,
@@ -30,6 +32,7 @@ from shared.contract.options import describe_invalid_text
 
 TITLES = {
     400: "Malformed request",
+    401: "Unauthenticated",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -155,10 +158,22 @@ def of_core_error(error: CoreError) -> ProblemError:
         return invalid(error.errors)
     if isinstance(error, Refused):
         return unavailable(error.reason, str(error), error.retry_after_s)
+    if isinstance(error, Unauthenticated | NotAllowed):
+        return _of_access(error)
     if isinstance(error, UnknownModel):
         return ProblemError(404, f"unknown-{error.missing}", str(error))
     status, kind = _CORE_ERRORS[type(error)]
     return ProblemError(status, kind, str(error))
+
+
+def _of_access(error: Unauthenticated | NotAllowed) -> ProblemError:
+    """401 or 403, with a challenge as in RFC 6750, section 3."""
+    if isinstance(error, NotAllowed):
+        challenge = f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'
+        return ProblemError(403, "insufficient-scope", str(error), headers={"WWW-Authenticate": challenge})
+    challenge = f'Bearer error="{error.code}"' if error.code else "Bearer"
+    kind = error.code.replace("_", "-") or "unauthenticated"
+    return ProblemError(401, kind, str(error), headers={"WWW-Authenticate": challenge})
 
 
 def of_store_error(error: StoreUnavailable) -> ProblemError:

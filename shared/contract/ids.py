@@ -10,6 +10,7 @@ ids keeps that, a short text. From ids nobody can tell the seed, nor the other i
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from uuid import UUID
 
 RANDOM_BITS = 62
 MAX_SHARD = (1 << 12) - 1
+_PRINCIPAL = re.compile(r"p_[a-z2-7]{26}")
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -66,6 +68,17 @@ def read_batch(text: str) -> Batch:
     """The batch of which this is the text."""
     now_ms, shard, seed, number = text.split(".")
     return Batch(int(now_ms), int(shard), seed, int(number))
+
+
+def principal_id(issuer: str, subject: str) -> str:
+    """The opaque id of who asks: `p_` and 26 characters of base32 (RFC 4648, in lower case) of a SHA-256."""
+    digest = hashlib.sha256(f"{issuer}\0{subject}".encode()).digest()
+    return f"p_{base64.b32encode(digest).decode()[:26].lower()}"
+
+
+def is_principal(text: str) -> bool:
+    """Whether this has the form of a principal's id."""
+    return _PRINCIPAL.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

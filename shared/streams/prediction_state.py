@@ -20,10 +20,21 @@ _QUIET_S = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """A prediction that is waiting or running; `label` is its `model:version`, empty if that cannot be read."""
+    """A prediction that is waiting or running.
+
+    Attributes:
+        label: its `model:version`; empty if that cannot be read.
+        principal: the id of who asked for it; may be empty.
+    """
 
     attempt: int
     label: str = ""
+    principal: str = ""
+
+    @property
+    def model(self) -> str:
+        """The name of its model."""
+        return self.label.partition(":")[0]
 
 
 State = Queued | PredictionResult | None
@@ -93,10 +104,10 @@ def _state(answer: Any) -> State:
     if answer is None:
         return None
     if answer[0] == b"finished":
-        flat = answer[1]
+        fields = dict(zip(answer[1][::2], answer[1][1::2], strict=True))
         try:
-            return decode_result(dict(zip(flat[::2], flat[1::2], strict=True)))
+            return decode_result(fields)
         except MalformedMessage as error:  # not final: the persister will store it as failed
             ERRORS.labels("gateway", error.reason).inc()
-            return Queued(0)
-    return Queued(int(answer[1]), ":".join(answer[2].decode().split(":")[-2:]))
+            return Queued(0, principal=fields.get(b"principal", b"").decode(errors="replace"))
+    return Queued(int(answer[1]), ":".join(answer[2].decode().split(":")[-2:]), answer[3].decode())

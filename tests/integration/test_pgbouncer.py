@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.core.history import NEWEST, Filters, History
+from gateway.core.principal import ANYBODY
 from persister.database import Database
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer
@@ -54,7 +55,7 @@ async def test_results_are_stored_and_read(redis: Redis, keys: Keys, pooled: str
     async def read(each: str) -> None:
         await history.ping()
         assert list(await history.find([each])) == [each]
-        assert len(await history.page(Filters(model="echo"), NEWEST, 10)) == 10
+        assert len(await history.page(Filters(ANYBODY, model="echo"), NEWEST, 10)) == 10
 
     await asyncio.gather(*(read(each) for each in ids for _ in range(4)))
     await history.close()

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from gateway.core.history import NEWEST, Filters, History
+from gateway.core.principal import ANYBODY
 from persister.database import Database
 from persister.rows import Row
 from persister.settings import PersisterSettings
@@ -58,7 +59,7 @@ async def opened(url: str, timeout_s: float = 5) -> AsyncIterator[tuple[Call, Ca
         DatabaseSettings(database_url=secret, database_timeout_s=timeout_s), Deployment(open_shard(NO_REDIS))
     )
     try:
-        yield lambda: store.insert([row()]), lambda: history.page(Filters(model="echo"), NEWEST, 1)
+        yield lambda: store.insert([row()]), lambda: history.page(Filters(ANYBODY, model="echo"), NEWEST, 1)
     finally:
         await store.close()
         await history.close()

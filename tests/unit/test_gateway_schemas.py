@@ -17,5 +17,5 @@ def test_the_documented_pattern_of_a_text_is_what_is_checked() -> None:
         taken = bool(char.strip()) and re.search(NO_NUL, char) is not None
         assert (re.search(TEXT_PATTERN, char) is not None) == taken, repr(char)
     assert re.search(TEXT_PATTERN, " \n a \n ") and not re.search(TEXT_PATTERN, "a\0")
-    documented = openapi(OPERATIONS, "1", {}, {})["components"]["schemas"]["PredictRequest"]["properties"]
+    documented = openapi(OPERATIONS, "1", {}, {}, secured=True)["components"]["schemas"]["PredictRequest"]["properties"]
     assert documented["text"]["pattern"] == TEXT_PATTERN

@@ -61,6 +61,7 @@ PURE_MODULES = (
     "gateway/core/errors.py",
     "gateway/core/finished.py",
     "gateway/core/order.py",
+    "gateway/core/principal.py",
     "gateway/core/retry_after.py",
     "gateway/http/idempotency.py",
     "gateway/http/openapi.py",

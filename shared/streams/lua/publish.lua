@@ -6,7 +6,7 @@
 -- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum percentage of
 --       maxmemory, maximum bytes of idempotency records, their TTL in ms,
 --       the number of fields that all entries share, and their names and values,
---       the number of fields that differ between entries (`id` first, `input` and `options` among them), and their names,
+--       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them), and their names,
 --       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key),
 --       followed by what its ids are made from;
 --       and for each of its requests: timeout in ms, 1 if the gateway waits, and the values of the fields that differ
@@ -34,11 +34,13 @@ local fields, at = {}, 8
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
 local own = tonumber(ARGV[at])
-local first_own, input_at, options_at = #fields, 0, 0
+local first_own, input_at, options_at, principal_at = #fields, 0, 0, 0
 for i = 1, own do
   local name = ARGV[at + i]
   fields[first_own + 2 * i - 1] = name
-  if name == 'input' then input_at = i elseif name == 'options' then options_at = i end
+  if name == 'input' then input_at = i
+  elseif name == 'options' then options_at = i
+  elseif name == 'principal' then principal_at = i end
 end
 at = at + own + 1
 local times = first_own + 2 * own
@@ -86,7 +88,7 @@ local function add(state, a)
   local entry = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('ZADD', deadlines_key, fields[times + 4], label .. ' ' .. entry)
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
-    'waiters', ARGV[a + 1] == '1' and gateway or '')
+    'waiters', ARGV[a + 1] == '1' and gateway or '', 'principal', ARGV[a + 1 + principal_at])
   added, backlog, bytes = true, backlog + 1, bytes + group_bytes(a, 1)
 end
 

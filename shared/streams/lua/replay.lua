@@ -34,6 +34,7 @@ redis.call('HINCRBY', KEYS[4], label_of(stream), entry_bytes(fields))
 redis.call('ZADD', KEYS[5], now + ARGV[3], label_of(stream) .. ' ' .. entry)
 -- The result of the previous attempt may not be stored yet; from now on the state belongs to this attempt.
 redis.call('HDEL', state, 'status', 'result_entry')
-redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '')
+redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '',
+  'principal', original['principal'] or '')
 redis.call('XDEL', dead, ARGV[1])
 return attempt

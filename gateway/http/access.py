@@ -1,0 +1,38 @@
+"""Who may use an operation: its handler runs only for a principal that has one of its scopes."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from gateway.core.errors import NotAllowed, Refused, Unauthenticated
+from gateway.core.principal import Scope
+from gateway.http.context import AUTHENTICATOR, PRINCIPAL
+from gateway.http.middleware import Handler
+from gateway.http.openapi import Operation
+
+
+def guarded(operation: Operation) -> Handler:
+    """The handler of an operation, which finds who asks at `request[PRINCIPAL]`.
+
+    Before the body is read, it raises `Unauthenticated`, `Refused` or `NotAllowed`.
+    """
+    if not operation.scopes:
+        return operation.handler
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        principal = await request.app[AUTHENTICATOR].authenticate(request.headers.get("Authorization"))
+        if not any(principal.may(scope) for scope in operation.scopes):
+            raise NotAllowed(operation.scopes)
+        request[PRINCIPAL] = principal
+        return await operation.handler(request)
+
+    return handler
+
+
+async def is_admin(request: web.Request) -> bool:
+    """Whether a request to an operation that is open to all comes from an administrator."""
+    try:
+        principal = await request.app[AUTHENTICATOR].authenticate(request.headers.get("Authorization"))
+    except (Unauthenticated, Refused):
+        return False
+    return principal.may(Scope.ADMIN)
