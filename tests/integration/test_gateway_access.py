@@ -224,7 +224,7 @@ async def test_only_the_id_of_who_asks_is_kept(
 ) -> None:
     prediction_id = await submit(gateway, "ann")
     owner = PRINCIPALS["ann"].id
-    assert await redis.hget(keys.prediction(prediction_id), "principal") == owner.encode()  # type: ignore[misc]
+    assert await redis.hget(keys.prediction(prediction_id), "principal") == owner.encode()
     await worker.serve_one()
     await persist_everything(redis, keys, database_url)
     assert await database.fetchval("SELECT principal FROM predictions") == owner

@@ -211,10 +211,11 @@ async def full(database: asyncpg.Connection, database_url: str) -> asyncpg.Conne
 
 
 _FILL = """
-INSERT INTO predictions (id, model_version_id, input_data, output_data, created_at, status, completed_at)
+INSERT INTO predictions (id, model_version_id, input_data, output_data, created_at, status, completed_at, principal)
 SELECT (lpad(to_hex(start + number * 1000), 12, '0') || '7000' || '8000' || lpad(to_hex(number), 12, '0'))::uuid,
     v.id, '{}', CASE WHEN number % 400 = 0 THEN NULL ELSE '{}'::jsonb END, now(),
-    CASE WHEN number % 400 = 0 THEN 'failed' ELSE 'succeeded' END, now()
+    CASE WHEN number % 400 = 0 THEN 'failed' ELSE 'succeeded' END, now(),
+    CASE WHEN number % 1000 = 1 THEN 'p_rare' ELSE 'p_many' END
 FROM unnest($1::bigint[]) start CROSS JOIN generate_series(1, 6000) number
 JOIN LATERAL (
     SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id
@@ -241,7 +242,7 @@ async def explain(database: asyncpg.Connection, query: str, *values: object) -> 
 
 async def version_ids(database: asyncpg.Connection, model: str) -> list[int]:
     """The keys of a model's versions."""
-    return [row["id"] for row in await database.fetch(history._VERSION_IDS, model, None)]
+    return [row["id"] for row in await database.fetch(history._VERSIONS, model, None)]
 
 
 async def parents(database: asyncpg.Connection, scans: list[dict[str, Any]]) -> set[str]:
@@ -261,14 +262,14 @@ def rows_read(scans: list[dict[str, Any]]) -> float:
 @pytest.mark.parametrize("middle", [False, True], ids=["first page", "page in the middle"])
 async def test_a_page_of_everything_is_read_from_the_primary_key(full: asyncpg.Connection, middle: bool) -> None:
     before = first_id_of_month(datetime.now(UTC).year, 1) if middle else NEWEST
-    scans = await explain(full, history._PAGE, before, None, 11)
+    scans = await explain(full, history._PAGE, before, None, 11, None)
     assert await parents(full, scans) == {"predictions_pkey"}
     assert rows_read(scans) <= 2 * 11 + 2
 
 
 async def test_a_page_of_a_rare_version_is_read_from_its_index(full: asyncpg.Connection) -> None:
     (rare,) = await version_ids(full, "noop")
-    scans = await explain(full, history._page_of_versions(1), NEWEST, None, 11, rare)
+    scans = await explain(full, history._page_of_versions(1), NEWEST, None, 11, None, rare)
     assert await parents(full, scans) == {"predictions_by_version"}
     assert rows_read(scans) <= 2 * 11 + 2
 
@@ -276,13 +277,13 @@ async def test_a_page_of_a_rare_version_is_read_from_its_index(full: asyncpg.Con
 async def test_a_page_of_a_model_reads_little_more_than_a_page_a_version(full: asyncpg.Connection) -> None:
     ids = await version_ids(full, "echo")
     assert len(ids) == 3  # one with nearly all rows, two with none
-    scans = await explain(full, history._page_of_versions(3), NEWEST, None, 11, *ids)
+    scans = await explain(full, history._page_of_versions(3), NEWEST, None, 11, None, *ids)
     assert await parents(full, scans) <= {"predictions_by_version", "predictions_pkey"}
     assert rows_read(scans) <= 150  # of 12,000
 
 
 async def test_what_went_wrong_is_read_from_the_partial_index(full: asyncpg.Connection) -> None:
-    scans = await explain(full, history._PAGE, NEWEST, "failed", 11)
+    scans = await explain(full, history._PAGE, NEWEST, "failed", 11, None)
     assert await parents(full, scans) == {"predictions_unsuccessful"}
     assert rows_read(scans) <= 2 * 11 + 2
 
@@ -291,9 +292,16 @@ async def test_what_went_wrong_with_a_version_is_read_from_the_partial_index(ful
     """Without this index, the failures of all versions are read, or all rows of this one."""
     for model, reads in (("noop", 6), ("echo", 11)):  # of the rare version, all there are
         ids = await version_ids(full, model)
-        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, "failed", 11, *ids)
+        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, "failed", 11, None, *ids)
         assert await parents(full, scans) == {"predictions_unsuccessful_by_version"}
         assert reads <= rows_read(scans) <= 2 * reads + 2
+
+
+@pytest.mark.parametrize(("principal", "reads"), [("p_rare", 12), ("p_many", 11)])
+async def test_a_page_of_a_caller_is_read_from_its_index(full: asyncpg.Connection, principal: str, reads: int) -> None:
+    scans = await explain(full, history._PAGE, NEWEST, None, 11, principal)
+    assert await parents(full, scans) <= {"predictions_by_principal", "predictions_pkey"}
+    assert rows_read(scans) <= 2 * reads + 2
 
 
 async def test_single_predictions_are_found_by_the_primary_key(full: asyncpg.Connection) -> None:

@@ -494,7 +494,7 @@ async def test_an_entry_and_its_state_are_as_the_contract_says(redis: Redis, key
     }
     assert await redis.hgetall(keys.prediction(new.id)) == {
         **{b"stream": keys.requests(MODEL, VERSION).encode(), b"entry": entry},
-        **{b"attempt": b"0", b"waiters": b"gw"},
+        **{b"attempt": b"0", b"waiters": b"gw", b"principal": b"me"},
     }
     await is_exact(redis, keys)
 
