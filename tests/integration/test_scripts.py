@@ -599,6 +599,7 @@ async def test_a_replay_is_a_request_again_with_all_its_fields(redis: Redis, key
     state = await redis.hgetall(keys.prediction(prediction_id))
     assert state == {
         **{b"stream": worker.key.encode(), b"entry": entry, b"attempt": b"1", b"waiters": b"gw"},
+        b"principal": delivery.fields[b"principal"],
     }
     await is_exact(redis, keys)
 
@@ -667,14 +668,17 @@ async def read_piece(redis: Redis, keys: Keys, most: int, most_bytes: int, consu
     return [entry.decode() for entry, _ in answer]
 
 
+IDLE_MS = 300_000  # longer than a slow machine takes for a test
+
+
 async def claim_piece(redis: Redis, keys: Keys, most: int, most_bytes: int = 10**9) -> list[tuple[str, int]]:
     """What the script claims for `p2`, with its deliveries."""
     script = Shard(redis, keys).script("claim_results")
-    answer = await script([keys.results], [keys.PERSISTER_GROUP, "p2", 1000, most, most_bytes])
+    answer = await script([keys.results], [keys.PERSISTER_GROUP, "p2", IDLE_MS, most, most_bytes])
     return [(entry.decode(), deliveries) for entry, _, deliveries in answer]
 
 
-async def idle(redis: Redis, keys: Keys, entries: list[str], deliveries: int, idle_ms: int = 1000) -> None:
+async def idle(redis: Redis, keys: Keys, entries: list[str], deliveries: int, idle_ms: int = IDLE_MS) -> None:
     """Have `p1` hold entries that were delivered so often, for so long."""
     await redis.xclaim(keys.results, keys.PERSISTER_GROUP, "p1", 0, entries, idle=idle_ms, retrycount=deliveries)
 
@@ -712,7 +716,7 @@ async def test_results_given_back_unread_are_claimed_up_to_the_numbers_that_are_
     entries = await add_results(redis, keys, 12)
     await read_piece(redis, keys, 100, 10**9)
     await idle(redis, keys, entries, 0)
-    await idle(redis, keys, entries[:1], 0, idle_ms=900)  # not yet
+    await idle(redis, keys, entries[:1], 0, idle_ms=0)  # not yet
     await redis.xdel(keys.results, entries[1])
     assert await claim_piece(redis, keys, 4) == [(entry, 1) for entry in entries[2:5]]  # and one that was deleted
     assert await claim_piece(redis, keys, 100, 2 * 7) == [(entry, 1) for entry in entries[5:7]]
