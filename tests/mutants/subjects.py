@@ -12,6 +12,7 @@ from tests.mutants.python_mutants import python_mutants
 Table = dict[str, tuple[str, ...]]
 
 LANE = (
+    "unit/test_held_entries",
     "integration/test_lane",
     "integration/test_lane_losses",
     "integration/test_held_entries",
@@ -36,10 +37,10 @@ TABLE: Table = {
     "gateway/upkeep/expiry.py": ("integration/test_expiry", "integration/test_gateway_dead_letters"),
     "inference_worker/batching.py": ("unit/test_batching",),
     "inference_worker/held_entries.py": LANE,
-    "inference_worker/lane.py": LANE,
-    "inference_worker/movement.py": LANE,
+    "inference_worker/lane.py": ("unit/test_lane", *LANE),
+    "inference_worker/movement.py": ("unit/test_movement",),
     "inference_worker/outcomes.py": ("unit/test_outcomes", *LANE),
-    "inference_worker/passes.py": LANE,
+    "inference_worker/passes.py": ("unit/test_passes", *LANE),
     "inference_worker/tasks/tokens.py": ("unit/test_tasks_tokens", "unit/test_tasks_chunking"),
     "inference_worker/triage.py": ("unit/test_triage",),
     "persister/batch_writer.py": ("unit/test_batch_writer", *PERSISTER),

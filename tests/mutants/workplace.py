@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
 from pathlib import Path
 
 # What most tests import of others; imported here, each fork has it.
@@ -29,6 +30,12 @@ from tests.mutants.mutation import Mutant
 from tests.processes import descendants
 
 SHARED = (".cache", ".venv", "models/artifacts")  # not in git; never changed by a test
+
+
+def load_plugins() -> None:
+    """Load the plugins of pytest, so that no fork has to; nothing of the program, which each takes from its copy."""
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        pytest.main(["--markers", "--noconftest", f"-c{os.devnull}", "-p", "no:cacheprovider"])
 
 
 class SharedPostgres:
