@@ -168,3 +168,44 @@ async def test_many_at_once_wait_for_a_connection(gateway: Client) -> None:
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
         assert set(await asyncio.gather(*(status(session) for _ in range(1000)))) == {200}
+
+
+class ForgetsConnections(Proxy):
+    """A network that forgets connections, as a firewall does of idle ones: their ends learn it as they send again."""
+
+    def __init__(self, upstream_port: int) -> None:
+        super().__init__(upstream_port)
+        self._forgotten: set[asyncio.StreamWriter] = set()
+
+    def forget(self) -> None:
+        """Forget those that are open."""
+        self._forgotten = set(self._open)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, up: bool) -> None:
+        while data := await reader.read(65_536):
+            if up and writer in self._forgotten:
+                return  # which resets it
+            writer.write(data)
+
+
+@pytest.fixture
+async def forgetful(own_redis: RedisServer) -> AsyncIterator[ForgetsConnections]:
+    made = ForgetsConnections(own_redis.port)
+    await made.start()
+    yield made
+    await made.close()
+
+
+async def test_a_request_does_not_fail_for_a_connection_that_was_lost_before_it(
+    start_gateway: StartGateway, own_redis: RedisServer, keys: Keys, forgetful: ForgetsConnections
+) -> None:
+    gateway = await start_gateway(redis_url=f"redis://127.0.0.1:{forgetful.port}/0")
+    operator: Any
+    async with Redis.from_url(own_redis.url) as operator:
+        for accepted in (1, 2, 3):
+            answer = await gateway.post(f"{PREDICT}?wait=0", json=BODY)
+            assert answer.status == 202, await answer.text()
+            assert await operator.xlen(keys.requests("echo", "2.0.0")) == accepted  # once each
+            forgetful.forget()
+            assert (await gateway.get(answer.headers["Location"])).status == 200
+            forgetful.forget()

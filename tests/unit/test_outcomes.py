@@ -22,7 +22,7 @@ def test_an_answer_becomes_a_success() -> None:
     ("reason", "exposes", "told"),
     [
         ("model_error", True, "ValueError: too odd"),
-        ("model_error", False, outcomes.HIDDEN_ERROR),
+        ("model_error", False, "the model failed; the worker's log has the reason under this id"),
         ("bad_output", False, "ValueError: too odd"),  # these texts are ours
         ("invalid_input", False, "ValueError: too odd"),
         ("result_too_large", False, "ValueError: too odd"),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer, chunks, input_limit
 from shared.contract.errors import ConfigurationError
@@ -89,6 +93,33 @@ def test_a_model_is_given_the_inputs_that_its_tokenizer_names_and_always_a_mask(
     assert TextTokenizer(named, 12).inputs == ("input_ids", "attention_mask")
 
 
+@pytest.mark.parametrize(("given", "limit", "pad_id"), [(None, 20, 7), (9, 9, 7)])
+def test_what_is_loaded_reads_as_much_as_it_is_told_or_else_its_configuration(
+    tmp_path: Path, given: int | None, limit: int, pad_id: int
+) -> None:
+    raw(saved_state=False).save_pretrained(tmp_path)
+    config = SimpleNamespace(model_type="bert", max_position_embeddings=20, pad_token_id=pad_id)
+    tokens = TextTokenizer.load(Artifact(tmp_path, config, torch.float32, "here"), given)
+    assert (tokens.limit, tokens.pad_id) == (limit, pad_id)
+    assert tokens.rows(["The bridge"]) == [[Row([CLS, THE, BRIDGE, SEP], [0] * 4, 2)]]
+    config.pad_token_id = None
+    assert TextTokenizer.load(Artifact(tmp_path, config, torch.float32, "here")).pad_id == 0
+
+
+def test_a_text_above_the_limit_is_no_reason_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    log = logging.getLogger("transformers")
+    log.addHandler(caplog.handler)
+    try:
+        tokens = TextTokenizer(raw(limit=5), 12)
+        tokens.tokenize(["a b " * 5])
+        TextTokenizer(raw(limit=5), 12).control("a b " * 5)
+        assert not caplog.records
+        raw(limit=5)("a b " * 5)  # which would be one otherwise
+        assert caplog.records
+    finally:
+        log.removeHandler(caplog.handler)
+
+
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -114,6 +145,20 @@ def test_a_pair_stands_as_the_tokenizer_would_write_it(frame: Any, ids: list[int
             single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]", special_tokens=[("[SEP]", SEP)]
         )
     assert tokenizer(frame).pair_rows(["The bridge"], ["a"]) == [[[Row(ids, types, 2)]]]
+
+
+def test_each_part_of_a_row_has_the_type_that_the_tokenizer_gives_it() -> None:
+    frame = processors.TemplateProcessing(
+        single="[CLS]:1 $A:1 [SEP]:1",
+        pair="[CLS]:4 $A:1 [SEP]:3 $B:5 [SEP]:2",
+        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
+    )
+    named = raw(frame)
+    named.model_input_names = ["input_ids"]  # types are asked for all the same
+    tokens = TextTokenizer(named, 12)
+    assert tokens.rows(["The bridge"]) == [[Row([CLS, THE, BRIDGE, SEP], [1] * 4, 2)]]
+    [[[row]]] = tokens.pair_rows(["The bridge"], ["a"])
+    assert row == Row([CLS, THE, BRIDGE, SEP, A, SEP], [4, 1, 1, 3, 5, 2], 2)
 
 
 def test_a_text_without_tokens_is_a_row_all_the_same_and_counts_as_one() -> None:
@@ -145,6 +190,8 @@ def test_a_second_text_leaves_a_quarter_of_the_room() -> None:
     assert len(row.ids) == 12 and row.weight == 3
     with pytest.raises(ValueError, match="a label is too long for a model that reads 12 tokens"):
         tokens.pair_rows(["a b"], ["b", "a " * 7])
+    [[[row, *_]]] = tokenizer(limit=15).pair_rows(["a b " * 5], ["a " * 9])  # a quarter is rounded down
+    assert row.weight == 3
 
 
 def test_special_tokens_in_a_text_are_words_and_in_our_own_prompts_special() -> None:
@@ -162,6 +209,9 @@ def test_a_prompt_is_framed_around_its_mark() -> None:
 
 def test_generated_tokens_are_read_without_special_ones() -> None:
     assert tokenizer().decode([CLS, THE, BRIDGE, SEP, PAD]) == "the bridge"
+    cleans_up = raw()
+    cleans_up.clean_up_tokenization_spaces = True
+    assert TextTokenizer(cleans_up, 12).decode([THE, BRIDGE, DOT]) == "the bridge ."  # as it was generated
 
 
 def test_a_chat_is_in_the_models_template_up_to_where_its_answer_begins() -> None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from unittest.mock import AsyncMock, Mock
+from unittest.mock import AsyncMock, Mock, call
 
 import pytest
 from prometheus_client import REGISTRY
 
-from gateway.core.errors import Refused
+from gateway.core import waiting
+from gateway.core.errors import Refused, UnknownPrediction
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
+from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from gateway.core.waiting import Waiters
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, Status
 from shared.service.liveness import Liveness
-from shared.streams.prediction_state import PredictionStates
+from shared.streams.prediction_state import PredictionStates, Queued
+
+ID = "01a20d70-d5e6-7383-90ab-972da9b28bd4"
 
 
 @pytest.fixture
@@ -69,11 +73,70 @@ async def test_room_is_for_so_many_and_for_so_many_of_a_version(
             waiters.check_room(3, "other:1")
 
 
+def told(refused: pytest.ExceptionInfo[Refused]) -> tuple[str, str, int]:
+    """Why, in words, and when to try again."""
+    return refused.value.reason, str(refused.value), refused.value.retry_after_s
+
+
+async def test_who_is_refused_is_told_which_limit_and_when_to_try_again(waiters: Waiters) -> None:
+    with pytest.raises(Refused) as refused:
+        waiters.check_room(5)
+    words = "this gateway is already waiting for too many predictions (its limit is 4)"
+    assert told(refused) == ("overloaded", words, IN_FLIGHT_S)
+    with pytest.raises(Refused) as refused:
+        waiters.check_room(4, "m:1")
+    words = "this gateway is already waiting for too many predictions of m:1 (its limit for one version is 3)"
+    assert told(refused) == ("overloaded", f"{words}; ask with wait=0", IN_FLIGHT_S)
+
+
 async def test_a_gateway_that_stops_begins_no_wait(waiters: Waiters) -> None:
     waiters.closing = True
     with pytest.raises(Refused) as refused:
         waiters.check_room(1)
-    assert refused.value.reason == "stopping"
+    assert told(refused) == ("stopping", "this gateway is stopping; try again", STOPPING_S)
+
+
+QUEUED = Queued(0, "m:1")
+
+
+async def test_a_prediction_is_read_without_a_wait_though_nobody_may_wait(waiters: Waiters, lookup: Mock) -> None:
+    lookup.locate = AsyncMock(return_value=QUEUED)
+    with waiters.expect(["a", "b", "c", "d"]):
+        assert await waiters.read(ID, 0) == QUEUED
+        with pytest.raises(Refused):
+            await waiters.read(ID, 1)
+    waiters.closing = True
+    assert await waiters.read(ID, 30) == QUEUED
+    assert lookup.locate.mock_calls == [call(ID)] * 2
+
+
+async def test_a_prediction_that_is_waited_for_is_looked_up_again_at_its_end(waiters: Waiters, lookup: Mock) -> None:
+    end = answer(ID)
+    lookup.locate = AsyncMock(side_effect=[QUEUED, end])
+    with waiters.expect(["a", "b", "c"]):  # it is the last for which there is room
+        reading = asyncio.create_task(waiters.read(ID, 60))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not reading.done() and waiters.count == 4
+        waiters.give_up()
+        assert await asyncio.wait_for(reading, 20) == end
+        assert waiters.count == 3
+    assert lookup.locate.mock_calls == [call(ID, wait=True), call(ID)]
+
+
+async def test_a_prediction_that_has_finished_is_not_waited_for(waiters: Waiters, lookup: Mock) -> None:
+    lookup.locate = AsyncMock(return_value=answer(ID))
+    assert await asyncio.wait_for(waiters.read(ID, 1), 20) == answer(ID)
+    lookup.locate.assert_called_once_with(ID, wait=True)
+
+
+async def test_what_is_no_id_or_is_unknown_is_said(waiters: Waiters, lookup: Mock) -> None:
+    lookup.locate = AsyncMock(return_value=None)
+    with pytest.raises(UnknownPrediction, match="'nonsense'"):
+        await waiters.read("nonsense", 0)
+    lookup.locate.assert_not_called()
+    with pytest.raises(UnknownPrediction, match=ID):
+        await waiters.read(ID, 0)
 
 
 OUTCOME = Outcome(Status.SUCCEEDED, b"{}")
@@ -106,7 +169,7 @@ async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
     with waiters.expect([str(number) for number in range(1001)]):
         lookup.finished.side_effect = lambda ids: [answer(each) for each in ids if each in ("7", "8", "1000")]
         await waiters.recheck()
-    sizes = [len(call.args[0]) for call in lookup.finished.call_args_list]
+    sizes = [len(each.args[0]) for each in lookup.finished.call_args_list]
     assert sizes == [500, 500, 1]
     assert errors("hint_missed") == before + 3
 
@@ -136,13 +199,16 @@ class Hints:
         yield None
 
 
-async def test_hints_are_taken_until_the_stop_and_through_outages(lookup: Mock) -> None:
+async def test_hints_are_taken_until_the_stop_and_through_outages(
+    lookup: Mock, caplog: pytest.LogCaptureFixture
+) -> None:
     states = Mock(PredictionStates)
     liveness = Mock(Liveness)
     waiters = Waiters(states, lookup, liveness, 100)
     lost = StoreUnavailable("redis", "it was", "unreachable")
     states.hints = hints = Hints(waiters, [None, [hint("a"), hint("nobody's")], lost, None, [hint("b")], None])
     before = errors("redis_unreachable")
+    assert waiters.lost == "it has not been reached yet"
     with waiters.expect(["a"], "m:1") as first, waiters.expect(["b"]) as second:
         async with asyncio.timeout(20):
             await waiters.listen(hints.stop)
@@ -150,7 +216,18 @@ async def test_hints_are_taken_until_the_stop_and_through_outages(lookup: Mock) 
     assert hints.listening == [False, True, True, False, True, True, True]
     assert lookup.finished.call_count == 2  # once for each connection: hints may have been lost before
     assert waiters.lost == str(lost) and errors("redis_unreachable") == before + 1
-    assert {call.args for call in liveness.moved.call_args_list} == {("hints",)}
+    assert {each.args for each in liveness.moved.call_args_list} == {("hints",)}
+    (said,) = [vars(record) for record in caplog.records]
+    assert (said["message"], said["name"], said["reason"]) == ("hints lost", waiting.__name__, "unreachable")
+
+
+async def test_a_hint_of_the_version_that_is_known_wakes_also_who_does_not_know_it(lookup: Mock) -> None:
+    states = Mock(PredictionStates)
+    waiters = Waiters(states, lookup, Liveness(30), 100)
+    states.hints = hints = Hints(waiters, [None, [hint("a")]])
+    with waiters.expect(["a"], "m:1") as one, waiters.expect(["a"]) as two:
+        await waiters.listen(hints.stop)
+        assert await one.results(60) == await two.results(60) == [answer("a")]
 
 
 async def test_a_hint_of_another_version_is_counted_and_not_believed(lookup: Mock) -> None:
