@@ -34,7 +34,11 @@ TABLE: Table = {
     "gateway/core/submissions.py": ("unit/test_gateway_submissions", "integration/test_gateway_coalescing"),
     "gateway/core/waiting.py": WAITING,
     "gateway/upkeep/drain.py": ("unit/test_drain",),
-    "gateway/upkeep/expiry.py": ("unit/test_expiry", "integration/test_expiry", "integration/test_gateway_dead_letters"),
+    "gateway/upkeep/expiry.py": (
+        "unit/test_expiry",
+        "integration/test_expiry",
+        "integration/test_gateway_dead_letters",
+    ),
     "inference_worker/batching.py": ("unit/test_batching",),
     "inference_worker/held_entries.py": LANE,
     "inference_worker/lane.py": ("unit/test_lane", *LANE),

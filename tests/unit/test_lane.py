@@ -101,9 +101,9 @@ class HandStream:
 
 
 class Bench:
-    """A lane with all that it needs; its batches have at most four requests."""
+    """A lane with all that it needs; its batches have at most four requests, unless it is told otherwise."""
 
-    def __init__(self, max_wait_ms: int = 0, spans: Mock | None = None) -> None:
+    def __init__(self, max_wait_ms: int = 0, max_batch_size: int = 4, spans: Mock | None = None) -> None:
         self.stop, self.clock = asyncio.Event(), Clock()
         self.clock.now = 0.0
         self.stream = HandStream(self.clock, self.stop)
@@ -117,7 +117,7 @@ class Bench:
             claim_interval_ms=CLAIM_MS,
             max_deliveries=MOST_DELIVERIES,
         )
-        limits = BatchLimits(max_batch_size=4, max_wait_ms=max_wait_ms)
+        limits = BatchLimits(max_batch_size=max_batch_size, max_wait_ms=max_wait_ms)
         version = Version(version=VERSION, artifact="none", batch=limits)
         served = ServedVersion(model=MODEL, task="tests:Task", version=version)
         arguments = (settings, served, self.stream.calls, self.engine, self.liveness, WORKER, self.redis, spans)
@@ -174,6 +174,12 @@ async def test_a_batch_is_read_at_a_time_and_several_of_a_deep_queue(make: Make)
     await bench.run()
     assert bench.stream.asked == [(4, BLOCK_MS), (4, BLOCK_MS), (4, BLOCK_MS), (16, BLOCK_MS)]
     bench.stream.calls.join.assert_called_once_with()
+
+
+async def test_a_queue_is_not_taken_for_deep_before_it_is_read(make: Make) -> None:
+    bench = make(max_batch_size=1)
+    await bench.run()
+    assert bench.stream.asked == [(1, BLOCK_MS)]
 
 
 async def test_nothing_is_read_while_enough_waits(make: Make) -> None:

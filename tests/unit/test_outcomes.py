@@ -60,3 +60,4 @@ def test_an_expired_request_says_how_long_it_waited() -> None:
     outcome = outcomes.expired(request, 1700, "w1")
     assert (outcome.status, outcome.queue_time_ms) == (Status.EXPIRED, 700)
     assert "after 700 ms" in outcome.error
+    assert outcomes.expired(request, 999, "w1").queue_time_ms == 0  # its clock was ahead

@@ -13,6 +13,7 @@ from gateway.core import waiting
 from gateway.core.errors import Refused, UnknownPrediction
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
+from gateway.core.principal import Principal, Scope
 from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from gateway.core.waiting import Waiters
 from shared.contract.errors import StoreUnavailable
@@ -107,7 +108,7 @@ async def test_a_prediction_is_read_without_a_wait_though_nobody_may_wait(waiter
             await waiters.read(ID, 1)
     waiters.closing = True
     assert await waiters.read(ID, 30) == QUEUED
-    assert lookup.locate.mock_calls == [call(ID)] * 2
+    assert lookup.locate.mock_calls == [call(ID, wait=False)] * 2
 
 
 async def test_a_prediction_that_is_waited_for_is_looked_up_again_at_its_end(waiters: Waiters, lookup: Mock) -> None:
@@ -121,13 +122,29 @@ async def test_a_prediction_that_is_waited_for_is_looked_up_again_at_its_end(wai
         waiters.give_up()
         assert await asyncio.wait_for(reading, 20) == end
         assert waiters.count == 3
-    assert lookup.locate.mock_calls == [call(ID, wait=True), call(ID)]
+    assert lookup.locate.mock_calls == [call(ID, wait=True), call(ID, wait=False)]
 
 
 async def test_a_prediction_that_has_finished_is_not_waited_for(waiters: Waiters, lookup: Mock) -> None:
     lookup.locate = AsyncMock(return_value=answer(ID))
     assert await asyncio.wait_for(waiters.read(ID, 1), 20) == answer(ID)
     lookup.locate.assert_called_once_with(ID, wait=True)
+
+
+async def test_who_may_not_know_a_prediction_is_told_that_there_is_none(waiters: Waiters, lookup: Mock) -> None:
+    reader = Principal("p_me", frozenset({Scope.READ}))
+    everybodys = Principal("p_me", frozenset({Scope.READ_ALL}), models=("m",))
+    owned, other = Queued(0, "m:1", "p_me"), Queued(0, "m:1", "p_other")
+    for caller, found, wait_s in ((reader, other, 0), (reader, other, 60), (everybodys, Queued(0, "n:1", "p_me"), 0)):
+        lookup.locate = AsyncMock(return_value=found)
+        with pytest.raises(UnknownPrediction, match=ID):
+            await asyncio.wait_for(waiters.read(ID, wait_s, caller), 20)
+    for caller, found in ((reader, owned), (everybodys, other)):
+        lookup.locate = AsyncMock(return_value=found)
+        assert await waiters.read(ID, 0, caller) == found
+    lookup.locate = AsyncMock(side_effect=[owned, other])  # it is asked again at the end
+    with pytest.raises(UnknownPrediction):
+        await asyncio.wait_for(waiters.read(ID, 0.01, reader), 20)
 
 
 async def test_what_is_no_id_or_is_unknown_is_said(waiters: Waiters, lookup: Mock) -> None:
