@@ -264,7 +264,8 @@ async def test_an_answer_that_leaves_an_item_out_is_a_fault(make: Make) -> None:
     with pytest.raises(ValueError, match="shorter"):
         await lane.add(*readables("a", "b"))
     answers.append(Prepared(1, 1, b"b"))
-    lane.engine.predict = Mock(side_effect=lambda _: asyncio.sleep(0, [Answer(b"", 0.5, "")]))  # type: ignore[method-assign]
+    one: list[Any] = [Answer(b"", 0.5, "")]
+    lane.engine.predict = Mock(side_effect=lambda _: asyncio.sleep(0, one))  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="shorter"):
         await lane.compute(*readables("a", "b"))
     assert lane.held.finished == []
