@@ -13,6 +13,8 @@ from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
 from gateway.control.authenticator import Off
+from gateway.control.profiles import load_profiles
+from gateway.control.reads import Reads
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
@@ -33,7 +35,9 @@ from gateway.http.context import (
     INTAKE,
     KNOWN_STREAMS,
     LIVENESS,
+    PROFILES,
     QUEUE_METRICS,
+    READS,
     REDIS,
     SERVING,
     SETTINGS,
@@ -102,6 +106,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
     app[AUTHENTICATOR] = Off()
+    app[PROFILES], app[READS] = load_profiles(settings.limit_profiles), Reads()
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)

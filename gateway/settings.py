@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -66,6 +67,9 @@ class GatewaySettings(DatabaseSettings):
     max_results: int = Field(200_000, ge=1, description="results not yet in Postgres before all requests are refused")
     max_memory_percent: int = Field(
         70, ge=1, le=100, description="percent of Redis's maxmemory in use before requests are refused"
+    )
+    limit_profiles: Path | None = Field(
+        None, description="file with the limits of callers (docs/LIMITS.md); unset: no caller has limits of its own"
     )
     max_in_flight: int = Field(10_000, ge=1, description="predictions a gateway waits for before it refuses requests")
     recheck_interval_s: float = Field(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from inference_worker.lane import Lane
+from shared.contract.costs import encode_costs
 from shared.contract.errors import StoreUnavailable
 from shared.service.lifecycle import cancel_until_ended
 from shared.service.liveness import Liveness
@@ -53,6 +54,7 @@ async def keep_heartbeat(
                 host=socket.gethostname(),
                 started_at=started_at,
                 in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
+                costs=encode_costs({lane.served.label: lane.cost for lane in versions.lanes if lane.cost}),
             )
             await heartbeat.report_failures(versions.failures)
             for lane in list(versions.lanes):

@@ -22,6 +22,7 @@ from inference_worker.passes import Passes
 from inference_worker.settings import WorkerSettings
 from inference_worker.triage import triage
 from shared.contract.catalogue import ServedVersion
+from shared.contract.costs import Cost
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.service.liveness import Liveness
@@ -61,6 +62,11 @@ class Lane:
         self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans)
         self._next_claim = 0.0
         self._last_read = 0
+
+    @property
+    def cost(self) -> Cost | None:
+        """What requests have cost lately; None before any was computed."""
+        return self._passes.costs.cost
 
     @property
     def in_hand(self) -> int:

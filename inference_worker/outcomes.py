@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from inference_worker.children.wire import MODEL_ERROR, Answer, Failure
 from shared.contract.messages import Outcome, PredictionRequest, Status, readable
 
@@ -23,6 +25,12 @@ def outcome_of(
     else:
         found = Outcome(Status.FAILED, error=HIDDEN_ERROR)
     return found._replace(processing_time_ms=processing_time_ms, queue_time_ms=queue_time_ms, worker=worker)
+
+
+def shares_us(seconds: float, tokens: Sequence[int]) -> list[int]:
+    """How long each item of a pass was computed, in microseconds: its share of the pass by its tokens."""
+    total = max(1, sum(tokens))
+    return [round(seconds * 1_000_000 * each / total) for each in tokens]
 
 
 def told_of(failure: Failure, text: str) -> str:

@@ -20,6 +20,7 @@ from inference_worker import outcomes
 from inference_worker.batching import encode_windows, next_pass, read_size
 from inference_worker.children.process import ChildLost
 from inference_worker.children.wire import Answer, Failure, Prepared
+from inference_worker.cost_meter import CostMeter
 from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
@@ -49,7 +50,11 @@ class Job(NamedTuple):
 
 
 class Passes:
-    """The requests of one lane that are encoded, wait, or are being computed."""
+    """The requests of one lane that are encoded, wait, or are being computed.
+
+    Attributes:
+        costs: what they have cost lately.
+    """
 
     def __init__(
         self,
@@ -68,6 +73,7 @@ class Passes:
         self._worker_id, self._spans = worker_id, spans
         self._queue_wait = QUEUE_WAIT.labels(*self._labels)  # bound once for speed: it is used for every request
         self._label_counts = LabelCounts(*self._labels, engine.labels)
+        self.costs = CostMeter()
         self._waiting: list[Job] = []  # the oldest first
         self._busy = 0  # children that compute
         self._running: set[asyncio.Task[None]] = set()
@@ -207,13 +213,16 @@ class Passes:
         exemplars = [None] * len(jobs) if self._spans is None else self._spans.exemplars(job.request for job in jobs)
         BATCH_SIZE.labels(*self._labels).observe(len(jobs))
         INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
+        shares_us = outcomes.shares_us(seconds, [job.encoded.tokens for job in jobs])
+        self.costs.learn(seconds, sum(job.encoded.tokens for job in jobs), sum(len(job.request.text) for job in jobs))
         finished, labels, lost = [], [], []
-        for job, answer, exemplar in zip(jobs, answers, exemplars, strict=True):
+        for job, answer, exemplar, share_us in zip(jobs, answers, exemplars, shares_us, strict=True):
             if isinstance(answer, ChildLost):
                 lost.append((job, answer))
                 continue
             self._queue_wait.observe(job.queued_ms / 1000, exemplar)
             outcome = self._outcome(job.request, answer, round(seconds * 1000), job.queued_ms)
+            outcome = outcome._replace(tokens=job.encoded.tokens, compute_us=share_us)
             finished.append(Completed(job.delivery, job.request, outcome))
             labels.append(answer.label if isinstance(answer, Answer) else None)
         with self._movement.recording():

@@ -9,14 +9,16 @@ from aiohttp import web
 
 from gateway.api.queries import PredictQuery, timeout_ms_of
 from gateway.api.schemas import BatchRequest, PredictRequest, prediction_body, queued_body
+from gateway.core.caller_limits import Standing
 from gateway.core.finished import Finished
 from gateway.core.order import Answer, Input, Order
 from gateway.http.bodies import read_body
-from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, SETTINGS, TRACE
+from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, PROFILES, SETTINGS, TRACE
 from gateway.http.idempotency import fingerprint, key_of
 from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
+from gateway.http.rate_limits import rate_limit_headers
 from gateway.http.responses import json_response
 from shared.contract.messages import INVALID_INPUT, Status
 from shared.telemetry.traceparent import trace_id_of
@@ -28,11 +30,11 @@ async def predict(request: web.Request) -> web.Response:
     body = await read_body(request, PredictRequest)
     ((prediction_id, finished, note),) = await _submit(request, preferences, body, [Input(body.text, ("body", "text"))])
     if finished is None:
-        headers = {"Location": f"/api/v1/predictions/{prediction_id}", **preferences.wait.headers}
+        headers = {"Location": f"/api/v1/predictions/{prediction_id}", **preferences.headers}
         return json_response(queued_body(prediction_id, note), status=202, headers=headers)
     if finished.outcome.status is not Status.SUCCEEDED:
         raise _unsuccessful(finished)
-    return json_response(prediction_body(finished), headers=preferences.wait.headers)
+    return json_response(prediction_body(finished), headers=preferences.headers)
 
 
 async def predict_batch(request: web.Request) -> web.Response:
@@ -45,10 +47,11 @@ async def predict_batch(request: web.Request) -> web.Response:
         queued_body(each.id, each.note) if each.finished is None else prediction_body(each.finished) for each in answers
     ]
     done = all(each.finished is not None for each in answers)
-    return json_response({"items": items}, status=200 if done else 202, headers=preferences.wait.headers)
+    return json_response({"items": items}, status=200 if done else 202, headers=preferences.headers)
 
 
 class _Preferences(NamedTuple):
+    headers: dict[str, str]  # of the answer
     wait: Wait
     timeout_ms: int
     idempotency_key: str
@@ -58,8 +61,10 @@ def _preferences(request: web.Request) -> _Preferences:
     """What query and headers ask for. (They are checked before the body is read, since it may be long.)"""
     settings = request.app[SETTINGS]
     query = read_query(request, PredictQuery)
+    wait = wait_of(query.wait, request.headers.get("Prefer"), settings.default_wait_s)
     return _Preferences(
-        wait=wait_of(query.wait, request.headers.get("Prefer"), settings.default_wait_s),
+        headers=dict(wait.headers),
+        wait=wait,
         timeout_ms=timeout_ms_of(query.timeout, settings),
         idempotency_key=key_of(request.headers.get("Idempotency-Key")),
     )
@@ -83,11 +88,14 @@ async def _submit(
         fingerprint=fingerprint(request.path, body) if key else "",
         traceparent=traceparent if trace_id_of(traceparent) else "",
         caller=request[PRINCIPAL],
+        limits=request.app[PROFILES].limits(request[PRINCIPAL], body.model),
         trace=request.get(TRACE),
     )
 
-    def note(ids: Sequence[str]) -> None:
+    def note(ids: Sequence[str], standing: Standing | None) -> None:
         request[PREDICTION_IDS] = ids
+        if standing is not None:
+            preferences.headers.update(rate_limit_headers(*standing))
 
     return await request.app[INTAKE].submit(order, note)
 

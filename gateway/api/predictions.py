@@ -11,7 +11,7 @@ from gateway.api.queries import HistoryQuery, WaitQuery
 from gateway.api.schemas import prediction_body, queued_body
 from gateway.core.finished import Finished
 from gateway.core.history import NEWEST, Filters, History
-from gateway.http.context import HISTORY, PRINCIPAL, SERVING, WAITERS
+from gateway.http.context import HISTORY, PRINCIPAL, PROFILES, SERVING, WAITERS
 from gateway.http.preferences import wait_of
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
@@ -25,7 +25,9 @@ async def read_prediction(request: web.Request) -> web.Response:
     """One prediction: 200 whether it is finished or not; waits for it if requested."""
     wait = wait_of(read_query(request, WaitQuery).wait, request.headers.get("Prefer"), 0)
     prediction_id = request.match_info["prediction_id"].lower()
-    found = await request.app[WAITERS].read(prediction_id, wait.seconds, request[PRINCIPAL])
+    caller = request[PRINCIPAL]
+    limits = request.app[PROFILES].limits(caller, "")
+    found = await request.app[WAITERS].read(prediction_id, wait.seconds, caller, limits)
     if isinstance(found, Queued):
         body = queued_body(prediction_id, request.app[SERVING].note(found.label) if found.label else "")
     else:

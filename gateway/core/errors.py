@@ -9,6 +9,7 @@ CoreError
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
 ├── IdempotencyConflict  the idempotency key was used with another request
+├── LimitReached         who asks has used up a limit of its own; says when to retry
 └── Refused              not now: overloaded or stopping; says when to retry
 
 A store that cannot be reached raises `shared.contract.errors.StoreUnavailable`, as everywhere.
@@ -16,10 +17,12 @@ A store that cannot be reached raises `shared.contract.errors.StoreUnavailable`,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from shared.contract.errors import MillstreamError
+from shared.contract.limits import Rate
 
 Place = Sequence[str | int]
 FieldErrors = Sequence[tuple[Place, str]]
@@ -129,3 +132,29 @@ class Refused(CoreError):
         self.reason = reason
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+
+class LimitReached(CoreError):
+    """A limit of the caller alone is reached; nothing was accepted or charged.
+
+    Attributes:
+        limit: its name, also a metric label.
+        retry_after_s: when there is room for this, in seconds; None if it is more than there ever is room for, or if
+            that depends on when other requests of the caller end.
+        rates: the caller's rates by name, each with the ms until it is full again.
+        counts: the caller's other limits by name: the most, and how many are used.
+    """
+
+    def __init__(
+        self,
+        limit: str,
+        detail: str,
+        wait_ms: float | None,
+        rates: Mapping[str, tuple[Rate, float]],
+        counts: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        self.retry_after_s = None if wait_ms is None or math.isinf(wait_ms) else max(1, math.ceil(wait_ms / 1000))
+        self.rates = rates
+        self.counts = counts or {}

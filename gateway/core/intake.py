@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
@@ -24,7 +25,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import Batch
 from shared.contract.options import OptionErrors, encode_options
 from shared.streams.preconditions import Level
-from shared.streams.publishing import REFUSALS, Group, NewRequest, Published, Verdict
+from shared.streams.publishing import CALLER_VERDICTS, REFUSALS, Group, NewRequest, Published, Verdict
 from shared.streams.redis_watch import RedisWatch
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
@@ -69,17 +70,18 @@ class Intake:
         self._shard = shard
         self._traces = traces
 
-    async def submit(self, order: Order, on_accepted: Callable[[Sequence[str]], None]) -> list[Answer]:
+    async def submit(self, order: Order, on_accepted: Callable[[Sequence[str], Standing | None], None]) -> list[Answer]:
         """Publish an order and wait; returns one answer for each input, in the same order.
 
         Args:
-            on_accepted: called with the prediction ids once they are known, before the wait.
+            on_accepted: called before the wait with the prediction ids, and with how the caller stands if it has limits.
 
         Raises:
             UnknownModel: there is no such model or version.
             InvalidOrder: a text or an option is wrong.
             Refused: a limit was reached, the gateway is stopping, or Redis would not keep the order. Nothing was
                 published.
+            LimitReached: a limit of the caller was reached. Nothing was published or charged.
             IdempotencyConflict: the key was used with another order.
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
@@ -87,13 +89,14 @@ class Intake:
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
         self._check_redis()
-        self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label)
+        self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label, order.caller.id, order.limits)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
-        new = _new_requests(order, options, ids)
-        with self._waiters.expect(ids if order.wait_s else [], served.label) as expected:
+        new = _new_requests(order, options, ids, self._costs_us(served, order))
+        with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
             published = await self._publish(served, order, batch, new)
-            on_accepted(published.earlier or ids)
+            standing = standing_of(order.limits, published.used) if order.limits and published.used else None
+            on_accepted(published.earlier or ids, standing)
             if not published.earlier:
                 return self._with_notes(served, await self._answers(ids, expected, order.wait_s))
         return self._with_notes(served, await self._earlier(published.earlier, order.wait_s))
@@ -108,6 +111,11 @@ class Intake:
             names = [each.name for each in self._catalogue.models]
             raise UnknownModel(order.model, None, [each for each in names if order.caller.may_use(each)])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
+
+    def _costs_us(self, served: ServedVersion, order: Order) -> list[int]:
+        if order.limits is None:
+            return [0] * len(order.inputs)
+        return [self._serving.estimate_us(served.label, len(each.text)) for each in order.inputs]
 
     def _check_redis(self) -> None:
         found = self._redis.worst(Level.REFUSES)
@@ -144,6 +152,9 @@ class Intake:
         published = await self._submissions.submit(model, version, group)
         if published.verdict is Verdict.CONFLICT:
             raise IdempotencyConflict(group.idempotency_key)
+        if published.verdict in CALLER_VERDICTS and group.limits is not None and published.used is not None:
+            cost_us = sum(each.cost_us for each in group.requests)
+            raise refusal(published.verdict, group.limits, published.used, len(group.requests), cost_us)
         if published.verdict is not Verdict.ACCEPTED:
             pause_s = self._retry_after.refused_s(model, version, published.verdict)
             raise Refused(
@@ -182,7 +193,7 @@ class Intake:
             return ()
 
 
-def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewRequest]:
+def _new_requests(order: Order, options: bytes, ids: Sequence[str], costs_us: Sequence[int]) -> list[NewRequest]:
     return [
         NewRequest(
             id=prediction_id,
@@ -192,13 +203,15 @@ def _new_requests(order: Order, options: bytes, ids: Sequence[str]) -> list[NewR
             principal=order.caller.id,
             traceparent=order.traceparent,
             wait=order.wait_s > 0,
+            cost_us=cost_us,
         )
-        for prediction_id, each in zip(ids, order.inputs, strict=True)
+        for prediction_id, each, cost_us in zip(ids, order.inputs, costs_us, strict=True)
     ]
 
 
 def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:
-    return Group(new, order.idempotency_key, order.fingerprint, batch.text() if order.idempotency_key else "")
+    remembered = batch.text() if order.idempotency_key else ""
+    return Group(new, order.idempotency_key, order.fingerprint, remembered, order.limits)
 
 
 def _options(served: ServedVersion, order: Order) -> bytes:

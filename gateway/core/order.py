@@ -9,6 +9,7 @@ from gateway.core.errors import Place
 from gateway.core.finished import Finished
 from gateway.core.principal import ANYBODY, Principal
 from gateway.core.tracing import Trace
+from shared.contract.limits import CallerLimits
 
 
 class Input(NamedTuple):
@@ -31,6 +32,7 @@ class Order(NamedTuple):
         fingerprint: a digest of the order; required with a key.
         traceparent: the caller's W3C trace context, or ''.
         caller: who asks.
+        limits: the caller's own limits; None for none.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -45,6 +47,7 @@ class Order(NamedTuple):
     fingerprint: str = ""
     traceparent: str = ""
     caller: Principal = ANYBODY
+    limits: CallerLimits | None = None
     trace: Trace | None = None
 
 

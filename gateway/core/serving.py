@@ -1,10 +1,11 @@
-"""Which versions nobody serves, so that who submits to one is told at once."""
+"""Which versions nobody serves, so that who submits to one is told at once; and what requests have cost lately."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from shared.contract.catalogue import ServedVersion
+from shared.contract.costs import Cost
 from shared.streams.workers import WorkerDirectory
 
 LOOK_FOR_WORKERS_EVERY_S = 2.0
@@ -17,6 +18,7 @@ class Serving:
         self._workers = workers
         self._versions = versions
         self._known = frozenset(each.label for each in versions)
+        self._costs: dict[str, Cost] = {}
         self._unserved: frozenset[str] = frozenset()  # nothing is said before the first look
 
     async def look(self) -> None:
@@ -26,7 +28,13 @@ class Serving:
             StoreUnavailable: Redis cannot be reached.
         """
         live = await self._workers.live(self._versions)
+        self._costs |= await self._workers.costs(self._versions)  # what nobody serves now costs what it did
         self._unserved = frozenset(label for label, workers in live.items() if not workers)
+
+    def estimate_us(self, label: str, characters: int) -> int:
+        """What a text of so many characters may cost, in microseconds of compute; 0 before anything was measured."""
+        cost = self._costs.get(label)
+        return 0 if cost is None else round(characters * cost.tokens_a_character * cost.us_a_token)
 
     def note(self, label: str) -> str:
         """Why a request for the version `label` (`model:version`) will not finish soon; empty if it can."""

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from gateway.core.errors import Refused, UnknownPrediction
+from gateway.core.errors import LimitReached, Refused, UnknownPrediction
 from gateway.core.finished import Finished, from_hint
 from gateway.core.lookup import Lookup
 from gateway.core.principal import ANYBODY, Principal
@@ -20,6 +20,7 @@ from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
 from shared.contract.ids import is_id
+from shared.contract.limits import CallerLimits
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
 from shared.streams.prediction_state import PredictionStates, Queued
@@ -35,12 +36,13 @@ class Expectation:
 
     Attributes:
         label: `model:version` of all of them; empty if it is not known.
+        caller: the id of who waits; may be empty.
     """
 
-    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str) -> None:
+    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str, caller: str) -> None:
         loop = asyncio.get_running_loop()
         self._waiters = waiters
-        self.label = label
+        self.label, self.caller = label, caller
         self.futures: dict[str, asyncio.Future[Finished | None]] = {
             each: loop.create_future() for each in prediction_ids
         }
@@ -96,16 +98,18 @@ class Waiters:
         self._max_in_flight = max_in_flight
         self._max_of_version = max_of_version or max_in_flight
         self._of_version: Counter[str] = Counter()
+        self._of_caller: Counter[str] = Counter()
         self._waiting: dict[str, list[Expectation]] = {}
         self.count = 0
         self.closing = False
         self.listening = asyncio.Event()
         self.lost = "it has not been reached yet"
 
-    def check_room(self, count: int, label: str = "") -> None:
+    def check_room(self, count: int, label: str = "", caller: str = "", limits: CallerLimits | None = None) -> None:
         """Check that `count` more predictions, of one version if that is known, may be waited for.
 
         Raises:
+            LimitReached: by this caller.
             Refused: the gateway is stopping, or is already waiting for too many, or for too many of this version.
         """
         if self.closing:
@@ -117,8 +121,14 @@ class Waiters:
             limit = f"its limit for one version is {self._max_of_version}"
             detail = f"this gateway is already waiting for too many predictions of {label} ({limit})"
             raise Refused("overloaded", f"{detail}; ask with wait=0", IN_FLIGHT_S, limit="in_flight_of_version")
+        most, waits = limits.waits if limits else None, self._of_caller[caller]
+        if most is not None and count and waits + count > most:
+            detail = f"you may wait for {most} predictions at a time, and do for {waits}; ask with wait=0"
+            raise LimitReached("waits", detail, IN_FLIGHT_S * 1000, {}, {"waits": (most, waits)})
 
-    async def read(self, prediction_id: str, wait_s: float, caller: Principal = ANYBODY) -> Finished | Queued:
+    async def read(
+        self, prediction_id: str, wait_s: float, caller: Principal = ANYBODY, limits: CallerLimits | None = None
+    ) -> Finished | Queued:
         """Read one prediction; waits at most `wait_s` seconds until it is finished.
 
         Raises:
@@ -130,8 +140,8 @@ class Waiters:
             raise UnknownPrediction(prediction_id)
         if self.closing or wait_s <= 0:
             return await self._read(prediction_id, caller)
-        self.check_room(1)
-        with self.expect([prediction_id]) as expected:
+        self.check_room(1, caller=caller.id, limits=limits)
+        with self.expect([prediction_id], caller=caller.id) as expected:
             found = await self._read(prediction_id, caller, wait=True)
             if not isinstance(found, Queued):
                 return found
@@ -144,14 +154,15 @@ class Waiters:
             raise UnknownPrediction(prediction_id)
         return found
 
-    def expect(self, prediction_ids: Sequence[str], label: str = "") -> Expectation:
+    def expect(self, prediction_ids: Sequence[str], label: str = "", caller: str = "") -> Expectation:
         """Wait for predictions, of one version if that is known; use it as a context manager."""
-        return Expectation(self, prediction_ids, label)
+        return Expectation(self, prediction_ids, label, caller)
 
     def add(self, expectation: Expectation) -> None:
         """Register a wait."""
         self.count += len(expectation.futures)
         self._of_version[expectation.label] += len(expectation.futures)
+        self._of_caller[expectation.caller] += len(expectation.futures)
         for prediction_id in expectation.futures:
             self._waiting.setdefault(prediction_id, []).append(expectation)
 
@@ -159,6 +170,9 @@ class Waiters:
         """Unregister a wait."""
         self.count -= len(expectation.futures)
         self._of_version[expectation.label] -= len(expectation.futures)
+        self._of_caller[expectation.caller] -= len(expectation.futures)
+        if self._of_caller[expectation.caller] <= 0:
+            del self._of_caller[expectation.caller]  # there may be any number of callers
         for prediction_id in expectation.futures:
             others = self._waiting[prediction_id]
             others.remove(expectation)

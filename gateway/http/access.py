@@ -6,7 +6,7 @@ from aiohttp import web
 
 from gateway.core.errors import NotAllowed, Refused, Unauthenticated
 from gateway.core.principal import Scope
-from gateway.http.context import AUTHENTICATOR, PRINCIPAL
+from gateway.http.context import AUTHENTICATOR, PRINCIPAL, PROFILES, READS
 from gateway.http.middleware import Handler
 from gateway.http.openapi import Operation
 
@@ -14,7 +14,8 @@ from gateway.http.openapi import Operation
 def guarded(operation: Operation) -> Handler:
     """The handler of an operation, which finds who asks at `request[PRINCIPAL]`.
 
-    Before the body is read, it raises `Unauthenticated`, `Refused` or `NotAllowed`.
+    Before the body is read, it raises `Unauthenticated`, `Refused` or `NotAllowed`, and `LimitReached` for who reads
+    too often.
     """
     if not operation.scopes:
         return operation.handler
@@ -24,6 +25,9 @@ def guarded(operation: Operation) -> Handler:
         if not any(principal.may(scope) for scope in operation.scopes):
             raise NotAllowed(operation.scopes)
         request[PRINCIPAL] = principal
+        rate = request.app[PROFILES].reads(principal) if operation.method == "GET" else None
+        if rate is not None:
+            request.app[READS].count(principal.id, rate)
         return await operation.handler(request)
 
     return handler

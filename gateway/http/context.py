@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.control.authenticator import Authenticator
+from gateway.control.profiles import Profiles
+from gateway.control.reads import Reads
 from gateway.core.history import History
 from gateway.core.intake import Intake
 from gateway.core.principal import Principal
@@ -31,6 +33,8 @@ SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
 ALLOWED_HOSTS: web.AppKey[frozenset[str]] = web.AppKey("allowed_hosts", frozenset)
 CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
+PROFILES: web.AppKey[Profiles] = web.AppKey("profiles", Profiles)
+READS: web.AppKey[Reads] = web.AppKey("reads", Reads)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)

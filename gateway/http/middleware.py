@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from gateway.core.errors import CoreError, Refused
+from gateway.core.errors import CoreError, LimitReached, Refused
 from gateway.core.retry_after import CONNECTIONS_S
 from gateway.http.context import ALLOWED_HOSTS, CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
 from gateway.http.hosts import host_of, is_allowed, is_cross_site_write
@@ -57,6 +57,8 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     except CoreError as error:
         if isinstance(error, Refused) and error.limit:
             ERRORS.labels("gateway", f"refused_{error.limit}").inc()
+        elif isinstance(error, LimitReached):
+            ERRORS.labels("gateway", f"limited_{error.limit}").inc()
         return of_core_error(error).response()
     except StoreUnavailable as error:
         ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()

@@ -18,6 +18,7 @@ from gateway.core.errors import (
     FieldErrors,
     IdempotencyConflict,
     InvalidOrder,
+    LimitReached,
     NotAllowed,
     NotReplayable,
     Refused,
@@ -27,6 +28,7 @@ from gateway.core.errors import (
     UnknownPrediction,
 )
 from gateway.core.retry_after import STORE_UNAVAILABLE_S
+from gateway.http.rate_limits import rate_limit_headers
 from shared.contract.errors import StoreUnavailable
 from shared.contract.options import describe_invalid_text
 
@@ -42,6 +44,7 @@ TITLES = {
     415: "Unsupported media type",
     421: "Misdirected request",
     422: "Invalid field",
+    429: "Too many requests",
     500: "Prediction failed",
     503: "Service unavailable",
     504: "Deadline passed",
@@ -158,6 +161,10 @@ def of_core_error(error: CoreError) -> ProblemError:
         return invalid(error.errors)
     if isinstance(error, Refused):
         return unavailable(error.reason, str(error), error.retry_after_s)
+    if isinstance(error, LimitReached):
+        retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+        headers = {**rate_limit_headers(error.rates, error.counts), **retry}
+        return ProblemError(429, f"limit-{error.limit.replace('_', '-')}", str(error), headers=headers)
     if isinstance(error, Unauthenticated | NotAllowed):
         return _of_access(error)
     if isinstance(error, UnknownModel):

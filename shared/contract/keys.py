@@ -47,6 +47,10 @@ class Keys:
         digest = hashlib.sha256(f"{principal}\0{key}".encode()).hexdigest()
         return f"{self.prefix}idempotency:{digest[:40]}"
 
+    def limits(self, principal: str) -> str:
+        """Hash with a TTL: what a caller has used of its limits; of '' the prefix of all of them."""
+        return f"{self.prefix}limits:{principal}"
+
     @property
     def deadlines(self) -> str:
         """Sorted set: when each entry of the request streams expires, in ms, by `model:version entry`."""

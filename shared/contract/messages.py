@@ -41,7 +41,7 @@ FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
 _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  # quicker than decoding and `Status()`
 
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
-REQUEST_FIELDS = ("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent")
+REQUEST_FIELDS = ("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost")
 
 
 class PredictionRequest(NamedTuple):
@@ -62,6 +62,8 @@ class PredictionRequest(NamedTuple):
 class Outcome(NamedTuple):
     """What is added to a request to finish it. Durations are in ms; `result` is the text of a JSON object.
 
+    `processing_time_ms` is how long its batch took, `compute_us` (in us) its own share of that by `tokens`.
+
     JSON that is only passed on stays text, which saves gateways from parsing it. A new field is declared here, and
     encoded and decoded by the two functions below; scripts and hints carry it by name.
     """
@@ -74,6 +76,8 @@ class Outcome(NamedTuple):
     error: str = ""
     worker: str = ""
     cached: bool = False
+    tokens: int = 0
+    compute_us: int = 0
 
 
 OUTCOME_FIELDS = Outcome._fields
@@ -90,6 +94,8 @@ def encode_outcome(outcome: Outcome) -> tuple[str | bytes, ...]:
         readable(outcome.error),
         outcome.worker,
         "1" if outcome.cached else "0",
+        str(outcome.tokens) if outcome.tokens else "",
+        str(min(outcome.compute_us, LARGEST_INT)) if outcome.compute_us else "",
     )
 
 
@@ -111,6 +117,8 @@ def decode_outcome(fields: Fields) -> Outcome:
         readable(_text(fields, b"error")) if fields.get(b"error") else "",  # for speed: most have none
         _text(fields, b"worker", b""),
         fields.get(b"cached") == b"1",
+        _integer(fields, b"tokens", LARGEST_INT, b"0") if fields.get(b"tokens") else 0,
+        _integer(fields, b"compute_us", LARGEST_INT, b"0") if fields.get(b"compute_us") else 0,
     )
 
 

@@ -87,6 +87,7 @@ class DeadLetters:
             self._keys.prediction(request.id),
             self._keys.backlog_bytes,
             self._keys.deadlines,
+            self._keys.limits(""),
         ]
         return int(await self._replay(keys, [letter.entry, request.attempt, timeout_ms, most, *REQUEST_FIELDS]))
 

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from shared.contract.ids import read_batch
+from shared.contract.limits import CallerLimits, Used
 from shared.contract.messages import SCHEMA
 from shared.streams.shard import Shard
 
@@ -24,6 +25,10 @@ class Verdict(StrEnum):
     MEMORY = "memory"
     IDEMPOTENCY = "idempotency"
     CONFLICT = "conflict"
+    CALLER_REQUESTS = "caller_requests"
+    CALLER_COMPUTE = "caller_compute"
+    CALLER_QUEUED = "caller_queued"
+    CALLER_QUEUED_BYTES = "caller_queued_bytes"
 
 
 REFUSALS = {
@@ -33,6 +38,13 @@ REFUSALS = {
     Verdict.MEMORY: "the queue is low on memory",
     Verdict.IDEMPOTENCY: "too many idempotency keys are remembered",
 }
+# What refuses one caller, and nobody else.
+CALLER_VERDICTS = (
+    Verdict.CALLER_REQUESTS,
+    Verdict.CALLER_COMPUTE,
+    Verdict.CALLER_QUEUED,
+    Verdict.CALLER_QUEUED_BYTES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +72,7 @@ class NewRequest(NamedTuple):
         input, options: JSON texts.
         timeout_ms: time from acceptance until it expires.
         wait: whether the gateway wants a hint when it finishes.
+        cost_us: compute that is reserved for it, if its caller has limits.
     """
 
     id: str
@@ -69,6 +82,7 @@ class NewRequest(NamedTuple):
     principal: str = ""
     traceparent: str = ""
     wait: bool = False
+    cost_us: int = 0
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
@@ -82,19 +96,27 @@ class Group(NamedTuple):
         idempotency_key: the caller's; repeating it with the same body publishes nothing new; '' for none.
         fingerprint: a digest of the body; required with a key.
         batch: what the ids of the requests were made from (see `shared.contract.ids`); required with a key.
+        limits: those of their principal, who is the same for all; None for none.
     """
 
     requests: Sequence[NewRequest]
     idempotency_key: str = ""
     fingerprint: str = ""
     batch: str = ""
+    limits: CallerLimits | None = None
 
 
 class Published(NamedTuple):
-    """What happened to a group; `earlier` holds the ids of an earlier request with its idempotency key."""
+    """What happened to a group.
+
+    Attributes:
+        earlier: the ids of an earlier request with its idempotency key.
+        used: what its caller has used, this group included if it was accepted; None if it has no limits.
+    """
 
     verdict: Verdict
     earlier: Sequence[str] = ()
+    used: Used | None = None
 
 
 _ACCEPTED = Published(Verdict.ACCEPTED)
@@ -135,24 +157,49 @@ class Publisher:
             len(common),
             *chain.from_iterable(common.items()),
         ]
-        args += (len(_OWN_FIELDS), *_OWN_FIELDS)
+        limited = any(group.limits is not None for group in groups)  # for speed: without limits, entries have no cost
+        own_fields = (*_OWN_FIELDS, "cost") if limited else _OWN_FIELDS
+        args += (len(own_fields), *own_fields)
         for group in groups:
+            principal, limits = group.requests[0].principal, group.limits
             args += (len(group.requests), group.fingerprint if group.idempotency_key else "")
             if group.idempotency_key:
-                keys.append(self._keys.idempotency(group.requests[0].principal, group.idempotency_key))
+                keys.append(self._keys.idempotency(principal, group.idempotency_key))
                 args.append(group.batch)
+            if limits is None:
+                args.append(0)
+            else:
+                keys.append(self._keys.limits(principal))
+                args += (1, *_numbers(limits, len(group.requests)))
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
                 args += (new.timeout_ms, 1 if new.wait else 0, *_own_values(new))
+                if limited:
+                    args.append("" if limits is None else new.cost_us)
         answers = await self._script(keys, args)
         return [_published(answer, group) for answer, group in zip(answers, groups, strict=True)]
 
 
-def _published(answer: bytes, group: Group) -> Published:
+def _numbers(limits: CallerLimits, requests: int) -> tuple[str | int, ...]:
+    """What the script is told of a caller's limits."""
+    rates = [
+        number
+        for rate in (limits.requests, limits.compute_ms)
+        for number in ((0, 0) if rate is None else (repr(rate.interval_ms), repr(rate.window_s * 1000)))
+    ]
+    most = [-1 if each is None else each for each in (limits.queued, limits.queued_bytes)]
+    return (repr(requests * limits.weight), *rates, *most)
+
+
+def _published(answer: bytes | Sequence[bytes], group: Group) -> Published:
     if answer == b"accepted":
         return _ACCEPTED
+    if not isinstance(answer, bytes):
+        verdict, requests_ms, compute_ms, queued, queued_bytes = answer
+        used = Used(float(requests_ms), float(compute_ms), int(queued), int(queued_bytes))
+        return _published(verdict, group)._replace(used=used)
     text = answer.decode()
-    if text in REFUSALS or text == Verdict.CONFLICT:
+    if text in REFUSALS or text == Verdict.CONFLICT or text in CALLER_VERDICTS:
         return Published(Verdict(text))
     mine = text == group.batch  # this publish was retried by the client library
     return _ACCEPTED if mine else Published(Verdict.ACCEPTED, read_batch(text).ids())

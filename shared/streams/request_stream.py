@@ -171,7 +171,8 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached; calling again is safe.
         """
-        keys = [self.key, self._keys.results, self._keys.backlog_bytes, self._keys.deadlines]
+        accounts = (self._keys.backlog_bytes, self._keys.deadlines, self._keys.limits(""))
+        keys = [self.key, self._keys.results, *accounts]
         args: list[str | bytes | int] = [
             self._group,
             self._keys.notify(""),
@@ -205,7 +206,7 @@ class RequestStream:
             self._keys.notify(""),
         ]
         state = self._keys.prediction(prediction_id)
-        accounts = [self._keys.backlog_bytes, self._keys.deadlines]
+        accounts = [self._keys.backlog_bytes, self._keys.deadlines, self._keys.limits("")]
         keys = [self.key, self._keys.dead, self._keys.results, state, *accounts]
         return bool(await self._dead_letter(keys, args))
 

@@ -8,11 +8,13 @@ a dead worker; one whose heartbeat does not name the version holds entries of a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import cast
 
 import orjson
 
 from shared.contract.catalogue import ServedVersion
+from shared.contract.costs import Cost, decode_costs
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_stream, redis_errors
 from shared.streams.shard import Shard
@@ -30,12 +32,12 @@ class Heartbeat:
         self._beat = shard.script("heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
 
-    async def beat(self, serves: Sequence[str], **facts: str) -> None:
+    async def beat(self, serves: Sequence[str], **facts: str | bytes) -> None:
         """Renew the heartbeat.
 
         Args:
             serves: the labels of what it serves.
-            facts: for people (in flight, since when).
+            facts: for people (in flight, since when), and `costs` (see `shared.contract.costs`).
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -85,6 +87,19 @@ class WorkerDirectory:
             for version, each in zip(versions, consumers, strict=True)
         }
 
+    async def costs(self, versions: Sequence[ServedVersion]) -> dict[str, Cost]:
+        """What requests have cost the live workers lately, by label: of several workers the average.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        names = sorted({name for each in await self._consumers(versions) for name in each})
+        told: dict[str, list[Cost]] = {}
+        for text in await self._told("costs", names):
+            for label, cost in decode_costs(text).items():
+                told.setdefault(label, []).append(cost)
+        return {label: Cost(*map(mean, zip(*costs, strict=True))) for label, costs in told.items()}
+
     async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
         """Why workers cannot load versions, by their labels; only those that one cannot load.
 
@@ -122,11 +137,15 @@ class WorkerDirectory:
 
     async def _serves(self, names: Sequence[str]) -> dict[str, list[str]]:
         """The labels that each of the workers serves now; only those that are alive."""
+        answers = await self._told("serves", names)
+        return {name: orjson.loads(answer) for name, answer in zip(names, answers, strict=True) if answer is not None}
+
+    async def _told(self, field: str, names: Sequence[str]) -> list[bytes | None]:
+        """A field of the heartbeat of each of the workers; None of one that is not alive."""
         if not names:
-            return {}
+            return []
         with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hget(self._keys.worker(name), "serves")
-                answers = await pipe.execute()
-        return {name: orjson.loads(answer) for name, answer in zip(names, answers, strict=True) if answer is not None}
+                    pipe.hget(self._keys.worker(name), field)
+                return list(await pipe.execute())

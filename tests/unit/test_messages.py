@@ -119,7 +119,7 @@ def test_a_field_of_a_result_holds_so_much_and_no_more(field: bytes, most: bytes
 
 def test_what_is_not_said_is_empty() -> None:
     assert PredictionRequest("i", "m", "1", "t", {})[5:] == (0, "", 0, 0, "")
-    assert Outcome(Status.FAILED)[1:] == (None, None, 0, 0, "", "", False)
+    assert Outcome(Status.FAILED)[1:] == (None, None, 0, 0, "", "", False, 0, 0)
     result = PredictionResult("i", "m", "1", Outcome(Status.FAILED))._asdict()
     known = {
         "id": "i",
@@ -150,7 +150,7 @@ def test_every_field_of_a_request_is_read() -> None:
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t"}
     whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t")
     assert decode_request({**fields, **times, **more}) == whole
-    assert {name.decode() for name in fields | more} == set(REQUEST_FIELDS)
+    assert {name.decode() for name in fields | more} == set(REQUEST_FIELDS) - {"cost"}  # that one is for scripts
 
 
 def test_every_field_of_a_result_is_read() -> None:
@@ -162,9 +162,9 @@ def test_every_field_of_a_result_is_read() -> None:
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
-    more |= {b"worker": b"w", b"cached": b"1"}
+    more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9"}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t"}
-    outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True)
+    outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 
 
@@ -220,9 +220,9 @@ def test_a_refusal_says_what_is_wrong(field: bytes, value: bytes, said: str) -> 
 
 
 def test_an_outcome_is_written_as_the_contract_says() -> None:
-    assert encode_outcome(Outcome(Status.FAILED)) == ("failed", b"", "", "0", "0", "", "", "0")
-    whole = Outcome(Status.SUCCEEDED, b"{}", 1, 2, 3, "an\nerror", "w", True)
-    assert encode_outcome(whole) == ("succeeded", b"{}", "1.0", "2", "3", "an error", "w", "1")
+    assert encode_outcome(Outcome(Status.FAILED)) == ("failed", b"", "", "0", "0", "", "", "0", "", "")
+    whole = Outcome(Status.SUCCEEDED, b"{}", 1, 2, 3, "an\nerror", "w", True, 4, 2**40)
+    assert encode_outcome(whole) == ("succeeded", b"{}", "1.0", "2", "3", "an error", "w", "1", "4", str(2**31 - 1))
 
 
 outcomes = st.builds(
@@ -235,6 +235,8 @@ outcomes = st.builds(
     error=st.text(max_size=50).map(readable),
     worker=st.from_regex(r"[a-z0-9-]{0,20}", fullmatch=True),
     cached=st.booleans(),
+    tokens=st.integers(0, 2**31 - 1),
+    compute_us=st.integers(0, 2**31 - 1),
 )
 
 

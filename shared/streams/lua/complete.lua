@@ -3,10 +3,10 @@
 -- its entry is deleted: if the user may not run one of the commands, nothing is lost. At maxmemory a script is refused
 -- unless its first write needs no memory, so a no-op XDEL comes first.
 --
--- KEYS  request stream, result stream, waiting bytes, deadlines, then the state hash of each
+-- KEYS  request stream, result stream, waiting bytes, deadlines, prefix of callers' limits, then the state hash of each
 --       entry
 -- ARGV  group, prefix of the notify channels, maximum bytes of a hint, model, version,
---       the number of fields of an outcome and their names (including `status`),
+--       the number of fields of an outcome and their names (including `status` and `compute_us`),
 --       then for each entry: entry id, prediction id, attempt, and the values of those fields
 -- Returns for each entry: 1 if it was finished here, 0 if it had been finished before.
 --
@@ -20,9 +20,9 @@ local FIELD, RECORD = '\31', '\30'
 
 local count = tonumber(argv[6])
 local names = {unpack(argv, 7, 6 + count)}
-local status_at
+local status_at, compute_at
 for i = 1, count do
-  if names[i] == 'status' then status_at = i end
+  if names[i] == 'status' then status_at = i elseif names[i] == 'compute_us' then compute_at = i end
 end
 local header = table.concat({'id', 'attempt', 'model', 'version', table.concat(names, FIELD)}, FIELD)
 
@@ -30,7 +30,7 @@ local time = call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 
 call('XDEL', stream, '0-1')
-local done, hints, entries, members, key, bytes = {}, {}, {}, {}, 5, 0
+local done, hints, entries, members, owed, key, bytes = {}, {}, {}, {}, {}, 6, 0
 local label = label_of(stream) .. ' '
 for at = 7 + count, #argv, 3 + count do
   local entry, id, attempt, state = argv[at], argv[at + 1], argv[at + 2], KEYS[key]
@@ -42,7 +42,9 @@ for at = 7 + count, #argv, 3 + count do
   if found then
     local fields = found[2]
     local n = #fields
-    bytes = bytes + entry_bytes(fields)
+    local own_bytes, principal, cost = counted(fields)
+    bytes = bytes + own_bytes
+    if cost then owe(owed, principal, own_bytes, (tonumber(argv[values + compute_at]) or 0) - cost) end
     for i = 1, count do
       local value = argv[values + i]
       if value ~= '' then
@@ -78,6 +80,7 @@ end
 if #entries > 0 then
   call('XACK', stream, group, unpack(entries))
   take_off(KEYS[3], KEYS[4], stream, bytes, members)
+  settle(KEYS[5], owed)
 end
 for waiter, list in pairs(hints) do
   call('PUBLISH', channel .. waiter, table.concat(list, RECORD))

@@ -1,7 +1,7 @@
 -- Dead-letter an entry of a request stream: its fields go to the dead-letter stream, its prediction ends as failed.
 --
 -- KEYS  request stream, dead-letter stream, result stream, state hash (with an empty id if the entry has none), waiting
---       bytes, deadlines
+--       bytes, deadlines, prefix of callers' limits
 -- ARGV  group, entry id, reason, error, deliveries, prediction id ('' if unreadable), model, version,
 --       prefix of the notify channels
 -- Returns 1 if it was dead-lettered here, 0 if it had been finished before.
@@ -18,7 +18,13 @@ end
 local function delete()
   redis.call('XDEL', stream, entry)
   redis.call('XACK', stream, group, entry)
-  take_off(KEYS[5], KEYS[6], stream, entry_bytes(found[2]), {label_of(stream) .. ' ' .. entry})
+  local bytes, principal, cost = counted(found[2])
+  take_off(KEYS[5], KEYS[6], stream, bytes, {label_of(stream) .. ' ' .. entry})
+  if cost then -- what it has cost is not known: what was reserved is charged
+    local owed = {}
+    owe(owed, principal, bytes, 0)
+    settle(KEYS[7], owed)
+  end
 end
 
 local about = redis.call('HMGET', state, 'waiters', 'attempt')

@@ -2,17 +2,19 @@
 -- A group (the requests of one HTTP request) is accepted or refused as a whole; a refused group leaves nothing behind.
 --
 -- KEYS  request stream, result stream, waiting bytes, deadlines, bytes of idempotency records, then for each group: its
---       idempotency key if it has one, and the state hash of each request
+--       idempotency key if it has one, its caller's limits if it has any, and the state hash of each request
 -- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum percentage of
 --       maxmemory, maximum bytes of idempotency records, their TTL in ms,
 --       the number of fields that all entries share, and their names and values,
---       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them), and their names,
+--       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them, `cost` too if a caller has limits), and their names,
 --       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key),
---       followed by what its ids are made from;
+--       followed by what its ids are made from; 1 if its caller has limits, otherwise 0, followed by the units of requests
+--       that it counts as, ms until a unit of requests comes back (0: no limit), ms until all do, the same of compute, and
+--       the most requests and bytes that may wait (-1: no limit);
 --       and for each of its requests: timeout in ms, 1 if the gateway waits, and the values of the fields that differ
 -- Returns for each group 'accepted', the limit that refused it ('backlog', 'backlog_bytes', 'results', 'memory',
--- 'idempotency'), 'conflict' (its key was used with another body), or what the ids of the earlier request with its key
--- are made from.
+-- 'idempotency', 'caller_requests', 'caller_compute', 'caller_queued', 'caller_queued_bytes'), 'conflict' (its key was used with another body), or what the ids of the earlier request with its key
+-- are made from; as a list with ms until the caller's rates are full and what waits of it, if it has limits.
 -- include accounts
 local gateway, backlog_limit, bytes_limit, results_limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local memory_percent, records_limit, key_ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -34,13 +36,14 @@ local fields, at = {}, 8
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
 local own = tonumber(ARGV[at])
-local first_own, input_at, options_at, principal_at = #fields, 0, 0, 0
+local first_own, input_at, options_at, principal_at, cost_at = #fields, 0, 0, 0, 0
 for i = 1, own do
   local name = ARGV[at + i]
   fields[first_own + 2 * i - 1] = name
   if name == 'input' then input_at = i
   elseif name == 'options' then options_at = i
-  elseif name == 'principal' then principal_at = i end
+  elseif name == 'principal' then principal_at = i
+  elseif name == 'cost' then cost_at = i end
 end
 at = at + own + 1
 local times = first_own + 2 * own
@@ -50,6 +53,12 @@ local size, added = 2 + own, false
 local function group_bytes(first, count)
   local sum = 0
   for a = first, first + (count - 1) * size, size do sum = sum + #ARGV[a + 1 + input_at] + #ARGV[a + 1 + options_at] end
+  return sum
+end
+
+local function group_cost(first, count)
+  local sum = 0
+  for a = first, first + (count - 1) * size, size do sum = sum + (tonumber(ARGV[a + 1 + cost_at]) or 0) end
   return sum
 end
 
@@ -92,6 +101,32 @@ local function add(state, a)
   added, backlog, bytes = true, backlog + 1, bytes + group_bytes(a, 1)
 end
 
+-- What is known of the callers of this call, by the key of their limits; written back once.
+local callers = {}
+local function caller_of(limits_key)
+  local own = callers[limits_key]
+  if not own then
+    local known = redis.call('HMGET', limits_key, 'requests', 'compute', 'queued', 'bytes')
+    own = {requests = math.max(now, tonumber(known[1] or '0')), compute = math.max(now, tonumber(known[2] or '0')),
+      queued = tonumber(known[3] or '0'), bytes = tonumber(known[4] or '0')}
+    callers[limits_key] = own
+  end
+  return own
+end
+
+-- The limit of its caller that a group exceeds, nil if it is charged; `limits` are the seven numbers of ARGV.
+local function exceeds(own, limits, count, cost, group_size)
+  local requests = own.requests + limits[1] * limits[2]
+  local compute = own.compute + cost / 1000 * limits[4]
+  if limits[2] > 0 and requests - now > limits[3] + 0.001 then return 'caller_requests' end
+  if limits[4] > 0 and compute - now > limits[5] + 0.001 then return 'caller_compute' end
+  if limits[6] >= 0 and own.queued + count > limits[6] then return 'caller_queued' end
+  if limits[7] >= 0 and own.bytes + group_size > limits[7] then return 'caller_queued_bytes' end
+  own.requests, own.compute, own.interval = requests, compute, limits[4]
+  own.queued, own.bytes, own.changed = own.queued + count, own.bytes + group_size, true
+  return nil
+end
+
 local verdicts, key = {}, 6
 while at <= #ARGV do
   local count, fingerprint = tonumber(ARGV[at]), ARGV[at + 1]
@@ -101,21 +136,39 @@ while at <= #ARGV do
     idempotency_key, batch = KEYS[key], ARGV[at]
     key, at = key + 1, at + 1
   end
+  local own_limits, caller
+  if ARGV[at] == '1' then
+    own_limits, caller = {}, caller_of(KEYS[key])
+    for i = 1, 7 do own_limits[i] = tonumber(ARGV[at + i]) end
+    key, at = key + 1, at + 7
+  end
+  at = at + 1
   local verdict = idempotency_key and earlier(idempotency_key, fingerprint)
   if verdict then -- no limits apply, no new entry
+  elseif caller and redis.call('EXISTS', KEYS[key]) == 1 then verdict = 'accepted' -- before: a retry by the client library
   elseif memory_full then verdict = 'memory'
   elseif results_full then verdict = 'results'
   elseif backlog + count > backlog_limit then verdict = 'backlog'
   elseif bytes + group_bytes(at, count) > bytes_limit then verdict = 'backlog_bytes'
   elseif idempotency_key and record_bytes() >= records_limit then verdict = 'idempotency'
-  else
+  elseif caller then verdict = exceeds(caller, own_limits, count, group_cost(at, count), group_bytes(at, count)) end
+  if not verdict then
     verdict = 'accepted'
     for i = 0, count - 1 do add(KEYS[key + i], at + i * size) end
     if idempotency_key then remember(idempotency_key, fingerprint, batch) end
   end
-  verdicts[#verdicts + 1] = verdict
+  verdicts[#verdicts + 1] = caller and {verdict, string.format('%.0f', caller.requests - now),
+    string.format('%.0f', caller.compute - now), caller.queued, caller.bytes} or verdict
   at = at + count * size
   key = key + count
+end
+for limits_key, own in pairs(callers) do
+  if own.changed then
+    redis.call('HSET', limits_key, 'requests', string.format('%.3f', own.requests), 'compute',
+      string.format('%.3f', own.compute), 'compute_interval', own.interval, 'queued', string.format('%.0f', own.queued),
+      'bytes', string.format('%.0f', own.bytes))
+    redis.call('PEXPIRE', limits_key, KEEP_LIMITS_MS)
+  end
 end
 if added then redis.call('HSET', bytes_key, label, string.format('%.0f', bytes)) end
 return verdicts

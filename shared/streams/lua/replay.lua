@@ -3,7 +3,7 @@
 -- commands, nothing is lost.
 -- A request that was replayed too often stays a dead letter.
 --
--- KEYS  dead-letter stream, request stream, state hash, waiting bytes, deadlines
+-- KEYS  dead-letter stream, request stream, state hash, waiting bytes, deadlines, prefix of callers' limits
 -- ARGV  the dead letter's entry id, its attempt, timeout in ms, the last attempt there may be, then the names of a
 --       request's fields
 -- Returns the new attempt, 0 if the dead letter is gone, or -1 if that attempt would be one too many.
@@ -30,7 +30,9 @@ for i = 5, #ARGV do
 end
 local entry = redis.call('XADD', stream, '*', 'submitted_at', string.format('%.0f', now),
   'deadline_at', string.format('%.0f', now + ARGV[3]), unpack(fields))
-redis.call('HINCRBY', KEYS[4], label_of(stream), entry_bytes(fields))
+local bytes, principal, cost = counted(fields)
+redis.call('HINCRBY', KEYS[4], label_of(stream), bytes)
+if cost then charge(KEYS[6] .. principal, bytes, cost) end
 redis.call('ZADD', KEYS[5], now + ARGV[3], label_of(stream) .. ' ' .. entry)
 -- The result of the previous attempt may not be stored yet; from now on the state belongs to this attempt.
 redis.call('HDEL', state, 'status', 'result_entry')
