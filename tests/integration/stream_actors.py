@@ -9,6 +9,7 @@ from typing import NamedTuple
 import orjson
 
 from shared.contract.ids import read_batch
+from shared.contract.limits import CallerLimits, Rate
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
 from shared.streams.dead_letters import GONE, DeadLetters
 from shared.streams.deadlines import Deadlines
@@ -16,9 +17,10 @@ from shared.streams.publishing import Group, Limits, NewRequest, Published, Publ
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
-from tests.integration.stream_truth import Truth, attempt_of, bytes_of
+from tests.integration.stream_truth import CALLERS, Truth, attempt_of, bytes_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_batch, new_request
 
+CALLER_LIMITS = CallerLimits(compute_ms=Rate(1e6, 3600), queued=6)
 VISIBILITY_TIMEOUT_MS = 3_600_000  # passes only where the machine says so
 LIMITS = Limits(
     max_backlog=12, max_backlog_bytes=300, max_results=10, max_memory_percent=100, max_idempotency_bytes=1_000_000
@@ -49,9 +51,15 @@ class Gateways:
 
     async def publish(self, move: Move) -> None:
         """A group, perhaps past its deadline at once; the client library may send the command a second time."""
-        requests = [new_request("x" * 10 * pick, timeout_ms=-1 if move.this else 3_600_000) for pick in move.picks]
+        caller = CALLERS[move.picks[0] % len(CALLERS)]
+        timeout_ms = -1 if move.this else 3_600_000
+        requests = [
+            new_request("x" * 10 * pick, timeout_ms=timeout_ms)._replace(principal=caller, cost_us=1000 * pick)
+            for pick in move.picks
+        ]
         if await self._publish(requests) == ACCEPTED and move.that:
-            repeated = await self._publisher.publish(MODEL, VERSION, [Group(requests)])
+            limits = CALLER_LIMITS if caller else None
+            repeated = await self._publisher.publish(MODEL, VERSION, [Group(requests, limits=limits)])
             assert repeated[0].verdict in (Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.BACKLOG_BYTES)
 
     async def publish_with_a_key(self, move: Move) -> None:
@@ -94,7 +102,10 @@ class Gateways:
     ) -> Published:
         truth, ids = self._truth, [each.id for each in requests]
         expected = await self._verdict(requests, key, fingerprint)
-        (published,) = await self._publisher.publish(MODEL, VERSION, [Group(requests, key, fingerprint, batch)])
+        limits = CALLER_LIMITS if requests[0].principal else None
+        group = Group(requests, key, fingerprint, batch, limits)
+        (published,) = await self._publisher.publish(MODEL, VERSION, [group])
+        published = published._replace(used=None)
         assert published == expected
         if published == ACCEPTED:
             truth.accepted |= dict.fromkeys(ids, 0)
@@ -116,7 +127,13 @@ class Gateways:
             return Published(Verdict.BACKLOG)
         waiting = bytes_of(await truth.redis.xrange(truth.keys.requests(MODEL, VERSION)))
         more = sum(len(each.input) + len(each.options) for each in requests)
-        return Published(Verdict.BACKLOG_BYTES) if waiting + more > LIMITS.max_backlog_bytes else ACCEPTED
+        if waiting + more > LIMITS.max_backlog_bytes:
+            return Published(Verdict.BACKLOG_BYTES)
+        if not requests[0].principal:
+            return ACCEPTED
+        queued, _ = await truth.charged(requests[0].principal)
+        most = CALLER_LIMITS.queued or 0
+        return Published(Verdict.CALLER_QUEUED) if queued + len(requests) > most else ACCEPTED
 
 
 @dataclass

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
+from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, Status
 from shared.streams.prediction_state import PredictionStates, Queued
@@ -15,6 +16,7 @@ from shared.streams.request_stream import Delivery
 from shared.streams.shard import Shard
 from tests.streams import MODEL, VERSION, Redis
 
+CALLERS = ("", principal_id("test", "ann"), principal_id("test", "bob"))  # the first has no limits
 Attempt = tuple[str, int]  # a prediction's id, and which attempt at it
 
 
@@ -149,12 +151,24 @@ class Truth:
         assert {label.decode(): int(count) for label, count in counted.items()} == waiting, "bytes are miscounted"
         due = {f"{MODEL}:{VERSION} {entry.decode()}": int(fields[b"deadline_at"]) for entry, fields in requests}
         assert {member.decode(): int(score) for member, score in deadlines} == due, "a deadline is wrong"
+        await self._check_callers(requests)
         _check_pending(self.requests, requests, taken)
         _check_pending(self.results, results, persisting)
         in_flight = {prediction_id for prediction_id, _ in (*self.unfinished, *self.unstored.values())}
         kept = {key.decode().rsplit(":", 1)[1] for key in states}
         assert kept <= in_flight, "a state outlives its prediction"
         await self._check_every_prediction_is_found()
+
+    async def charged(self, principal: str) -> tuple[int, int]:
+        """The requests and bytes that a caller is charged for, as they are kept."""
+        queued, size = await self.redis.hmget(self.keys.limits(principal), "queued", "bytes")
+        return int(queued or 0), int(size or 0)
+
+    async def _check_callers(self, requests: Any) -> None:
+        """Each caller is charged for exactly what waits of it."""
+        for principal in CALLERS:
+            own = [each for each in requests if principal and each[1][b"principal"] == principal.encode()]
+            assert await self.charged(principal) == (len(own), bytes_of(own)), "a caller is charged wrongly"
 
     def _check_entries(self, requests: Any, results: Any) -> None:
         """Each unfinished attempt waits once; each outcome was recorded once and waits until it is stored."""
