@@ -24,9 +24,21 @@ from shared.service.settings import DatabaseSettings
 _TYPES = {"model_version_id": "int", **COLUMNS}
 _ARRAYS = ", ".join(f"${position}::{kind}[]" for position, kind in enumerate(_TYPES.values(), start=1))
 _ADD = f"INSERT INTO predictions ({', '.join(_TYPES)}) SELECT * FROM unnest({_ARRAYS})"  # nosec B608
-_INSERT = f"{_ADD} ON CONFLICT DO NOTHING"
+# What is stored is counted in the same statement. In the order of its key, so that no two batches wait for one another.
+_COUNTS = ("tokens", "compute_us", "input_bytes")
+_ADDED = ", ".join(f"{each} = usage.{each} + excluded.{each}" for each in ("requests", "failed", *_COUNTS))
+_COUNTED = f"""
+WITH stored AS ({{}} RETURNING principal, model_version_id, created_at, attempt, status, {', '.join(_COUNTS)})
+INSERT INTO usage (day, principal, model_version_id, requests, failed, {', '.join(_COUNTS)})
+SELECT (created_at AT TIME ZONE 'UTC')::date AS day, principal, model_version_id,
+    count(*) FILTER (WHERE attempt = 0), count(*) FILTER (WHERE status <> 'succeeded'),
+    {', '.join(f'sum({each})' for each in _COUNTS)}
+FROM stored GROUP BY 2, 1, 3 ORDER BY 2, 1, 3
+ON CONFLICT (principal, day, model_version_id) DO UPDATE SET
+    {_ADDED}"""  # nosec B608
+_INSERT = _COUNTED.format(f"{_ADD} ON CONFLICT DO NOTHING")
 _REPLACED = ", ".join(f"{column} = excluded.{column}" for column in _TYPES if column not in ("id", "created_at"))
-_UPSERT = (
+_UPSERT = _COUNTED.format(
     f"{_ADD} ON CONFLICT (id) DO UPDATE SET {_REPLACED} "  # nosec B608
     "WHERE predictions.status = 'failed' AND predictions.attempt < excluded.attempt"
 )
@@ -53,6 +65,7 @@ FROM (
 _NAMED = ("SELECT", "INSERT")
 NEEDS = {
     "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE")),
+    "usage": Need(("day", "principal", "model_version_id", "requests", "failed", *_COUNTS), (*_NAMED, "UPDATE")),
     "models": Need(("id", "name", "description", "task"), _NAMED),
     "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
     "deployment": Need(("id",)),

@@ -35,6 +35,9 @@ class Row(NamedTuple):
     principal: Annotated[str, "text"]
     queue_time_ms: Annotated[int, "int"]
     cached: Annotated[bool, "bool"]
+    tokens: Annotated[int, "int"]
+    compute_us: Annotated[int, "int"]
+    input_bytes: Annotated[int, "int"]
     completed_at: Annotated[datetime, "timestamptz"]
     traceparent: str = ""  # for spans and exemplars; not stored
 
@@ -65,6 +68,9 @@ def row_of(result: PredictionResult) -> Row:
         principal=result.principal,
         queue_time_ms=outcome.queue_time_ms,
         cached=outcome.cached,
+        tokens=outcome.tokens,
+        compute_us=outcome.compute_us,
+        input_bytes=len(result.input) + len(result.options),
         completed_at=completed_at,
         traceparent=result.traceparent,
     )
@@ -111,6 +117,8 @@ def rejected(row: Row, reason: str) -> Row:
         confidence=None,
         processing_time_ms=0,
         queue_time_ms=0,
+        tokens=0,
+        compute_us=0,
         status="failed",
         error=f"the result could not be stored: {reason}"[:500],
         principal=row.principal if is_principal(row.principal) else "",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.api import dead_letters, health, models, predict, predictions, queries, schemas
+from gateway.api import dead_letters, health, models, predict, predictions, queries, schemas, usage
 from gateway.core.principal import Scope
 from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
@@ -70,6 +70,16 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.PredictionPage},
         (404, 422, 503),
         query=queries.HistoryQuery,
+    ),
+    Operation(
+        "GET",
+        "/api/v1/usage",
+        usage.usage,
+        (Scope.READ,),
+        "What was used, by day and model version: one's own, or with `read:all` everybody's",
+        {200: schemas.Usage},
+        (422, 429, 503),
+        query=queries.UsageQuery,
     ),
     Operation(
         "GET",

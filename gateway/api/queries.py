@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -11,9 +12,10 @@ from gateway.http.problems import invalid
 from gateway.http.queries import SECONDS, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
-from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS, Status
+from shared.contract.messages import MODEL_MAX_CHARS, PRINCIPAL_MAX_CHARS, VERSION_MAX_CHARS, Status
 from shared.contract.tasks import NO_NUL
 
+MOST_USAGE_DAYS = 100
 ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
 
 _Name = Annotated[str, Field(min_length=1, pattern=NO_NUL)]
@@ -70,6 +72,19 @@ class HistoryQuery(PageQuery):
         if cursor is not None and not is_id(cursor):
             raise PydanticCustomError("cursor", "must be the `next_cursor` of the previous page")
         return cursor
+
+
+class UsageQuery(Query):
+    """Which usage."""
+
+    first: date | None = Field(None, description="the first day (UTC); default: 29 days before the last")
+    last: date | None = Field(None, description="the last day (UTC); default: today")
+    principal: str | None = Field(
+        None,
+        max_length=PRINCIPAL_MAX_CHARS,
+        pattern=NO_NUL,
+        description="only of this principal; default: of all one may see",
+    )
 
 
 class DeadLetterQuery(PageQuery):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -158,6 +158,25 @@ class PredictionPage(BaseModel):
 
     items: list[Prediction]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
+
+
+class DayOfUsage(BaseModel):
+    """What was used of one model version on one day."""
+
+    day: date
+    model: str
+    version: str
+    requests: int
+    failed: int = Field(description="of them, those that did not succeed")
+    tokens: int
+    compute_s: float = Field(description="seconds that the model computed for them, their share of each batch")
+    input_bytes: int
+
+
+class Usage(BaseModel):
+    """What was used, the newest day first."""
+
+    items: list[DayOfUsage]
 
 
 class DeadLetterInfo(BaseModel):

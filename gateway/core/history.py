@@ -55,6 +55,7 @@ NEEDS = {
     "predictions": Need(("id", "model_version_id", "input_data", "principal", *_OUTCOME_COLUMNS.values())),
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
+    "usage": Need(("day", "principal", "model_version_id", "requests")),
     "deployment": Need(("id",)),
 }
 _CHECK_EVERY_S = 30
@@ -102,7 +103,7 @@ class History:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        rows = await self._fetch(_FIND, [UUID(each) for each in prediction_ids])
+        rows = await self.fetch(_FIND, [UUID(each) for each in prediction_ids])
         return {str(row["id"]): _finished(row) for row in rows}
 
     async def page(self, filters: Filters, before: UUID, limit: int) -> list[Finished]:
@@ -118,9 +119,9 @@ class History:
         if not of_all and not caller.id:
             return []  # what nobody is known to have asked for is not anybody's own
         if filters.model is None and (caller.may_use_all or not of_all):
-            return [_finished(row) for row in await self._fetch(_PAGE, *values)]
+            return [_finished(row) for row in await self.fetch(_PAGE, *values)]
         ids = await self._versions(filters)
-        rows = await self._fetch(_page_of_versions(len(ids)), *values, *ids) if ids else []
+        rows = await self.fetch(_page_of_versions(len(ids)), *values, *ids) if ids else []
         return [_finished(row) for row in rows]
 
     async def _versions(self, filters: Filters) -> list[int]:
@@ -129,7 +130,7 @@ class History:
         Raises:
             UnknownModel: there is none, or the caller may not use that model.
         """
-        rows = await self._fetch(_VERSIONS, filters.model, filters.version)
+        rows = await self.fetch(_VERSIONS, filters.model, filters.version)
         found = [row["id"] for row in rows if filters.caller.may_use(row["name"])]
         if filters.model is not None and not found:
             raise UnknownModel(filters.model, filters.version)
@@ -145,7 +146,12 @@ class History:
             if error.store == "postgres":
                 raise  # without Redis, what is stored is read all the same
 
-    async def _fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+    async def fetch(self, query: str, *values: Any) -> list[asyncpg.Record]:
+        """The rows of a query, after a check of Postgres if one is due.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
         now = time.monotonic()
         if now >= self._checked_until:
             if self._checked_until:

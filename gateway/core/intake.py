@@ -74,7 +74,7 @@ class Intake:
         """Publish an order and wait; returns one answer for each input, in the same order.
 
         Args:
-            on_accepted: called before the wait with the prediction ids, and with how the caller stands if it has limits.
+            on_accepted: called before the wait with the ids, and with how the caller stands if it has limits.
 
         Raises:
             UnknownModel: there is no such model or version.

@@ -178,8 +178,8 @@ async def test_each_page_is_planned_for_its_values(gateway: Client) -> None:
     """A plan is kept only for a statement that is prepared under a name."""
     history_of_gateway = application_of(gateway)[HISTORY]
     for _ in range(10):
-        await history_of_gateway._fetch(history._PAGE, NEWEST, None, 1, None)
-    assert await history_of_gateway._fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
+        await history_of_gateway.fetch(history._PAGE, NEWEST, None, 1, None)
+    assert await history_of_gateway.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
 
 
 async def test_the_history_of_an_inactive_version_is_shown(gateway: Client, database: asyncpg.Connection) -> None:

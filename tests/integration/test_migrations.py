@@ -21,7 +21,7 @@ from tests.conftest import FIXTURES
 from tests.processes import REPOSITORY
 
 TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = ANY(%s)"
-OURS = ["models", "model_versions", "predictions", "predictions_default", "deployment"]
+OURS = ["models", "model_versions", "predictions", "predictions_default", "deployment", "usage"]
 
 
 @pytest.fixture

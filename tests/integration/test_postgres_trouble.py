@@ -37,7 +37,9 @@ def row() -> Row:
     """A row to be stored."""
     now = datetime.now(UTC)
     prediction_id = uuid7(int(now.timestamp() * 1000), uuid.uuid4().int >> 64)
-    return Row(prediction_id, "echo", "1.0.0", "{}", "{}", 0.5, 1, now, "succeeded", None, 0, "", 1, False, now)
+    return Row(
+        prediction_id, "echo", "1.0.0", "{}", "{}", 0.5, 1, now, "succeeded", None, 0, "", 1, False, 0, 0, 0, now
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,2 @@
+DROP TABLE usage;
+ALTER TABLE predictions DROP COLUMN tokens, DROP COLUMN compute_us, DROP COLUMN input_bytes;
