@@ -60,6 +60,9 @@ def _row(at_ms: int, month: datetime) -> Row:
         principal="",
         queue_time_ms=3,
         cached=False,
+        tokens=5,
+        compute_us=1000,
+        input_bytes=100,
         completed_at=month,
     )
 
