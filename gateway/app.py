@@ -15,6 +15,7 @@ from gateway.api.schemas import bounds_schema, options_schema
 from gateway.control.authenticator import Off
 from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
+from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
 from gateway.core.history import History
 from gateway.core.intake import Intake, OrderLimits
 from gateway.core.lookup import Lookup
@@ -27,6 +28,7 @@ from gateway.http.connections import SWEEP_EVERY_S, Connections
 from gateway.http.context import (
     ALLOWED_HOSTS,
     AUTHENTICATOR,
+    CACHING,
     CATALOGUE,
     CONNECTIONS,
     DEAD_LETTERS,
@@ -66,6 +68,7 @@ from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
 from shared.streams.redis_watch import LOOP, RedisWatch
+from shared.streams.result_cache import ResultCache, open_own
 from shared.streams.shard import Shard, open_shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import BUILD
@@ -134,6 +137,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     )
     retry_after = RetryAfter(shard.keys, limits)
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
+    app[CACHING] = _caching(settings, shard, app[SERVING])
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)
     app[INTAKE] = Intake(
         catalogue,
@@ -146,8 +150,17 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
         app[REDIS],
         shard=shard.number,
         traces=traces,
+        caching=app[CACHING],
     )
     return retry_after
+
+
+def _caching(settings: GatewaySettings, shard: Shard, serving: Serving) -> Caching | None:
+    if settings.cache_secret is None:
+        return None
+    own = open_own(settings, settings.cache_redis_url)
+    cache = ResultCache(shard, own, settings.cache_ttl_s, settings.max_memory_percent)
+    return Caching(cache, settings.cache_secret.get_secret_value().encode(), serving)
 
 
 def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: asyncio.Event) -> Loops:
@@ -178,6 +191,8 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
+    if (caching := app[CACHING]) is not None:
+        turns["cache"] = (LOOK_FOR_ERASURES_EVERY_S, caching.follow)
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
     return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **loops}
 
@@ -187,6 +202,8 @@ def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Applicati
         yield
         await app[QUEUE_METRICS].close()
         await app[HISTORY].close()
+        if (caching := app[CACHING]) is not None:
+            await caching.close()
         await shard.close()
         if traces is not None:
             await traces.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from shared.service.settings import DatabaseSettings
 
@@ -79,6 +79,17 @@ class GatewaySettings(DatabaseSettings):
         description="how often to re-read the states of awaited predictions",
     )
 
+    cache_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret of 32 characters or more, the same for all gateways, for the names of cached results; unset: no "
+        "result is given again",
+    )
+    cache_redis_url: SecretStr | None = Field(
+        None,
+        description="a Redis for cached results alone, with `maxmemory-policy allkeys-lfu`; unset: that of REDIS_URL",
+    )
+    cache_ttl_s: float = Field(3600, gt=0, le=2_592_000, description="how long a result may be given again")
     idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
     max_idempotency_bytes: int = Field(
         100_000_000,

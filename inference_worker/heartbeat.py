@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import orjson
+
 from inference_worker.lane import Lane
 from shared.contract.costs import encode_costs
 from shared.contract.errors import StoreUnavailable
@@ -30,6 +32,10 @@ class Served(Protocol):
     @property
     def failures(self) -> Mapping[str, str]:
         """Why it cannot load the rest, by label."""
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        """What computes each version, by label, once it is known."""
 
     @property
     def news(self) -> asyncio.Event:
@@ -54,6 +60,7 @@ async def keep_heartbeat(
                 host=socket.gethostname(),
                 started_at=started_at,
                 in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
+                fingerprints=orjson.dumps(dict(versions.fingerprints)),
                 costs=encode_costs({lane.served.label: lane.cost for lane in versions.lanes if lane.cost}),
             )
             await heartbeat.report_failures(versions.failures)

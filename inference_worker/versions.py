@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from inference_worker.cpus import cpus_given
 from inference_worker.engine import Engine
+from inference_worker.fingerprint import fingerprint_of
 from inference_worker.lane import Lane
 from inference_worker.placement import child_limits, load_plan
 from inference_worker.settings import WorkerSettings
@@ -44,6 +45,7 @@ class ServedVersions:
     Attributes:
         lanes: of the versions that are loaded.
         failures: why the others could not be loaded the last time, by their label.
+        fingerprints: what computes each, by label, once it is known; see `inference_worker.fingerprint`.
         news: set when one of the two has changed.
         redis: what is asked whether Redis is fit to be used.
     """
@@ -60,6 +62,7 @@ class ServedVersions:
     ) -> None:
         self.lanes: list[Lane] = []
         self.failures: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}
         self.news = asyncio.Event()
         self.redis = RedisWatch(shard, "inference_worker", liveness)
         self._settings, self._catalogue, self._selection = settings, catalogue, selection
@@ -119,6 +122,9 @@ class ServedVersions:
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)
         facts = {"model": served.label, "processes": processes, "threads": plan.threads}
         log.info("loaded", extra={**facts, "seconds": round(seconds, 2)})
+        self.fingerprints.pop(served.label, None)
+        if found := await asyncio.to_thread(fingerprint_of, plan):
+            self.fingerprints[served.label] = found
         version = served.version.version
         stream = RequestStream(self._shard, served.model, version, self._worker_id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)

@@ -16,6 +16,9 @@ _KEY = Parameter(
     "a key chosen by the client: for a day, unless configured otherwise, a repeat with it creates no new prediction",
     {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
 )
+_CACHE = Parameter(
+    "Cache-Control", "header", "`no-cache`: compute anew; `no-store`: and keep no result either", {"type": "string"}
+)
 _ID = Parameter("prediction_id", "path", "the id returned by predict", {"type": "string", "format": "uuid"})
 _LETTER = Parameter(
     "dead_letter_id",
@@ -36,7 +39,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (400, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
         schemas.PredictRequest,
         queries.PredictQuery,
-        (_PREFER, _KEY),
+        (_PREFER, _KEY, _CACHE),
     ),
     Operation(
         "POST",
@@ -48,7 +51,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (400, 404, 408, 409, 413, 415, 422, 429, 503),
         schemas.BatchRequest,
         queries.PredictQuery,
-        (_PREFER, _KEY),
+        (_PREFER, _KEY, _CACHE),
     ),
     Operation(
         "GET",

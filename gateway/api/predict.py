@@ -13,6 +13,7 @@ from gateway.core.caller_limits import Standing
 from gateway.core.finished import Finished
 from gateway.core.order import Answer, Input, Order
 from gateway.http.bodies import read_body
+from gateway.http.cache_control import cache_wish
 from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, PROFILES, SETTINGS, TRACE
 from gateway.http.idempotency import fingerprint, key_of
 from gateway.http.preferences import Wait, wait_of
@@ -89,6 +90,7 @@ async def _submit(
         traceparent=traceparent if trace_id_of(traceparent) else "",
         caller=request[PRINCIPAL],
         limits=request.app[PROFILES].limits(request[PRINCIPAL], body.model),
+        cache=cache_wish(request.headers.get("Cache-Control")),
         trace=request.get(TRACE),
     )
 

@@ -102,6 +102,7 @@ class Prediction(BaseModel):
     processing_time_ms: int = Field(description="how long the batch with this prediction took to compute, in ms")
     created_at: datetime = Field(description="when it was accepted")
     error: str | None = Field(None, description="what went wrong; absent if it succeeded")
+    cached: bool = Field(False, description="true if the result was computed before, for the same input; else absent")
 
 
 class StoredPrediction(Prediction):
@@ -126,6 +127,8 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
         "processing_time_ms": outcome.processing_time_ms,
         "created_at": id_time(finished.id),
     }
+    if outcome.cached:
+        body["cached"] = True
     if outcome.error:
         body["error"] = outcome.error
     if finished.input is not None:

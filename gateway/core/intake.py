@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
 from gateway.core.finished import Finished
@@ -23,6 +24,7 @@ from gateway.core.waiting import Expectation, Waiters
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import Batch
+from shared.contract.messages import Outcome, Status
 from shared.contract.options import OptionErrors, encode_options
 from shared.streams.preconditions import Level
 from shared.streams.publishing import CALLER_VERDICTS, REFUSALS, Group, NewRequest, Published, Verdict
@@ -58,6 +60,7 @@ class Intake:
         redis: RedisWatch,
         shard: int = 0,
         traces: Traces | None = None,
+        caching: Caching | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._limits = limits
@@ -69,6 +72,7 @@ class Intake:
         self._redis = redis
         self._shard = shard
         self._traces = traces
+        self._caching = caching
 
     async def submit(self, order: Order, on_accepted: Callable[[Sequence[str], Standing | None], None]) -> list[Answer]:
         """Publish an order and wait; returns one answer for each input, in the same order.
@@ -90,16 +94,30 @@ class Intake:
         self._check_texts(order, served.version.limits.chars)
         self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label, order.caller.id, order.limits)
+        inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
+        look = await self._look(served, order, options, inputs)
+        order = order._replace(wait_s=look.wait_s)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
-        new = _new_requests(order, options, ids, self._costs_us(served, order))
-        with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
+        new = self._new_requests(served, order, options, inputs, ids, look)
+        computed = [each.id for each in new if each.answer is None]
+        awaited = computed if order.wait_s else []
+        with look.flight, self._waiters.expect(awaited, served.label, order.caller.id) as expected:
             published = await self._publish(served, order, batch, new)
             standing = standing_of(order.limits, published.used) if order.limits and published.used else None
             on_accepted(published.earlier or ids, standing)
             if not published.earlier:
-                return self._with_notes(served, await self._answers(ids, expected, order.wait_s))
+                answers = await self._answers(computed, expected, order.wait_s)
+                if look.learn is not None:
+                    look.learn(dict(zip(ids, look.keys, strict=True)), answers)
+                return self._with_notes(served, _in_order(served, new, answers))
         return self._with_notes(served, await self._earlier(published.earlier, order.wait_s))
+
+    async def _look(self, served: ServedVersion, order: Order, options: bytes, inputs: Sequence[bytes]) -> CacheLook:
+        """Look for results that were computed before."""
+        if self._caching is None:
+            return CacheLook([""] * len(inputs), order.wait_s)
+        return await self._caching.look(served, order, options, inputs)
 
     def _resolve(self, order: Order) -> ServedVersion:
         allowed = order.caller.may_use(order.model)
@@ -112,10 +130,30 @@ class Intake:
             raise UnknownModel(order.model, None, [each for each in names if order.caller.may_use(each)])
         raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
 
-    def _costs_us(self, served: ServedVersion, order: Order) -> list[int]:
-        if order.limits is None:
-            return [0] * len(order.inputs)
-        return [self._serving.estimate_us(served.label, len(each.text)) for each in order.inputs]
+    def _new_requests(
+        self,
+        served: ServedVersion,
+        order: Order,
+        options: bytes,
+        inputs: Sequence[bytes],
+        ids: Sequence[str],
+        look: CacheLook,
+    ) -> list[NewRequest]:
+        limited = order.limits is not None
+        return [
+            NewRequest(
+                id=prediction_id,
+                input=encoded,
+                options=options,
+                timeout_ms=order.timeout_ms,
+                principal=order.caller.id,
+                traceparent=order.traceparent,
+                wait=order.wait_s > 0,
+                cost_us=self._serving.estimate_us(served.label, len(each.text)) if limited else 0,
+                answer=look.found.get(key),
+            )
+            for prediction_id, each, encoded, key in zip(ids, order.inputs, inputs, look.keys, strict=True)
+        ]
 
     def _check_redis(self) -> None:
         found = self._redis.worst(Level.REFUSES)
@@ -193,20 +231,17 @@ class Intake:
             return ()
 
 
-def _new_requests(order: Order, options: bytes, ids: Sequence[str], costs_us: Sequence[int]) -> list[NewRequest]:
-    return [
-        NewRequest(
-            id=prediction_id,
-            input=orjson.dumps({"text": each.text}),
-            options=options,
-            timeout_ms=order.timeout_ms,
-            principal=order.caller.id,
-            traceparent=order.traceparent,
-            wait=order.wait_s > 0,
-            cost_us=cost_us,
-        )
-        for prediction_id, each, cost_us in zip(ids, order.inputs, costs_us, strict=True)
-    ]
+def _in_order(served: ServedVersion, new: Sequence[NewRequest], computed: Sequence[Answer]) -> list[Answer]:
+    """The answers of all requests: those that were computed, and those of the cache."""
+    of_id = {each.id: each for each in computed}
+    return [of_id.get(each.id) or Answer(each.id, _cached(served, each)) for each in new]
+
+
+def _cached(served: ServedVersion, new: NewRequest) -> Finished | None:
+    if new.answer is None:
+        return None
+    outcome = Outcome(Status.SUCCEEDED, new.answer.result, new.answer.confidence, cached=True)
+    return Finished(new.id, served.model, served.version.version, outcome)
 
 
 def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:

@@ -12,6 +12,13 @@ from gateway.core.tracing import Trace
 from shared.contract.limits import CallerLimits
 
 
+class CacheWish(NamedTuple):
+    """What a caller wants of the cache: whether it may be given a result again, and leave its own."""
+
+    reads: bool = True
+    stores: bool = True
+
+
 class Input(NamedTuple):
     """An input text, and its place in the caller's request, for error messages."""
 
@@ -33,6 +40,7 @@ class Order(NamedTuple):
         traceparent: the caller's W3C trace context, or ''.
         caller: who asks.
         limits: the caller's own limits; None for none.
+        cache: what the caller wants of the cache.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -48,6 +56,7 @@ class Order(NamedTuple):
     traceparent: str = ""
     caller: Principal = ANYBODY
     limits: CallerLimits | None = None
+    cache: CacheWish = CacheWish()
     trace: Trace | None = None
 
 

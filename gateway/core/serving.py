@@ -19,6 +19,7 @@ class Serving:
         self._versions = versions
         self._known = frozenset(each.label for each in versions)
         self._costs: dict[str, Cost] = {}
+        self._fingerprints: dict[str, str] = {}
         self._unserved: frozenset[str] = frozenset()  # nothing is said before the first look
 
     async def look(self) -> None:
@@ -28,6 +29,7 @@ class Serving:
             StoreUnavailable: Redis cannot be reached.
         """
         live = await self._workers.live(self._versions)
+        self._fingerprints = await self._workers.fingerprints(self._versions)
         self._costs |= await self._workers.costs(self._versions)  # what nobody serves now costs what it did
         self._unserved = frozenset(label for label, workers in live.items() if not workers)
 
@@ -35,6 +37,10 @@ class Serving:
         """What a text of so many characters may cost, in microseconds of compute; 0 before anything was measured."""
         cost = self._costs.get(label)
         return 0 if cost is None else round(characters * cost.tokens_a_character * cost.us_a_token)
+
+    def fingerprint(self, label: str) -> str:
+        """What all workers of a version say of its artifact and code; empty if they do not agree, or do not say."""
+        return self._fingerprints.get(label, "")
 
     def note(self, label: str) -> str:
         """Why a request for the version `label` (`model:version`) will not finish soon; empty if it can."""

@@ -12,6 +12,7 @@ from aiohttp import web
 from gateway.control.authenticator import Authenticator
 from gateway.control.profiles import Profiles
 from gateway.control.reads import Reads
+from gateway.core.caching import Caching
 from gateway.core.history import History
 from gateway.core.intake import Intake
 from gateway.core.principal import Principal
@@ -35,6 +36,7 @@ CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 PROFILES: web.AppKey[Profiles] = web.AppKey("profiles", Profiles)
 READS: web.AppKey[Reads] = web.AppKey("reads", Reads)
+CACHING: web.AppKey[Caching | None] = web.AppKey("caching")  # None: results are not cached
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)

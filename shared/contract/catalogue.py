@@ -66,6 +66,10 @@ class Version(_Strict):
         "float32", description="what the weights are computed in; bfloat16 is faster on CPUs that have it"
     )
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
+    cache: Literal["tenant", "global", "off"] = Field(
+        "tenant",
+        description="who may be given a result again: callers of the same tenant, all, or nobody; needs CACHE_SECRET",
+    )
     batch: BatchLimits = Field(BatchLimits(), description="how its requests are computed together")
     limits: InputLimits = Field(InputLimits(), description="what one text may cost at most; beyond it is a 422")
     processes: int | None = Field(

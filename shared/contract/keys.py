@@ -51,6 +51,15 @@ class Keys:
         """Hash with a TTL: what a caller has used of its limits; of '' the prefix of all of them."""
         return f"{self.prefix}limits:{principal}"
 
+    def cached(self, digest: str) -> str:
+        """String with a TTL: a result that may be given again, by the HMAC of what it depends on."""
+        return f"{self.prefix}cache:{digest}"
+
+    @property
+    def cache_generations(self) -> str:
+        """Hash: how often the cached results of each tenant were erased."""
+        return f"{self.prefix}cache_generations"
+
     @property
     def deadlines(self) -> str:
         """Sorted set: when each entry of the request streams expires, in ms, by `model:version entry`."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from shared.contract.ids import read_batch
 from shared.contract.limits import CallerLimits, Used
 from shared.contract.messages import SCHEMA
+from shared.streams.result_cache import CachedResult
 from shared.streams.shard import Shard
 
 
@@ -73,6 +74,7 @@ class NewRequest(NamedTuple):
         timeout_ms: time from acceptance until it expires.
         wait: whether the gateway wants a hint when it finishes.
         cost_us: compute that is reserved for it, if its caller has limits.
+        answer: its result, if it was computed before: then it does not wait, and its result is stored at once.
     """
 
     id: str
@@ -83,6 +85,7 @@ class NewRequest(NamedTuple):
     traceparent: str = ""
     wait: bool = False
     cost_us: int = 0
+    answer: CachedResult | None = None
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
@@ -160,6 +163,10 @@ class Publisher:
         limited = any(group.limits is not None for group in groups)  # for speed: without limits, entries have no cost
         own_fields = (*_OWN_FIELDS, "cost") if limited else _OWN_FIELDS
         args += (len(own_fields), *own_fields)
+        answers = [(new.id, new.answer) for group in groups for new in group.requests if new.answer is not None]
+        args.append(len(answers))
+        for prediction_id, answer in answers:
+            args += (prediction_id, answer.result, "" if answer.confidence is None else repr(answer.confidence))
         for group in groups:
             principal, limits = group.requests[0].principal, group.limits
             args += (len(group.requests), group.fingerprint if group.idempotency_key else "")
@@ -176,8 +183,8 @@ class Publisher:
                 args += (new.timeout_ms, 1 if new.wait else 0, *_own_values(new))
                 if limited:
                     args.append("" if limits is None else new.cost_us)
-        answers = await self._script(keys, args)
-        return [_published(answer, group) for answer, group in zip(answers, groups, strict=True)]
+        told = await self._script(keys, args)
+        return [_published(each, group) for each, group in zip(told, groups, strict=True)]
 
 
 def _numbers(limits: CallerLimits, requests: int) -> tuple[str | int, ...]:

@@ -38,9 +38,21 @@ class Use(NamedTuple):
 
 USES: Mapping[str, Use] = {
     "gateway": Use(
-        ("publish", "lookup", "replay", "complete", "dead_letter"),
+        ("cache", "publish", "lookup", "replay", "complete", "dead_letter"),
         (
-            *("GET", "HGET", "HKEYS", "INFO", "MGET", "TIME", "XDEL", "XINFO CONSUMERS", "XINFO STREAM", "XLEN"),
+            *(
+                "GET",
+                "HGET",
+                "HGETALL",
+                "HKEYS",
+                "INFO",
+                "MGET",
+                "TIME",
+                "XDEL",
+                "XINFO CONSUMERS",
+                "XINFO STREAM",
+                "XLEN",
+            ),
             *("XPENDING", "XRANGE", "XREVRANGE", "XTRIM", "ZRANGEBYSCORE", "ZREM"),
         ),
     ),

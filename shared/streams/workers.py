@@ -100,6 +100,19 @@ class WorkerDirectory:
                 told.setdefault(label, []).append(cost)
         return {label: Cost(*map(mean, zip(*costs, strict=True))) for label, costs in told.items()}
 
+    async def fingerprints(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
+        """What computes each version, by label, as its live workers tell; without those about which they do not agree.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        names = sorted({name for each in await self._consumers(versions) for name in each})
+        told: dict[str, set[str]] = {}
+        for text in await self._told("fingerprints", names):
+            for label, fingerprint in orjson.loads(text or b"{}").items():
+                told.setdefault(label, set()).add(str(fingerprint))
+        return {label: next(iter(found)) for label, found in told.items() if len(found) == 1}
+
     async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
         """Why workers cannot load versions, by their labels; only those that one cannot load.
 

@@ -34,6 +34,11 @@ CONFIDENCE = Histogram(
     ["model", "version"],
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
 )
+CACHE_REQUESTS = Counter(
+    "millstream_cache_requests_total",
+    "Requests that might be answered by the cache: hit or miss",
+    ["model", "outcome"],
+)
 PREDICTIONS = Counter("millstream_predictions_total", "Predictions finished", ["model", "version", "status"])
 PREDICTIONS_BY_LABEL = Counter(
     "millstream_predictions_by_label_total",

@@ -115,6 +115,7 @@ class Serving(NamedTuple):
     lanes: Sequence[Lane]
     failures: Mapping[str, str]
     news: asyncio.Event
+    fingerprints: Mapping[str, str] = {}
 
 
 class Running:
@@ -482,7 +483,14 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
     async with Running(lane):
         beating = asyncio.create_task(
-            keep_heartbeat(heartbeat, directory, Serving([lane], {}, asyncio.Event()), 0.05, Liveness(30), stop)
+            keep_heartbeat(
+                heartbeat,
+                directory,
+                Serving([lane], {}, asyncio.Event(), {lane.served.label: "f"}),
+                0.05,
+                Liveness(30),
+                stop,
+            )
         )
 
         async def only_alive() -> bool:
@@ -493,6 +501,10 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
         facts = await redis.hgetall(keys.worker("alive"))
         assert orjson.loads(facts[b"serves"]) == [lane.served.label]
         assert 0 < await redis.ttl(keys.worker("alive")) <= 15
+        assert await directory.fingerprints([lane.served]) == {lane.served.label: "f"}
+        await redis.hset(keys.worker("other"), "fingerprints", orjson.dumps({lane.served.label: "g"}))
+        await stream(redis, keys, "other").join()
+        assert await directory.fingerprints([lane.served]) == {}, "they do not agree"
         stop.set()
         await beating
     assert await redis.exists(keys.worker("alive")) == 0

@@ -7,6 +7,7 @@
 --       maxmemory, maximum bytes of idempotency records, their TTL in ms,
 --       the number of fields that all entries share, and their names and values,
 --       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them, `cost` too if a caller has limits), and their names,
+--       the number of requests that are answered by the cache, and of each its id, the result and its confidence,
 --       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key),
 --       followed by what its ids are made from; 1 if its caller has limits, otherwise 0, followed by the units of requests
 --       that it counts as, ms until a unit of requests comes back (0: no limit), ms until all do, the same of compute, and
@@ -46,19 +47,29 @@ for i = 1, own do
   elseif name == 'cost' then cost_at = i end
 end
 at = at + own + 1
+local answered = {} -- by id: result and confidence
+for i = at + 1, at + 3 * tonumber(ARGV[at]), 3 do answered[ARGV[i]] = {ARGV[i + 1], ARGV[i + 2]} end
+at = at + 3 * tonumber(ARGV[at]) + 1
 local times = first_own + 2 * own
 fields[times + 1], fields[times + 2], fields[times + 3] = 'submitted_at', string.format('%.0f', now), 'deadline_at'
 local size, added = 2 + own, false
 
-local function group_bytes(first, count)
-  local sum = 0
-  for a = first, first + (count - 1) * size, size do sum = sum + #ARGV[a + 1 + input_at] + #ARGV[a + 1 + options_at] end
-  return sum
+-- Of a group: how many will wait, and their bytes. What is answered already does not.
+local function waiting_of(first, count)
+  local waiting, sum = 0, 0
+  for a = first, first + (count - 1) * size, size do
+    if not answered[ARGV[a + 2]] then
+      waiting, sum = waiting + 1, sum + #ARGV[a + 1 + input_at] + #ARGV[a + 1 + options_at]
+    end
+  end
+  return waiting, sum
 end
 
 local function group_cost(first, count)
   local sum = 0
-  for a = first, first + (count - 1) * size, size do sum = sum + (tonumber(ARGV[a + 1 + cost_at]) or 0) end
+  for a = first, first + (count - 1) * size, size do
+    if not answered[ARGV[a + 2]] then sum = sum + (tonumber(ARGV[a + 1 + cost_at]) or 0) end
+  end
   return sum
 end
 
@@ -89,16 +100,31 @@ local function remember(idempotency_key, fingerprint, batch)
   records = records + record
 end
 
+-- The result of a request that is answered already: as if it had been computed at once.
+local function add_result(state, answer, principal)
+  local all = {unpack(fields, 1, times + 4)}
+  for _, each in ipairs({'status', 'succeeded', 'result', answer[1], 'cached', '1', 'completed_at', fields[times + 2]}) do
+    all[#all + 1] = each
+  end
+  if answer[2] ~= '' then all[#all + 1] = 'confidence'; all[#all + 1] = answer[2] end
+  local entry = redis.call('XADD', KEYS[2], '*', unpack(all))
+  redis.call('HSET', state, 'stream', stream, 'attempt', '0', 'principal', principal, 'status', 'succeeded',
+    'result_entry', entry)
+end
+
 local function add(state, a)
   -- an existing state means that this publish is a retry by the client library
   if redis.call('EXISTS', state) == 1 then return end
   for i = 1, own do fields[first_own + 2 * i] = ARGV[a + 1 + i] end
   fields[times + 4] = string.format('%.0f', now + ARGV[a])
+  local answer = answered[ARGV[a + 2]]
+  if answer then return add_result(state, answer, ARGV[a + 1 + principal_at]) end
   local entry = redis.call('XADD', stream, '*', unpack(fields))
   redis.call('ZADD', deadlines_key, fields[times + 4], label .. ' ' .. entry)
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
     'waiters', ARGV[a + 1] == '1' and gateway or '', 'principal', ARGV[a + 1 + principal_at])
-  added, backlog, bytes = true, backlog + 1, bytes + group_bytes(a, 1)
+  local _, own_bytes = waiting_of(a, 1)
+  added, backlog, bytes = true, backlog + 1, bytes + own_bytes
 end
 
 -- What is known of the callers of this call, by the key of their limits; written back once.
@@ -143,15 +169,16 @@ while at <= #ARGV do
     key, at = key + 1, at + 7
   end
   at = at + 1
+  local waiting, waiting_bytes = waiting_of(at, count)
   local verdict = idempotency_key and earlier(idempotency_key, fingerprint)
   if verdict then -- no limits apply, no new entry
   elseif caller and redis.call('EXISTS', KEYS[key]) == 1 then verdict = 'accepted' -- before: a retry by the client library
   elseif memory_full then verdict = 'memory'
   elseif results_full then verdict = 'results'
-  elseif backlog + count > backlog_limit then verdict = 'backlog'
-  elseif bytes + group_bytes(at, count) > bytes_limit then verdict = 'backlog_bytes'
+  elseif backlog + waiting > backlog_limit then verdict = 'backlog'
+  elseif bytes + waiting_bytes > bytes_limit then verdict = 'backlog_bytes'
   elseif idempotency_key and record_bytes() >= records_limit then verdict = 'idempotency'
-  elseif caller then verdict = exceeds(caller, own_limits, count, group_cost(at, count), group_bytes(at, count)) end
+  elseif caller then verdict = exceeds(caller, own_limits, waiting, group_cost(at, count), waiting_bytes) end
   if not verdict then
     verdict = 'accepted'
     for i = 0, count - 1 do add(KEYS[key + i], at + i * size) end
