@@ -323,5 +323,6 @@ async def test_an_entry_reads_as_the_contract_says(publisher: CountingPublisher,
         b"entry": entry,
         b"attempt": b"0",
         b"waiters": b"gateway-1",
+        b"principal": b"me",
     }
     assert await redis.ttl(keys.prediction(new.id)) == -1  # it stays until its row is committed

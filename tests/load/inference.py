@@ -52,13 +52,13 @@ def texts(seed: int) -> Iterator[str]:
 
 
 @contextmanager
-def pipeline(folder: Path, workers: int, cpus: str) -> Iterator[Running]:
-    """The pipeline, with so many workers of so many CPUs each (empty: all)."""
+def pipeline(folder: Path, workers: int, cpus: str, **settings: str) -> Iterator[Running]:
+    """The pipeline, with so many workers of so many CPUs each (empty: all), and further settings."""
     with ExitStack() as stack:
         postgres, redis, environment = stack.enter_context(
             running_stores(folder, f"{MODEL['model']}:{MODEL['version']}", maxmemory="2gb", durable=True)
         )
-        environment |= {"MODEL_CATALOGUE": str(REPOSITORY / "models/models.toml"), "WORKER_CPUS": cpus}
+        environment |= {"MODEL_CATALOGUE": str(REPOSITORY / "models/models.toml"), "WORKER_CPUS": cpus, **settings}
         start = stack.enter_context(services(environment, folder))
         started = [start(each, ready=False) for each in ("gateway", "persister", *["inference_worker"] * workers)]
         for service in started:

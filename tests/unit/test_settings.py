@@ -109,4 +109,4 @@ def test_every_setting_is_described_and_no_address_with_a_password_is_plain(kind
     for name, field in kind.model_fields.items():
         assert field.description, name
         if name.endswith("_url"):
-            assert field.annotation is SecretStr, name
+            assert field.annotation in (SecretStr, SecretStr | None), name
