@@ -82,8 +82,8 @@ class GatewaySettings(DatabaseSettings):
     cache_secret: SecretStr | None = Field(
         None,
         min_length=32,
-        description="secret of 32 characters or more, the same for all gateways, for the names of cached results; unset: no "
-        "result is given again",
+        description="secret of 32 characters or more, the same for all gateways, for the names of cached results; "
+        "unset: no result is given again",
     )
     cache_redis_url: SecretStr | None = Field(
         None,

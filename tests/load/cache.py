@@ -1,8 +1,8 @@
 """What the cache is worth: `python -m tests.load.cache`. Texts a second with it and without, in turn in one run.
 
-Everything runs on this machine, with the shipped sentiment model. A share of the texts (`--repeats`, in percent) comes from
-a hundred that are asked for again and again; the others are new. Without the cache is the same load with `Cache-Control:
-no-store`.
+Everything runs on this machine, with the shipped sentiment model. A share of the texts (`--repeats`, in percent) comes
+from a hundred that are asked for again and again; the others are new. Without the cache is the same load with
+`Cache-Control: no-store`.
 """
 
 from __future__ import annotations
