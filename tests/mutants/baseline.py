@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
-from coverage import Coverage
 
 from tests.mutants.mutation import Mutant
 from tests.mutants.workplace import Workplace, exit_code
@@ -20,6 +22,7 @@ from tests.mutants.workplace import Workplace, exit_code
 LIMIT_S = 1800.0
 # What the quickest tests of its line do not notice within this time counts as surviving: direct tests are quick.
 BUDGET_S = 30.0
+Trace = Callable[[FrameType, str, Any], Any]
 INCLUDED = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
 
@@ -55,18 +58,49 @@ class Baseline:
         return [test for test, so_far in zip(quickest, spent, strict=True) if so_far <= BUDGET_S] or quickest[:1]
 
 
+class Lines:
+    """Notes which test runs which line.
+
+    Before Python 3.12, coverage.py loses what a coroutine does after an exception was thrown into it, as by a time-out.
+
+    Attributes:
+        test: that runs.
+        found: the tests of each line of each file.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[str]) -> None:
+        self.test = ""
+        self.found: dict[str, dict[int, set[str]]] = {path: defaultdict(set) for path in paths}
+        self._tracers = {str(folder / path): self._tracer(found) for path, found in self.found.items()}
+
+    def start(self) -> None:
+        """From here on, in all threads."""
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+
+    def _call(self, frame: FrameType, _event: str, _argument: object) -> Trace | None:
+        return self._tracers.get(frame.f_code.co_filename)
+
+    def _tracer(self, found: dict[int, set[str]]) -> Trace:
+        def trace(frame: FrameType, event: str, _: object) -> Trace:
+            if event == "line":
+                found[frame.f_lineno].add(self.test)
+            return trace
+
+        return trace
+
+
 class Watch:
     """A pytest plugin that notes what each test reaches, and writes it down at the end."""
 
     def __init__(self, folder: Path, paths: Sequence[str], written: Path) -> None:
-        self._folder, self._paths, self._written = folder, paths, written
-        self._coverage = Coverage(data_file=None, config_file=False, include=[str(folder / path) for path in paths])
-        self._test = ""
+        self._folder, self._written = folder, written
+        self._lines = Lines(folder, paths)
         self._seconds: dict[str, float] = defaultdict(float)
         self._scripts: dict[str, set[str]] = defaultdict(set)
 
     def pytest_sessionstart(self) -> None:
-        self._coverage.start()
+        self._lines.start()
         self._watch_scripts()
 
     def _watch_scripts(self) -> None:
@@ -83,7 +117,7 @@ class Watch:
 
         async def call(this: Any, *args: Any, **kwargs: Any) -> Any:
             for name in this.names:
-                self._scripts[name].add(self._test)
+                self._scripts[name].add(self._lines.test)
             return await called(this, *args, **kwargs)
 
         vars_of: Any = script
@@ -91,22 +125,17 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
-        self._test = item.nodeid
-        self._coverage.switch_context(item.nodeid)
+        self._lines.test = item.nodeid
         return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._seconds[report.nodeid] += report.duration
 
     def pytest_sessionfinish(self) -> None:
-        self._coverage.stop()
-        data = self._coverage.get_data()
+        sys.settrace(None)
         lines = {
-            path: {
-                str(line): [test for test in tests if test]
-                for line, tests in data.contexts_by_lineno(str(self._folder / path)).items()
-            }
-            for path in self._paths
+            path: {str(line): sorted(tests - {""}) for line, tests in found.items()}
+            for path, found in self._lines.found.items()
         }
         scripts = {name: sorted(tests - {""}) for name, tests in self._scripts.items()}
         self._written.write_text(json.dumps({"seconds": self._seconds, "lines": lines, "scripts": scripts}))

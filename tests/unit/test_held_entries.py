@@ -36,10 +36,14 @@ def completed(delivery: Delivery = DELIVERY) -> Completed:
     return Completed(delivery, REQUEST, Outcome(Status.SUCCEEDED, b"{}", 0.5, worker="w"))
 
 
+def value(name: str, **labels: str) -> float:
+    """A metric's value."""
+    return REGISTRY.get_sample_value(f"millstream_{name}", labels) or 0
+
+
 def errors(kind: str) -> float:
     """How many errors of a kind the worker has counted."""
-    labels = {"component": "inference_worker", "kind": kind}
-    return REGISTRY.get_sample_value("millstream_errors_total", labels) or 0
+    return value("errors_total", component="inference_worker", kind=kind)
 
 
 @pytest.fixture
@@ -209,6 +213,49 @@ async def test_what_has_left_is_counted_and_noted_in_the_trace(
     assert spans.mock_calls == [call.finished(ended, [True], TIMING), call.dead_lettered(DELIVERY, "bad_json")]
     (said,) = [vars(record) for record in caplog.records if record.message == "request dead-lettered"]
     assert (said["name"], said["lane"]) == (held_entries.__name__, f"{MODEL}:{VERSION}")
+    assert (said["entry"], said["prediction_id"]) == (DELIVERY.entry, ID)
+
+
+async def test_each_that_leaves_is_counted_once_by_how_it_ended(
+    held: HeldEntries, stream: Mock, stop: asyncio.Event
+) -> None:
+    letters = {"stream": f"requests/{MODEL}/{VERSION}", "reason": "bad_json"}
+
+    def counts() -> list[float]:
+        labels = {"model": MODEL, "version": VERSION}
+        return [
+            *(value("predictions_total", **labels, status=status) for status in ("succeeded", "failed", "expired")),
+            value("prediction_confidence_sum", **labels),
+            value("dead_letters_total", **letters),
+        ]
+
+    def grown() -> list[float]:
+        return [now - then for now, then in zip(counts(), before, strict=True)]
+
+    before = counts()
+    expired = completed(OTHER)._replace(outcome=Outcome(Status.EXPIRED))
+    held.hold([DELIVERY, OTHER])
+    stream.complete.return_value = [True, True, False]
+    assert await held.finish([completed(), expired, completed()], stop) == [True, True, False]
+    stream.complete.assert_called_once_with([completed(), expired, completed()])
+    assert grown() == [1, 0, 1, 0.5, 0] and held.entries == set()
+    held.hold([DELIVERY, OTHER])
+    await held.dead_letter(DELIVERY, "bad_json", "no JSON", stop)
+    stream.dead_letter.assert_called_once_with(DELIVERY, "bad_json", "no JSON")
+    assert grown() == [1, 1, 1, 0.5, 1] and held.entries == {OTHER.entry}
+    await held.dead_letter(OTHER, "bad_json", "no JSON", stop)  # whose id cannot be read
+    assert grown() == [1, 1, 1, 0.5, 2]
+    stream.dead_letter.return_value = False
+    await held.dead_letter(DELIVERY, "bad_json", "no JSON", stop)  # another was first
+    assert grown() == [1, 1, 1, 0.5, 2]
+
+
+async def test_what_cannot_leave_while_stopping_is_tried_again_after_a_pause(
+    held: HeldEntries, stream: Mock, stop: asyncio.Event
+) -> None:
+    stop.set()
+    stream.complete.side_effect = [AWAY, [True]]
+    assert await asyncio.wait_for(held.finish([completed()], stop), 20) == [True]
 
 
 async def test_nothing_is_said_where_nothing_has_ended(held: HeldEntries, stream: Mock, stop: asyncio.Event) -> None:

@@ -69,12 +69,18 @@ class HandStream:
         self.now_ms = NOW_MS
         self.takes_s = 0.0
         self.finished: list[Completed] = []
+        self.joins = 0
         self.calls = Mock(RequestStream)
+        self.calls.join.side_effect = self._join
         self.calls.read.side_effect = self._read
         self.calls.has_abandoned.side_effect = self._look
         self.calls.claim.side_effect = lambda *_: Read(self.found, NOW_MS)
         self.calls.complete.side_effect = self._complete
         self._clock, self._stop = clock, stop
+
+    async def _join(self) -> None:
+        self.joins += 1
+        assert self.joins < 10, "it spins"
 
     async def _read(self, count: int, block_ms: int) -> Read:
         self.asked.append((count, block_ms))
@@ -328,7 +334,7 @@ async def test_a_stream_that_fails_is_told_and_joined_anew(make: Make) -> None:
     bench = make()
     bench.stream.reads = [[delivery("a")], AWAY, [delivery("b")]]
     seen: list[str | None] = []
-    bench.stream.calls.join.side_effect = lambda: seen.append(bench.lane.unavailable)
+    bench.redis.require.side_effect = lambda: seen.append(bench.lane.unavailable)
     await bench.run()
     assert seen == ["starting", str(AWAY)] and bench.lane.unavailable is None
     assert len(bench.stream.finished) == 2

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.mutants.baseline import Lines
 from tests.mutants.lua_mutants import lua_mutants
 from tests.mutants.mutation import Mutant
 from tests.mutants.python_mutants import python_mutants
@@ -24,6 +27,16 @@ if n == 1 and ARGV[1] then
   n = n + 1
 end
 return n
+"""
+WAITS = """import asyncio
+
+async def waits():
+    try:
+        async with asyncio.timeout(0.001):
+            await asyncio.Event().wait()
+    except TimeoutError:
+        where = "here"
+    return where
 """
 PYTHON = '''"""Words 1."""
 import logging
@@ -127,6 +140,22 @@ def test_the_list_of_equal_faults_names_faults_that_exist_with_reasons(tmp_path:
     silent.write_text('[[equal]]\npath = "a.lua"\nfrom = "x"\nto = "y"\nwhy = " "\n', encoding="utf-8")
     with pytest.raises(ValueError, match="no reason why in a.lua 'x' may become 'y'"):
         read_equal(silent)
+
+
+async def test_a_line_is_known_to_a_test_also_after_a_time_out(tmp_path: Path) -> None:
+    module = tmp_path / "waits.py"
+    module.write_text(WAITS)
+    names: dict[str, Any] = {}
+    exec(compile(WAITS, str(module), "exec"), names)
+    lines, before = Lines(tmp_path, ["waits.py", "another.py"]), sys.gettrace()
+    lines.test = "a test"
+    lines.start()
+    try:
+        assert await names["waits"]() == "here"
+    finally:
+        threading.settrace(before)
+        sys.settrace(before)
+    assert lines.found == {"waits.py": {number: {"a test"} for number in range(4, 10)}, "another.py": {}}
 
 
 def test_a_report_counts_what_was_noticed() -> None:

@@ -58,6 +58,6 @@ def test_errors_are_told_locally_unless_it_is_set(settings: dict[str, Any], expo
 def test_an_expired_request_says_how_long_it_waited() -> None:
     request = PredictionRequest("id", "m", "1", "text", {}, submitted_at=1000, deadline_at=1500)
     outcome = outcomes.expired(request, 1700, "w1")
-    assert (outcome.status, outcome.queue_time_ms) == (Status.EXPIRED, 700)
+    assert (outcome.status, outcome.queue_time_ms, outcome.worker) == (Status.EXPIRED, 700, "w1")
     assert "after 700 ms" in outcome.error
     assert outcomes.expired(request, 999, "w1").queue_time_ms == 0  # its clock was ahead
