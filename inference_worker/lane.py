@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inference_worker import outcomes
@@ -95,10 +96,8 @@ class Lane:
                 await self._held.note_unavailable(error, stop)
             except EngineDown as error:
                 down = error
-        try:
+        with suppress(EngineDown):  # it is known already, or nobody asks: after a stop
             await self._passes.drain()
-        except EngineDown as error:
-            down = error
         await self._leave()
         if down is not None and not stop.is_set():
             raise down

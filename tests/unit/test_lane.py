@@ -359,8 +359,12 @@ async def test_an_engine_that_breaks_down_ends_its_lane_unless_that_ends_anyway(
     bench.stream.calls.leave.assert_called_once_with()
 
 
-async def test_an_engine_that_breaks_down_while_encoding_ends_its_lane_once_all_else_has_ended(make: Make) -> None:
+@pytest.mark.parametrize(("breaks", "finished"), [(False, ["a"]), (True, [])])
+async def test_an_engine_that_breaks_down_while_encoding_ends_its_lane_once_all_else_has_ended(
+    make: Make, breaks: bool, finished: list[str]
+) -> None:
     bench = make()
+    bench.engine.predicts["a"] = [EngineDown("no child can be started")] * breaks
     bench.engine.hold_back()
     bench.engine.encodes["b"] = [EngineDown("no child can be started")]
     bench.stream.reads = [[delivery("a")], [delivery("b")]]
@@ -369,7 +373,7 @@ async def test_an_engine_that_breaks_down_while_encoding_ends_its_lane_once_all_
     bench.engine.let_go()
     with pytest.raises(EngineDown, match="no child"):
         await running
-    assert [each.request.text for each in bench.stream.finished] == ["a"]
+    assert [each.request.text for each in bench.stream.finished] == finished
 
 
 async def test_a_lane_that_cannot_take_its_consumer_away_says_so_and_ends(
