@@ -150,8 +150,10 @@ class Passes:
             raise down
 
     def _start(self, stop: asyncio.Event) -> None:
-        """Give each child that is free a pass, as long as anything waits."""
-        while self._waiting and self._busy < self._engine.processes and not stop.is_set():
+        """Give each child that is free a pass, as long as anything waits; after a stop, nothing begins."""
+        if stop.is_set():
+            return
+        while self._waiting and self._busy < self._engine.processes:
             costs = [(job.encoded.tokens, job.encoded.rows) for job in self._waiting]
             chosen = next_pass(costs, self._engine.processes, self._limits)
             jobs = [self._waiting[index] for index in chosen]

@@ -30,6 +30,7 @@ def passes(items: list[tuple[int, int]], share: int, bounds: BatchLimits) -> lis
     cut = []
     while left:
         chosen = [left[index] for index in next_pass([items[index] for index in left], share, bounds)]
+        assert chosen, "nothing is computed while work waits"
         cut.append(chosen)
         left = [index for index in left if index not in chosen]
     return cut

@@ -69,18 +69,12 @@ class HandStream:
         self.now_ms = NOW_MS
         self.takes_s = 0.0
         self.finished: list[Completed] = []
-        self.joins = 0
         self.calls = Mock(RequestStream)
-        self.calls.join.side_effect = self._join
         self.calls.read.side_effect = self._read
         self.calls.has_abandoned.side_effect = self._look
         self.calls.claim.side_effect = lambda *_: Read(self.found, NOW_MS)
         self.calls.complete.side_effect = self._complete
         self._clock, self._stop = clock, stop
-
-    async def _join(self) -> None:
-        self.joins += 1
-        assert self.joins < 10, "it spins"
 
     async def _read(self, count: int, block_ms: int) -> Read:
         self.asked.append((count, block_ms))
@@ -117,6 +111,7 @@ class Bench:
         self.closed = Mock()
         self.engine.close = self.closed  # type: ignore[method-assign]
         self.liveness, self.redis = Mock(Liveness), Mock(RedisWatch)
+        self.liveness.moved.side_effect = self._moved
         settings = WorkerSettings(
             read_block_ms=BLOCK_MS,
             visibility_timeout_ms=VISIBILITY_MS,
@@ -128,6 +123,9 @@ class Bench:
         served = ServedVersion(model=MODEL, task="tests:Task", version=version)
         arguments = (settings, served, self.stream.calls, self.engine, self.liveness, WORKER, self.redis, spans)
         self.lane = Lane(*arguments)
+
+    def _moved(self, _: str) -> None:
+        assert len(self.liveness.moved.mock_calls) < 1000, "it spins"
 
     async def run(self) -> None:
         await asyncio.wait_for(self.lane.run(self.stop), 20)

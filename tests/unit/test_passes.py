@@ -29,8 +29,6 @@ from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
 from tests.waiting import eventually
 
-pytestmark = pytest.mark.timeout(10)  # a loop without an end would fill the memory
-
 MODEL, VERSION, WORKER = "passes", "1", "w1"
 NOW_MS, QUEUED_MS = 1_733_000_000_700, 700
 TOOK_S = 2.5
