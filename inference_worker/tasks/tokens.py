@@ -86,14 +86,8 @@ class TextTokenizer:
         """Tokenize a list in one call, whole and without special tokens."""
         if not texts:
             return []
-        encoded = self._tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            return_offsets_mapping=True,
-            verbose=False,  # it would warn of texts above the limit, which are chunked here
-        )
+        # not verbose, since it would warn of texts above the limit, which are chunked here
+        encoded = self._tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         return [
             TokenizedText(text, ids, offsets)
             for text, ids, offsets in zip(texts, encoded["input_ids"], encoded["offset_mapping"], strict=True)
