@@ -110,14 +110,24 @@ def test_a_text_above_the_limit_is_no_reason_for_a_warning(caplog: pytest.LogCap
     log = logging.getLogger("transformers")
     log.addHandler(caplog.handler)
     try:
-        tokens = TextTokenizer(raw(limit=5), 12)
+        tokens = TextTokenizer(raw(limit=4), 12)
         tokens.tokenize(["a b " * 5])
-        TextTokenizer(raw(limit=5), 12).control("a b " * 5)
+        TextTokenizer(raw(limit=4), 12).control("a b " * 5)
         assert not caplog.records
-        raw(limit=5)("a b " * 5)  # which would be one otherwise
+        raw(limit=4)("a b " * 5)  # which would be one otherwise
         assert caplog.records
     finally:
         log.removeHandler(caplog.handler)
+
+
+def test_once_it_is_loaded_no_call_changes_the_state_of_a_tokenizer() -> None:
+    made = raw(limit=4)
+    tokens = TextTokenizer(made, 12)
+    tokens.control("[CLS] a")
+    backend = made.backend_tokenizer
+    assert (backend.encode_special_tokens, backend.truncation, backend.padding) == (True, None, None)
+    tokens.pair_rows(["[CLS] a " * 9], ["b"])
+    assert (backend.encode_special_tokens, backend.truncation, backend.padding) == (True, None, None)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -145,6 +155,7 @@ def test_a_pair_stands_as_the_tokenizer_would_write_it(frame: Any, ids: list[int
             single="$A [SEP]", pair="$A [SEP] $B:1 [SEP]", special_tokens=[("[SEP]", SEP)]
         )
     assert tokenizer(frame).pair_rows(["The bridge"], ["a"]) == [[[Row(ids, types, 2)]]]
+    assert TextTokenizer(raw(frame, 4), 12).pair_rows(["The bridge"], ["a"]) == [[[Row(ids, types, 2)]]]  # uncut
 
 
 def test_each_part_of_a_row_has_the_type_that_the_tokenizer_gives_it() -> None:

@@ -15,7 +15,7 @@ from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.principal import Principal, Scope
 from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
-from gateway.core.waiting import Waiters
+from gateway.core.waiting import Expectation, Waiters
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, Status
@@ -156,6 +156,11 @@ async def test_what_is_no_id_or_is_unknown_is_said(waiters: Waiters, lookup: Moc
         await waiters.read(ID, 0)
 
 
+async def results(expected: Expectation, wait_s: float = 60) -> list[Finished | None]:
+    """What a wait brings; it has an end."""
+    return await asyncio.wait_for(expected.results(wait_s), 20)
+
+
 OUTCOME = Outcome(Status.SUCCEEDED, b"{}")
 
 
@@ -173,11 +178,11 @@ async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_ask
     with waiters.expect(["a", "b"]) as both, waiters.expect(["b"]) as one:
         lookup.finished.return_value = [answer("b"), answer("of nobody")]
         await waiters.recheck()
-        assert await one.results(60) == [answer("b")]
+        assert await results(one) == [answer("b")]
         both.give_up()
-        assert await both.results(60) == [None, answer("b")]
+        assert await results(both) == [None, answer("b")]
         both.wake("b", None)  # what is known is not forgotten
-        assert await both.results(60) == [None, answer("b")]
+        assert await results(both) == [None, answer("b")]
 
 
 async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
@@ -229,7 +234,7 @@ async def test_hints_are_taken_until_the_stop_and_through_outages(
     with waiters.expect(["a"], "m:1") as first, waiters.expect(["b"]) as second:
         async with asyncio.timeout(20):
             await waiters.listen(hints.stop)
-            assert await first.results(60) == [answer("a")] and await second.results(60) == [answer("b")]
+            assert await results(first) == [answer("a")] and await results(second) == [answer("b")]
     assert hints.listening == [False, True, True, False, True, True, True]
     assert lookup.finished.call_count == 2  # once for each connection: hints may have been lost before
     assert waiters.lost == str(lost) and errors("redis_unreachable") == before + 1
@@ -244,7 +249,7 @@ async def test_a_hint_of_the_version_that_is_known_wakes_also_who_does_not_know_
     states.hints = hints = Hints(waiters, [None, [hint("a")]])
     with waiters.expect(["a"], "m:1") as one, waiters.expect(["a"]) as two:
         await waiters.listen(hints.stop)
-        assert await one.results(60) == await two.results(60) == [answer("a")]
+        assert await results(one) == await results(two) == [answer("a")]
 
 
 async def test_a_hint_of_another_version_is_counted_and_not_believed(lookup: Mock) -> None:
@@ -256,16 +261,16 @@ async def test_a_hint_of_another_version_is_counted_and_not_believed(lookup: Moc
     with waiters.expect(["a", "b"], "m:1") as expected:
         await waiters.listen(hints.stop)
         expected.give_up()
-        assert await expected.results(60) == [None, answer("b")]  # whose outcome was too long for a hint
+        assert await results(expected) == [None, answer("b")]  # whose outcome was too long for a hint
     assert errors("strange_hint") == before + 1
 
 
 async def test_who_stops_waits_for_nobody(waiters: Waiters) -> None:
     with waiters.expect(["a"]) as one, waiters.expect(["a", "b"]) as two:
         waiters.give_up()
-        assert await one.results(60) == [None] and await two.results(60) == [None, None]
+        assert await results(one) == [None] and await results(two) == [None, None]
 
 
 async def test_a_wait_ends_at_its_time(waiters: Waiters) -> None:
     with waiters.expect(["a", "b"]) as expected:
-        assert await expected.results(0.01) == [None, None]
+        assert await results(expected, 0.01) == [None, None]
