@@ -110,6 +110,7 @@ async def test_what_waits_is_bounded_to_the_last_request_and_byte() -> None:
     submissions = Submissions(cast(Publisher, publisher), 3, 100)
     first = await submit(submissions, (1, 1))
     inside = await submit(submissions, (50, 10), (20, 20))
+    assert not any(each.done() for each in inside)
     too_long = await submit(submissions, (0, 1))
     assert await verdicts(too_long) == [Verdict.BACKLOG_BYTES]
     await publisher.ends()
@@ -117,6 +118,7 @@ async def test_what_waits_is_bounded_to_the_last_request_and_byte() -> None:
     assert await verdicts([*first, *inside]) == [Verdict.ACCEPTED] * 3
     first = await submit(submissions, (1, 1))
     inside = await submit(submissions, (1, 1), (1, 1), (1, 1))
+    assert not any(each.done() for each in inside)
     assert await verdicts(await submit(submissions, (1, 1))) == [Verdict.BACKLOG]
     await publisher.ends()
     await publisher.ends()

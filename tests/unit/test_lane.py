@@ -130,6 +130,17 @@ class Bench:
     async def run(self) -> None:
         await asyncio.wait_for(self.lane.run(self.stop), 20)
 
+    def start(self) -> None:
+        """Let the lane run beside the test."""
+        self.running = asyncio.create_task(self.run())
+
+    async def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for a condition; a lane that ends meanwhile says why."""
+        await eventually(lambda: self.running.done() or condition(), what)
+        if not condition():
+            await self.running
+            raise AssertionError(f"the lane has ended, and not: {what}")
+
 
 @pytest.fixture
 def make(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bench]:
@@ -190,16 +201,16 @@ async def test_nothing_is_read_while_enough_waits(make: Make) -> None:
     bench = make()
     bench.engine.hold_back()
     bench.stream.reads = [[delivery("a")], [delivery(each) for each in "bcde"], [delivery(f"f{n}") for n in range(12)]]
-    running = asyncio.create_task(bench.run())
-    await eventually(lambda: not bench.stream.reads, "all is read")
+    bench.start()
+    await bench.until(lambda: not bench.stream.reads, "all is read")
     for _ in range(20):
         await asyncio.sleep(0)
     assert bench.stream.asked == [(4, BLOCK_MS), (4, BLOCK_MS), (12, BLOCK_MS)] and bench.lane.in_hand == 17
     bench.engine.let_go()
-    await eventually(lambda: len(bench.stream.asked) == 4, "there is room again")
+    await bench.until(lambda: len(bench.stream.asked) == 4, "there is room again")
     assert bench.stream.asked[3] == (4, BLOCK_MS)  # a pass of four has begun
     bench.engine.let_go(100)
-    await running
+    await bench.running
     bench.stream.calls.join.assert_called_once_with()
 
 
@@ -241,11 +252,11 @@ async def test_a_batch_that_waited_is_judged_by_the_later_clock_and_held_whole(m
     bench = make(max_wait_ms=1)
     bench.engine.hold_back()
     bench.stream.reads = [[delivery("a")], [delivery("b")]]
-    running = asyncio.create_task(bench.run())
-    await eventually(lambda: bench.engine.begun, "they are computed")
+    bench.start()
+    await bench.until(lambda: bench.engine.begun, "they are computed")
     assert bench.lane.in_hand == 2
     bench.engine.let_go()
-    await running
+    await bench.running
     assert {each.outcome.queue_time_ms for each in bench.stream.finished} == {701}
 
 
@@ -312,17 +323,17 @@ async def test_abandoned_entries_are_computed_with_nothing_else_in_hand(make: Ma
     bench.engine.hold_back()
     bench.stream.reads, bench.stream.takes_s = [[delivery("a")]], 2 * CLAIM_MS / 1000
     bench.stream.abandoned = [[], [delivery("b", 2), delivery("c", 2)]]
-    running = asyncio.create_task(bench.run())
-    await eventually(lambda: bench.engine.begun and len(bench.stream.looked) == 2, "it computes, and looks")
+    bench.start()
+    await bench.until(lambda: bench.engine.begun and len(bench.stream.looked) == 2, "it computes, and looks")
     for _ in range(20):
         await asyncio.sleep(0)
     bench.stream.calls.claim.assert_not_called()
     bench.engine.let_go()
-    await eventually(lambda: len(bench.engine.begun) == 2, "what was abandoned is computed")
+    await bench.until(lambda: len(bench.engine.begun) == 2, "what was abandoned is computed")
     bench.stream.calls.claim.assert_called_once_with(VISIBILITY_MS, 4)
     assert bench.lane.in_hand == 2 and len(bench.stream.asked) == 1  # nothing is read beside them
     bench.engine.let_go()
-    await running
+    await bench.running
     assert bench.engine.begun == [["a"], ["b", "c"]]
     assert bench.stream.asked == [(4, BLOCK_MS), (4, 0)]  # others may be left: it does not wait for new ones
     assert REGISTRY.get_sample_value(*counted) == before + 2
@@ -345,11 +356,11 @@ async def test_an_engine_that_breaks_down_ends_its_lane_unless_that_ends_anyway(
     bench.stream.reads = [[delivery("a")], *([] for _ in range(100))]
     if stopped:
         bench.engine.hold_back()
-        running = asyncio.create_task(bench.run())
-        await eventually(lambda: bench.engine.begun, "it computes")
+        bench.start()
+        await bench.until(lambda: bench.engine.begun, "it computes")
         bench.stop.set()
         bench.engine.let_go()
-        await running
+        await bench.running
     else:
         with pytest.raises(EngineDown, match="no child"):
             await bench.run()
@@ -366,11 +377,11 @@ async def test_an_engine_that_breaks_down_while_encoding_ends_its_lane_once_all_
     bench.engine.hold_back()
     bench.engine.encodes["b"] = [EngineDown("no child can be started")]
     bench.stream.reads = [[delivery("a")], [delivery("b")]]
-    running = asyncio.create_task(bench.run())
-    await eventually(lambda: bench.stream.calls.release.called, "it is given back")
+    bench.start()
+    await bench.until(lambda: bench.stream.calls.release.called, "it is given back")
     bench.engine.let_go()
     with pytest.raises(EngineDown, match="no child"):
-        await running
+        await bench.running
     assert [each.request.text for each in bench.stream.finished] == finished
 
 
