@@ -38,6 +38,8 @@ def waiters(lookup: Mock) -> Waiters:
 async def test_nothing_is_remembered_of_who_has_left(waiters: Waiters, lookup: Mock) -> None:
     with waiters.expect(["a", "b"], "m:1"), waiters.expect(["b"], "m:1"):
         assert waiters.count == 3
+        with pytest.raises(Refused):
+            waiters.check_room(1, "m:1")
         await waiters.recheck()
         assert sorted(lookup.finished.call_args.args[0]) == ["a", "b"]
     lookup.finished.reset_mock()
@@ -158,7 +160,7 @@ async def test_what_is_no_id_or_is_unknown_is_said(waiters: Waiters, lookup: Moc
 
 async def results(expected: Expectation, wait_s: float = 60) -> list[Finished | None]:
     """What a wait brings; it has an end."""
-    return await asyncio.wait_for(expected.results(wait_s), 20)
+    return await asyncio.wait_for(expected.results(wait_s), 10)
 
 
 OUTCOME = Outcome(Status.SUCCEEDED, b"{}")
