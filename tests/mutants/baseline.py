@@ -20,8 +20,9 @@ from tests.mutants.mutation import Mutant
 from tests.mutants.workplace import Workplace, exit_code
 
 LIMIT_S = 1800.0
-# What the quickest tests of its line do not notice within this time counts as surviving: direct tests are quick.
-BUDGET_S = 30.0
+# What the quickest tests of its line do not notice within this time, or within this share of all tests' time on a busy
+# machine, counts as surviving: direct tests are quick.
+BUDGET_S, BUDGET_SHARE = 30.0, 0.25
 Trace = Callable[[FrameType, str, Any], Any]
 INCLUDED = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
@@ -54,8 +55,9 @@ class Baseline:
             chosen = set(self.lines.get(mutant.path, {}).get(str(mutant.line), []))
             chosen = chosen or {test for test in self.seconds if test.partition("::")[0] in self.files[mutant.path]}
         quickest = sorted(chosen, key=lambda test: self.seconds[test])
+        budget_s = max(BUDGET_S, BUDGET_SHARE * sum(self.seconds.values()))
         spent = accumulate(self.seconds[test] for test in quickest)
-        return [test for test, so_far in zip(quickest, spent, strict=True) if so_far <= BUDGET_S] or quickest[:1]
+        return [test for test, so_far in zip(quickest, spent, strict=True) if so_far <= budget_s] or quickest[:1]
 
 
 class Lines:

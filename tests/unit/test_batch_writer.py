@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Any, cast
+from unittest.mock import Mock, call
 
 import pytest
 from prometheus_client import REGISTRY
@@ -14,15 +15,18 @@ from prometheus_client import REGISTRY
 from persister import batch_writer
 from persister.batch_writer import BatchWriter
 from persister.rows import Row
+from persister.tracing import PersisterSpans
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import uuid7
 from shared.postgres.errors import RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Delivery
 from shared.streams.result_stream import Persisted
+from shared.telemetry.metrics import PERSIST_LAG
 
 Asked = tuple[str, object]
 NOW_S = 1_733_000_005.0  # results were finished 5 s before
+TRACED = b"00-" + b"0" * 31 + b"1-0000000000000001-01"
 SUMS = ("batch_size_sum", "batch_size_count", "lag_seconds_sum", "lag_seconds_count")
 
 
@@ -145,10 +149,11 @@ async def test_rows_are_committed_before_anything_is_forgotten_and_what_is_refus
 
 
 async def test_a_row_that_is_rejected_is_found_by_halving_and_stands_there_as_failed(
-    stores: Stores, writer: BatchWriter
+    stores: Stores, writer: BatchWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
     stores.rejected = {"bad"}
-    await write(writer, [*deliveries(4)[:2], delivery(2, principal=b"bad"), delivery(3)])
+    with caplog.at_level(logging.INFO):
+        await write(writer, [*deliveries(2), delivery(2, principal=b"bad"), delivery(3)])
     first, second, third, fourth = map(named, range(4))
     assert stores.of("insert") == [
         [first, second, third, fourth],
@@ -159,6 +164,10 @@ async def test_a_row_that_is_rejected_is_found_by_halving_and_stands_there_as_fa
         [fourth],
     ]
     assert [each.status for each in stores.rows.values()] == ["succeeded", "succeeded", "failed", "succeeded"]
+    logged = {
+        each.__dict__["prediction_id"]: each.__dict__["status"] for each in caplog.records if each.message == "stored"
+    }
+    assert logged == {each.id: each.status for each in stores.rows.values()}
     assert stores.rows[third].error == "the result could not be stored: rejected_by_postgres"
     assert stores.of("dead letter") == [("1-2", "rejected_by_postgres", "why")]
     assert stores.of("forget") == [
@@ -167,10 +176,28 @@ async def test_a_row_that_is_rejected_is_found_by_halving_and_stands_there_as_fa
     ]
 
 
-async def test_the_reason_of_a_dead_letter_is_the_first_one(stores: Stores, writer: BatchWriter) -> None:
+async def test_the_reason_of_a_dead_letter_is_the_first_one(
+    stores: Stores, writer: BatchWriter, caplog: pytest.LogCaptureFixture
+) -> None:
     stores.rejected = {"bad"}
     await write(writer, [delivery(0, status=b"?", principal=b"bad")])
     assert [reason for _, reason, _ in stores.of("dead letter")] == ["bad_status"]
+    (line,) = [each for each in caplog.records if each.message == "result dead-lettered"]
+    known = {"entry": "1-0", "prediction_id": named(0), "reason": "bad_status"}
+    assert {name: line.__dict__[name] for name in known} == known
+
+
+async def test_what_is_stored_and_what_is_given_up_on_is_traced(stores: Stores) -> None:
+    either, spans = cast(Any, stores), Mock(PersisterSpans)
+    batch = [delivery(0, traceparent=TRACED), delivery(1, status=b"?"), delivery(2, id=b"none")]
+    await BatchWriter(either, either, Liveness(30), spans).write(batch)
+    assert spans.mock_calls == [
+        call.dead_lettered(batch[1], "bad_status"),
+        call.dead_lettered(batch[2], "bad_id"),
+        call.stored(list(stores.rows.values())),
+    ]
+    found = [each.exemplar for metric in PERSIST_LAG.collect() for each in metric.samples if each.exemplar is not None]
+    assert "0" * 31 + "1" in [exemplar.labels["trace_id"] for exemplar in found]
 
 
 async def test_a_row_of_a_version_that_is_rejected_too_names_no_version(stores: Stores, writer: BatchWriter) -> None:
@@ -272,8 +299,7 @@ async def test_what_is_stored_is_measured_and_logged_by_id(
     monkeypatch.setattr(batch_writer, "datetime", Frozen)
     before = {name: sample(f"millstream_persist_{name}") for name in SUMS}
     with caplog.at_level(logging.INFO):
-        traced = b"00-" + b"0" * 31 + b"1-0000000000000001-00"
-        await write(writer, [delivery(0, traceparent=traced), delivery(1), delivery(2, id=b"none")])
+        await write(writer, [delivery(0, traceparent=TRACED), delivery(1), delivery(2, id=b"none")])
     assert [sample(f"millstream_persist_{name}") - before[name] for name in SUMS] == [2, 1, 10, 2]
     first, second = (each for each in caplog.records if each.message == "stored")
     known: dict[str, object] = {"prediction_id": named(0), "trace_id": "0" * 31 + "1", "model": "m", "version": "1"}
