@@ -55,7 +55,7 @@ TABLE: Table = {
     "shared/contract/keys.py": ("unit/test_keys",),
     "shared/contract/messages.py": ("unit/test_messages", "unit/test_outcomes", "unit/test_rows"),
     "shared/streams/lua/*.lua": STREAMS,
-    "shared/streams/prediction_state.py": (*STREAMS, "integration/test_gateway_waiting"),
+    "shared/streams/prediction_state.py": ("integration/test_prediction_states", *STREAMS),
     "shared/streams/publishing.py": STREAMS,
     "shared/streams/request_stream.py": STREAMS,
     "shared/streams/result_stream.py": STREAMS,

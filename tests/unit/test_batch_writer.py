@@ -133,6 +133,12 @@ def sample(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
+def exemplars() -> set[str]:
+    """The traces that the histogram of lags points to."""
+    samples = [sample for metric in PERSIST_LAG.collect() for sample in metric.samples]
+    return {each.exemplar.labels["trace_id"] for each in samples if each.exemplar is not None}
+
+
 async def test_rows_are_committed_before_anything_is_forgotten_and_what_is_refused_comes_last(
     stores: Stores, writer: BatchWriter, liveness: Liveness
 ) -> None:
@@ -196,8 +202,7 @@ async def test_what_is_stored_and_what_is_given_up_on_is_traced(stores: Stores) 
         call.dead_lettered(batch[2], "bad_id"),
         call.stored(list(stores.rows.values())),
     ]
-    found = [each.exemplar for metric in PERSIST_LAG.collect() for each in metric.samples if each.exemplar is not None]
-    assert "0" * 31 + "1" in [exemplar.labels["trace_id"] for exemplar in found]
+    assert "0" * 31 + "1" in exemplars()
 
 
 async def test_a_row_of_a_version_that_is_rejected_too_names_no_version(stores: Stores, writer: BatchWriter) -> None:
@@ -299,12 +304,14 @@ async def test_what_is_stored_is_measured_and_logged_by_id(
     monkeypatch.setattr(batch_writer, "datetime", Frozen)
     before = {name: sample(f"millstream_persist_{name}") for name in SUMS}
     with caplog.at_level(logging.INFO):
-        await write(writer, [delivery(0, traceparent=TRACED), delivery(1), delivery(2, id=b"none")])
+        traced = TRACED.replace(b"01-", b"02-")
+        await write(writer, [delivery(0, traceparent=traced), delivery(1), delivery(2, id=b"none")])
     assert [sample(f"millstream_persist_{name}") - before[name] for name in SUMS] == [2, 1, 10, 2]
     first, second = (each for each in caplog.records if each.message == "stored")
-    known: dict[str, object] = {"prediction_id": named(0), "trace_id": "0" * 31 + "1", "model": "m", "version": "1"}
+    known: dict[str, object] = {"prediction_id": named(0), "trace_id": "0" * 31 + "2", "model": "m", "version": "1"}
     known |= {"status": "succeeded", "lag_ms": 5000}
     assert {name: first.__dict__.get(name) for name in known} == known
+    assert "0" * 31 + "2" not in exemplars()  # without tracing there is no such trace
     assert second.__dict__["prediction_id"] == named(1) and first.name == "persister.batch_writer"
 
 

@@ -1,0 +1,118 @@
+"""States and hints as a gateway reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+from unittest.mock import AsyncMock, Mock
+
+import pytest
+from prometheus_client import REGISTRY
+
+from shared.contract.errors import StoreUnavailable
+from shared.contract.hints import Hint
+from shared.contract.keys import Keys
+from shared.contract.messages import Outcome, Status
+from shared.streams import prediction_state
+from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.shard import Shard
+from tests.streams import MODEL, VERSION, Redis, finished, publish, spoil, stream
+
+
+async def finish_all(redis: Redis, keys: Keys, count: int) -> None:
+    """Finish so many requests."""
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    await worker.complete([finished(each) for each in (await worker.read(count, 10)).deliveries])
+
+
+async def test_hints_come_as_they_are_told_and_quiet_is_told_too(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "a", gateway="gw", wait=True)
+    listening: Any = PredictionStates(Shard(redis, keys), "gw").hints()
+    async with asyncio.timeout(60), aclosing(listening) as hints:
+        assert await anext(hints) is None  # it listens
+        await finish_all(redis, keys, 1)
+        told = None
+        while told is None:
+            told = await anext(hints)
+        outcome = Outcome(Status.SUCCEEDED, b'{"label":"A"}', 0.5, 1, 2, worker="w")
+        assert told == [Hint(prediction_id, 0, MODEL, VERSION, outcome)]
+        assert await anext(hints) is None
+
+
+class Channel:
+    """A connection that listens, by hand: what it hears, and a clock that goes on while it hears nothing."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *heard: str | None) -> None:
+        self.now_s = 7000.0
+        self.pings = 0
+        self.channels: list[str] = []
+        self._heard = iter(heard)
+        redis = Mock()
+        redis.pubsub.return_value.__aenter__ = AsyncMock(return_value=self)
+        redis.pubsub.return_value.__aexit__ = AsyncMock(return_value=None)
+        self.states = PredictionStates(Shard(redis, Keys("p:")), "gw")
+        monkeypatch.setattr(prediction_state, "asyncio", Mock(get_running_loop=lambda: Mock(time=lambda: self.now_s)))
+
+    async def subscribe(self, channel: str) -> None:
+        self.channels.append(channel)
+
+    async def ping(self) -> None:
+        self.pings += 1
+
+    async def get_message(self, *, timeout: float) -> dict[str, Any] | None:
+        kind = next(self._heard)
+        if kind is None:
+            self.now_s += timeout
+            return None
+        return {"type": kind, "data": b"id\x1eX"}
+
+    async def all(self) -> list[list[Hint] | None]:
+        """What is told, until nothing more is to be heard."""
+        told = []
+        try:
+            async for each in self.states.hints():
+                told.append(each)
+        except RuntimeError as error:
+            assert isinstance(error.__cause__, StopIteration)
+        return told
+
+
+async def test_nothing_is_told_before_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel(monkeypatch, None, "subscribe", None, "message", "pong", None)
+    assert await channel.all() == [None, None, [Hint("X")], None, None]
+    assert channel.channels == ["p:notify:gw"]
+
+
+async def test_a_quiet_connection_is_asked_for_a_sign_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    quiet = [None] * 5  # of a quarter of a second
+    channel = Channel(monkeypatch, "subscribe", *quiet, "pong", *quiet, "pong", *quiet[1:])
+    assert len(await channel.all()) == 17
+    assert channel.pings == 2
+
+
+async def test_a_connection_that_gives_none_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    channel = Channel(monkeypatch, "subscribe", *[None] * 100)
+    with pytest.raises(StoreUnavailable, match="no sign of life"):
+        await channel.all()
+    assert channel.pings == 1 and channel.now_s < 7005
+
+
+async def test_a_result_that_cannot_be_read_is_not_final(redis: Redis, keys: Keys) -> None:
+    """The persister will store it as failed."""
+    (prediction_id,) = await publish(redis, keys, "a")
+    await finish_all(redis, keys, 1)
+    await spoil(redis, keys, prediction_id, {b"status": b"?"})
+    labels = {"component": "gateway", "kind": "bad_status"}
+    before = REGISTRY.get_sample_value("millstream_errors_total", labels) or 0
+    states = PredictionStates(Shard(redis, keys), "gw")
+    assert await states.look(prediction_id) == Queued(0, "")
+    assert await states.look_all([prediction_id]) == [Queued(0, "")]
+    assert REGISTRY.get_sample_value("millstream_errors_total", labels) == before + 2
+
+
+async def test_looking_at_many_asks_for_hints_of_each(redis: Redis, keys: Keys) -> None:
+    ids = await publish(redis, keys, "a", "b", gateway="other")
+    await PredictionStates(Shard(redis, keys), "gw").look_all(ids)
+    assert [await redis.hget(keys.prediction(each), "waiters") for each in ids] == [b"gw"] * 2
