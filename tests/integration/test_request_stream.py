@@ -16,7 +16,7 @@ from shared.service.settings import Settings
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
-from shared.streams.request_stream import Completed, Delivery
+from shared.streams.request_stream import HINT_MAX_BYTES, Completed, Delivery, Read
 from shared.streams.shard import Shard
 from tests.streams import (
     ACCEPTED,
@@ -53,6 +53,70 @@ async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys
     (fields,) = await results(redis, keys)
     result = decode_result(fields)
     assert (result.id, result.input, result.outcome.result) == (prediction_id, b'{"text":"hello"}', b'{"label":"A"}')
+
+
+async def redis_ms(redis: Redis) -> int:
+    """Redis's clock."""
+    seconds, microseconds = await redis.time()
+    return int(seconds * 1000 + microseconds // 1000)
+
+
+async def test_a_read_waits_for_the_first_entry_or_not_at_all(redis: Redis, keys: Keys) -> None:
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    async with asyncio.timeout(20):
+        assert (await worker.read(10, 0)).deliveries == []
+        reading = asyncio.create_task(worker.read(10, 4000))
+
+        async def waits() -> bool:
+            assert not reading.done()
+            return bool((await redis.info("clients"))["blocked_clients"])
+
+        await eventually(waits, "it waits in Redis")
+        await publish(redis, keys, "a")
+        assert len((await reading).deliveries) == 1
+
+
+async def test_a_read_has_at_most_so_many_entries_and_the_exact_time(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, *"abcde")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    for count in (2, 2, 1, 0):
+        before = await redis_ms(redis)
+        read = await worker.read(2, 0)
+        assert len(read.deliveries) == count
+        assert before <= read.now_ms <= await redis_ms(redis)
+
+
+async def test_only_what_is_idle_for_long_enough_is_abandoned(redis: Redis, keys: Keys) -> None:
+    worker, other = stream(redis, keys, "w1"), stream(redis, keys, "w2")
+    assert await other.has_abandoned(0) is False  # there is no group yet
+    await publish(redis, keys, "a")
+    await worker.join()
+    assert await other.has_abandoned(0) is False  # nobody has read it
+    (delivery,) = (await worker.read(1, 0)).deliveries
+    assert await other.has_abandoned(60_000) is False
+    await redis.xclaim(worker.key, keys.WORKER_GROUP, "w1", 0, [delivery.entry], idle=60_000, justid=True)
+    assert await other.has_abandoned(60_000) is True
+
+
+async def test_what_no_live_worker_holds_is_told_from_what_is_gone(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, *"abcd")
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    held, left, gone = (each.entry for each in (await worker.read(3, 0)).deliveries)
+    await redis.xclaim(worker.key, keys.WORKER_GROUP, "w1", 0, [left], idle=70_000, justid=True)
+    await redis.xdel(worker.key, gone)
+    *_, (unread, fields) = await redis.xrange(worker.key)
+    before = await redis_ms(redis)
+    read, missing = await worker.unheld([held, left, gone, unread.decode()], 60_000)
+    assert before <= read.now_ms <= await redis_ms(redis)
+    assert missing == [gone]
+    assert [each.entry for each in read.deliveries] == [left, unread.decode()]
+    assert read.deliveries[1] == Delivery(unread.decode(), fields, 0)
+    await redis.xgroup_destroy(worker.key, keys.WORKER_GROUP)
+    read, missing = await worker.unheld([held, gone], 60_000)
+    assert ([each.entry for each in read.deliveries], missing) == ([held], [gone])  # without a group nobody holds any
 
 
 async def test_a_twin_that_finishes_later_changes_nothing(redis: Redis, keys: Keys) -> None:
@@ -199,6 +263,10 @@ async def test_a_lost_group_heals_and_sees_what_came_before_it(redis: Redis, key
     assert len((await worker.read(10, 10)).deliveries) == 1
 
 
+async def test_what_cannot_be_claimed_for_want_of_a_group_tells_no_time(redis: Redis, keys: Keys) -> None:
+    assert await stream(redis, keys, "w1").claim(0, 10) == Read([], 0)
+
+
 async def test_joining_twice_is_harmless(redis: Redis, keys: Keys) -> None:
     await publish(redis, keys, "a")
     worker = stream(redis, keys, "w1")
@@ -296,6 +364,7 @@ async def test_a_result_too_long_for_a_hint_is_found_by_its_id(redis: Redis, key
     worker = stream(redis, keys, "w1")
     await worker.join()
     (delivery,) = (await worker.read(1, 10)).deliveries
+    assert HINT_MAX_BYTES == 16 * 1024  # as the architecture has it
     await worker.complete([finished(delivery, "x" * 20_000)])
     message = await pubsub.get_message(timeout=20)
     await pubsub.aclose()

@@ -440,6 +440,22 @@ async def test_a_batch_that_is_not_full_waits_for_more(
     assert len(await batch) == 2
 
 
+async def test_a_read_of_results_waits_for_the_first_or_not_at_all(redis: Redis, keys: Keys) -> None:
+    results = ResultStream(Shard(redis, keys), "p1")
+    await results.join()
+    async with asyncio.timeout(20):
+        assert await results.read(10, 0) == []
+        reading = asyncio.create_task(results.read(10, 4000))
+
+        async def waits() -> bool:
+            assert not reading.done()
+            return bool((await redis.info("clients"))["blocked_clients"])
+
+        await eventually(waits, "it waits in Redis")
+        await compute(redis, keys, "a")
+        assert len(await reading) == 1
+
+
 async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
     results = ResultStream(Shard(redis, keys), "p1")
     assert await results.read(1, 10) == []  # makes it
