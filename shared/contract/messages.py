@@ -161,11 +161,6 @@ def decode_request(fields: Fields) -> PredictionRequest:
     )
 
 
-def encode_json(value: Mapping[str, Any]) -> bytes:
-    """The text of a JSON object, for `input` and `options`."""
-    return orjson.dumps(dict(value))
-
-
 def decode_result(fields: Fields) -> PredictionResult:
     """Decode an entry of the result stream.
 

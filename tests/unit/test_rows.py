@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persister.rows import UNREADABLE, rejected, row_of, stand_ins, unreadable
+from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import uuid7
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, input_of
@@ -39,6 +39,30 @@ def test_a_result_becomes_a_row() -> None:
     assert (row.status, row.confidence, row.error, row.principal) == ("succeeded", 0.5, None, "team")
 
 
+def test_every_field_of_a_result_stands_in_its_row() -> None:
+    outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True)
+    whole = result(outcome=outcome, attempt=3, options=b'{"a":1}', traceparent="00-t")
+    assert row_of(whole) == Row(
+        id=ID,
+        model="m",
+        version="1",
+        input_data='{"text":"hello","options":{"a":1}}',
+        output_data=None,
+        confidence=None,
+        processing_time_ms=10,
+        created_at=datetime.fromtimestamp(1_733_000_000, UTC),
+        status="failed",
+        error="why",
+        attempt=3,
+        principal="team",
+        queue_time_ms=20,
+        cached=True,
+        completed_at=datetime.fromtimestamp(1_733_000_000.5, UTC),
+        traceparent="00-t",
+    )
+    assert Row._field_defaults == {"traceparent": ""}
+
+
 def test_an_id_beyond_the_calendar_is_as_old_as_its_end() -> None:
     row = row_of(result(id="ffffffff-ffff-7fff-bfff-ffffffffffff"))
     assert row.created_at == row.completed_at
@@ -66,6 +90,33 @@ def test_what_can_be_read_of_an_unreadable_result_is_kept() -> None:
     assert row.completed_at == datetime.fromtimestamp(1_733_000_000.5, UTC)
     assert (row.status, row.output_data) == ("failed", None)
     assert row.error == "the result could not be read: field 'status' is '?'"
+
+
+def test_a_trace_goes_on_though_its_result_cannot_be_read() -> None:
+    assert unreadable(ID, ENTRY, {**FIELDS, b"traceparent": b"00-t"}, "why").traceparent == "00-t"
+    assert unreadable(ID, ENTRY, FIELDS, "why").traceparent == ""
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"), [(b"2147483647", 2**31 - 1), (b"2147483648", 0), (b"-1", 0), (b"1.5", 0), (b"9" * 19, 0)]
+)
+def test_an_attempt_that_no_column_holds_is_the_first(written: bytes, kept: int) -> None:
+    assert unreadable(ID, ENTRY, {**FIELDS, b"attempt": written}, "why").attempt == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "entry", "ms"),
+    [
+        (b"1733000000500", ENTRY, 1_733_000_000_500),
+        (b"0", ENTRY, 1_733_000_000_700),
+        (b"253402300800000", ENTRY, 1_733_000_000_700),  # beyond the calendar
+        (b"?", "253402300800000-0", 0),
+        (b"?", "?", 0),
+    ],
+)
+def test_the_time_of_a_result_that_cannot_be_read(written: bytes, entry: str, ms: int) -> None:
+    row = unreadable(ID, entry, {**FIELDS, b"completed_at": written}, "why")
+    assert row.completed_at == datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def test_what_cannot_be_read_is_replaced_and_its_entry_tells_the_time() -> None:
