@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 from unittest.mock import Mock, call
 
@@ -240,6 +240,22 @@ async def test_partitions_are_made_at_once_and_looked_at_every_hour(around: Arou
     wanted = list(partitions_from(datetime.now(UTC), SETTINGS.partition_months_ahead))
     assert [each.args[0] for each in around.database.make_partition.await_args_list] == wanted
     assert around.waits == [("partitions", 3600)] and set(around.liveness.turns) == {"partitions"}
+
+
+class FarEast(datetime):
+    """The clock of a machine where it is December already."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> FarEast:
+        return cls(2026, 11, 30, 23, 30, tzinfo=tz) if tz else cls(2026, 12, 1, 8, 30)
+
+
+async def test_months_are_those_of_utc_as_in_the_ids(around: Around, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "datetime", FarEast)
+    await around.run([])
+    await around.persister.keep_partitions(asyncio.Event())
+    names = [each.args[0].name for each in around.database.make_partition.await_args_list]
+    assert names == ["predictions_2026_11", "predictions_2026_12", "predictions_2027_01"] * 2
 
 
 async def test_partitions_are_tried_again_after_an_outage(around: Around) -> None:
