@@ -153,6 +153,16 @@ def test_options_are_kept_beside_the_text() -> None:
     }
 
 
+@pytest.mark.parametrize("empty", [b"{}", b"{ }", b" {} "])
+def test_options_stand_alone_beside_an_empty_input(empty: bytes) -> None:
+    assert orjson.loads(input_of(result(input=empty, options=b'{"a":1}'))) == {"options": {"a": 1}}
+
+
+def test_an_input_keeps_its_spaces_inside() -> None:
+    assert input_of(result(input=b' {"text":"a b" } ', options=b"{}")) == b' {"text":"a b" } '
+    assert input_of(result(input=b' {"text":"a b" } ', options=b"[]")) == b'{"text":"a b","options":[]}'
+
+
 def test_what_cannot_be_read_is_called_so() -> None:
     assert UNREADABLE == "unreadable"  # as the docs and the history of callers have it
 
