@@ -85,6 +85,7 @@ class Around:
 
     def _pause(self) -> Callable[[Backoff, asyncio.Event], Any]:
         async def pause(backoff: Backoff, stop: asyncio.Event) -> None:
+            assert stop is self.stop
             backoff.next_pause(0)
             self.pauses.append(backoff.failures)
             assert len(self.pauses) < 20, "it goes on for ever"
@@ -116,6 +117,11 @@ async def test_both_stores_are_looked_at_and_partitions_are_there_before_anythin
     ]
     assert around.stream.deployment.bind.await_args == call("its id")
     assert around.persister.unavailable is None
+
+
+async def test_while_all_goes_well_the_stores_are_looked_at_once(around: Around) -> None:
+    await around.run(deliveries(10), deliveries(10), [])
+    assert (around.redis.require.await_count, around.database.check.await_count) == (1, 1)
 
 
 async def test_after_an_outage_the_stores_are_looked_at_again_but_partitions_are_not_made_again(
