@@ -16,8 +16,9 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.streams import prediction_state
 from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.publishing import Group, Publisher
 from shared.streams.shard import Shard
-from tests.streams import MODEL, VERSION, Redis, finished, publish, spoil, stream
+from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 
 
 async def finish_all(redis: Redis, keys: Keys, count: int) -> None:
@@ -110,6 +111,25 @@ async def test_a_result_that_cannot_be_read_is_not_final(redis: Redis, keys: Key
     assert await states.look(prediction_id) == Queued(0, "")
     assert await states.look_all([prediction_id]) == [Queued(0, "")]
     assert REGISTRY.get_sample_value("millstream_errors_total", labels) == before + 2
+
+
+@pytest.mark.parametrize(("principal", "said"), [(b"me", "me"), (b"m\xff", "m\ufffd"), (None, "")])
+async def test_a_result_that_cannot_be_read_tells_who_asked_all_the_same(
+    redis: Redis, keys: Keys, principal: bytes | None, said: str
+) -> None:
+    (prediction_id,) = await publish(redis, keys, "a")
+    await finish_all(redis, keys, 1)
+    await spoil(redis, keys, prediction_id, {b"status": b"?", b"principal": principal})
+    assert await PredictionStates(Shard(redis, keys), "gw").look(prediction_id) == Queued(0, "", said)
+
+
+async def test_a_state_tells_its_model_and_who_asked(redis: Redis, keys: Keys) -> None:
+    request = new_request()._replace(principal="me")
+    await Publisher(Shard(redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([request])])
+    state = await PredictionStates(Shard(redis, keys), "gw").look(request.id)
+    assert state == Queued(0, f"{MODEL}:{VERSION}", "me")
+    assert isinstance(state, Queued) and (state.model, Queued(0).model) == (MODEL, "")
+    assert (Queued(0).label, Queued(0).principal) == ("", "")
 
 
 async def test_looking_at_many_asks_for_hints_of_each(redis: Redis, keys: Keys) -> None:
