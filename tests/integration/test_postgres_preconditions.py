@@ -121,20 +121,22 @@ async def test_every_column_and_every_right_that_the_persister_uses_is_asked_for
     )
     with pytest.raises(StoreUnavailable) as told:
         await store.check()
-    rights = "SELECT on predictions, INSERT on predictions, UPDATE on predictions, SELECT on models, INSERT on models, "
-    rights += "SELECT on model_versions, INSERT on model_versions, SELECT on deployment"
-    assert told.value.detail.endswith(f": {rights}")
+    changed = [f"{right} on {table}" for table in ("predictions", "usage") for right in ("SELECT", "INSERT", "UPDATE")]
+    named = [f"{right} on {table}" for table in ("models", "model_versions") for right in ("SELECT", "INSERT")]
+    rights = told.value.detail.partition("lacks a right: ")[2].split(", ")
+    assert rights == [*changed, *named, "SELECT on deployment"]
     columns = await database.fetch(
-        "SELECT attname FROM pg_attribute WHERE attrelid = 'predictions'::regclass AND attnum > 0 ORDER BY attnum"
+        "SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
+        "WHERE relname IN ('predictions', 'usage') AND attnum > 0"
     )
-    for table in ("predictions", "models", "model_versions", "deployment"):
+    for table in ("predictions", "usage", "models", "model_versions", "deployment"):
         await database.execute(f"ALTER TABLE {table} RENAME TO hidden_{table}")
     with pytest.raises(StoreUnavailable) as told:
         await store.check()
     missing = told.value.detail.partition("it lacks ")[2].split(", ")
     of_others = ["models.id", "models.name", "models.description", "models.task", "model_versions.id"]
     of_others += [f"model_versions.{each}" for each in ("model_id", "version", "artifact_path", "is_active")]
-    assert sorted(missing) == sorted([*(f"predictions.{each[0]}" for each in columns), *of_others, "deployment.id"])
+    assert sorted(missing) == sorted([*(each[0] for each in columns), *of_others, "deployment.id"])
     await store.close()
     await database.execute(f"DROP ROLE {name}")
 

@@ -40,7 +40,7 @@ def test_a_result_becomes_a_row() -> None:
 
 
 def test_every_field_of_a_result_stands_in_its_row() -> None:
-    outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True)
+    outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
     whole = result(outcome=outcome, attempt=3, options=b'{"a":1}', traceparent="00-t")
     assert row_of(whole) == Row(
         id=ID,
@@ -57,6 +57,9 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         principal="team",
         queue_time_ms=20,
         cached=True,
+        tokens=30,
+        compute_us=40,
+        input_bytes=len('{"text":"hello"}') + len('{"a":1}'),
         completed_at=datetime.fromtimestamp(1_733_000_000.5, UTC),
         traceparent="00-t",
     )
