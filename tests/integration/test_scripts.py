@@ -222,10 +222,11 @@ async def test_hints_go_to_each_waiting_gateway_in_one_message_as_the_contract_s
     await worker.complete([finished(each, label) for each, label in zip(deliveries, "XYZ", strict=True)])
     header = "\x1f".join(["id", "attempt", "model", "version", *OUTCOME_FIELDS])
     told: dict[str, Any] = {}
-    while len(told) < 2:
-        message = await pubsub.get_message(timeout=5)
-        if message is not None:
-            told[message["channel"].decode()] = message["data"].decode()
+    async with asyncio.timeout(20):
+        while len(told) < 2:
+            message = await pubsub.get_message(timeout=5)
+            if message is not None:
+                told[message["channel"].decode()] = message["data"].decode()
     await pubsub.aclose()
     first, second = (hint_of(*each) for each in zip(ids, "XY", strict=False))
     assert told == {
@@ -252,8 +253,9 @@ async def test_a_hint_is_whole_up_to_its_limit(
     await pubsub.subscribe(keys.notify("gw"))
     await stream(redis, keys, "w1").complete([finished(delivery, "X")])
     message = None
-    while message is None:
-        message = await pubsub.get_message(timeout=5)
+    async with asyncio.timeout(20):
+        while message is None:
+            message = await pubsub.get_message(timeout=5)
     await pubsub.aclose()
     hint = message["data"].decode().split("\x1e")[1]
     assert hint == (hint_of(prediction_id, "X") if whole else prediction_id)
@@ -302,10 +304,11 @@ async def test_a_dead_letter_tells_all_who_wait_and_says_when(redis: Redis, keys
     await stream(redis, keys, "w1").dead_letter(delivery, "max_deliveries", "why")
     after = await redis_ms(redis)
     told: dict[str, str] = {}
-    while len(told) < 2:
-        message = await pubsub.get_message(timeout=5)
-        if message is not None:
-            told[message["channel"].decode()] = message["data"].decode()
+    async with asyncio.timeout(20):
+        while len(told) < 2:
+            message = await pubsub.get_message(timeout=5)
+            if message is not None:
+                told[message["channel"].decode()] = message["data"].decode()
     await pubsub.aclose()
     assert told == {keys.notify(each): f"id\x1e{prediction_id}" for each in ("gw", "gw2")}
     ((_, dead),) = await redis.xrange(keys.dead)
