@@ -159,7 +159,9 @@ async def test_what_is_read_is_computed_and_finished_and_then_the_lane_leaves(ma
     bench = make(spans=(spans := Mock(LaneSpans)))
     spans.exemplars.side_effect = lambda requests: [None for _ in requests]
     bench.stream.reads = [[delivery("a"), delivery("b")]]
+    assert bench.lane.cost is None
     await bench.run()
+    assert bench.lane.cost is not None
     outcomes = {each.request.text: each.outcome for each in bench.stream.finished}
     assert {text: (each.status, each.worker) for text, each in outcomes.items()} == {
         text: (Status.SUCCEEDED, WORKER) for text in ("a", "b")

@@ -24,6 +24,7 @@ from inference_worker.tasks.protocol import Item
 from inference_worker.tracing import LaneSpans
 from inference_worker.triage import Readable
 from shared.contract.catalogue import BatchLimits, ServedVersion, Version
+from shared.contract.costs import Cost
 from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest, Status
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
@@ -32,6 +33,7 @@ from tests.waiting import eventually
 MODEL, VERSION, WORKER = "passes", "1", "w1"
 NOW_MS, QUEUED_MS = 1_733_000_000_700, 700
 TOOK_S = 2.5
+TOKENS_A_CHARACTER = 2
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 LOST = ChildLost("child_died", "its process was killed")
 MOST_DELIVERIES = 3
@@ -96,7 +98,7 @@ class HandEngine(Engine):
         return [self._answer(self.predicts, text, Answer(text.encode(), 0.5, text)) for text in texts]
 
     def _prepared(self, text: str) -> Prepared:
-        return Prepared(len(text), 1, self.data_of(text))
+        return Prepared(TOKENS_A_CHARACTER * len(text), 1, self.data_of(text))
 
     @staticmethod
     def _answer(answers: dict[str, list[Any]], text: str, usual: Any) -> Any:
@@ -201,11 +203,13 @@ async def test_what_is_read_is_encoded_computed_and_completed(make: Make) -> Non
     await lane.compute(*requests)
     assert lane.engine.encoded == [[Item("a", {"of": "a"}), Item("b", {"of": "b"})]]
     assert lane.engine.begun == [["a", "b"]]
-    outcome = Outcome(Status.SUCCEEDED, b"a", 0.5, round(TOOK_S * 1000), QUEUED_MS, worker=WORKER)
+    own: dict[str, Any] = {"worker": WORKER, "tokens": TOKENS_A_CHARACTER, "compute_us": round(TOOK_S / 2 * 1_000_000)}
+    outcome = Outcome(Status.SUCCEEDED, b"a", 0.5, round(TOOK_S * 1000), QUEUED_MS, **own)
     expected = [Completed(*requests[0], outcome), Completed(*requests[1], outcome._replace(result=b"b"))]
     assert lane.held.calls.finish.mock_calls[-1] == call(expected, lane.stop, None)
     grown = [value(name) - old for name, old in zip(names, before, strict=True)]
     assert grown == pytest.approx([2, 1, TOOK_S, 2 * QUEUED_MS / 1000])
+    assert lane.passes.costs.cost == Cost(TOOK_S * 1_000_000 / (2 * TOKENS_A_CHARACTER), TOKENS_A_CHARACTER)
 
 
 async def test_a_request_from_a_clock_that_is_ahead_has_not_waited(make: Make) -> None:
@@ -224,15 +228,27 @@ async def test_texts_are_encoded_in_windows_and_computed_in_their_order(make: Ma
 
 
 @pytest.mark.parametrize(("exposed", "told"), [(True, "ValueError: bad"), (False, outcomes.HIDDEN_ERROR)])
-@pytest.mark.parametrize(("step", "took_ms"), [("encodes", 0), ("predicts", round(TOOK_S * 1000))])
+@pytest.mark.parametrize(
+    ("step", "took_ms", "tokens", "compute_us"),
+    [("encodes", 0, 0, 0), ("predicts", round(TOOK_S * 1000), 3 * TOKENS_A_CHARACTER, round(TOOK_S * 3 / 5 * 1e6))],
+)
 async def test_an_item_that_fails_is_completed_with_its_error_and_told_in_the_log(
-    *, make: Make, caplog: pytest.LogCaptureFixture, step: str, took_ms: int, exposed: bool, told: str
+    *,
+    make: Make,
+    caplog: pytest.LogCaptureFixture,
+    step: str,
+    took_ms: int,
+    tokens: int,
+    compute_us: int,
+    exposed: bool,
+    told: str,
 ) -> None:
     lane = make(max_batch_size=3, expose_model_errors=exposed)
     getattr(lane.engine, step)["bad"] = [Failure(MODEL_ERROR, "ValueError: bad")]
     bad = readable("bad", 2, traceparent=f"00-{TRACE_ID}-00f067aa0ba902b7-01")
     await lane.compute(readable("a"), bad, readable("b", 3))
-    failed = Outcome(Status.FAILED, None, None, took_ms, QUEUED_MS, error=told, worker=WORKER)
+    own: dict[str, Any] = {"tokens": tokens, "compute_us": compute_us}
+    failed = Outcome(Status.FAILED, None, None, took_ms, QUEUED_MS, error=told, worker=WORKER, **own)
     assert {each.request.text: each for each in lane.held.finished}["bad"] == Completed(*bad, failed)
     assert sorted(lane.held.texts()) == ["a", "b", "bad"]
     assert {each.args[1] for each in lane.held.calls.finish.mock_calls} == {lane.stop}

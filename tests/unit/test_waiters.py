@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from gateway.core import waiting
-from gateway.core.errors import Refused, UnknownPrediction
+from gateway.core.errors import LimitReached, Refused, UnknownPrediction
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.principal import Principal, Scope
@@ -18,9 +18,11 @@ from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from gateway.core.waiting import Expectation, Waiters
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
+from shared.contract.limits import CallerLimits
 from shared.contract.messages import Outcome, Status
 from shared.service.liveness import Liveness
 from shared.streams.prediction_state import PredictionStates, Queued
+from tests.waiting import eventually
 
 ID = "01a20d70-d5e6-7383-90ab-972da9b28bd4"
 
@@ -90,6 +92,38 @@ async def test_who_is_refused_is_told_which_limit_and_when_to_try_again(waiters:
         waiters.check_room(4, "m:1")
     words = "this gateway is already waiting for too many predictions of m:1 (its limit for one version is 3)"
     assert told(refused) == ("overloaded", f"{words}; ask with wait=0", IN_FLIGHT_S)
+
+
+async def test_a_caller_waits_for_so_many_at_a_time(lookup: Mock) -> None:
+    waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 100)
+    two, me = CallerLimits(waits=2), Principal("p_me", frozenset(Scope))
+    lookup.locate = AsyncMock(return_value=answer(ID))
+    with waiters.expect(["a"], caller="p_me"):
+        waiters.check_room(1, "m:1", "p_me", two)
+        assert await waiters.read(ID, 60, me, two) == answer(ID)
+        with waiters.expect(["b"], caller="p_me"):
+            waiters.check_room(0, "m:1", "p_me", two)  # who does not wait
+            waiters.check_room(2, "m:1", "p_other", two)
+            waiters.check_room(9, "m:1", "p_me", CallerLimits())
+            waiters.check_room(9, "m:1", "p_me")
+            with pytest.raises(
+                LimitReached, match="you may wait for 2 predictions at a time, and do for 2; ask"
+            ) as told:
+                waiters.check_room(1, "m:1", "p_me", two)
+            assert (told.value.limit, told.value.counts) == ("waits", {"waits": (2, 2)})
+            assert (told.value.retry_after_s, told.value.rates) == (IN_FLIGHT_S, {})
+            with pytest.raises(LimitReached):
+                await waiters.read(ID, 60, me, two)
+            assert await waiters.read(ID, 0, me, two) == answer(ID)
+        waiters.check_room(1, "m:1", "p_me", two)
+        lookup.locate = AsyncMock(return_value=QUEUED)
+        reading = asyncio.create_task(waiters.read(ID, 60, me, two))  # which counts too
+        await eventually(lambda: waiters.count == 2, "it waits")
+        with pytest.raises(LimitReached):
+            waiters.check_room(1, "m:1", "p_me", two)
+        waiters.give_up()
+        await asyncio.wait_for(reading, 20)
+    assert not waiters._of_caller  # there may be any number of callers
 
 
 async def test_a_gateway_that_stops_begins_no_wait(waiters: Waiters) -> None:
