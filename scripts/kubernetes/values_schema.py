@@ -159,6 +159,7 @@ def schema() -> Schema:
         ),
         "settings": reference("settings"),
         "catalogue": TEXT,
+        "limits": TEXT,
         "artifacts": closed({"existingClaim": OPTIONAL_NAME}),
         "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
         "secret": closed({"existing": OPTIONAL_NAME}),

@@ -170,10 +170,13 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end -}}
 
-{{/* The catalogue of the values over the image's, and certificates: as mounts, and as volumes. */}}
+{{/* The catalogue of the values over the image's, limits of callers, and certificates: as mounts, and as volumes. */}}
 {{- define "millstream.extraMounts" -}}
 {{- if .Values.catalogue }}
 - {name: catalogue, mountPath: /app/models/models.toml, subPath: models.toml, readOnly: true}
+{{- end }}
+{{- if .Values.limits }}
+- {name: limits, mountPath: /app/limits.toml, subPath: limits.toml, readOnly: true}
 {{- end }}
 {{- if .Values.certificates.existingConfigMap }}
 - {name: certificates, mountPath: /etc/millstream/certificates, readOnly: true}
@@ -184,6 +187,11 @@ priorityClassName: {{ . }}
 - name: catalogue
   configMap:
     name: {{ include "millstream.name" (list . "catalogue") }}
+{{- end }}
+{{- if .Values.limits }}
+- name: limits
+  configMap:
+    name: {{ include "millstream.name" (list . "limits") }}
 {{- end }}
 {{- with .Values.certificates.existingConfigMap }}
 - name: certificates
