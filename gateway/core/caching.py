@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -65,15 +65,14 @@ class Caching:
     async def look(self, served: ServedVersion, order: Order, options: bytes, inputs: Sequence[bytes]) -> CacheLook:
         """Look for the results of these inputs, also of those that are being computed, as long as the caller waits."""
         if not any(order.cache):
-            return CacheLook([""] * len(inputs), order.wait_s)
+            return CacheLook(order.wait_s, [""] * len(inputs))
         began = time.monotonic()
         keys = self.keys(served, order.caller.tenant, options, inputs)
         found = await self._find(served.model, keys, order.wait_s) if order.cache.reads else {}
         left_s = max(0.0, order.wait_s - (time.monotonic() - began))
-        missing = [each for each in keys if each not in found]
-        leads = order.wait_s > 0 and order.cache.stores
-        flight = Flight(self._flights, missing) if leads else nullcontext()
-        return CacheLook(keys, left_s, found, flight, self._learn if leads else None)
+        if order.wait_s <= 0 or not order.cache.stores:
+            return CacheLook(left_s, keys, found)
+        return CacheLook(left_s, keys, found, Flight(self._flights, [each for each in keys if each not in found]), self)
 
     async def _find(self, model: str, keys: Sequence[str], wait_s: float) -> dict[str, CachedResult]:
         names = {each for each in keys if each}
@@ -87,18 +86,17 @@ class Caching:
             CACHE_REQUESTS.labels(model, "hit" if each in found else "miss").inc()
         return found
 
-    def _learn(self, keys: Mapping[str, str], answers: Sequence[Answer]) -> None:
-        """Tell those who wait of what was computed, and keep it if it was asked for before."""
-        for each in answers:
-            key, result = keys[each.id], cached_result(each.finished)
-            if not key or result is None:
-                continue
-            if (flight := self._flights.get(key)) is not None and not flight.done():
-                flight.set_result(result)
-            if key not in self._seen:
-                self._note(key)
-            elif len(self._storing) < MOST_STORING:
-                self._in_background(self._cache.store(key, result))
+    def learn(self, key: str, finished: Finished | None) -> None:
+        """Tell those who wait for a result that it was computed, and keep it if it was asked for before."""
+        result = cached_result(finished)
+        if not key or result is None:
+            return
+        if (flight := self._flights.get(key)) is not None and not flight.done():
+            flight.set_result(result)
+        if key not in self._seen:
+            self._note(key)
+        elif len(self._storing) < MOST_STORING:
+            self._in_background(self._cache.store(key, result))
 
     async def close(self) -> None:
         """Wait for what is being stored, and close the connections."""
@@ -146,24 +144,29 @@ class CacheLook(NamedTuple):
     """What a look into the cache has found.
 
     Attributes:
+        left_s: what is left of the caller's wait.
         keys: the names of the results of all inputs; empty ones of those that are not cached.
-        wait_s: what is left of the caller's wait.
         found: results by name.
         flight: to be held while the others are computed.
-        learn: to be called with the names by prediction id and what was computed.
+        caching: what is to learn of these; None for nothing.
     """
 
+    left_s: float
     keys: Sequence[str]
-    wait_s: float
     found: Mapping[str, CachedResult] = {}
     flight: AbstractContextManager[None] = nullcontext()
-    learn: Callable[[Mapping[str, str], Sequence[Answer]], None] | None = None
+    caching: Caching | None = None
+
+    def learn(self, answers: Sequence[Answer]) -> None:
+        """Keep what was computed, in the order of the inputs."""
+        if self.caching is not None:
+            for key, answer in zip(self.keys, answers, strict=True):
+                self.caching.learn(key, answer.finished)
 
 
 def cached_result(finished: Finished | None) -> CachedResult | None:
-    """What may be given again of a prediction; None if it did not succeed or is too large."""
-    if finished is None or finished.outcome.status is not Status.SUCCEEDED or finished.outcome.result is None:
+    """What may be given again of a prediction that was computed; None if it did not succeed or is too large."""
+    outcome = None if finished is None else finished.outcome
+    if outcome is None or outcome.cached or outcome.status is not Status.SUCCEEDED or outcome.result is None:
         return None
-    if len(finished.outcome.result) > LARGEST_BYTES:
-        return None
-    return CachedResult(finished.outcome.result, finished.outcome.confidence)
+    return CachedResult(outcome.result, outcome.confidence) if len(outcome.result) <= LARGEST_BYTES else None

@@ -29,6 +29,7 @@ from shared.contract.options import OptionErrors, encode_options
 from shared.streams.preconditions import Level
 from shared.streams.publishing import CALLER_VERDICTS, REFUSALS, Group, NewRequest, Published, Verdict
 from shared.streams.redis_watch import RedisWatch
+from shared.streams.result_cache import CachedResult
 from shared.telemetry.metrics import ERRORS
 from shared.telemetry.prediction_log import PredictionLog
 
@@ -94,29 +95,29 @@ class Intake:
         self._check_texts(order, served.version.limits.chars)
         self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label, order.caller.id, order.limits)
-        inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
-        look = await self._look(served, order, options, inputs)
-        order = order._replace(wait_s=look.wait_s)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
-        new = self._new_requests(served, order, options, inputs, ids, look)
-        computed = [each.id for each in new if each.answer is None]
-        awaited = computed if order.wait_s else []
-        with look.flight, self._waiters.expect(awaited, served.label, order.caller.id) as expected:
-            published = await self._publish(served, order, batch, new)
-            standing = standing_of(order.limits, published.used) if order.limits and published.used else None
-            on_accepted(published.earlier or ids, standing)
-            if not published.earlier:
-                answers = await self._answers(computed, expected, order.wait_s)
-                if look.learn is not None:
-                    look.learn(dict(zip(ids, look.keys, strict=True)), answers)
-                return self._with_notes(served, _in_order(served, new, answers))
-        return self._with_notes(served, await self._earlier(published.earlier, order.wait_s))
+        inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
+        with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
+            look = await self._look(served, order, options, inputs)
+            new = self._new_requests(served, order, options, inputs, ids, look)
+            with look.flight:
+                published = await self._publish(served, order, batch, new)
+                standing = standing_of(order.limits, published.used) if order.limits and published.used else None
+                on_accepted(published.earlier or ids, standing)
+                if not published.earlier:
+                    for each in new if order.wait_s else ():
+                        if each.answer is not None:
+                            expected.wake(each.id, _cached(served, each.id, each.answer))
+                    answers = await self._answers(ids, expected, order.wait_s, look.left_s)
+                    look.learn(answers)
+                    return self._with_notes(served, answers)
+        return self._with_notes(served, await self._earlier(published.earlier, look.left_s))
 
     async def _look(self, served: ServedVersion, order: Order, options: bytes, inputs: Sequence[bytes]) -> CacheLook:
         """Look for results that were computed before."""
         if self._caching is None:
-            return CacheLook([""] * len(inputs), order.wait_s)
+            return CacheLook(order.wait_s, [""] * len(inputs))
         return await self._caching.look(served, order, options, inputs)
 
     def _resolve(self, order: Order) -> ServedVersion:
@@ -206,13 +207,13 @@ class Intake:
         with self._waiters.expect(awaited) as expected:
             for each in await self._finished(awaited):
                 expected.wake(each.id, each)
-            return await self._answers(ids, expected, wait_s)
+            return await self._answers(ids, expected, wait_s, wait_s)
 
-    async def _answers(self, ids: Sequence[str], expected: Expectation, wait_s: float) -> list[Answer]:
-        """Wait; then check once more for missing answers, since a hint may have been lost."""
+    async def _answers(self, ids: Sequence[str], expected: Expectation, wait_s: float, left_s: float) -> list[Answer]:
+        """Wait, if that was asked for, for what is left; then check once more, since hints may be lost."""
         if not wait_s:
             return [Answer(each, None) for each in ids]
-        found = dict(zip(ids, await expected.results(wait_s), strict=True))
+        found = dict(zip(ids, await expected.results(left_s), strict=True))
         missing = [each for each, finished in found.items() if finished is None]
         if missing:
             found |= {each.id: each for each in await self._finished(missing)}
@@ -231,17 +232,9 @@ class Intake:
             return ()
 
 
-def _in_order(served: ServedVersion, new: Sequence[NewRequest], computed: Sequence[Answer]) -> list[Answer]:
-    """The answers of all requests: those that were computed, and those of the cache."""
-    of_id = {each.id: each for each in computed}
-    return [of_id.get(each.id) or Answer(each.id, _cached(served, each)) for each in new]
-
-
-def _cached(served: ServedVersion, new: NewRequest) -> Finished | None:
-    if new.answer is None:
-        return None
-    outcome = Outcome(Status.SUCCEEDED, new.answer.result, new.answer.confidence, cached=True)
-    return Finished(new.id, served.model, served.version.version, outcome)
+def _cached(served: ServedVersion, prediction_id: str, answer: CachedResult) -> Finished:
+    outcome = Outcome(Status.SUCCEEDED, answer.result, answer.confidence, cached=True)
+    return Finished(prediction_id, served.model, served.version.version, outcome)
 
 
 def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:

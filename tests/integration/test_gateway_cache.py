@@ -186,7 +186,7 @@ async def test_who_follows_one_that_fails_is_computed_itself(
     leader = asyncio.create_task(gateway.post("/api/v1/predict", json=BODY, headers={"Authorization": "ann/a"}))
     taken = await worker.take()
     follower = asyncio.create_task(ask(gateway, who="bob/a"))
-    await eventually(lambda: waiters_of(gateway).count == 1, "one waits for the worker")
+    await eventually(lambda: waiters_of(gateway).count == 2, "both are waited for")
     await worker.finish(taken, Outcome(Status.FAILED, error="no"))
     assert (await leader).status == 500
     await worker.serve_one()
@@ -294,3 +294,19 @@ async def test_a_cached_answer_counts_as_a_request_and_neither_waits_nor_costs(
     assert await redis.hmget(keys.limits(principal_id("test", "ann")), "queued", "bytes") == [b"0", b"0"]
     async with gateway.post("/api/v1/predict", json=BODY, headers={"Authorization": "ann/a"}) as answer:
         assert answer.status == 429
+
+
+async def test_who_follows_counts_as_waiting(
+    start: StartGateway, worker: HandWorker, redis: Redis, keys: Keys, tmp_path: Path
+) -> None:
+    (tmp_path / "limits.toml").write_text("[profiles.default]\nwaits = 1\n")
+    gateway = await start(limit_profiles=tmp_path / "limits.toml")
+    leader = asyncio.create_task(ask(gateway))
+    taken = await worker.take()
+    follower = asyncio.create_task(ask(gateway, who="bob/a"))
+    await eventually(lambda: waiters_of(gateway).count == 2, "both are waited for")
+    async with gateway.post("/api/v1/predict", json=BODY, headers={"Authorization": "bob/a"}) as answer:
+        assert answer.status == 429
+    await worker.finish(taken)
+    assert (await leader)["result"] == (await follower)["result"]
+    assert waiters_of(gateway).count == 0
