@@ -58,7 +58,7 @@ _DISTRIBUTION = """
 SELECT coalesce(width_bucket(confidence, 0, 1, 10), 0) AS bin, coalesce(output_data->>'label', '') AS label, count(*)
 FROM (
     SELECT confidence, output_data FROM predictions
-    WHERE model_version_id = $1 AND status = 'succeeded' ORDER BY id {order} LIMIT $2
+    WHERE model_version_id = $1 AND status = 'succeeded' AND shadow_of IS NULL ORDER BY id {order} LIMIT $2
 ) window_of_predictions GROUP BY 1, 2"""
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import orjson
 
-from shared.contract.ids import id_time, is_principal
+from shared.contract.ids import id_time, is_id, is_principal
 from shared.contract.messages import LARGEST_INT, Fields, Outcome, PredictionResult, Status, input_of, readable
 
 UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
@@ -39,6 +39,10 @@ class Row(NamedTuple):
     compute_us: Annotated[int, "int"]
     input_bytes: Annotated[int, "int"]
     completed_at: Annotated[datetime, "timestamptz"]
+    experiment_id: Annotated[str | None, "uuid"] = None
+    arm: Annotated[str | None, "text"] = None
+    subject_id: Annotated[str | None, "text"] = None
+    shadow_of: Annotated[str | None, "uuid"] = None
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -72,6 +76,10 @@ def row_of(result: PredictionResult) -> Row:
         compute_us=outcome.compute_us,
         input_bytes=len(result.input) + len(result.options),
         completed_at=completed_at,
+        experiment_id=result.experiment_id or None,
+        arm=result.arm or None,
+        subject_id=result.subject_id or None,
+        shadow_of=result.shadow_of or None,
         traceparent=result.traceparent,
     )
 
@@ -93,6 +101,10 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         principal=_text(fields, b"principal", ""),
         completed_at=_number(fields.get(b"completed_at", b"")),
         traceparent=_text(fields, b"traceparent", ""),
+        experiment_id=_id(fields, b"experiment_id"),
+        arm=_text(fields, b"arm", ""),
+        subject_id=_text(fields, b"subject_id", ""),
+        shadow_of=_id(fields, b"shadow_of"),
     )
     if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)
@@ -122,6 +134,8 @@ def rejected(row: Row, reason: str) -> Row:
         status="failed",
         error=f"the result could not be stored: {reason}"[:500],
         principal=row.principal if is_principal(row.principal) else "",
+        arm=None,
+        subject_id=None,
     )
 
 
@@ -145,6 +159,11 @@ def _text(fields: Fields, name: bytes, default: str) -> str:
         return fields.get(name, b"").decode() or default
     except UnicodeDecodeError:
         return default
+
+
+def _id(fields: Fields, name: bytes) -> str:
+    text = _text(fields, name, "")
+    return text if is_id(text) else ""
 
 
 def _number(raw: bytes) -> int:

@@ -2,7 +2,7 @@
 
 Pages are cut by id (keyset pagination), never by OFFSET: ids are UUIDv7 and sort by acceptance, so the primary key and
 the index `(model_version_id, id)` yield a page without sorting all rows. Paging may miss predictions that finish behind
-the cursor.
+the cursor. Copies for a shadow version are found by their id, but are in no list.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _VERSIONS = (
     "SELECT v.id, m.name FROM model_versions v JOIN models m ON m.id = v.model_id "
     "WHERE ($1::text IS NULL OR m.name = $1) AND ($2::text IS NULL OR v.version = $2)"
 )
-_OF = "($2::text IS NULL OR status = $2) AND ($4::text IS NULL OR principal = $4)"
+_OF = "shadow_of IS NULL AND ($2::text IS NULL OR status = $2) AND ($4::text IS NULL OR principal = $4)"
 _PAGE = f"""
 SELECT {_LISTED} FROM (
     SELECT * FROM predictions
@@ -52,7 +52,7 @@ _PAGE_OF_VERSION = f"""(
 )"""  # nosec B608
 
 NEEDS = {
-    "predictions": Need(("id", "model_version_id", "input_data", "principal", *_OUTCOME_COLUMNS.values())),
+    "predictions": Need(("id", "model_version_id", "input_data", "principal", "shadow_of", *_OUTCOME_COLUMNS.values())),
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
     "usage": Need(("day", "principal", "model_version_id", "requests")),

@@ -21,6 +21,7 @@ ERROR_MAX_CHARS = 500
 INVALID_INPUT = "invalid_input"  # an outcome's error begins with it if the text is more than its version takes
 # The most that fields hold, as in the catalogue, the table `predictions` and Redis's scripts: nothing beyond is read.
 MODEL_MAX_CHARS, VERSION_MAX_CHARS, PRINCIPAL_MAX_CHARS = 100, 20, 200
+ARM_MAX_CHARS, SUBJECT_ID_MAX_CHARS = 40, 64
 LARGEST_INT = 2**31 - 1  # of Postgres
 _LATEST_TIME = 253_402_300_799_999  # ms: the last of the year 9999
 
@@ -41,7 +42,12 @@ FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
 _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  # quicker than decoding and `Status()`
 
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
-REQUEST_FIELDS = ("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost")
+# The last four are of experiments only: which one, its arm, whom the request was made for, and of a copy its original.
+EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of")
+REQUEST_FIELDS = (
+    *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
+    *EXPERIMENT_FIELDS,
+)
 
 
 class PredictionRequest(NamedTuple):
@@ -123,7 +129,13 @@ def decode_outcome(fields: Fields) -> Outcome:
 
 
 class PredictionResult(NamedTuple):
-    """A finished prediction as gateway and persister read it; `input` and `options` are the texts of JSON objects."""
+    """A finished prediction as gateway and persister read it; `input` and `options` are the texts of JSON objects.
+
+    Attributes:
+        experiment_id, arm: of which it was part, if any.
+        subject_id: whom it was made for, as an opaque id; '' if it is not known.
+        shadow_of: the id of the prediction of which it is a copy for a shadow version; '' for all others.
+    """
 
     id: str
     model: str
@@ -135,6 +147,10 @@ class PredictionResult(NamedTuple):
     principal: str = ""
     completed_at: int = 0
     traceparent: str = ""
+    experiment_id: str = ""
+    arm: str = ""
+    subject_id: str = ""
+    shadow_of: str = ""
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -154,7 +170,7 @@ def decode_request(fields: Fields) -> PredictionRequest:
         text=text,
         options=_json_object(fields, b"options", default=b"{}"),
         attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
-        principal=_principal(fields),
+        principal=_optional_name(fields, b"principal", PRINCIPAL_MAX_CHARS),
         submitted_at=_integer(fields, b"submitted_at", _LATEST_TIME),
         deadline_at=_integer(fields, b"deadline_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
@@ -179,9 +195,13 @@ def decode_result(fields: Fields) -> PredictionResult:
         attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
         input=_raw(fields, b"input"),
         options=fields.get(b"options") or b"{}",
-        principal=_principal(fields),
+        principal=_optional_name(fields, b"principal", PRINCIPAL_MAX_CHARS),
         completed_at=_integer(fields, b"completed_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
+        experiment_id=_id(fields, b"experiment_id") if fields.get(b"experiment_id") else "",
+        arm=_optional_name(fields, b"arm", ARM_MAX_CHARS),
+        subject_id=_optional_name(fields, b"subject_id", SUBJECT_ID_MAX_CHARS),
+        shadow_of=_id(fields, b"shadow_of") if fields.get(b"shadow_of") else "",
     )
 
 
@@ -227,8 +247,8 @@ def _name(fields: Fields, name: bytes, most_chars: int) -> str:
     return text
 
 
-def _principal(fields: Fields) -> str:
-    return _name(fields, b"principal", PRINCIPAL_MAX_CHARS) if fields.get(b"principal") else ""
+def _optional_name(fields: Fields, name: bytes, most_chars: int) -> str:
+    return _name(fields, name, most_chars) if fields.get(name) else ""
 
 
 def _integer(fields: Fields, name: bytes, most: int, default: bytes | None = None) -> int:
@@ -262,10 +282,10 @@ def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> d
     return value
 
 
-def _id(fields: Fields) -> str:
-    text = _text(fields, b"id")
+def _id(fields: Fields, name: bytes = b"id") -> str:
+    text = _text(fields, name)
     if not is_id(text):
-        raise MalformedMessage("bad_id", "field 'id' is not a UUID in its canonical form")
+        raise MalformedMessage("bad_id", f"field {name.decode()!r} is not a UUID in its canonical form")
     return text
 
 

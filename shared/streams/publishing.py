@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from shared.contract.ids import read_batch
 from shared.contract.limits import CallerLimits, Used
-from shared.contract.messages import SCHEMA
+from shared.contract.messages import EXPERIMENT_FIELDS, SCHEMA
 from shared.streams.result_cache import CachedResult
 from shared.streams.shard import Shard
 
@@ -75,6 +75,7 @@ class NewRequest(NamedTuple):
         wait: whether the gateway wants a hint when it finishes.
         cost_us: compute that is reserved for it, if its caller has limits.
         answer: its result, if it was computed before: then it does not wait, and its result is stored at once.
+        experiment_id, arm, shadow_of: see `shared.contract.messages.PredictionResult`; only with a `subject_id`.
     """
 
     id: str
@@ -86,10 +87,15 @@ class NewRequest(NamedTuple):
     wait: bool = False
     cost_us: int = 0
     answer: CachedResult | None = None
+    experiment_id: str = ""
+    arm: str = ""
+    subject_id: str = ""
+    shadow_of: str = ""
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
-_own_values = attrgetter(*_OWN_FIELDS)
+_ALL_OWN_FIELDS = (*_OWN_FIELDS, *EXPERIMENT_FIELDS)
+_VALUES = {names: attrgetter(*names) for names in (_OWN_FIELDS, _ALL_OWN_FIELDS)}
 
 
 class Group(NamedTuple):
@@ -161,7 +167,9 @@ class Publisher:
             *chain.from_iterable(common.items()),
         ]
         limited = any(group.limits is not None for group in groups)  # for speed: without limits, entries have no cost
-        own_fields = (*_OWN_FIELDS, "cost") if limited else _OWN_FIELDS
+        names = _ALL_OWN_FIELDS if any(new.subject_id for each in groups for new in each.requests) else _OWN_FIELDS
+        own_values = _VALUES[names]
+        own_fields = (*names, "cost") if limited else names
         args += (len(own_fields), *own_fields)
         answers = [(new.id, new.answer) for group in groups for new in group.requests if new.answer is not None]
         args.append(len(answers))
@@ -180,7 +188,7 @@ class Publisher:
                 args += (1, *_numbers(limits, len(group.requests)))
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
-                args += (new.timeout_ms, 1 if new.wait else 0, *_own_values(new))
+                args += (new.timeout_ms, 1 if new.wait else 0, *own_values(new))
                 if limited:
                     args.append("" if limits is None else new.cost_us)
         told = await self._script(keys, args)

@@ -187,6 +187,21 @@ async def test_the_history_of_an_inactive_version_is_shown(gateway: Client, data
     assert await walk(gateway, model="echo", version="3.0.0") == [sorted(ids, reverse=True)]
 
 
+async def test_copies_for_a_shadow_version_are_in_no_list_and_found_by_their_id(
+    gateway: Client, database: asyncpg.Connection
+) -> None:
+    shown = await store(database, 3, "echo", "2.0.0")
+    copies = await store(database, 3, "echo", "1.0.0") + await store(database, 2, "echo", "1.0.0", "failed")
+    original = UUID(shown[0])
+    await database.execute("UPDATE predictions SET shadow_of = $1 WHERE id = ANY($2::uuid[])", original, copies)
+    for query in ({}, {"model": "echo"}):
+        assert await walk(gateway, **query) == [sorted(shown, reverse=True)]
+    for query in ({"model": "echo", "version": "1.0.0"}, {"status": "failed"}, {"model": "echo", "status": "failed"}):
+        assert await page(gateway, **query) == ([], None)
+    for each in copies:
+        assert (await gateway.get(f"{PREDICTIONS}/{each}")).status == 200
+
+
 def test_no_query_counts_past_rows() -> None:
     queries = [value for name, value in vars(history).items() if name.startswith("_") and "SELECT" in str(value)]
     assert len(queries) >= 4
@@ -302,6 +317,18 @@ async def test_a_page_of_a_caller_is_read_from_its_index(full: asyncpg.Connectio
     scans = await explain(full, history._PAGE, NEWEST, None, 11, principal)
     assert await parents(full, scans) <= {"predictions_by_principal", "predictions_pkey"}
     assert rows_read(scans) <= 2 * reads + 2
+
+
+async def test_a_page_of_a_version_reads_none_of_its_copies(full: asyncpg.Connection) -> None:
+    """Of a version that was only ever a shadow there may be millions, and none is shown."""
+    (rare,) = await version_ids(full, "noop")
+    await full.execute("UPDATE predictions SET shadow_of = id WHERE model_version_id <> $1", rare)
+    await full.execute("ANALYZE predictions")
+    ids = await version_ids(full, "echo")
+    for status in (None, "failed"):
+        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, status, 11, None, *ids)
+        assert rows_read(scans) <= 11
+    assert rows_read(await explain(full, history._PAGE, NEWEST, "failed", 11, None)) <= 2 * 11 + 2
 
 
 async def test_single_predictions_are_found_by_the_primary_key(full: asyncpg.Connection) -> None:

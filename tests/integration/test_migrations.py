@@ -22,6 +22,7 @@ from tests.processes import REPOSITORY
 
 TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = ANY(%s)"
 OURS = ["models", "model_versions", "predictions", "predictions_default", "deployment", "usage"]
+OURS += ["experiments", "feedback"]
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_every_migration_has_a_rollback_that_undoes_it(empty_database: str) -> N
         assert set(migrate(Address(empty_database))) == forward
         assert scalar(empty_database, TABLES, OURS) == len(OURS)
         assert roll_back(Address(empty_database), 1) == [max(forward)]
-        assert scalar(empty_database, TABLES, OURS) == len(OURS) - 1
+        assert scalar(empty_database, TABLES, OURS) == len(OURS) - 2
         assert set(roll_back(Address(empty_database), 99)) == forward - {max(forward)}
         assert scalar(empty_database, TABLES, OURS) == 0
         assert set(migrate(Address(empty_database))) == forward
@@ -128,6 +129,21 @@ def test_the_schema_refuses_what_must_not_be_stored(database_url: str, changes: 
             connection.execute(f"UPDATE predictions SET {changes}")
 
 
+def test_a_model_has_one_running_experiment_and_feedback_says_one_thing(database_url: str) -> None:
+    start = "INSERT INTO experiments (model, arms, sticky) VALUES ('echo', '[{}]', 'subject')"
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(start)
+        with pytest.raises(psycopg.IntegrityError, match="experiments_one_running"):
+            connection.execute(start)
+        connection.execute("UPDATE experiments SET stopped_at = now()")
+        connection.execute(start)
+        for values in ("NULL, NULL", "true, 'A'"):
+            with pytest.raises(psycopg.IntegrityError, match="correct_or_label"):
+                connection.execute(
+                    f"INSERT INTO feedback (prediction_id, correct, label) VALUES (gen_random_uuid(), {values})"
+                )
+
+
 def test_a_model_has_one_default_version_and_no_version_twice(database_url: str) -> None:
     insert = "INSERT INTO model_versions (model_id, version, artifact_path, is_default) VALUES (%s, %s, 'x', %s)"
     model = scalar(database_url, "SELECT id FROM models WHERE name = 'echo'")
@@ -162,7 +178,7 @@ def test_as_a_command_it_migrates_and_rolls_back(empty_database: str) -> None:
     assert "catalogue synced" in done.stderr
     done = migrate_process(empty_database, "--rollback", "1")
     assert done.returncode == 0, done.stderr
-    assert scalar(empty_database, TABLES, OURS) == len(OURS) - 1
+    assert scalar(empty_database, TABLES, OURS) == len(OURS) - 2
 
 
 def test_as_a_command_it_says_what_is_wrong() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
-from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request
+from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request, decode_result
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
 from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates, Queued
@@ -352,7 +352,6 @@ async def test_a_dead_letter_of_which_little_is_known_ends_its_prediction_all_th
     assert result == {
         **{b"schema": b"1", b"id": prediction_id.encode(), b"attempt": b"0", b"status": b"failed", b"error": b"why"},
         **{b"model": MODEL.encode(), b"version": VERSION.encode(), b"input": b"{}", b"options": b"{}"},
-        **{b"principal": b"", b"traceparent": b""},
     }
     assert await redis.hget(keys.prediction(prediction_id), "status") == b"failed"
     assert await redis.xlen(worker.key) == 0
@@ -500,6 +499,29 @@ async def test_an_entry_and_its_state_are_as_the_contract_says(redis: Redis, key
         **{b"attempt": b"0", b"waiters": b"gw", b"principal": b"me"},
     }
     await is_exact(redis, keys)
+
+
+async def test_what_a_request_has_to_do_with_an_experiment_stays_with_it_to_its_end(redis: Redis, keys: Keys) -> None:
+    part = {"experiment_id": new_request().id, "arm": "new", "subject_id": "s_1", "shadow_of": new_request().id}
+    plain, done, dead = new_request("a"), new_request("b")._replace(**part), new_request("c")._replace(**part)
+    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    assert await publisher.publish(MODEL, VERSION, [Group([plain])]) == [ACCEPTED]
+    assert await publisher.publish(MODEL, VERSION, [Group([done]), Group([dead])]) == [ACCEPTED] * 2
+    worker = stream(redis, keys, "w1")
+    await worker.join()
+    first, second, third = (await worker.read(3, 10)).deliveries
+    assert not {name.encode() for name in part} & first.fields.keys()  # what takes no part carries nothing of it
+    stored = {name.encode(): value.encode() for name, value in part.items()}
+    assert stored.items() <= second.fields.items()
+    await worker.complete([finished(second)])
+    await worker.dead_letter(third, "max_deliveries", "why")
+    succeeded, failed = [decode_result(fields) for fields in await results(redis, keys)]
+    for result in (succeeded, failed):
+        assert {name: getattr(result, name) for name in part} == part
+    ((letter, _),) = await redis.xrange(keys.dead)
+    await replay(DeadLetters(Shard(redis, keys)), letter.decode())
+    _, (_, again) = await redis.xrange(worker.key)
+    assert stored.items() <= again.items()
 
 
 def publisher_of(redis: Redis, keys: Keys, **limits: int) -> Publisher:

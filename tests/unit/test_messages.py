@@ -30,6 +30,8 @@ from shared.contract.messages import (
 
 CONTRACT = Path(__file__).parent.parent / "contract"
 ID = "0193a5b0-7c00-7abc-8def-0123456789ab"
+OTHER_ID = "0193a5b0-7c00-7abc-8def-0123456789ff"
+NO_EXPERIMENT = {"experiment_id": "", "arm": "", "subject_id": "", "shadow_of": ""}
 
 
 def example(name: str) -> dict[bytes, bytes]:
@@ -108,7 +110,13 @@ def test_a_field_of_a_request_holds_so_much_and_no_more(field: bytes, most: byte
 
 
 @pytest.mark.parametrize(
-    ("field", "most", "more"), [*LIMITS[:4], (b"completed_at", b"253402300799999", b"253402300800000")]
+    ("field", "most", "more"),
+    [
+        *LIMITS[:4],
+        (b"completed_at", b"253402300799999", b"253402300800000"),
+        (b"arm", b"a" * 40, b"a" * 41),
+        (b"subject_id", b"s" * 64, b"s" * 65),
+    ],
 )
 def test_a_field_of_a_result_holds_so_much_and_no_more(field: bytes, most: bytes, more: bytes) -> None:
     read = getattr(decode_result({**example("result_succeeded"), field: most}), field.decode())
@@ -129,7 +137,7 @@ def test_what_is_not_said_is_empty() -> None:
         "attempt": 0,
         "completed_at": 0,
     }
-    assert result == {**known, "input": b"{}", "options": b"{}", "principal": "", "traceparent": ""}
+    assert result == {**known, "input": b"{}", "options": b"{}", "principal": "", "traceparent": "", **NO_EXPERIMENT}
 
 
 def test_empty_options_are_none() -> None:
@@ -150,7 +158,8 @@ def test_every_field_of_a_request_is_read() -> None:
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t"}
     whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t")
     assert decode_request({**fields, **times, **more}) == whole
-    assert {name.decode() for name in fields | more} == set(REQUEST_FIELDS) - {"cost"}  # that one is for scripts
+    passed_on = {b"cost", b"experiment_id", b"arm", b"subject_id", b"shadow_of"}  # no worker needs them
+    assert {name.decode() for name in fields.keys() | more.keys() | passed_on} == set(REQUEST_FIELDS)
 
 
 def test_every_field_of_a_result_is_read() -> None:
@@ -158,12 +167,14 @@ def test_every_field_of_a_result_is_read() -> None:
     least = {**fields, b"status": b"expired", b"completed_at": b"5"}
     outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
     known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
-    rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": ""}
+    rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", **NO_EXPERIMENT}
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
     more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9"}
+    more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t"}
+    rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID}
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 
@@ -189,6 +200,10 @@ def test_a_request_without_a_required_field_is_refused(field: bytes) -> None:
         (b"confidence", b"nan", "bad_field"),
         (b"completed_at", b"now", "bad_field"),
         (b"options", b"x", "bad_json"),
+        (b"experiment_id", b"1", "bad_id"),
+        (b"shadow_of", b"1", "bad_id"),
+        (b"arm", b"\0", "bad_field"),
+        (b"subject_id", b"\0", "bad_field"),
     ],
 )
 def test_a_malformed_result_is_refused_with_a_reason(field: bytes, value: bytes, reason: str) -> None:

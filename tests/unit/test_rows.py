@@ -41,7 +41,7 @@ def test_a_result_becomes_a_row() -> None:
 
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
-    whole = result(outcome=outcome, attempt=3, options=b'{"a":1}', traceparent="00-t")
+    whole = result(outcome=outcome, attempt=3, options=b'{"a":1}', traceparent="00-t", **PART)
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -61,9 +61,27 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         compute_us=40,
         input_bytes=len('{"text":"hello"}') + len('{"a":1}'),
         completed_at=datetime.fromtimestamp(1_733_000_000.5, UTC),
+        experiment_id=ID,
+        arm="new",
+        subject_id="s_1",
+        shadow_of=ID,
         traceparent="00-t",
     )
-    assert Row._field_defaults == {"traceparent": ""}
+    assert Row._field_defaults == {**dict.fromkeys(PART), "traceparent": ""}
+
+
+def test_what_is_no_part_of_an_experiment_has_nothing_of_one() -> None:
+    assert [getattr(row_of(result()), name) for name in PART] == [None] * 4
+    assert {name: getattr(row_of(result(**PART)), name) for name in PART} == PART
+
+
+def test_an_unreadable_result_stays_a_part_of_its_experiment() -> None:
+    """Otherwise a shadow's failures would be in everybody's history, and missing from the results."""
+    row = unreadable(ID, ENTRY, FIELDS | {name.encode(): value.encode() for name, value in PART.items()}, "why")
+    assert {name: getattr(row, name) for name in PART} == PART
+    assert {name: getattr(rejected(row, "why"), name) for name in PART} == {**PART, "arm": None, "subject_id": None}
+    spoilt = unreadable(ID, ENTRY, {**FIELDS, b"experiment_id": b"1", b"shadow_of": b"\xff"}, "why")
+    assert (spoilt.experiment_id, spoilt.shadow_of) == (None, None)
 
 
 def test_an_id_beyond_the_calendar_is_as_old_as_its_end() -> None:
@@ -84,6 +102,7 @@ FIELDS = {
     b"completed_at": b"1733000000500",
 }
 ENTRY = "1733000000700-3"
+PART = {"experiment_id": ID, "arm": "new", "subject_id": "s_1", "shadow_of": ID}
 
 
 def test_what_can_be_read_of_an_unreadable_result_is_kept() -> None:
@@ -172,7 +191,7 @@ def test_what_cannot_be_read_is_called_so() -> None:
 
 def test_a_rejected_row_keeps_nothing_else() -> None:
     row = row_of(result())
-    data = {"input_data": "{}", "output_data": None, "confidence": None, "principal": ""}
+    data = {"input_data": "{}", "output_data": None, "confidence": None, "principal": "", "arm": None, "subject_id": None}
     times = {"processing_time_ms": 0, "queue_time_ms": 0}
     about = {"status": "failed", "error": "the result could not be stored: why"}
     assert rejected(row, "why")._asdict() == {**row._asdict(), **data, **times, **about}

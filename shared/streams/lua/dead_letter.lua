@@ -42,9 +42,16 @@ local original = {}
 for i = 1, #found[2], 2 do original[found[2][i]] = found[2][i + 1] end
 local attempt = string.match(original['attempt'] or '', '^%d+$') or about[2] or '0'
 local input = reason == 'max_deliveries' and original['input'] or '{}'
+local kept = {}
+for name in string.gmatch('principal traceparent experiment_id arm subject_id shadow_of', '%S+') do
+  if original[name] then
+    kept[#kept + 1] = name
+    kept[#kept + 1] = original[name]
+  end
+end
 local result_entry = redis.call('XADD', results, '*', 'schema', '1', 'id', id, 'attempt', attempt,
-  'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'principal', original['principal'] or '',
-  'traceparent', original['traceparent'] or '', 'status', 'failed', 'error', err, 'completed_at', now)
+  'model', ARGV[7], 'version', ARGV[8], 'input', input, 'options', '{}', 'status', 'failed', 'error', err,
+  'completed_at', now, unpack(kept))
 delete()
 -- if a later attempt is in progress (a replay), the state belongs to that one
 if tonumber(about[2] or '0') > tonumber(attempt) then return 1 end
