@@ -13,6 +13,10 @@ from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
 from gateway.control.authenticator import Off
+from gateway.control.experiments.results import ResultCounter
+from gateway.control.experiments.running import FOLLOW_EVERY_S, RunningExperiments
+from gateway.control.experiments.shadowing import Shadowing, shadow_limits
+from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
@@ -33,6 +37,7 @@ from gateway.http.context import (
     CONNECTIONS,
     DEAD_LETTERS,
     DRAIN,
+    EXPERIMENTS,
     HISTORY,
     INTAKE,
     KNOWN_STREAMS,
@@ -41,6 +46,8 @@ from gateway.http.context import (
     QUEUE_METRICS,
     READS,
     REDIS,
+    RESULT_COUNTER,
+    RUNNING,
     SERVING,
     SETTINGS,
     WAITERS,
@@ -68,6 +75,7 @@ from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
 from shared.streams.redis_watch import LOOP, RedisWatch
+from shared.streams.registry import Registry
 from shared.streams.result_cache import ResultCache, open_own
 from shared.streams.shard import Shard, open_shard
 from shared.streams.workers import WorkerDirectory
@@ -138,6 +146,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     retry_after = RetryAfter(shard.keys, limits)
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
     app[CACHING] = _caching(settings, shard, app[SERVING])
+    app[RUNNING] = _experiments(app, shard, gateway_id, limits)
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)
     app[INTAKE] = Intake(
         catalogue,
@@ -151,6 +160,7 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
         shard=shard.number,
         traces=traces,
         caching=app[CACHING],
+        experiments=app[RUNNING],
     )
     return retry_after
 
@@ -161,6 +171,15 @@ def _caching(settings: GatewaySettings, shard: Shard, serving: Serving) -> Cachi
     own = open_own(settings, settings.cache_redis_url)
     cache = ResultCache(shard, own, settings.cache_ttl_s, settings.max_memory_percent)
     return Caching(cache, settings.cache_secret.get_secret_value().encode(), serving)
+
+
+def _experiments(app: web.Application, shard: Shard, gateway_id: str, limits: Limits) -> RunningExperiments:
+    catalogue, postgres = app[CATALOGUE], app[HISTORY].postgres
+    app[EXPERIMENTS] = ExperimentStore(postgres)
+    app[RESULT_COUNTER] = ResultCounter(postgres)
+    of_copies = shadow_limits(limits)
+    shadowing = Shadowing(Publisher(shard, gateway_id, of_copies), of_copies, catalogue, shard.number)
+    return RunningExperiments(app[EXPERIMENTS], Registry(shard), catalogue, shadowing)
 
 
 def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: asyncio.Event) -> Loops:
@@ -188,6 +207,7 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
         "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
         "serving": (LOOK_FOR_WORKERS_EVERY_S, app[SERVING].look),
+        "experiments": (FOLLOW_EVERY_S, app[RUNNING].follow),
         "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
     }
@@ -200,6 +220,7 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
 def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Application], AsyncIterator[None]]:
     async def connections(app: web.Application) -> AsyncIterator[None]:
         yield
+        await app[RUNNING].close()
         await app[QUEUE_METRICS].close()
         await app[HISTORY].close()
         if (caching := app[CACHING]) is not None:

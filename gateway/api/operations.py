@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from gateway.api import dead_letters, health, models, predict, predictions, queries, schemas, usage
+from gateway.api import (
+    dead_letters,
+    experiment_schemas,
+    experiments,
+    feedback,
+    health,
+    models,
+    predict,
+    predictions,
+    queries,
+    schemas,
+    usage,
+)
 from gateway.core.principal import Scope
 from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
@@ -27,6 +39,7 @@ _LETTER = Parameter(
     {"type": "string", "pattern": queries.ENTRY_PATTERN},
 )
 _NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
+_EXPERIMENT = "/api/v1/models/{name}/experiment"
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -63,6 +76,17 @@ OPERATIONS: tuple[Operation, ...] = (
         (404, 422, 503),
         query=queries.WaitQuery,
         parameters=(_ID, _PREFER),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/predictions/{prediction_id}/feedback",
+        feedback.give_feedback,
+        (Scope.PREDICT, Scope.READ),
+        "Say whether an answer was right",
+        {204: None},
+        (400, 404, 408, 413, 415, 422, 503),
+        experiment_schemas.FeedbackBody,
+        parameters=(_ID,),
     ),
     Operation(
         "GET",
@@ -125,6 +149,47 @@ OPERATIONS: tuple[Operation, ...] = (
         tuple(Scope),
         "Read one model",
         {200: schemas.ModelInfo},
+        (404, 503),
+        parameters=(_NAME,),
+    ),
+    Operation(
+        "PUT",
+        _EXPERIMENT,
+        experiments.start_experiment,
+        (Scope.ADMIN,),
+        "Start an experiment between versions of a model",
+        {200: experiment_schemas.ExperimentInfo},
+        (400, 404, 408, 413, 415, 422, 503),
+        experiment_schemas.ExperimentBody,
+        parameters=(_NAME,),
+    ),
+    Operation(
+        "GET",
+        _EXPERIMENT,
+        experiments.read_experiment,
+        (Scope.READ_ALL, Scope.ADMIN),
+        "Read the experiment of a model that runs, or else the last one",
+        {200: experiment_schemas.ExperimentInfo},
+        (404, 503),
+        parameters=(_NAME,),
+    ),
+    Operation(
+        "DELETE",
+        _EXPERIMENT,
+        experiments.stop_experiment,
+        (Scope.ADMIN,),
+        "Stop the experiment of a model",
+        {204: None},
+        (404, 503),
+        parameters=(_NAME,),
+    ),
+    Operation(
+        "GET",
+        f"{_EXPERIMENT}/results",
+        experiments.read_results,
+        (Scope.READ_ALL, Scope.ADMIN),
+        "Results of the experiment of a model that runs, or else of the last one",
+        {200: experiment_schemas.ExperimentResults},
         (404, 503),
         parameters=(_NAME,),
     ),

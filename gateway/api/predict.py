@@ -91,6 +91,7 @@ async def _submit(
         caller=request[PRINCIPAL],
         limits=request.app[PROFILES].limits(request[PRINCIPAL], body.model),
         cache=cache_wish(request.headers.get("Cache-Control")),
+        subject=body.subject or "",
         trace=request.get(TRACE),
     )
 

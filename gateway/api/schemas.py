@@ -9,6 +9,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
+from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
 from gateway.core.finished import Finished
 from shared.contract.catalogue import Catalogue, InputLimits
 from shared.contract.ids import id_time
@@ -49,6 +50,20 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# Left out of what an Idempotency-Key stands for if it is not given: as before there was one.
+_Subject = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=SUBJECT_MAX_CHARS,
+        pattern=NO_NUL,
+        description="whom the request is made for, such as a user or session id of yours: an experiment gives them "
+        "always the same version; default: the caller. Only a digest is stored",
+        exclude_if=lambda subject: subject is None,
+    ),
+]
+
+
 class PredictRequest(_Strict):
     """One text for one model."""
 
@@ -56,6 +71,7 @@ class PredictRequest(_Strict):
     text: Text = Field(examples=["This is great!"])
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
+    subject: _Subject = None
 
 
 class BatchRequest(_Strict):
@@ -65,6 +81,7 @@ class BatchRequest(_Strict):
     texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["This is great!", "This is bad."]])
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
+    subject: _Subject = None
 
 
 def bounds_schema(max_text_chars: int, max_batch_texts: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ CoreError
 ├── NotAllowed           who asks may not do this
 ├── UnknownModel         no model has that name, or none of its versions has that name
 ├── UnknownPrediction    no prediction has that id
+├── UnknownExperiment    the model has no experiment
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
@@ -75,6 +76,13 @@ class UnknownPrediction(CoreError):
 
     def __init__(self, prediction_id: str) -> None:
         super().__init__(f"there is no prediction {prediction_id[:_SHOWN_CHARS]!r}")
+
+
+class UnknownExperiment(CoreError):
+    """A model has no experiment, or none that runs."""
+
+    def __init__(self, model: str, *, running: bool = False) -> None:
+        super().__init__(f"model {model!r} has no experiment{' that runs' if running else ''}")
 
 
 class UnknownDeadLetter(CoreError):

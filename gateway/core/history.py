@@ -1,4 +1,4 @@
-"""All SQL of the gateway: reading finished predictions from Postgres.
+"""Reading finished predictions from Postgres.
 
 Pages are cut by id (keyset pagination), never by OFFSET: ids are UUIDv7 and sort by acceptance, so the primary key and
 the index `(model_version_id, id)` yield a page without sorting all rows. Paging may miss predictions that finish behind
@@ -51,12 +51,15 @@ _PAGE_OF_VERSION = f"""(
     ORDER BY id DESC LIMIT $3
 )"""  # nosec B608
 
+_WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(("id", "model_version_id", "input_data", "principal", "shadow_of", *_OUTCOME_COLUMNS.values())),
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
     "usage": Need(("day", "principal", "model_version_id", "requests")),
     "deployment": Need(("id",)),
+    "experiments": Need(("id", "model", "arms", "shadow", "started_at", "stopped_at"), _WRITTEN),
+    "feedback": Need(("prediction_id", "correct", "label", "principal", "at"), _WRITTEN),
 }
 _CHECK_EVERY_S = 30
 NEWEST = UUID(int=(1 << 128) - 1)
@@ -73,16 +76,20 @@ class Filters:
 
 
 class History:
-    """Reads predictions through a pool of connections."""
+    """Reads predictions through a pool of connections, which others of this process share.
+
+    Attributes:
+        postgres: the pool.
+    """
 
     def __init__(self, settings: DatabaseSettings, deployment: Deployment) -> None:
-        self._postgres = Postgres(settings, "gateway")
+        self.postgres = Postgres(settings, "gateway")
         self._deployment = deployment
         self._checked_until = 0.0
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._postgres.close()
+        await self.postgres.close()
 
     async def ping(self) -> None:
         """Check that Postgres responds, has what is read from it, and is the one that predictions go to.
@@ -137,7 +144,7 @@ class History:
         return found
 
     async def _check(self) -> None:
-        async with self._postgres.connection() as connection:
+        async with self.postgres.connection() as connection:
             await check(connection, NEEDS, writes=False)
             database_id = str(await connection.fetchval("SELECT id FROM deployment"))
         try:
@@ -157,7 +164,7 @@ class History:
             if self._checked_until:
                 self._checked_until = now + _CHECK_EVERY_S  # one checks again; what was found before holds for others
             await self.ping()
-        async with self._postgres.connection() as connection:
+        async with self.postgres.connection() as connection:
             return list(await connection.fetch(query, *values))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
+from gateway.core.assignment import Assignment, Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
@@ -62,6 +63,7 @@ class Intake:
         shard: int = 0,
         traces: Traces | None = None,
         caching: Caching | None = None,
+        experiments: Experiments | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._limits = limits
@@ -74,6 +76,7 @@ class Intake:
         self._shard = shard
         self._traces = traces
         self._caching = caching
+        self._experiments = experiments or NoExperiments()
 
     async def submit(self, order: Order, on_accepted: Callable[[Sequence[str], Standing | None], None]) -> list[Answer]:
         """Publish an order and wait; returns one answer for each input, in the same order.
@@ -90,7 +93,8 @@ class Intake:
             IdempotencyConflict: the key was used with another order.
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
-        served = self._resolve(order)
+        assigned = self._experiments.assign(order)
+        served = self._resolve(order, assigned.version or order.version)
         options = _options(served, order)
         self._check_texts(order, served.version.limits.chars)
         self._check_redis()
@@ -100,12 +104,13 @@ class Intake:
         inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
         with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
             look = await self._look(served, order, options, inputs)
-            new = self._new_requests(served, order, options, inputs, ids, look)
+            new = assigned.noted(self._new_requests(served, order, options, inputs, ids, look))
             with look.flight:
                 published = await self._publish(served, order, batch, new)
                 standing = standing_of(order.limits, published.used) if order.limits and published.used else None
                 on_accepted(published.earlier or ids, standing)
                 if not published.earlier:
+                    self._experiments.accepted(order, assigned, new)
                     for each in new if order.wait_s else ():
                         if each.answer is not None:
                             expected.wake(each.id, _cached(served, each.id, each.answer))
@@ -120,9 +125,9 @@ class Intake:
             return CacheLook(order.wait_s, [""] * len(inputs))
         return await self._caching.look(served, order, options, inputs)
 
-    def _resolve(self, order: Order) -> ServedVersion:
+    def _resolve(self, order: Order, version: str | None) -> ServedVersion:
         allowed = order.caller.may_use(order.model)
-        served = self._catalogue.resolve(order.model, order.version) if allowed else None
+        served = self._catalogue.resolve(order.model, version) if allowed else None
         if served is not None:
             return served
         found = self._catalogue.find(order.model) if allowed else None

@@ -41,6 +41,7 @@ class Order(NamedTuple):
         caller: who asks.
         limits: the caller's own limits; None for none.
         cache: what the caller wants of the cache.
+        subject: whom the caller asks for, so that an experiment treats them always alike; '' if it does not say.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -57,6 +58,7 @@ class Order(NamedTuple):
     caller: Principal = ANYBODY
     limits: CallerLimits | None = None
     cache: CacheWish = CacheWish()
+    subject: str = ""
     trace: Trace | None = None
 
 

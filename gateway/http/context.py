@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.control.authenticator import Authenticator
+from gateway.control.experiments.results import ResultCounter
+from gateway.control.experiments.running import RunningExperiments
+from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import Profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import Caching
@@ -43,6 +46,9 @@ SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 KNOWN_STREAMS: web.AppKey[KnownStreams] = web.AppKey("known_streams", KnownStreams)
 REDIS: web.AppKey[RedisWatch] = web.AppKey("redis", RedisWatch)
 HISTORY: web.AppKey[History] = web.AppKey("history", History)
+EXPERIMENTS: web.AppKey[ExperimentStore] = web.AppKey("experiments", ExperimentStore)
+RUNNING: web.AppKey[RunningExperiments] = web.AppKey("running_experiments", RunningExperiments)
+RESULT_COUNTER: web.AppKey[ResultCounter] = web.AppKey("result_counter", ResultCounter)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)
 QUEUE_METRICS: web.AppKey[QueueMetrics] = web.AppKey("queue_metrics", QueueMetrics)

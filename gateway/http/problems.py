@@ -24,6 +24,7 @@ from gateway.core.errors import (
     Refused,
     Unauthenticated,
     UnknownDeadLetter,
+    UnknownExperiment,
     UnknownModel,
     UnknownPrediction,
 )
@@ -54,6 +55,7 @@ MOST_ERRORS_TOLD = 20
 
 _CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
     UnknownPrediction: (404, "unknown-prediction"),
+    UnknownExperiment: (404, "unknown-experiment"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
     NotReplayable: (409, "not-replayable"),
     IdempotencyConflict: (409, "idempotency-conflict"),

@@ -10,7 +10,6 @@ CREATE TABLE experiments (
     id         uuid         PRIMARY KEY DEFAULT gen_random_uuid(),
     model      varchar(100) NOT NULL CHECK (model <> ''),
     arms       jsonb        NOT NULL CHECK (jsonb_array_length(arms) BETWEEN 1 AND 10),
-    sticky     varchar(10)  NOT NULL CHECK (sticky IN ('subject', 'caller')),
     shadow     jsonb,
     started_at timestamptz  NOT NULL DEFAULT clock_timestamp(),
     stopped_at timestamptz

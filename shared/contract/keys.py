@@ -79,6 +79,11 @@ class Keys:
         """String: the id of the database that the predictions of this Redis go to."""
         return f"{self.prefix}deployment"
 
+    @property
+    def registry(self) -> str:
+        """Hash: an epoch for each kind of thing that gateways read from Postgres and must see change soon."""
+        return f"{self.prefix}registry"
+
     def worker(self, worker_id: str) -> str:
         """Hash with a TTL: a worker's heartbeat."""
         return f"{self.prefix}workers:{worker_id}"

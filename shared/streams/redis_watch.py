@@ -44,6 +44,7 @@ USES: Mapping[str, Use] = {
                 "GET",
                 "HGET",
                 "HGETALL",
+                "HINCRBY",
                 "HKEYS",
                 "INFO",
                 "MGET",

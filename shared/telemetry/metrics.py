@@ -45,6 +45,14 @@ PREDICTIONS_BY_LABEL = Counter(
     "Successful predictions by predicted label, for models whose configuration names labels",
     ["model", "version", "label"],
 )
+EXPERIMENT_REQUESTS = Counter(
+    "millstream_experiment_requests_total", "Requests given to the arms of the experiments that run", ["model", "arm"]
+)
+SHADOW_COPIES = Counter(
+    "millstream_shadow_copies_total",
+    "Requests copied for a shadow version: accepted, refused (its queue is too long) or unavailable (the queue is)",
+    ["model", "outcome"],
+)
 MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
 WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
 DB_POOL = Gauge(

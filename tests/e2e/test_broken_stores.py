@@ -33,6 +33,7 @@ READY_WITHIN_S = 15
 SERVED = ("echo:1.0.0", "echo:2.0.0", "noop:1.0.0")
 LOOPS = {
     "gateway": {"probes", "hints", "recheck", "expiry", "dead letters", "connections", "serving", "throughput"}
+    | {"experiments"}
     | {"http metrics", "redis checks"},
     "inference_worker": {"probes", "heartbeat", "redis checks"}
     | {f"{loop} {label}" for loop in ("serve", "lane", "claims") for label in SERVED},

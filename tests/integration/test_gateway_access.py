@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import asyncpg
 import pytest
 from aiohttp import web
@@ -10,11 +12,12 @@ from redis.asyncio import Redis
 from gateway.api.operations import OPERATIONS
 from gateway.core.errors import Unauthenticated
 from gateway.core.principal import Principal, Scope
-from gateway.http.context import AUTHENTICATOR
+from gateway.http.context import AUTHENTICATOR, RUNNING
 from gateway.http.openapi import Operation
 from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
 from tests.gateways import Client, HandWorker, StartGateway, application_of, persist_everything, store
+from tests.waiting import eventually
 
 OPEN_PATHS = ("/", "/docs", "/openapi.json", "/health", "/livez", "/readyz")
 BODY = {"model": "echo", "text": "hello"}
@@ -228,3 +231,28 @@ async def test_only_the_id_of_who_asks_is_kept(
     await worker.serve_one()
     await persist_everything(redis, keys, database_url)
     assert await database.fetchval("SELECT principal FROM predictions") == owner
+
+
+async def test_feedback_is_given_by_who_asked_and_nobody_else(gateway: Client, database: asyncpg.Connection) -> None:
+    path = f"/api/v1/predictions/{await submit(gateway, 'ann')}/feedback"
+    for name, status in (("bob", 404), ("auditor", 404), ("ann", 204)):
+        async with gateway.post(path, json={"correct": True}, headers=by(name)) as answer:
+            assert answer.status == status, name
+    assert await database.fetchval("SELECT principal FROM feedback") == PRINCIPALS["ann"].id
+
+
+async def test_a_caller_is_the_subject_and_the_copy_for_a_shadow_belongs_to_nobody(
+    gateway: Client, redis: Redis, keys: Keys
+) -> None:
+    body = {"arms": [{"version": "2.0.0"}], "shadow": {"version": "1.0.0", "share": 1}}
+    async with gateway.put("/api/v1/models/echo/experiment", json=body, headers=by("admin")) as answer:
+        assert answer.status == 200, await answer.text()
+    for path in ("", "/results"):
+        assert await status_of(gateway, "noop-admin", f"/api/v1/models/echo/experiment{path}") == 404
+    await submit(gateway, "ann")
+    await eventually(lambda: not application_of(gateway)[RUNNING]._shadowing._under_way, "the copy is published")
+    waiting: list[Any] = [await redis.xrange(keys.requests("echo", version)) for version in ("2.0.0", "1.0.0")]
+    ((_, original),), ((_, copy),) = waiting
+    assert original[b"subject_id"] == copy[b"subject_id"] == PRINCIPALS["ann"].id.encode()
+    path = f"/api/v1/predictions/{copy[b'id'].decode()}"
+    assert [await status_of(gateway, name, path) for name in ("ann", "bob", "auditor")] == [404, 404, 200]

@@ -130,7 +130,7 @@ def test_the_schema_refuses_what_must_not_be_stored(database_url: str, changes: 
 
 
 def test_a_model_has_one_running_experiment_and_feedback_says_one_thing(database_url: str) -> None:
-    start = "INSERT INTO experiments (model, arms, sticky) VALUES ('echo', '[{}]', 'subject')"
+    start = "INSERT INTO experiments (model, arms) VALUES ('echo', '[{}]')"
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(start)
         with pytest.raises(psycopg.IntegrityError, match="experiments_one_running"):

@@ -502,7 +502,8 @@ async def test_an_entry_and_its_state_are_as_the_contract_says(redis: Redis, key
 
 
 async def test_what_a_request_has_to_do_with_an_experiment_stays_with_it_to_its_end(redis: Redis, keys: Keys) -> None:
-    part = {"experiment_id": new_request().id, "arm": "new", "subject_id": "s_1", "shadow_of": new_request().id}
+    part: dict[str, Any] = {"experiment_id": new_request().id, "shadow_of": new_request().id}
+    part |= {"arm": "new", "subject_id": "s_1"}
     plain, done, dead = new_request("a"), new_request("b")._replace(**part), new_request("c")._replace(**part)
     publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
     assert await publisher.publish(MODEL, VERSION, [Group([plain])]) == [ACCEPTED]

@@ -25,7 +25,7 @@ ID = "0193a5b0-7c00-7abc-8def-0123456789ab"
 
 
 def experiment(*weights: int, share: float = 0.0, experiment_id: str = ID) -> Experiment:
-    arms = [Arm(f"arm-{number}", f"{number}.0.0", weight) for number, weight in enumerate(weights)]
+    arms = tuple(Arm(f"arm-{number}", f"{number}.0.0", weight) for number, weight in enumerate(weights))
     return Experiment(experiment_id, "echo", arms, shadow=Shadow("9.0.0", share) if share else None)
 
 

@@ -8,7 +8,7 @@ from gateway.control.experiments.assignment import Arm, Experiment
 from gateway.control.experiments.statistics import Moments, difference
 from gateway.control.experiments.summary import METRICS, Counted, Verdict, summarise
 
-TWO = Experiment("id", "echo", [Arm("old", "1.0.0", 1), Arm("new", "2.0.0", 1)])
+TWO = Experiment("id", "echo", (Arm("old", "1.0.0", 1), Arm("new", "2.0.0", 1)))
 
 
 def rate(subjects: int, hits: int) -> Moments:
@@ -39,7 +39,7 @@ def test_a_verdict(old: Counted, new: Counted, verdict: Verdict) -> None:
 
 
 def test_several_arms_share_the_risk_of_a_false_winner() -> None:
-    three = Experiment("id", "echo", [*TWO.arms, Arm("newer", "3.0.0", 1)])
+    three = Experiment("id", "echo", (*TWO.arms, Arm("newer", "3.0.0", 1)))
     arms = {name: counted(400, failures) for name, failures in (("old", 40), ("new", 60), ("newer", 80))}
     found = summarise(three, arms).comparisons["newer"]["failure_rate"]
     expected = difference(rate(400, 40), rate(400, 80), 0.05 / 2)

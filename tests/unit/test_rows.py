@@ -191,7 +191,14 @@ def test_what_cannot_be_read_is_called_so() -> None:
 
 def test_a_rejected_row_keeps_nothing_else() -> None:
     row = row_of(result())
-    data = {"input_data": "{}", "output_data": None, "confidence": None, "principal": "", "arm": None, "subject_id": None}
+    data = {
+        "input_data": "{}",
+        "output_data": None,
+        "confidence": None,
+        "principal": "",
+        "arm": None,
+        "subject_id": None,
+    }
     times = {"processing_time_ms": 0, "queue_time_ms": 0}
     about = {"status": "failed", "error": "the result could not be stored: why"}
     assert rejected(row, "why")._asdict() == {**row._asdict(), **data, **times, **about}

@@ -1,8 +1,8 @@
 """Who gets which version. Pure, so that every gateway decides alike.
 
-A subject is whoever must always meet the same version: an end user, a session, or else the caller. Its bucket is
-SHA-256(experiment id, 0x1f, subject) mod 10,000, and each arm has a range of buckets as wide as its weight: nothing is
-remembered, and a subject of one experiment is drawn anew by the next.
+A subject is whoever must always meet the same version: the end user or session that a request names, or else the
+caller, or else (nobody is known) the request alone. Its bucket is SHA-256(experiment id, 0x1f, subject) mod 10,000, and
+each arm has a range of buckets as wide as its weight: nothing is remembered, and the next experiment draws anew.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import NamedTuple
@@ -20,15 +18,7 @@ from typing import NamedTuple
 BUCKETS = 10_000
 MAX_ARMS = 10
 MAX_WEIGHT = 1000  # the smallest of ten arms still has a bucket
-ARM_MAX_CHARS = 20
 SUBJECT_MAX_CHARS = 200  # of a request
-
-
-class Sticky(StrEnum):
-    """Who keeps meeting the same version."""
-
-    SUBJECT = "subject"  # the `subject` of the request, or else the caller
-    CALLER = "caller"
 
 
 class Arm(NamedTuple):
@@ -57,8 +47,7 @@ class Experiment:
 
     id: str
     model: str
-    arms: Sequence[Arm]
-    sticky: Sticky = Sticky.SUBJECT
+    arms: tuple[Arm, ...]
     shadow: Shadow | None = None
 
     @cached_property
@@ -66,6 +55,10 @@ class Experiment:
         """Where the range of buckets of each arm ends."""
         weights = list(accumulate(arm.weight for arm in self.arms))
         return [BUCKETS * weight // weights[-1] for weight in weights]
+
+    def under(self, experiment_id: str) -> Experiment:
+        """The same under another id."""
+        return replace(self, id=experiment_id)
 
     @property
     def shares(self) -> list[float]:

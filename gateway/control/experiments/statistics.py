@@ -72,11 +72,17 @@ class Difference(NamedTuple):
 
 
 def difference(control: Moments, arm: Moments, alpha: float = ALPHA) -> Difference | None:
-    """The difference of an arm from the control; None if one of them has too few subjects."""
+    """The difference of an arm from the control.
+
+    None if one of them has too few subjects, or if nothing has varied: from no failure at all the normal approximation
+    would conclude that there never is one.
+    """
     if min(control.subjects, arm.subjects) < FEWEST_SUBJECTS:
         return None
     estimate = arm.y / arm.m - control.y / control.m
     error = math.sqrt(arm.variance + control.variance)
+    if error == 0 and estimate == 0:
+        return None
     radius = error * _widening(control.subjects + arm.subjects, alpha)
     return Difference(estimate, estimate - radius, estimate + radius)
 

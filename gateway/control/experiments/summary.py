@@ -40,12 +40,12 @@ class Verdict(StrEnum):
     HIGHER = "higher"
     LOWER = "lower"
     UNDECIDED = "undecided"
-    TOO_FEW = "too_few"  # subjects in one of the two arms
+    TOO_FEW = "too_few"  # subjects in one of the two arms, or to see anything vary
     INVALID = "invalid"  # subjects of one arm were lost
 
 
 class Comparison(NamedTuple):
-    """A metric of an arm minus that of the control, and its confidence sequence; unknown for too few subjects."""
+    """A metric of an arm minus that of the control, and its confidence sequence; unknown if `TOO_FEW`."""
 
     verdict: Verdict
     estimate: float | None = None
