@@ -144,7 +144,7 @@ class ExperimentResults(ExperimentInfo):
     arms: list[ArmResults]  # type: ignore[assignment]
     shadow: ShadowResults | None
     requests_examined: int
-    complete: bool = Field(description="false if there are more: results are of the first 500,000 requests")
+    complete: bool = Field(description="false if there are more: results are of the first 200,000 requests")
     sample_ratio_p: float | None = Field(
         description="how likely so uneven numbers of subjects are (χ²); null without subjects"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitoring.dashboards.choices import MODEL, VERSION
+from monitoring.dashboards.experiments import experiments
 from monitoring.dashboards.expressions import BY_VERSION, CHOSEN, RATE, mean, quantile, rate
 from monitoring.dashboards.panels import Json, dashboard, graph, heatmap, table
 
@@ -223,6 +224,7 @@ def models() -> Json:
         ("Processes", 7, _processes()),
         ("Confidence", 9, _confidence()),
         ("Labels and drift", 8, _labels()),
+        ("Experiments", 7, experiments()),
     ]
     return dashboard(
         "millstream-models",

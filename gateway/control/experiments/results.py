@@ -17,8 +17,8 @@ from gateway.control.experiments.statistics import Moments
 from gateway.control.experiments.summary import Counted
 from shared.postgres.pool import Postgres
 
-MOST_ROWS = 500_000
-MOST_COPIES = 100_000
+MOST_ROWS = 200_000
+MOST_COPIES = 50_000
 MOST_LABELS = 20
 
 # Of each metric, the sums of a subject that it is the ratio of (see `gateway.control.experiments.statistics`).
@@ -43,7 +43,7 @@ WITH looked AS MATERIALIZED (
     FROM predictions WHERE experiment_id = $1 AND shadow_of IS NULL AND arm IS NOT NULL AND NOT cached
     ORDER BY id LIMIT $2
 ), judged AS (
-    SELECT looked.*, coalesce(feedback.correct, feedback.label = looked.label)::int AS correct
+    SELECT arm, subject_id, ok, confidence, latency, coalesce(correct, feedback.label = looked.label)::int AS correct
     FROM looked LEFT JOIN feedback ON feedback.prediction_id = looked.id
 ), subjects AS (
     SELECT arm, count(*)::float8 AS requests, (count(*) FILTER (WHERE NOT ok))::float8 AS failed,
@@ -69,6 +69,7 @@ WITH looked AS MATERIALIZED (
 )
 SELECT * FROM arms LEFT JOIN latencies USING (arm) LEFT JOIN labels USING (arm)"""  # nosec B608
 
+_MEMORY = "SET LOCAL work_mem = '64MB'"  # for one sort, which would otherwise go to disk
 _COUNT_COPIES = f"""
 WITH copies AS MATERIALIZED (
     SELECT shadow_of, status = 'succeeded' AS ok, {_LATENCY}, output_data->>'label' AS label
@@ -128,8 +129,10 @@ class ResultCounter:
             StoreUnavailable: Postgres cannot be reached, or takes too long.
         """
         async with self._one_at_a_time, self._postgres.connection() as connection:
-            rows = await connection.fetch(_COUNT, UUID(experiment_id), most_rows)
-            copies = await connection.fetchrow(_COUNT_COPIES, UUID(experiment_id), MOST_COPIES) if shadow else None
+            async with connection.transaction(readonly=True):
+                await connection.execute(_MEMORY)
+                rows = await connection.fetch(_COUNT, UUID(experiment_id), most_rows)
+                copies = await connection.fetchrow(_COUNT_COPIES, UUID(experiment_id), MOST_COPIES) if shadow else None
         arms = {row["arm"]: _counted(row) for row in rows}
         looked = sum(arm.requests for arm in arms.values())
         return Counts(looked, looked < most_rows, arms, None if copies is None else _copies(copies))
