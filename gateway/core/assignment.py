@@ -27,8 +27,10 @@ class Assignment(NamedTuple):
         """The requests of the order, with what was decided."""
         if not self.subject_id:  # for speed: most are as they are
             return requests
-        part = {"experiment_id": self.experiment_id, "arm": self.arm, "subject_id": self.subject_id}
-        return [each._replace(**part) for each in requests]
+        return [
+            each._replace(experiment_id=self.experiment_id, arm=self.arm, subject_id=self.subject_id)
+            for each in requests
+        ]
 
 
 class Experiments(Protocol):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from gateway.core.assignment import Assignment, Experiments, NoExperiments
+from gateway.core.assignment import Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel

@@ -18,11 +18,12 @@ from redis.asyncio import Redis
 from gateway.api.experiment_schemas import ExperimentResults
 from gateway.control.experiments import results as results_module
 from gateway.control.experiments import statistics
-from gateway.control.experiments.assignment import Arm, Experiment, subject_id
+from gateway.control.experiments.assignment import Arm, Experiment, Shadow, subject_id
 from gateway.http.context import RESULT_COUNTER, RUNNING
 from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
+from shared.streams.result_cache import CachedResult
 from tests.gateways import (
     Client,
     HandWorker,
@@ -33,6 +34,7 @@ from tests.gateways import (
     store,
     succeeded,
 )
+from tests.streams import new_request
 from tests.waiting import eventually
 
 EXPERIMENT = "/api/v1/models/echo/experiment"
@@ -214,9 +216,9 @@ async def test_without_postgres_a_gateway_goes_on_with_what_it_knows(
     gateway = await start_gateway()
     experiment = experiment_of(await start(gateway))
     running = application_of(gateway)[RUNNING]
-    await redis.hincrby(keys.registry, "experiments", 1)  # something has changed, but what cannot be read
     nowhere = await start_gateway(database_url="postgresql://x@127.0.0.1:1/x")
     monkeypatch.setattr(running, "_store", application_of(nowhere)[RUNNING]._store)
+    await redis.hincrby(keys.registry, "experiments", 1)  # something has changed, but what cannot be read
     with pytest.raises(Exception, match="postgres"):
         await running.follow()
     await send(gateway, "user-1")
@@ -473,3 +475,15 @@ async def test_metrics_have_the_arms_that_run_and_no_others(gateway: Client) -> 
     assert sorted(float(line.split()[-1]) for line in counted) == [0, 1]
     await gateway.delete(EXPERIMENT)
     assert "millstream_experiment_requests_total{" not in await scrape(gateway)
+
+
+async def test_what_the_cache_answered_is_not_copied(gateway: Client) -> None:
+    started = await start(gateway, [{"version": "2.0.0"}], {"version": "1.0.0", "share": 1})
+    experiment = experiment_of(started)
+    shadowed = Experiment(experiment.id, experiment.model, experiment.arms, Shadow("1.0.0", 1.0))
+    shadowing = application_of(gateway)[RUNNING]._shadowing
+    new = new_request()
+    shadowing.copy(shadowed, [new._replace(answer=CachedResult(b"{}", None))])
+    assert not shadowing._under_way
+    shadowing.copy(shadowed, [new])
+    assert len(shadowing._under_way) == 1
