@@ -22,7 +22,7 @@ def result(**changes: object) -> PredictionResult:
         id=ID,
         model="m",
         version="1",
-        outcome=Outcome(Status.SUCCEEDED, b'{"label":"A"}', 0.5, 10, 20, worker="w"),
+        outcome=Outcome(Status.SUCCEEDED, b'{"label":"A"}', 0.5, 10, 20, worker="w", tokens=30, compute_us=40),
         input=b'{"text":"hello"}',
         principal="team",
         completed_at=1_733_000_000_500,
@@ -199,9 +199,16 @@ def test_a_rejected_row_keeps_nothing_else() -> None:
         "arm": None,
         "subject_id": None,
     }
-    times = {"processing_time_ms": 0, "queue_time_ms": 0}
+    times = {"processing_time_ms": 0, "queue_time_ms": 0, "tokens": 0, "compute_us": 0}
     about = {"status": "failed", "error": "the result could not be stored: why"}
     assert rejected(row, "why")._asdict() == {**row._asdict(), **data, **times, **about}
+
+
+def test_a_rejected_row_is_still_its_callers() -> None:
+    """Unless what stands for one is what Postgres would not take."""
+    caller = "p_" + "a" * 26
+    assert rejected(row_of(result(principal=caller)), "why").principal == caller
+    assert rejected(row_of(result(principal="p" * 300)), "why").principal == ""
 
 
 @pytest.mark.parametrize("raw", [b"[1]", b'"text"', b"1", b"null", b"{", b"\xff", b""])
