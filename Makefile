@@ -65,8 +65,12 @@ rollback: ## take back the newest migrations, with their data: make rollback STE
 	@test -n '$(STEPS)' || { echo "say how many migrations to take back, as in: make rollback STEPS=1 (back up first)" >&2; exit 1; }
 	@stack=$(CHOSEN) && $(MAKE) rollback-$$stack
 
+.PHONY: redis-users
+redis-users: $(VENV)/.installed ## the users of Redis and their rights, as commands for one of your own (PREFIX=millstream:)
+	@$(BIN)/python -m scripts.redis_users $(addprefix --prefix ,$(PREFIX))
+
 .PHONY: env
-env: check-python ## make .env with a fresh password, where there is none
+env: check-python ## make .env with fresh passwords, or give an older one those it lacks
 	@$(PYTHON) -m scripts.stack.dotenv
 
 ##@ Parts

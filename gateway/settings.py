@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from shared.service.settings import DatabaseSettings
+from shared.service.settings import DatabaseSettings, secret_file
 
 MAX_WAIT_S = 60
 LONGEST_TIMEOUT_S = 86_400  # that MAX_TIMEOUT_S can allow
@@ -85,10 +85,12 @@ class GatewaySettings(DatabaseSettings):
         description="secret of 32 characters or more, the same for all gateways, for the names of cached results; "
         "unset: no result is given again",
     )
+    cache_secret_file: Path | None = secret_file("CACHE_SECRET")
     cache_redis_url: SecretStr | None = Field(
         None,
         description="a Redis for cached results alone, with `maxmemory-policy allkeys-lfu`; unset: that of REDIS_URL",
     )
+    cache_redis_url_file: Path | None = secret_file("CACHE_REDIS_URL")
     cache_ttl_s: float = Field(3600, gt=0, le=2_592_000, description="how long a result may be given again")
     idempotency_ttl_s: float = Field(86_400, gt=0, le=604_800, description="how long an Idempotency-Key is remembered")
     max_idempotency_bytes: int = Field(

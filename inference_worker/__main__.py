@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
+from inference_worker.children.child import HUB_TOKEN
 from inference_worker.children.forkserver import preload
 from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.settings import WorkerSettings
@@ -101,6 +102,10 @@ async def run(settings: WorkerSettings) -> None:
 def _main() -> None:
     settings = load_settings(WorkerSettings)
     configure_logging(settings, "inference_worker")
+    if settings.hf_token is not None:
+        os.environ[HUB_TOKEN] = (
+            settings.hf_token.get_secret_value()
+        )  # from .env or a file; who forks children looks there
     uvloop.run(run(settings))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from shared.service.settings import Settings
+from shared.service.settings import Settings, secret_file
 
 
 class WorkerSettings(Settings):
@@ -33,6 +34,9 @@ class WorkerSettings(Settings):
     )
     heartbeat_interval_s: float = Field(5, gt=0, le=60, description="how often a worker says that it is alive")
     heartbeat_ttl_s: float = Field(15, gt=0, le=600, description="a worker that is silent for this long counts as dead")
+
+    hf_token: SecretStr | None = Field(None, description="password for models of the Hugging Face hub that want one")
+    hf_token_file: Path | None = secret_file("HF_TOKEN")
 
     @property
     def exposes_model_errors(self) -> bool:

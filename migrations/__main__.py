@@ -1,4 +1,7 @@
-"""The migrate step: `python -m migrations [--rollback STEPS]`. Migrates the schema, then syncs the catalogue."""
+"""The migrate step: `python -m migrations [--rollback STEPS]`.
+
+Migrates the schema, gives the services their rights in it, then syncs the catalogue.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ import psycopg
 
 from migrations.apply import Address, migrate, migration_lock, roll_back
 from migrations.catalogue_sync import sync_catalogue
+from migrations.rights import give_rights
+from migrations.settings import MigrateSettings
 from shared.contract.errors import ConfigurationError
 from shared.postgres.errors import said
 from shared.postgres.preconditions import SERVER, server_problem
 from shared.service.catalogue_file import load_catalogue
 from shared.service.logs import configure_logging
-from shared.service.settings import DatabaseSettings, load_settings
+from shared.service.settings import load_settings
 
 log = logging.getLogger("migrations")
 
 _MAY = "SELECT current_setting('transaction_read_only') = 'on', has_schema_privilege(current_schema(), 'CREATE')"
 
 
-def run(settings: DatabaseSettings, rollback_steps: int) -> None:
-    """Migrate and sync, or roll back.
+def run(settings: MigrateSettings, rollback_steps: int) -> None:
+    """Migrate, give rights and sync, or roll back.
 
     Raises:
         ConfigurationError: a setting or the catalogue is wrong.
@@ -37,6 +42,8 @@ def run(settings: DatabaseSettings, rollback_steps: int) -> None:
             log.info("rolled back", extra={"migrations": roll_back(address, rollback_steps)})
             return
         log.info("migrated", extra={"applied": migrate(address)})
+        absent = give_rights(connection, settings.roles)
+        log.info("rights given", extra={"absent_roles": absent})
         sync_catalogue(connection, catalogue)
         log.info("catalogue synced", extra={"models": [model.name for model in catalogue.models]})
 
@@ -61,7 +68,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     try:
-        settings = load_settings(DatabaseSettings)
+        settings = load_settings(MigrateSettings)
         configure_logging(settings, "migrate")
         run(settings, arguments.rollback)
     except ConfigurationError as error:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import date
 from typing import NamedTuple
 
 import asyncpg
 
-from persister.partitions import Partition
 from persister.rows import COLUMNS, Row
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
@@ -70,6 +70,8 @@ NEEDS = {
     "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
     "deployment": Need(("id",)),
 }
+FUNCTIONS = ("make_predictions_partition(date)",)
+_MAKE_PARTITION = "SELECT make_predictions_partition($1)"
 
 
 class Distribution(NamedTuple):
@@ -97,7 +99,7 @@ class Database:
             StoreUnavailable: Postgres cannot be reached, or lacks something.
         """
         async with self._postgres.connection() as connection:
-            await check(connection, NEEDS, writes=True)
+            await check(connection, NEEDS, writes=True, functions=FUNCTIONS)
             self._version_ids = {}  # after an outage it may be another database, or a restored one
             return str(await connection.fetchval("SELECT id FROM deployment"))
 
@@ -117,19 +119,19 @@ class Database:
             for row in later:
                 await connection.execute(_UPSERT, *_arrays([row], ids))
 
-    async def make_partition(self, partition: Partition) -> None:
+    async def make_partition(self, month: date) -> None:
         """Create a month's partition unless it exists.
 
+        Args:
+            month: its first day.
+
         Raises:
-            RowRejected: the default partition already holds rows of that month.
+            RowRejected: the default partition already holds rows of that month, or it is years from now.
             StoreUnavailable: Postgres cannot be reached.
         """
         async with self._postgres.connection() as connection:
             with suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):  # made by another at this moment
-                await connection.execute(
-                    f"CREATE TABLE IF NOT EXISTS {partition.name} PARTITION OF predictions "
-                    f"FOR VALUES FROM ('{partition.first}') TO ('{partition.end}')"
-                )
+                await connection.execute(_MAKE_PARTITION, month)
 
     async def distribution(self, model: str, version: str, count: int, *, newest: bool) -> Distribution:
         """How confidence and labels are distributed in the first, or the newest, successful predictions of a version.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from persister.batch_writer import BatchWriter
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.settings import PersisterSettings
 from shared.contract.errors import StoreUnavailable
 from shared.postgres.errors import RowRejected
@@ -103,13 +103,13 @@ class Persister:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        for partition in partitions_from(now, self._settings.partition_months_ahead):
+        for month in months_from(now, self._settings.partition_months_ahead):
             try:
-                await self._database.make_partition(partition)
+                await self._database.make_partition(month)
             except RowRejected as error:
                 # Rows of that month are in the default partition already; they are read from there.
                 ERRORS.labels("persister", "partition").inc()
-                log.error("partition not made", extra={"partition": partition.name, "detail": str(error)})
+                log.error("partition not made", extra={"partition": f"predictions_{month:%Y_%m}", "detail": str(error)})
 
     async def _persist(self, stop: asyncio.Event) -> None:
         while not stop.is_set():

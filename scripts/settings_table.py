@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
+from migrations.settings import MigrateSettings
 from persister.settings import PersisterSettings
 from scripts import catalogue_table
 from scripts.field_meaning import meaning
@@ -32,7 +33,7 @@ SERVICES: tuple[Service, ...] = (
     ("gateway", GatewaySettings),
     ("worker", WorkerSettings),
     ("persister", PersisterSettings),
-    ("migrate", DatabaseSettings),
+    ("migrate", MigrateSettings),
 )
 # The order of the table: what is shared comes first.
 CLASSES: tuple[type[BaseSettings], ...] = (
@@ -41,6 +42,7 @@ CLASSES: tuple[type[BaseSettings], ...] = (
     GatewaySettings,
     WorkerSettings,
     PersisterSettings,
+    MigrateSettings,
 )
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "DEPLOYMENT.md"
 BEGIN = "<!-- settings: made by python -m scripts.settings_table --write -->"

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import psycopg
@@ -18,13 +19,15 @@ from redis.asyncio import Redis
 from gateway.settings import GatewaySettings
 from inference_worker.settings import WorkerSettings
 from migrations.__main__ import run as run_migrations
+from migrations.settings import MigrateSettings
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import DatabaseSettings, Settings
+from tests.access import ROLE_PASSWORDS, refusals, running_redis
 
 # An example may take as long as it takes: a busy machine is no fault of the code.
 hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,7 +39,7 @@ FIXTURES = Path(__file__).parent / "fixtures"
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> None:
     """Tests do not depend on a developer's .env or environment."""
-    for kind in (Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings):
+    for kind in (Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings, MigrateSettings):
         kind.model_config["env_file"] = None
         for name in kind.model_fields:
             os.environ.pop(name.upper(), None)
@@ -46,8 +49,8 @@ def no_settings_from_outside() -> None:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A Postgres server with a migrated template database."""
     with running_postgres(tmp_path_factory.mktemp("postgres") / "data", settings={"max_connections": "200"}) as server:
-        settings = DatabaseSettings(database_url=server.url, model_catalogue=FIXTURES / "models.toml")
-        run_migrations(settings, 0)
+        stores: dict[str, Any] = {"database_url": server.url, "model_catalogue": FIXTURES / "models.toml"}
+        run_migrations(MigrateSettings(**stores, **ROLE_PASSWORDS), 0)
         yield server
 
 
@@ -85,10 +88,13 @@ def keys() -> Keys:
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    """A client of the Redis server."""
+    """A client of the Redis server, its operator's; no service was refused anything meanwhile."""
     client = Redis.from_url(redis_server.url, protocol=2)
+    await refusals(client)
     yield client
+    refused = await refusals(client)
     await client.aclose()
+    assert not refused, "what a service uses and `USES` does not name"
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
+from tests.access import database_url_of, shard_of
 from tests.waiting import eventually
 
 Client = TestClient[web.Request, web.Application]
@@ -70,7 +70,7 @@ class HandWorker:
     """A worker by hand: it takes requests and finishes them when told to."""
 
     def __init__(self, redis: Redis, keys: Keys, model: str = "echo", version: str = "2.0.0") -> None:
-        self.stream = RequestStream(Shard(redis, keys), model, version, "by-hand")
+        self.stream = RequestStream(shard_of("inference_worker", redis, keys), model, version, "by-hand")
 
     async def take(self, count: int = 1) -> list[Taken]:
         """Wait for so many requests and take them."""
@@ -106,7 +106,7 @@ def make_persister(
     spans: PersisterSpans | None = None,
 ) -> Persister:
     """A persister with these stores."""
-    shard, liveness = Shard(redis, keys), liveness or Liveness(30)
+    shard, liveness = shard_of("persister", redis, keys), liveness or Liveness(30)
     watch = RedisWatch(shard, "persister", liveness)
     return Persister(settings, ResultStream(shard, name), database, liveness, watch, spans)
 
@@ -116,7 +116,8 @@ async def persisting(
     redis: Redis, keys: Keys, database_url: str, name: str = "persister-1", **changes: Any
 ) -> AsyncIterator[Persister]:
     """A persister, as long as the block runs, with settings as keyword arguments."""
-    settings = PersisterSettings(database_url=database_url, persist_max_wait_ms=0, read_block_ms=20, **changes)
+    url = database_url_of("persister", database_url)
+    settings = PersisterSettings(database_url=url, persist_max_wait_ms=0, read_block_ms=20, **changes)
     database = Database(settings)
     persister = make_persister(settings, redis, keys, database, name)
     stop = asyncio.Event()

@@ -14,7 +14,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
-from shared.streams.shard import Shard
+from tests.access import shard_of
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
 MODEL, VERSION = "echo", "1.0.0"
@@ -43,14 +43,14 @@ def new_batch(count: int) -> str:
 async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:
     """Publish requests; the answer has their ids."""
     requests = [new_request(text, wait=wait) for text in texts]
-    publisher = Publisher(Shard(redis, keys), gateway, LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), gateway, LIMITS)
     assert await publisher.publish(MODEL, VERSION, [Group([each]) for each in requests]) == [ACCEPTED] * len(requests)
     return [each.id for each in requests]
 
 
 def stream(redis: Redis, keys: Keys, consumer: str) -> RequestStream:
     """The request stream as one worker sees it."""
-    return RequestStream(Shard(redis, keys), MODEL, VERSION, consumer)
+    return RequestStream(shard_of("inference_worker", redis, keys), MODEL, VERSION, consumer)
 
 
 def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Completed:

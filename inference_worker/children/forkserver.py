@@ -68,7 +68,8 @@ def passed_on(environ: dict[str, str]) -> dict[str, str]:
     kept = {
         name: value
         for name, value in environ.items()
-        if name in _PASSED_ON or (name.startswith(_PASSED_ON_PREFIXES) and name != child.HUB_TOKEN)
+        if name in _PASSED_ON
+        or (name.startswith(_PASSED_ON_PREFIXES) and name not in (child.HUB_TOKEN, f"{child.HUB_TOKEN}_FILE"))
     }
     return _MEMORY_IS_KEPT | kept
 

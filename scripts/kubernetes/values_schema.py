@@ -12,10 +12,8 @@ from scripts.kubernetes.chart import CHART
 from scripts.settings_table import CLASSES
 
 FILE = CHART / "values.schema.json"
-# Made by the templates, or secret.
+# Made by the templates. Nor are secrets, which stand in no ConfigMap, and the files of such.
 NOT_SETTABLE = (
-    "REDIS_URL",
-    "DATABASE_URL",
     "MODEL_CATALOGUE",
     "GATEWAY_HOST",
     "GATEWAY_PORT",
@@ -87,9 +85,13 @@ def settings() -> Schema:
     known: Schema = {}
     for each in CLASSES:
         for name, field in each.model_json_schema()["properties"].items():
-            if name.upper() not in NOT_SETTABLE:
+            if name.upper() not in NOT_SETTABLE and not _is_secret(name, field):
                 known.setdefault(name.upper(), {key: field[key] for key in _MEANINGFUL if key in field})
     return closed(known)
+
+
+def _is_secret(name: str, field: Schema) -> bool:
+    return name.endswith("_file") or "writeOnly" in {**field, **field.get("anyOf", [{}])[0]}
 
 
 def resources() -> Schema:
@@ -129,6 +131,11 @@ def scaling(signal: str) -> Schema:
             "cpuPercent": integer(1, 1000),
         }
     )
+
+
+def keys_of(*services: str) -> Schema:
+    """A key of a Secret for each service, if it has one of its own."""
+    return closed(dict.fromkeys(services, OPTIONAL_TEXT))
 
 
 def external(**own: Schema) -> Schema:
@@ -183,7 +190,7 @@ def schema() -> Schema:
         "postgres": closed(
             {
                 **volume(),
-                "external": external(port=PORT),
+                "external": external(port=PORT, keys=keys_of("migrate", "gateway", "persister")),
                 "maxConnections": integer(10, 10_000),
                 "resources": reference("resources"),
             }
@@ -192,7 +199,11 @@ def schema() -> Schema:
             {
                 **volume(),
                 "external": external(
-                    address={**ADDRESS, "type": ["string", "null"]}, tls=FLAG, passwordKey=OPTIONAL_TEXT
+                    address={**ADDRESS, "type": ["string", "null"]},
+                    tls=FLAG,
+                    passwordKey=OPTIONAL_TEXT,
+                    usernameKey=OPTIONAL_TEXT,
+                    keys=keys_of("gateway", "worker", "persister"),
                 ),
                 "maxmemoryMiB": integer(64, 1_048_576),
                 "appendfsync": {"enum": ["always", "everysec", "no"]},

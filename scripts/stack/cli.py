@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(given[:cut])
     parsed.arguments = given[cut:]
     try:
-        if parsed.command == "up" and not os.environ.get(dotenv.PASSWORD):
+        if parsed.command == "up" and not all(map(os.environ.get, dotenv.NATIVE)):
             commands.make_env(stack_config.ROOT)
         return _run(parsed, stack_config.load(os.environ))
     except StackError as error:
@@ -112,7 +112,7 @@ def _served(config: StackConfig) -> list[str] | None:
 def _streams(config: StackConfig, count: int) -> None:
     from scripts.stack import streams  # the Redis client takes a tenth of a second, which no other command needs
 
-    url = config.external_redis or redis_url(config.ports["REDIS_PORT"])
+    url = config.external_redis or redis_url(config.ports["REDIS_PORT"], config.secret(dotenv.REDIS_PASSWORD))
     for line in streams.render(streams.look(url, config.key_prefix, count, _served(config))):
         say(line)
 
@@ -131,5 +131,8 @@ def _redis_cli(config: StackConfig, arguments: Sequence[str]) -> None:
     program = shutil.which("redis-cli") or shutil.which("valkey-cli")
     if program is None:
         raise StackError("redis-cli is not installed (Debian: apt install redis-tools); make streams needs none")
-    place = ["-u", config.external_redis] if config.external_redis else ["-p", str(config.ports["REDIS_PORT"])]
-    os.execv(program, ["redis-cli", *place, *arguments])
+    if config.external_redis:
+        os.execv(program, ["redis-cli", "-u", config.external_redis, *arguments])
+    place = ["-p", str(config.ports["REDIS_PORT"])]
+    password = {"REDISCLI_AUTH": config.secret(dotenv.REDIS_PASSWORD)}
+    os.execve(program, ["redis-cli", *place, *arguments], {**os.environ, **password})

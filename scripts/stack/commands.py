@@ -18,7 +18,7 @@ from scripts.stack.preflight import check_install, check_start
 from scripts.stack.processes import wait_for
 from scripts.stack.record import Entry, Record, command_lock, read_record, write_record
 from scripts.stack.reports import say
-from scripts.stack.services import Stack, Stage, native_stack, service_environment
+from scripts.stack.services import Stack, Stage, migrate_environment, native_stack
 from scripts.stack.startup import Startup
 from scripts.stack.strays import clear_strays
 from scripts.stack.supervisord import NotRunning, Supervisord, is_running
@@ -37,9 +37,11 @@ PORT_SETTINGS = {
 
 
 def make_env(root: Path) -> None:
-    """Make `.env` if there is none."""
+    """Make `.env` if there is none; one of an earlier version gets the passwords that it lacks."""
     if dotenv.create(root / ".env", root / ".env.example"):
         say("made .env with fresh passwords")
+    elif added := dotenv.complete(root / ".env"):
+        say(f"added to .env: {', '.join(added)}")
 
 
 def up(config: StackConfig) -> None:
@@ -153,7 +155,7 @@ def status(config: StackConfig) -> bool:
 def migrate(config: StackConfig, rollback_steps: int = 0) -> int:
     """Run the migrate step against the stack's database, or take back its newest steps; returns its exit code."""
     command = [sys.executable, "-m", "migrations", *(["--rollback", str(rollback_steps)] if rollback_steps else [])]
-    environment = service_environment(config, "DATABASE_URL")
+    environment = migrate_environment(config)
     return subprocess.run(command, env=environment, cwd=config.root, check=False).returncode
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.stack import dotenv
 from scripts.stack.errors import StackError
+from shared.service.secret_files import read_secret
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PORTS = {
@@ -71,14 +72,22 @@ class StackConfig:
 
     @property
     def password(self) -> str:
-        """Postgres's password.
+        """Postgres's password, its operator's.
 
         Raises:
             StackError: none is set.
         """
-        password = self.values.get(dotenv.PASSWORD)
+        return self.secret(dotenv.PASSWORD)
+
+    def secret(self, name: str) -> str:
+        """One of the passwords.
+
+        Raises:
+            StackError: it is not set.
+        """
+        password = self.values.get(name)
         if not password:
-            raise StackError(f"{dotenv.PASSWORD} is not set: run make env, which writes .env with a fresh one")
+            raise StackError(f"{name} is not set: run make env, which writes .env with a fresh one")
         return password
 
     def listening(self) -> dict[str, int]:
@@ -96,7 +105,7 @@ def load(environ: Mapping[str, str], root: Path = ROOT) -> StackConfig:
         StackError: a number is not one, or two ports are equal.
     """
     given = {**dotenv.read(root / ".env"), **environ}
-    values = {name: value for name, value in given.items() if value}
+    values = _with_urls_from_files({name: value for name, value in given.items() if value})
     config = StackConfig(root, values, _ports(values), _seconds(values))
     _check_distinct(config.listening())
     return config
@@ -105,6 +114,22 @@ def load(environ: Mapping[str, str], root: Path = ROOT) -> StackConfig:
 def with_ports(config: StackConfig, ports: Mapping[str, int]) -> StackConfig:
     """The same stack with the ports of a running one: it may have been started with others than `.env` names."""
     return replace(config, ports={**config.ports, **ports})
+
+
+def _with_urls_from_files(values: Mapping[str, str]) -> dict[str, str]:
+    """The same, with the URLs of stores that are in files: whether a store is given decides what is started."""
+    found = dict(values)
+    for name in ("DATABASE_URL", "REDIS_URL"):
+        path = found.pop(f"{name}_FILE", None)
+        if path is None:
+            continue
+        if name in found:
+            raise StackError(f"{name} and {name}_FILE are both given: leave one out")
+        try:
+            found[name] = read_secret(f"{name}_FILE", Path(path))
+        except ValueError as error:
+            raise StackError(str(error)) from error
+    return found
 
 
 def _ports(values: Mapping[str, str]) -> dict[str, int]:

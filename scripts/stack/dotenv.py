@@ -11,7 +11,11 @@ from pathlib import Path
 from scripts.stack.errors import StackError
 
 PASSWORD = "POSTGRES_PASSWORD"
-SECRETS = (PASSWORD, "REDIS_PASSWORD", "GRAFANA_PASSWORD")
+REDIS_PASSWORD = "REDIS_PASSWORD"
+REDIS_USERS = {user: f"REDIS_{user.upper()}_PASSWORD" for user in ("gateway", "worker", "persister")}
+POSTGRES_USERS = {user: f"POSTGRES_{user.upper()}_PASSWORD" for user in ("gateway", "persister")}
+SECRETS = (PASSWORD, *POSTGRES_USERS.values(), REDIS_PASSWORD, *REDIS_USERS.values(), "GRAFANA_PASSWORD")
+NATIVE = tuple(name for name in SECRETS if name != "GRAFANA_PASSWORD")  # without which the native stack does not start
 _LINE = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 

@@ -148,9 +148,9 @@ LOCK_FILE = "postmaster.pid"
 CREATE_DATABASE = f"CREATE DATABASE {DATABASE}\n"
 
 
-def database_url(port: int, password: str, host: str = LOOPBACK) -> str:
-    """Where the millstream database of a local Postgres is."""
-    return f"postgresql://{USER}:{quote(password, safe='')}@{host}:{port}/{DATABASE}"
+def database_url(port: int, password: str, user: str = USER, host: str = LOOPBACK) -> str:
+    """Where the millstream database of a local Postgres is, for its owner or another user."""
+    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{DATABASE}"
 
 
 @contextlib.contextmanager

@@ -12,13 +12,14 @@ from typing import cast, get_args
 
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
-from scripts.stack.dotenv import SECRETS
+from scripts.stack.dotenv import POSTGRES_USERS, REDIS_PASSWORD, REDIS_USERS, SECRETS
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import PostgresServer, database_url
+from scripts.stack.postgres import USER, PostgresServer, database_url
 from scripts.stack.probes import http_ready, http_reason
 from scripts.stack.redis import AppendFsync, RedisServer, redis_url
 from scripts.stack.server import DataServer
+from shared.streams.access import OPERATOR, acl_file, password_hash
 
 # The slow model works in a process of its own, so that it never holds up the fast ones.
 SLOW_MODEL = "text-summarization:2.0.0"
@@ -103,21 +104,43 @@ def native_stack(config: StackConfig) -> Stack:
     gateway = _python(config, "gateway", Stage.GATEWAY, config.ports["GATEWAY_PORT"])
     persister = _python(config, "persister", Stage.PERSISTER, config.ports["PERSISTER_METRICS_PORT"])
     services = [gateway, *_workers(config), persister]
-    tasks = (_task(config, "migrations", "migrations"), _task(config, "models", "models.build", needs_stores=False))
+    migrations = [sys.executable, "-m", "migrations"]
+    models = [sys.executable, "-m", "models.build"]
+    tasks = (
+        Task("migrations", migrations, migrate_environment(config), config.root),
+        Task("models", models, service_environment(config, ""), config.root, needs_stores=False),
+    )
     return Stack(_stores(config), tasks, [*services, *_prometheus(config, services)])
 
 
-def service_environment(config: StackConfig, *stores: str) -> dict[str, str]:
-    """What a service that uses these stores is told; a user's own setting wins, save for where the stores are."""
-    urls = {
-        "DATABASE_URL": config.external_database or database_url(config.ports["POSTGRES_PORT"], config.password),
-        "REDIS_URL": config.external_redis or redis_url(config.ports["REDIS_PORT"]),
-    }
-    given = {name: value for name, value in config.values.items() if name not in (*SECRETS, *urls)}
+def service_environment(config: StackConfig, user: str, *stores: str) -> dict[str, str]:
+    """What a service that uses these stores is told; a user's own setting wins, save for where the stores are.
+
+    Args:
+        user: as whom it uses the stores; empty for their operator.
+    """
+    places = {"DATABASE_URL": _database_url, "REDIS_URL": _redis_url}
+    given = {name: value for name, value in config.values.items() if name not in (*SECRETS, *places)}
     ports = {name: str(port) for name, port in config.ports.items()}
-    told = {name: urls[name] for name in stores}
+    told = {name: places[name](config, user) for name in stores}
     # The log files are read by people.
     return {"LOG_FORMAT": "console", **given, **ports, **told, "PYTHONUNBUFFERED": "1"}
+
+
+def _database_url(config: StackConfig, user: str) -> str:
+    if config.external_database:
+        return config.external_database
+    port = config.ports["POSTGRES_PORT"]
+    if not user:
+        return database_url(port, config.password)
+    role = config.values.get(f"{user.upper()}_ROLE", f"{USER}_{user}")
+    return database_url(port, config.secret(POSTGRES_USERS[user]), role)
+
+
+def _redis_url(config: StackConfig, user: str) -> str:
+    if config.external_redis:
+        return config.external_redis
+    return redis_url(config.ports["REDIS_PORT"], config.secret(REDIS_USERS[user]), user)
 
 
 def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -155,9 +178,17 @@ def _stores(config: StackConfig) -> list[Service]:
             config.ports["REDIS_PORT"],
             appendfsync=_appendfsync(config),
             maxmemory=config.values.get("REDIS_MAXMEMORY", "512mb"),
+            password=config.secret(REDIS_PASSWORD),
+            users=_redis_users(config),
         )
         stores.append(_store(redis, redis.prepare))
     return stores
+
+
+def _redis_users(config: StackConfig) -> str:
+    passwords = {OPERATOR: REDIS_PASSWORD, **REDIS_USERS}
+    hashes = {user: password_hash(config.secret(name)) for user, name in passwords.items()}
+    return acl_file(config.key_prefix, hashes)
 
 
 def _store(server: DataServer, prepare: Callable[[], None]) -> Service:
@@ -192,7 +223,7 @@ def _workers(config: StackConfig) -> list[Service]:
 
 
 def _worker(config: StackConfig, name: str, models: str, port: int) -> Service:
-    environment = service_environment(config, "REDIS_URL")
+    environment = service_environment(config, "worker", "REDIS_URL")
     environment |= {"WORKER_MODELS": models, "WORKER_METRICS_PORT": str(port)}
     return _python(config, name, Stage.WORKERS, port, environment, module="inference_worker", start_timeout_s=600)
 
@@ -211,7 +242,7 @@ def _python(
         name,
         [sys.executable, "-m", module or name],
         stage,
-        environment=environment or service_environment(config, *STORES),
+        environment=environment or service_environment(config, name, *STORES),
         directory=config.root,
         port=port,
         ready=lambda pid: http_ready(port),
@@ -221,7 +252,10 @@ def _python(
     )
 
 
-def _task(config: StackConfig, name: str, module: str, *, needs_stores: bool = True) -> Task:
-    stores = ("DATABASE_URL",) if needs_stores else ()
-    environment = service_environment(config, *stores)
-    return Task(name, [sys.executable, "-m", module], environment, config.root, needs_stores)
+def migrate_environment(config: StackConfig) -> dict[str, str]:
+    """What the migrate step is told: the owner's login, and in a Postgres of our own the passwords of its roles."""
+    environment = service_environment(config, "", "DATABASE_URL")
+    if config.external_database:
+        return environment
+    passwords = {f"{user.upper()}_ROLE_PASSWORD": config.secret(name) for user, name in POSTGRES_USERS.items()}
+    return {**environment, **passwords}

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scripts.stack import dotenv
 from scripts.tools.kit import ROOT
 from scripts.validate.check import FIXTURES, Check, command, files, output
 
 BAD = FIXTURES / "containers"
 # Whatever compose.yaml insists on; a person has these in .env.
-SECRETS = dict.fromkeys(("POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"), "none")
+SECRETS = dict.fromkeys(dotenv.SECRETS, "none")
 
 
 def compose(paths: Sequence[Path]) -> None:

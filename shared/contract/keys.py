@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from dataclasses import dataclass
 
 
@@ -91,6 +92,24 @@ class Keys:
     def load_error(self, label: str) -> str:
         """String with a TTL: why a worker cannot load a version, `model:version`."""
         return f"{self.prefix}load_error:{label}"
+
+    @property
+    def rights(self) -> str:
+        """A key that never exists: commands are tried on it, see `shared.streams.redis_watch`."""
+        return f"{self.prefix}rights"
+
+    def pattern(self, kind: str) -> str:
+        """The pattern of all keys of a kind, as access control lists want it.
+
+        Args:
+            kind: the name of the method or property here that makes such keys.
+        """
+        maker = getattr(self, kind)
+        if isinstance(maker, str):
+            return maker
+        parts = [""] * len(inspect.signature(maker).parameters)
+        first = maker(*parts).removeprefix(self.prefix).partition(":")[0]
+        return f"{self.prefix}{first}:*"
 
 
 def request_stream_name(model: str, version: str) -> str:

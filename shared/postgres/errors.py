@@ -65,6 +65,7 @@ MEANINGS: Mapping[str, Meaning] = {
     "42P01": Meaning("not_migrated", _MIGRATE),
     "42703": Meaning("not_migrated", _MIGRATE),
     "3F000": Meaning("not_migrated", _MIGRATE),
+    "42883": Meaning("not_migrated", _MIGRATE),
     "42704": Meaning("unknown_object", "it does not know something that was named; check the options of DATABASE_URL"),
     "08": Meaning("connection", "the connection failed, or a pooler before it refused it"),
     "57": Meaning("interrupted", "an operator intervened"),

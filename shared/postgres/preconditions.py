@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from shared.contract.errors import StoreUnavailable
@@ -21,6 +21,10 @@ _MISSING = (
 _NO_RIGHT = (
     "SELECT wanted.part || ' on ' || wanted.name FROM unnest($1::text[], $2::text[]) wanted (name, part) "
     "WHERE NOT has_table_privilege(to_regclass(wanted.name), wanted.part)"
+)
+_NO_FUNCTION = (
+    "SELECT wanted.name, to_regprocedure(wanted.name) IS NULL FROM unnest($1::text[]) wanted (name) "
+    "WHERE has_function_privilege(to_regprocedure(wanted.name), 'EXECUTE') IS NOT TRUE"
 )
 
 
@@ -41,13 +45,14 @@ def server_problem(version: int, encoding: str) -> tuple[str, str] | None:
     return None
 
 
-async def check(connection: Any, needs: Mapping[str, Need], *, writes: bool) -> None:
+async def check(connection: Any, needs: Mapping[str, Need], *, writes: bool, functions: Sequence[str] = ()) -> None:
     """Check what can be known beforehand.
 
     Args:
         connection: a connection of asyncpg.
         needs: by table.
         writes: whether the service writes.
+        functions: that it runs, with the types of their arguments.
 
     Raises:
         StoreUnavailable: something lacks.
@@ -56,7 +61,7 @@ async def check(connection: Any, needs: Mapping[str, Need], *, writes: bool) -> 
     if problem is None and writes and await connection.fetchval(_READ_ONLY):
         problem = MEANINGS["25006"][:2]
     if problem is None:
-        problem = await _schema_problem(connection, needs)
+        problem = await _schema_problem(connection, needs) or await _function_problem(connection, functions)
     if problem is not None:
         reason, sentence = problem
         raise StoreUnavailable("postgres", sentence, reason)
@@ -73,6 +78,14 @@ async def _schema_problem(connection: Any, needs: Mapping[str, Need]) -> tuple[s
     )
     if lacking:
         return "no_right", f"{MEANINGS['42501'].sentence}: {', '.join(each[0] for each in lacking)}"
+    return None
+
+
+async def _function_problem(connection: Any, functions: Sequence[str]) -> tuple[str, str] | None:
+    for name, is_missing in await connection.fetch(_NO_FUNCTION, list(functions)):
+        if is_missing:
+            return "not_migrated", f"{MEANINGS['42P01'].sentence}; it lacks {name}"
+        return "no_right", f"{MEANINGS['42501'].sentence}: EXECUTE on {name}"
     return None
 
 

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.contract.errors import ConfigurationError
 from shared.service.database_url import normalised
+from shared.service.secret_files import read_secret, with_password
+
+
+def secret_file(variable: str) -> Any:
+    """The field for the file that may hold a secret in the place of its variable; its name is that with `_file`."""
+    return Field(None, description=f"file that holds {variable}, in its place (at most 64 kB; read at the start)")
 
 
 class Settings(BaseSettings):
@@ -23,6 +29,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, env_ignore_empty=True)
 
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis (6.2 or later) or Valkey")
+    redis_url_file: Path | None = secret_file("REDIS_URL")
+    redis_url_password: SecretStr | None = Field(
+        None, description="password of the user in REDIS_URL, which then has none itself; any characters, unencoded"
+    )
+    redis_url_password_file: Path | None = secret_file("REDIS_URL_PASSWORD")
     key_prefix: str = Field(
         "millstream:",
         min_length=1,
@@ -55,6 +66,29 @@ class Settings(BaseSettings):
         le=1,
         description="share of traces that are kept; a client's `traceparent` decides for its own trace",
     )
+
+    otel_exporter_otlp_headers: SecretStr | None = Field(
+        None, description="headers that the collector wants, such as `authorization=Bearer%20…`: `name=value,…`"
+    )
+    otel_exporter_otlp_headers_file: Path | None = secret_file("OTEL_EXPORTER_OTLP_HEADERS")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _secrets_are_complete(cls, values: Any) -> Any:
+        """Read the secrets that are in files, and put passwords into their URLs."""
+        given = dict(values)
+        for name in cls.model_fields:
+            path = given.get(f"{name}_file")
+            if path is not None and given.get(name) is not None:
+                raise ValueError(f"{name.upper()} and {name.upper()}_FILE are both given: leave one out")
+            if path is not None:
+                given[name] = read_secret(f"{name.upper()}_FILE", Path(path))
+        for name in (each for each in cls.model_fields if each.endswith("_url")):
+            password = given.pop(f"{name}_password", None)
+            if password is not None:
+                url = given.get(name) or cls.model_fields[name].default
+                given[name] = with_password(name.upper(), _plain(url), _plain(password))
+        return given
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
@@ -89,6 +123,11 @@ class DatabaseSettings(Settings):
     database_url: SecretStr = Field(
         SecretStr("postgresql://millstream@127.0.0.1:5432/millstream"), description="Postgres (15 to 18)"
     )
+    database_url_file: Path | None = secret_file("DATABASE_URL")
+    database_url_password: SecretStr | None = Field(
+        None, description="password of the user in DATABASE_URL, which then has none itself; any characters, unencoded"
+    )
+    database_url_password_file: Path | None = secret_file("DATABASE_URL_PASSWORD")
     database_pool_size: int = Field(4, ge=1, le=100, description="maximum connections per process")
     database_timeout_s: float = Field(10, gt=0, le=300, description="timeout for a connection or a statement")
 
@@ -96,6 +135,10 @@ class DatabaseSettings(Settings):
     @classmethod
     def _url_means_the_same_to_both_drivers(cls, value: SecretStr) -> SecretStr:
         return SecretStr(normalised(value.get_secret_value()))
+
+
+def _plain(secret: SecretStr | str) -> str:
+    return secret.get_secret_value() if isinstance(secret, SecretStr) else secret
 
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)

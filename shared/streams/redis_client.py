@@ -41,6 +41,7 @@ def connect(settings: Settings, *, retry_once: bool = False, most_connections: i
         socket_connect_timeout=timeout_s,
         retry=Retry(ConstantBackoff(0.05), 1) if retry_once else Retry(NoBackoff(), 0),
         health_check_interval=0,
+        driver_info=None,  # else two commands more for each connection, which its user may not run
     )
     pool.connection_class = _PACKING.get(pool.connection_class, pool.connection_class)
     return Redis.from_pool(pool)

@@ -30,10 +30,21 @@ SOON_S = 2.0  # while something is wrong
 
 
 class Use(NamedTuple):
-    """What a service uses of Redis: scripts, and commands of its own."""
+    """What a service uses of Redis. Its user is given this and nothing else, see `shared.streams.access`.
+
+    Attributes:
+        scripts: by their names; the commands in them count as used.
+        commands: that it runs itself.
+        keys: kinds of keys, as `shared.contract.keys` names them, those within scripts too.
+        channels: kinds of channels.
+        beside: commands that cannot be tried within a script.
+    """
 
     scripts: Sequence[str]
     commands: Sequence[str]
+    keys: Sequence[str]
+    channels: Sequence[str] = ()
+    beside: Sequence[str] = ()
 
 
 USES: Mapping[str, Use] = {
@@ -56,6 +67,21 @@ USES: Mapping[str, Use] = {
             ),
             *("XPENDING", "XRANGE", "XREVRANGE", "XTRIM", "ZRANGEBYSCORE", "ZREM"),
         ),
+        (
+            *("requests", "results", "dead", "prediction", "backlog_bytes", "deadlines", "idempotency"),
+            *(
+                "idempotency_bytes",
+                "limits",
+                "cached",
+                "cache_generations",
+                "registry",
+                "deployment",
+                "worker",
+                "load_error",
+            ),
+        ),
+        ("notify",),
+        ("SUBSCRIBE",),
     ),
     "inference_worker": Use(
         (
@@ -63,10 +89,13 @@ USES: Mapping[str, Use] = {
             "renew",
         ),
         ("HGET", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP"),
+        ("requests", "results", "dead", "prediction", "backlog_bytes", "deadlines", "limits", "worker", "load_error"),
+        ("notify",),
     ),
     "persister": Use(
         ("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
         ("MEMORY USAGE", "XADD", "XREADGROUP"),
+        ("results", "dead", "prediction", "deployment"),
     ),
 }
 
@@ -89,7 +118,7 @@ class RedisWatch:
         self.findings: Sequence[Finding] = ()
         self._redis, self._service, self._liveness = shard.redis, service, liveness
         self._rights = shard.script("rights")
-        self._key = f"{shard.keys.prefix}rights"
+        self._key = shard.keys.rights
         self._commands = commands_of(service)
         self._trials = orjson.dumps([trial(each, self._key, shard.keys.notify("rights")) for each in self._commands])
         self._may_ask = True

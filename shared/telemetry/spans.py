@@ -29,6 +29,7 @@ from opentelemetry.trace import (
     TraceFlags,
     set_span_in_context,
 )
+from opentelemetry.util.re import parse_env_headers
 
 from shared.contract.errors import ConfigurationError
 from shared.service.settings import Settings
@@ -71,7 +72,9 @@ class Traces:
                 "deployment.environment.name": settings.environment,
             }
         )
-        exporter = OTLPSpanExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces")
+        given = settings.otel_exporter_otlp_headers
+        headers = None if given is None else parse_env_headers(given.get_secret_value(), liberal=True)
+        exporter = OTLPSpanExporter(f"{settings.otel_exporter_otlp_endpoint.rstrip('/')}/v1/traces", headers=headers)
         self._provider = TracerProvider(
             ParentBasedTraceIdRatio(settings.otel_traces_sampler_arg), resource, shutdown_on_exit=False
         )

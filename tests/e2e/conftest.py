@@ -10,6 +10,7 @@ from typing import Protocol
 import pytest
 
 from scripts.stack.ports import free_port
+from tests.access import environment_of
 from tests.processes import Service
 
 _PORTS = {
@@ -32,7 +33,7 @@ def services(environment: Mapping[str, str], folder: Path, stderr: int | None = 
 
     def start(module: str, *, ready: bool = True, **settings: str) -> Service:
         port = free_port()
-        own = {**environment, _PORTS[module]: str(port), **settings}
+        own = {**environment_of(module, environment), _PORTS[module]: str(port), **settings}
         service = Service(module, port, own, folder / f"{module}-{len(started)}.log", stderr)
         started.append(service)
         if ready:

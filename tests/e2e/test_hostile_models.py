@@ -11,6 +11,7 @@ from urllib.request import urlopen
 import aiohttp
 import pytest
 
+from tests.access import redis_url_of
 from tests.e2e.conftest import Start
 from tests.processes import descendants, wait_until
 from tests.waiting import eventually
@@ -140,7 +141,7 @@ def test_children_know_no_password_and_the_worker_has_no_torch(start: Start, env
     assert len(children) >= 2  # the server that forks, and a child
     for pid in children:
         told = Path(f"/proc/{pid}/environ").read_text(encoding="utf-8")
-        assert "hunter2" not in told and environment["REDIS_URL"] not in told
+        assert "hunter2" not in told and redis_url_of("inference_worker", environment["REDIS_URL"]) not in told
 
 
 def test_children_end_with_their_worker(start: Start) -> None:

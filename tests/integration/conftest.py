@@ -15,9 +15,10 @@ from redis.asyncio import Redis
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
+from tests.access import database_url_of, redis_url_of, running_redis
 from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
 
@@ -39,7 +40,11 @@ def start_gateway(
     """Start a gateway on this test's stores, with settings as keyword arguments; ready unless `ready=False`."""
 
     async def start(*, ready: bool = True, **changes: Any) -> Client:
-        stores = {"redis_url": redis_server.url, "database_url": database_url, "key_prefix": keys.prefix}
+        stores = {
+            "redis_url": redis_url_of("gateway", redis_server.url),
+            "database_url": database_url_of("gateway", database_url),
+            "key_prefix": keys.prefix,
+        }
         given = {**stores, "model_catalogue": "unused", "admin_port": free_port(), **changes}
         settings = GatewaySettings(**given)
         server = TestServer(make_app(settings, catalogue))

@@ -16,7 +16,7 @@ from shared.streams.deadlines import Deadlines
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.integration.stream_truth import CALLERS, Truth, attempt_of, bytes_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_batch, new_request
 
@@ -42,10 +42,10 @@ class Gateways:
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._publisher = Publisher(Shard(truth.redis, truth.keys), "gateway", LIMITS)
-        self._letters = DeadLetters(Shard(truth.redis, truth.keys))
-        self._sweeper = RequestStream(Shard(truth.redis, truth.keys), MODEL, VERSION, "sweeper")
-        self._deadlines = Deadlines(Shard(truth.redis, truth.keys))
+        self._publisher = Publisher(shard_of("gateway", truth.redis, truth.keys), "gateway", LIMITS)
+        self._letters = DeadLetters(shard_of("gateway", truth.redis, truth.keys))
+        self._sweeper = RequestStream(shard_of("inference_worker", truth.redis, truth.keys), MODEL, VERSION, "sweeper")
+        self._deadlines = Deadlines(shard_of("gateway", truth.redis, truth.keys))
         self._known: dict[str, tuple[str, list[str]]] = {}
         self._late: list[Delivery] = []
 
@@ -146,7 +146,9 @@ class Worker:
     held: dict[str, Delivery] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.stream = RequestStream(Shard(self.truth.redis, self.truth.keys), MODEL, VERSION, self.name)
+        self.stream = RequestStream(
+            shard_of("inference_worker", self.truth.redis, self.truth.keys), MODEL, VERSION, self.name
+        )
 
     async def read(self, move: Move) -> None:
         """What nobody has read; where it dies of it, it does not even know what it was given."""
@@ -221,7 +223,7 @@ class Persister:
     written: list[Delivery] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.stream = ResultStream(Shard(self.truth.redis, self.truth.keys), self.name)
+        self.stream = ResultStream(shard_of("persister", self.truth.redis, self.truth.keys), self.name)
 
     async def read(self, move: Move) -> None:
         """Results nobody has read; where it dies of it, it does not know them."""

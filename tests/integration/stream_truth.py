@@ -13,7 +13,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, Status
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.request_stream import Delivery
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import MODEL, VERSION, Redis
 
 CALLERS = ("", principal_id("test", "ann"), principal_id("test", "bob"))  # the first has no limits
@@ -118,7 +118,7 @@ class Truth:
     postgres: Postgres = field(default_factory=Postgres)
 
     def __post_init__(self) -> None:
-        self.states = PredictionStates(Shard(self.redis, self.keys), "gateway")
+        self.states = PredictionStates(shard_of("gateway", self.redis, self.keys), "gateway")
         self.groups = {
             self.keys.requests(MODEL, VERSION): (Keys.WORKER_GROUP, self.requests),
             self.keys.results: (Keys.PERSISTER_GROUP, self.results),

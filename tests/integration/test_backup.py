@@ -17,20 +17,21 @@ from pydantic import SecretStr
 from redis import Redis
 
 from migrations.__main__ import run as run_migrations
-from migrations.apply import Address, migrate, migration_lock, roll_back
+from migrations.apply import DIRECTORY, Address, migrate, migration_lock, roll_back
+from migrations.settings import MigrateSettings
 from persister.batch_writer import BatchWriter
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import PostgresServer, running_postgres
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
-from shared.service.settings import DatabaseSettings, Settings
+from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
 from tests import streams
+from tests.access import running_redis, shard_of
 from tests.conftest import FIXTURES
 from tests.gateways import make_persister
 from tests.waiting import eventually
@@ -46,7 +47,7 @@ COUNT = "SELECT count(*) FROM predictions"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     with running_postgres(tmp_path_factory.mktemp("backup") / "pg") as running:
-        settings = DatabaseSettings(database_url=SecretStr(running.url), model_catalogue=FIXTURES / "models.toml")
+        settings = MigrateSettings(database_url=SecretStr(running.url), model_catalogue=FIXTURES / "models.toml")
         run_migrations(settings, 0)
         yield running
 
@@ -73,7 +74,7 @@ def restore(server: PostgresServer, path: Path) -> str:
     name = f"restored_{uuid.uuid4().hex[:8]}"
     base = server.url.rsplit("/", 1)[0]
     tool(server, "psql", f"{base}/postgres", "--command", f"CREATE DATABASE {name}")
-    tool(server, "pg_restore", "--exit-on-error", f"--dbname={base}/{name}", str(path))
+    tool(server, "pg_restore", "--exit-on-error", "--no-acl", f"--dbname={base}/{name}", str(path))
     return f"{base}/{name}"
 
 
@@ -95,7 +96,7 @@ async def persist(redis_url: str, database_url: str) -> None:
         redis_url=SecretStr(redis_url), database_url=SecretStr(database_url), model_catalogue=FIXTURES / "models.toml"
     )
     redis, database = connect(settings), Database(settings)
-    stream = ResultStream(Shard(redis, KEYS), f"persister-{uuid.uuid4().hex}")
+    stream = ResultStream(shard_of("persister", redis, KEYS), f"persister-{uuid.uuid4().hex}")
     liveness = Liveness(30)
     await make_persister(settings, redis, KEYS, database).make_partitions(datetime.now(UTC))
     writer = BatchWriter(stream, database, liveness)
@@ -144,11 +145,12 @@ async def test_postgres_is_restored_with_its_partitions(server: PostgresServer, 
         await persist(redis.url, restored)
         assert rows(restored, COUNT) == [(35,)]
         database = Database(PersisterSettings(database_url=SecretStr(restored)))
-        for partition in partitions_from(datetime.now(UTC) + timedelta(days=150), 0):
-            await database.make_partition(partition)
+        for first_day in months_from(datetime.now(UTC) + timedelta(days=150), 0):
+            await database.make_partition(first_day)
         await database.close()
         with migration_lock(Address(restored)):
-            assert roll_back(Address(restored), 3)[-1] == "0002_predictions"
+            all_but_the_first = len(list(DIRECTORY.glob("*.rollback.sql"))) - 1
+            assert roll_back(Address(restored), all_but_the_first)[-1] == "0002_predictions"
 
 
 async def test_redis_is_restored_from_a_copy_taken_while_it_is_stopped(tmp_path: Path) -> None:
@@ -202,7 +204,7 @@ async def test_a_snapshot_is_restored_with_the_append_only_file_off_first(tmp_pa
 async def test_redis_is_backed_up_before_postgres(tmp_path: Path, redis_first: bool, left: int) -> None:
     """What is stored between the two copies is in both, and kept once; the other way round it is in neither."""
     with running_redis(tmp_path / "redis", appendfsync="always") as redis, running_postgres(tmp_path / "pg") as server:
-        settings = DatabaseSettings(database_url=SecretStr(server.url), model_catalogue=FIXTURES / "models.toml")
+        settings = MigrateSettings(database_url=SecretStr(server.url), model_catalogue=FIXTURES / "models.toml")
         run_migrations(settings, 0)
         await predict(redis.url, 5)
         await persist(redis.url, server.url)

@@ -13,7 +13,7 @@ from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_batch, new_request, stream
 
 pytestmark = pytest.mark.every_server
@@ -31,7 +31,7 @@ def group(texts: Sequence[str], limits: CallerLimits | None, principal: str = AN
 
 
 async def publish(redis: Redis, keys: Keys, *groups: Group) -> list[Published]:
-    return await Publisher(Shard(redis, keys), "gw", LIMITS).publish(MODEL, VERSION, groups)
+    return await Publisher(shard_of("gateway", redis, keys), "gw", LIMITS).publish(MODEL, VERSION, groups)
 
 
 async def verdicts(redis: Redis, keys: Keys, *groups: Group) -> list[Verdict]:
@@ -181,7 +181,7 @@ async def test_a_dead_letter_keeps_its_charge_and_a_replay_is_charged_again(redi
     limits = CallerLimits(compute_ms=Rate(100, 100.0))
     await publish(redis, keys, group(["a"], limits, cost_us=10_000))
     reserved = float(await redis.hget(keys.limits(ANN), "compute") or 0)
-    worker, dead = stream(redis, keys, "w1"), DeadLetters(Shard(redis, keys))
+    worker, dead = stream(redis, keys, "w1"), DeadLetters(shard_of("gateway", redis, keys))
     await worker.join()
     (delivery,) = (await worker.read(1, 10)).deliveries
     for _ in range(2):

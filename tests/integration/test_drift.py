@@ -16,6 +16,7 @@ from persister.drift import DriftWatch
 from persister.settings import PersisterSettings
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.service.liveness import Liveness
+from tests.access import environment_of
 from tests.gateways import store
 from tests.integration.test_postgres_trouble import row
 from tests.waiting import eventually
@@ -23,7 +24,7 @@ from tests.waiting import eventually
 
 @pytest.fixture
 async def stored(environment: dict[str, str]) -> AsyncIterator[Database]:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     made = Database(PersisterSettings(**values))
     yield made
     await made.close()
@@ -43,7 +44,7 @@ def gauge(signal: str) -> float | None:
 
 async def test_a_check_that_comes_meanwhile_stops_nothing(environment: dict[str, str]) -> None:
     """It looks the ids of versions up anew, while others wait for the connection that it has."""
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     alone = Database(PersisterSettings(**values, database_pool_size=1))
     await alone.insert([row()])
     measuring = alone.distribution("echo", "1.0.0", 100, newest=True)

@@ -11,7 +11,7 @@ from gateway.upkeep.expiry import Expiry
 from shared.contract.keys import Keys
 from shared.contract.messages import Status, decode_result
 from shared.streams.publishing import Group, Publisher
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import LIMITS, MODEL, VERSION, Redis, new_request, results, stream
 from tests.waiting import eventually
 
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.every_server
 
 @pytest.fixture
 def expiry(redis: Redis, keys: Keys) -> Expiry:
-    return Expiry(Shard(redis, keys), visibility_timeout_ms=60_000)
+    return Expiry(shard_of("gateway", redis, keys), visibility_timeout_ms=60_000)
 
 
 async def test_only_what_is_unread_and_late_expires(redis: Redis, keys: Keys, expiry: Expiry) -> None:
-    publisher, before = Publisher(Shard(redis, keys), "gw", LIMITS), counted()
+    publisher, before = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS), counted()
     read, late, in_time = new_request("read", timeout_ms=1), new_request("late", timeout_ms=1), new_request("in time")
     requests = stream(redis, keys, "w1")
     await requests.join()
@@ -63,7 +63,7 @@ async def test_what_cannot_be_read_is_a_dead_letter_at_its_deadline(redis: Redis
 
 
 async def test_what_an_operator_deleted_is_forgotten_at_its_deadline(redis: Redis, keys: Keys, expiry: Expiry) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     await publisher.publish(MODEL, VERSION, [Group([new_request(timeout_ms=-1)])])
     await redis.delete(keys.requests(MODEL, VERSION))
     assert await expiry.expire() == 0
@@ -73,7 +73,7 @@ async def test_what_an_operator_deleted_is_forgotten_at_its_deadline(redis: Redi
 async def test_whatever_is_late_expires_in_one_turn_wherever_it_stands(
     redis: Redis, keys: Keys, expiry: Expiry
 ) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog=10_000))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_backlog=10_000))
     requests = stream(redis, keys, "w1")
     await requests.join()
     held = [new_request(timeout_ms=-1) for _ in range(250)]
@@ -89,8 +89,10 @@ async def test_whatever_is_late_expires_in_one_turn_wherever_it_stands(
 
 
 async def test_what_a_dead_worker_holds_expires_too(redis: Redis, keys: Keys) -> None:
-    expiry = Expiry(Shard(redis, keys), visibility_timeout_ms=100)
-    await Publisher(Shard(redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([new_request("a", timeout_ms=1)])])
+    expiry = Expiry(shard_of("gateway", redis, keys), visibility_timeout_ms=100)
+    await Publisher(shard_of("gateway", redis, keys), "gw", LIMITS).publish(
+        MODEL, VERSION, [Group([new_request("a", timeout_ms=1)])]
+    )
     requests = stream(redis, keys, "dead")
     await requests.join()
     assert len((await requests.read(1, 10)).deliveries) == 1
@@ -108,7 +110,7 @@ async def test_what_a_dead_worker_holds_expires_too(redis: Redis, keys: Keys) ->
 
 
 async def test_what_left_the_catalogue_expires_too(redis: Redis, keys: Keys, expiry: Expiry) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     late, in_time = new_request("late", timeout_ms=1), new_request("in time")
     await publisher.publish("removed", "9", [Group([late]), Group([in_time])])
 

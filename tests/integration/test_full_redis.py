@@ -9,14 +9,14 @@ import pytest
 from redis.asyncio import Redis as Client
 from redis.exceptions import OutOfMemoryError
 
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.keys import Keys
 from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.result_stream import Persisted, ResultStream
-from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat
+from tests.access import running_redis, shard_of
 from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, results, stream
 
 
@@ -54,27 +54,27 @@ async def fill(redis: Redis) -> None:
 async def test_accepting_ends_at_a_share_of_its_limit(
     redis: Redis, keys: Keys, maxmemory: str, percent: int, verdict: Verdict
 ) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_memory_percent=percent))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_memory_percent=percent))
     await redis.config_set("maxmemory", maxmemory)
     assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(verdict)]
 
 
 async def test_a_worker_shows_that_it_lives(redis: Redis, keys: Keys) -> None:
     await fill(redis)
-    await Heartbeat(Shard(redis, keys), "w1", 30).beat(["echo:1.0.0"], host="here")
+    await Heartbeat(shard_of("inference_worker", redis, keys), "w1", 30).beat(["echo:1.0.0"], host="here")
     assert await redis.hgetall(keys.worker("w1")) == {b"serves": b'["echo:1.0.0"]', b"host": b"here"}
     assert 29_000 < await redis.pttl(keys.worker("w1")) <= 30_000
 
 
 async def test_a_persister_notes_its_database(redis: Redis, keys: Keys) -> None:
     await fill(redis)
-    await Deployment(Shard(redis, keys)).bind("a database")
+    await Deployment(shard_of("persister", redis, keys)).bind("a database")
     assert await redis.get(keys.deployment) == b"a database"
 
 
 async def test_who_cannot_be_noted_as_waiting_is_told_the_state(redis: Redis, keys: Keys) -> None:
     (prediction_id,) = await publish(redis, keys, "a")
-    states = PredictionStates(Shard(redis, keys), "late gateway")
+    states = PredictionStates(shard_of("gateway", redis, keys), "late gateway")
     await fill(redis)
     assert await states.look(prediction_id, wait=True) == Queued(0, "echo:1.0.0")
     assert await states.look_all([prediction_id]) == [Queued(0, "echo:1.0.0")]
@@ -96,7 +96,7 @@ async def test_workers_and_persister_empty_it(redis: Redis, keys: Keys) -> None:
     assert await other.complete([finished(third)]) == [True]
     assert await worker.leave() and await other.leave()
 
-    persister = ResultStream(Shard(redis, keys), "p1")
+    persister = ResultStream(shard_of("persister", redis, keys), "p1")
     await persister.join()
     ended = await persister.read(10, 0)
     assert len(ended) == 3 and len(await persister.claim(0, 10)) > 0

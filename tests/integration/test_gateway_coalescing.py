@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from gateway.core.submissions import MAX_BYTES_A_CALL, MAX_REQUESTS_A_CALL, Submissions
 from scripts.stack.ports import free_port
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
@@ -24,6 +24,7 @@ from shared.service.settings import Settings
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
 from shared.streams.shard import Shard
+from tests.access import running_redis, shard_of
 from tests.streams import LIMITS
 
 pytestmark = pytest.mark.every_server
@@ -72,7 +73,7 @@ def verdicts_of(published: Sequence[Published]) -> list[Verdict]:
 @pytest.fixture
 def publisher(redis: Redis, keys: Keys) -> CountingPublisher:
     """A publisher with room for everything."""
-    return CountingPublisher(Shard(redis, keys))
+    return CountingPublisher(shard_of("gateway", redis, keys))
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ async def quiet(quiet_server: RedisServer) -> AsyncIterator[Redis]:
 
 
 async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
+    submissions = Submissions(Publisher(shard_of("gateway", quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     await submissions.submit(*STREAM, group())  # loads the script
     await quiet.config_resetstat()
     await asyncio.gather(*(submissions.submit(*STREAM, group()) for _ in range(64)))
@@ -136,7 +137,7 @@ async def test_redis_sees_one_call_too(quiet: Redis, keys: Keys) -> None:
 
 
 async def test_a_redis_that_forgot_its_scripts_is_told_again(quiet: Redis, keys: Keys) -> None:
-    submissions = Submissions(Publisher(Shard(quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
+    submissions = Submissions(Publisher(shard_of("gateway", quiet, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     await submissions.submit(*STREAM, group())
     await quiet.script_flush()
     assert (await submissions.submit(*STREAM, group())).verdict is Verdict.ACCEPTED
@@ -166,7 +167,7 @@ async def test_a_call_is_bounded(submissions: Submissions, publisher: CountingPu
 
 
 async def test_a_group_is_accepted_whole_or_refused_whole(redis: Redis, keys: Keys) -> None:
-    publisher = CountingPublisher(Shard(redis, keys), replace(PLENTY, max_backlog=5))
+    publisher = CountingPublisher(shard_of("gateway", redis, keys), replace(PLENTY, max_backlog=5))
     submissions = Submissions(publisher, 100_000, 100_000_000)
     groups = [group(3), group(3), group(2), group(1)]
     verdicts = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups))
@@ -201,7 +202,7 @@ async def test_a_caller_that_gives_up_takes_nobody_with_it(
 async def test_a_failed_call_reaches_all_its_callers_and_the_next_works(tmp_path: Path, keys: Keys) -> None:
     port = free_port()
     redis = connect(Settings(redis_url=f"redis://127.0.0.1:{port}/0"), retry_once=True)
-    submissions = Submissions(Publisher(Shard(redis, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
+    submissions = Submissions(Publisher(shard_of("gateway", redis, keys), "gateway-1", PLENTY), 100_000, 100_000_000)
     groups = [group() for _ in range(10)]
     results = await asyncio.gather(*(submissions.submit(*STREAM, each) for each in groups), return_exceptions=True)
     assert [type(each) for each in results] == [StoreUnavailable] * 10
@@ -227,7 +228,7 @@ class StuckPublisher(CountingPublisher):
 
 @pytest.fixture
 async def stuck(redis: Redis, keys: Keys) -> StuckPublisher:
-    return StuckPublisher(Shard(redis, keys))
+    return StuckPublisher(shard_of("gateway", redis, keys))
 
 
 def with_input(text: bytes) -> NewRequest:
@@ -288,7 +289,7 @@ async def test_a_call_is_bounded_in_bytes(stuck: StuckPublisher) -> None:
 
 
 async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(quiet, keys), "gateway-1", PLENTY)
+    publisher = Publisher(shard_of("gateway", quiet, keys), "gateway-1", PLENTY)
     await publisher.publish(*STREAM, [group()])
     await quiet.config_set("maxmemory", "1")
     try:
@@ -298,7 +299,7 @@ async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> 
 
 
 async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gateway-1", replace(PLENTY, max_results=2))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gateway-1", replace(PLENTY, max_results=2))
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
     assert verdicts_of(await publisher.publish(*STREAM, [group()])) == [Verdict.RESULTS]

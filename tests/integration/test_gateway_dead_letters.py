@@ -14,7 +14,7 @@ from gateway.upkeep.expiry import age_out
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.streams.dead_letters import DeadLetters
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.gateways import Client, HandWorker, StartGateway, persist_everything, succeeded
 from tests.waiting import eventually
 
@@ -180,7 +180,7 @@ async def test_an_id_beyond_what_a_stream_can_hold_is_unknown(gateway: Client, e
 async def test_dead_letters_age_out(gateway: Client, worker: HandWorker, redis: Redis, keys: Keys) -> None:
     await redis.xadd(keys.dead, {"reason": "old"}, id="1000-0")
     await kill(gateway, worker)
-    dead = DeadLetters(Shard(redis, keys))
+    dead = DeadLetters(shard_of("gateway", redis, keys))
     assert await age_out(dead, 3_600_000) == 1
     assert [letter["reason"] for letter in await letters(gateway)] == ["max_deliveries"]
     assert await age_out(dead, 3_600_000) == 0

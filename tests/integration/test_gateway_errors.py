@@ -12,10 +12,10 @@ from aiohttp import ClientResponse
 from redis.asyncio import Redis
 
 from scripts.stack.ports import free_port
-from scripts.stack.redis import running_redis
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
+from tests.access import running_redis
 from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
 

@@ -16,7 +16,7 @@ from gateway.core import history
 from gateway.core.history import NEWEST
 from gateway.http.context import HISTORY
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.settings import PersisterSettings
 from shared.contract.ids import first_id_of_month
 from tests.gateways import Client, application_of, store
@@ -216,8 +216,8 @@ async def full(database: asyncpg.Connection, database_url: str) -> asyncpg.Conne
     """A history over two months, in partitions, with statistics: nearly all of one version, a few of a rare one."""
     now = datetime.now(UTC)
     pool = Database(PersisterSettings(database_url=database_url))
-    for partition in partitions_from(datetime(now.year - 1, 12, 1, tzinfo=UTC), 1):
-        await pool.make_partition(partition)
+    for first_day in months_from(datetime(now.year - 1, 12, 1, tzinfo=UTC), 1):
+        await pool.make_partition(first_day)
     await pool.close()
     starts = [first_id_of_month(now.year - 1, 12), first_id_of_month(now.year, 1)]
     await database.execute(_FILL, [int.from_bytes(each.bytes[:6]) for each in starts])

@@ -27,12 +27,12 @@ from gateway.http.context import DRAIN
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import RedisServer, running_redis
+from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
-from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
+from tests.access import USERS_FILE, running_redis, shard_of
 from tests.conftest import cloned_database
 from tests.gateways import Client, HandWorker, StartGateway, scrape, waiters_of
 from tests.waiting import eventually
@@ -152,11 +152,11 @@ async def test_models_are_listed_with_what_serves_them(
         ("2.0.0", True, True, 0),
         ("3.0.0", False, False, 0),
     ]
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
+    await Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
     echo = await get(gateway, "/api/v1/models/echo")
     assert [each["workers"] for each in echo["versions"]] == [0, 1, 0]
     # a version that broke in its worker, which still holds one of its entries
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:1.0.0"])
+    await Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 30).beat(["echo:1.0.0"])
     echo = await get(gateway, "/api/v1/models/echo")
     assert [each["workers"] for each in echo["versions"]] == [0, 0, 0]
 
@@ -166,11 +166,11 @@ async def test_dead_workers_are_removed_once_they_hold_nothing(
 ) -> None:
     served = catalogue.resolve("echo", None)
     assert served is not None
-    directory = WorkerDirectory(Shard(redis, keys))
+    directory = WorkerDirectory(shard_of("inference_worker", redis, keys))
     assert await directory.remove_dead(served) == 0  # there is no stream yet
     await gateway.post(f"{PREDICT}?wait=0", json={"model": "echo", "text": "a"})
     taken = await worker.take()
-    heartbeat = Heartbeat(Shard(redis, keys), "by-hand", 30)
+    heartbeat = Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 30)
     await heartbeat.beat(["echo:2.0.0"])
     assert await directory.remove_dead(served) == 0  # alive
     await heartbeat.stop()
@@ -200,7 +200,7 @@ async def test_who_asks_a_version_that_nobody_serves_is_told_so(
     queued = await submitted()
     assert await get(gateway, f"/api/v1/predictions/{queued['prediction_id']}") == queued
     await worker.stream.join()
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
+    await Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 30).beat(["echo:2.0.0"])
     await eventually(not_told, "the gateway has looked again")
     assert "note" not in await get(gateway, f"/api/v1/predictions/{queued['prediction_id']}")
 
@@ -212,7 +212,9 @@ async def serve_everything(redis: Redis, keys: Keys, catalogue: Catalogue) -> No
     """Have a live worker for all versions."""
     for each in catalogue.served():
         await HandWorker(redis, keys, each.model, each.version.version).stream.join()
-    await Heartbeat(Shard(redis, keys), "by-hand", 30).beat([each.label for each in catalogue.served()])
+    await Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 30).beat(
+        [each.label for each in catalogue.served()]
+    )
 
 
 class TestWithPostgres:
@@ -297,7 +299,7 @@ async def test_readiness_follows_redis(start_gateway: StartGateway, tmp_path: Pa
 async def test_what_waited_through_a_restart_of_redis_is_answered(
     start_gateway: StartGateway, tmp_path: Path, keys: Keys
 ) -> None:
-    server = RedisServer(tmp_path / "redis", free_port(), appendfsync="always")
+    server = RedisServer(tmp_path / "redis", free_port(), appendfsync="always", users=USERS_FILE)
     server.start()
     try:
         gateway = await start_gateway(redis_url=server.url, recheck_interval_s=0.2)

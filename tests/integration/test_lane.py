@@ -27,6 +27,7 @@ from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Read, RequestStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
+from tests.access import redis_url_of, shard_of
 from tests.engines import ThreadEngine
 from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
 from tests.waiting import eventually
@@ -101,7 +102,8 @@ async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
     clients = []
 
     def make_with_client(worker: str = "w1", **changes: Any) -> tuple[Lane, Recorder]:
-        clients.append(connect(Settings(redis_url=SecretStr(environment["REDIS_URL"]))))
+        url = redis_url_of("inference_worker", environment["REDIS_URL"])
+        clients.append(connect(Settings(redis_url=SecretStr(url))))
         return make_lane(environment, clients[-1], keys, worker, **changes)
 
     yield make_with_client
@@ -204,7 +206,7 @@ async def test_a_malformed_entry_goes_to_the_dead_letters_and_stops_nothing(
 
 
 async def test_a_request_past_its_deadline_is_not_computed(redis: Redis, keys: Keys, make: Make) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     late, in_time = new_request("late", timeout_ms=1), new_request("in time")
     assert await publisher.publish(MODEL, VERSION, [Group([late]), Group([in_time])]) == [ACCEPTED] * 2
 
@@ -477,10 +479,10 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
     lane, _ = make("alive")
     dead = stream(redis, keys, "dead")
     await dead.join()
-    directory = WorkerDirectory(Shard(redis, keys))
+    directory = WorkerDirectory(shard_of("inference_worker", redis, keys))
     assert await directory.live([lane.served]) == {lane.served.label: 0}
     stop = asyncio.Event()
-    heartbeat = Heartbeat(Shard(redis, keys), "alive", 15)
+    heartbeat = Heartbeat(shard_of("inference_worker", redis, keys), "alive", 15)
     async with Running(lane):
         beating = asyncio.create_task(
             keep_heartbeat(
@@ -516,5 +518,5 @@ async def test_a_dead_worker_that_still_holds_entries_is_kept(redis: Redis, keys
     await dead.join()
     await dead.read(1, 10)
     lane, _ = make()
-    assert await WorkerDirectory(Shard(redis, keys)).remove_dead(lane.served) == 0
+    assert await WorkerDirectory(shard_of("inference_worker", redis, keys)).remove_dead(lane.served) == 0
     assert [each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)] == [b"dead"]

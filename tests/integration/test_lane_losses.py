@@ -19,6 +19,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Status
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
+from tests.access import redis_url_of
 from tests.engines import ThreadEngine
 from tests.integration.test_lane import Make, Recorder, Running, all_results, make_lane
 from tests.streams import MODEL, VERSION, Redis, publish, results
@@ -28,7 +29,8 @@ from tests.waiting import eventually
 @pytest.fixture
 async def make(environment: dict[str, str], keys: Keys) -> AsyncIterator[Make]:
     """Make a lane."""
-    client = connect(Settings(redis_url=SecretStr(environment["REDIS_URL"])))
+    url = redis_url_of("inference_worker", environment["REDIS_URL"])
+    client = connect(Settings(redis_url=SecretStr(url)))
     yield lambda **changes: make_lane(environment, client, keys, **changes)
     await client.aclose()
 

@@ -13,7 +13,7 @@ from scripts.stack.ports import free_port
 from shared.contract.keys import Keys
 from shared.streams.request_stream import Delivery
 from shared.streams.result_stream import READ_BYTES, ResultStream
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.integration.test_result_stream import compute
 from tests.processes import Service
 from tests.streams import Redis, new_request
@@ -39,7 +39,7 @@ def size_of(deliveries: list[Delivery]) -> int:
 
 @pytest.mark.parametrize(("kilobytes", "expected"), [(1, 100), (100, 88), (3000, 8)])
 async def test_a_read_is_bounded_in_bytes(redis: Redis, keys: Keys, kilobytes: int, expected: int) -> None:
-    stream = ResultStream(Shard(redis, keys), "p1")
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
     await stream.join()
     await add_results(redis, keys, min(120, 3 * expected), "x" * (kilobytes * 1000), "A")
     read = list(await stream.read(100, 0))
@@ -49,7 +49,7 @@ async def test_a_read_is_bounded_in_bytes(redis: Redis, keys: Keys, kilobytes: i
 
 async def test_what_was_delivered_in_vain_comes_in_smaller_and_smaller_batches(redis: Redis, keys: Keys) -> None:
     await compute(redis, keys, *(str(number) for number in range(70)))
-    stream = ResultStream(Shard(redis, keys), "p1")
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
     await stream.join()
     assert len(await stream.read(64, 0)) == 64
     sizes = []
@@ -62,7 +62,7 @@ async def test_what_was_delivered_in_vain_comes_in_smaller_and_smaller_batches(r
 
 
 async def test_a_claim_is_bounded_in_bytes(redis: Redis, keys: Keys) -> None:
-    stream = ResultStream(Shard(redis, keys), "p1")
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
     await stream.join()
     await add_results(redis, keys, 20, "x" * 3_000_000, "A")
     for _ in range(3):

@@ -22,7 +22,7 @@ from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
+from tests.access import environment_of, shard_of
 from tests.gateways import make_persister
 from tests.integration.test_lane import Running, make_lane
 from tests.streams import MODEL, VERSION, Redis, finished, publish, results
@@ -87,7 +87,7 @@ async def test_a_second_read_that_fails_does_not_lose_the_first(
 async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
+    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
@@ -105,7 +105,7 @@ async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
 async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
     own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
+    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a", "b")
     await stream.join()
     first, second = (await stream.read(2, 10)).deliveries
@@ -124,7 +124,7 @@ async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
 
 
 async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys, served: ServedVersion) -> None:
-    stream = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
+    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
     (delivery,) = (await stream.read(1, 10)).deliveries
@@ -139,7 +139,7 @@ async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys
 async def test_a_persister_that_loses_redis_says_so_and_goes_on(
     own_redis: RedisServer, client: Redis, keys: Keys, environment: dict[str, str]
 ) -> None:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     settings = PersisterSettings(**{**values, "redis_url": own_redis.url}, read_block_ms=20, claim_interval_ms=50)
     database = Database(settings)
     persister = make_persister(settings, client, keys, database)
@@ -158,7 +158,7 @@ async def test_a_persister_that_loses_redis_says_so_and_goes_on(
 
 
 async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environment: dict[str, str]) -> None:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     settings = PersisterSettings(**{**values, "database_url": "postgresql://nobody@127.0.0.1:1/nothing"})
     database = Database(settings)
     persister = make_persister(settings, client, keys, database)
@@ -171,8 +171,8 @@ async def test_partitions_wait_for_postgres(client: Redis, keys: Keys, environme
 
 
 async def test_a_key_of_another_kind_stops_no_service_and_is_told_in_words(client: Redis, keys: Keys) -> None:
-    requests = RequestStream(Shard(client, keys), MODEL, VERSION, "w1")
-    result_stream = ResultStream(Shard(client, keys), "p1")
+    requests = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
+    result_stream = ResultStream(shard_of("persister", client, keys), "p1")
     await client.set(requests.key, "not a stream")
     await client.set(keys.results, "not a stream")
     for call in (

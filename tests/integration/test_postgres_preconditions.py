@@ -16,19 +16,19 @@ from pydantic import SecretStr
 
 from gateway.core.history import History
 from migrations.__main__ import run as run_migrations
+from migrations.settings import MigrateSettings
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import running_redis
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.postgres import preconditions
 from shared.service.settings import DatabaseSettings, Settings
 from shared.streams.deployment import Deployment
 from shared.streams.redis_client import connect
-from shared.streams.shard import Shard
+from tests.access import running_redis, shard_of
 from tests.conftest import FIXTURES, cloned_database
 from tests.gateways import persisting
 from tests.integration.test_postgres_trouble import row
@@ -147,7 +147,7 @@ async def test_all_rights_that_lack_are_named_at_once(
     name = f"role_{uuid.uuid4().hex}"
     await database.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'x'; GRANT SELECT ON models, predictions TO {name}")
     settings = PersisterSettings(database_url=SecretStr(f"postgresql://{name}:x@{database_url.partition('@')[2]}"))
-    store, history = Database(settings), History(settings, Deployment(Shard(redis, keys)))
+    store, history = Database(settings), History(settings, Deployment(shard_of("gateway", redis, keys)))
     for call, lacking in (
         (store.check, "INSERT on predictions, UPDATE on predictions, INSERT on models, SELECT on model_versions"),
         (history.ping, "lacks a right: SELECT on model_versions, SELECT on deployment"),
@@ -198,7 +198,9 @@ async def test_a_second_database_behind_one_redis_gets_nothing(
                 async with persisting(redis, keys, database_url, "p3"):
                     await eventually(emptied(redis, keys), "the first database has it")
             assert connection.execute("SELECT count(*) FROM predictions").fetchone() == (0,)
-            history = History(DatabaseSettings(database_url=SecretStr(other)), Deployment(Shard(redis, keys)))
+            history = History(
+                DatabaseSettings(database_url=SecretStr(other)), Deployment(shard_of("persister", redis, keys))
+            )
             for call in (history.ping(), history.find([])):  # a gateway says so too, rather than 404
                 with pytest.raises(StoreUnavailable, match="the database of another deployment"):
                     await call
@@ -215,7 +217,7 @@ async def test_a_redis_that_is_full_is_emptied_all_the_same(tmp_path: Path, keys
     """The note must not stand in the way of what makes room."""
     with running_redis(tmp_path / "redis") as server:
         redis: Redis = connect(Settings(redis_url=SecretStr(server.url)))
-        deployment = Deployment(Shard(redis, keys))
+        deployment = Deployment(shard_of("persister", redis, keys))
         await redis.config_set("maxmemory", "1")
         await deployment.bind("mine")
         await deployment.bind("mine")
@@ -248,7 +250,7 @@ def test_a_persister_that_comes_before_the_schema_waits_alive_and_says_why(
             with urllib.request.urlopen(f"{service.url}/livez", timeout=5) as answer:
                 assert answer.status == 200
             run_migrations(
-                DatabaseSettings(database_url=SecretStr(f"{base}/{name}"), model_catalogue=FIXTURES / "models.toml"), 0
+                MigrateSettings(database_url=SecretStr(f"{base}/{name}"), model_catalogue=FIXTURES / "models.toml"), 0
             )
             service.wait_ready()
         finally:

@@ -18,6 +18,7 @@ from shared.streams import prediction_state
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Publisher
 from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 
 
@@ -30,7 +31,7 @@ async def finish_all(redis: Redis, keys: Keys, count: int) -> None:
 
 async def test_hints_come_as_they_are_told_and_quiet_is_told_too(redis: Redis, keys: Keys) -> None:
     (prediction_id,) = await publish(redis, keys, "a", gateway="gw", wait=True)
-    listening: Any = PredictionStates(Shard(redis, keys), "gw").hints()
+    listening: Any = PredictionStates(shard_of("gateway", redis, keys), "gw").hints()
     async with asyncio.timeout(60), aclosing(listening) as hints:
         assert await anext(hints) is None  # it listens
         await finish_all(redis, keys, 1)
@@ -107,7 +108,7 @@ async def test_a_result_that_cannot_be_read_is_not_final(redis: Redis, keys: Key
     await spoil(redis, keys, prediction_id, {b"status": b"?"})
     labels = {"component": "gateway", "kind": "bad_status"}
     before = REGISTRY.get_sample_value("millstream_errors_total", labels) or 0
-    states = PredictionStates(Shard(redis, keys), "gw")
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     assert await states.look(prediction_id) == Queued(0, "")
     assert await states.look_all([prediction_id]) == [Queued(0, "")]
     assert REGISTRY.get_sample_value("millstream_errors_total", labels) == before + 2
@@ -120,13 +121,13 @@ async def test_a_result_that_cannot_be_read_tells_who_asked_all_the_same(
     (prediction_id,) = await publish(redis, keys, "a")
     await finish_all(redis, keys, 1)
     await spoil(redis, keys, prediction_id, {b"status": b"?", b"principal": principal})
-    assert await PredictionStates(Shard(redis, keys), "gw").look(prediction_id) == Queued(0, "", said)
+    assert await PredictionStates(shard_of("gateway", redis, keys), "gw").look(prediction_id) == Queued(0, "", said)
 
 
 async def test_a_state_tells_its_model_and_who_asked(redis: Redis, keys: Keys) -> None:
     request = new_request()._replace(principal="me")
-    await Publisher(Shard(redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([request])])
-    state = await PredictionStates(Shard(redis, keys), "gw").look(request.id)
+    await Publisher(shard_of("gateway", redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([request])])
+    state = await PredictionStates(shard_of("gateway", redis, keys), "gw").look(request.id)
     assert state == Queued(0, f"{MODEL}:{VERSION}", "me")
     assert isinstance(state, Queued) and (state.model, Queued(0).model) == (MODEL, "")
     assert (Queued(0).label, Queued(0).principal) == ("", "")
@@ -134,5 +135,5 @@ async def test_a_state_tells_its_model_and_who_asked(redis: Redis, keys: Keys) -
 
 async def test_looking_at_many_asks_for_hints_of_each(redis: Redis, keys: Keys) -> None:
     ids = await publish(redis, keys, "a", "b", gateway="other")
-    await PredictionStates(Shard(redis, keys), "gw").look_all(ids)
+    await PredictionStates(shard_of("gateway", redis, keys), "gw").look_all(ids)
     assert [await redis.hget(keys.prediction(each), "waiters") for each in ids] == [b"gw"] * 2

@@ -17,7 +17,7 @@ from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import HINT_MAX_BYTES, Completed, Delivery, Read
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import (
     ACCEPTED,
     LIMITS,
@@ -336,7 +336,7 @@ async def test_the_result_of_a_dead_letter_keeps_its_input_only_if_it_was_read(
 
 async def test_every_waiting_gateway_gets_one_hint_a_batch(redis: Redis, keys: Keys) -> None:
     ids = await publish(redis, keys, "a", "b", gateway="gw1", wait=True)
-    other = PredictionStates(Shard(redis, keys), "gw2")
+    other = PredictionStates(shard_of("gateway", redis, keys), "gw2")
     for _ in range(2):  # registering twice is registering once
         assert await other.look(ids[0], wait=True) == QUEUED
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
@@ -369,12 +369,12 @@ async def test_a_result_too_long_for_a_hint_is_found_by_its_id(redis: Redis, key
     message = await pubsub.get_message(timeout=20)
     await pubsub.aclose()
     assert message is not None and decode_hints(message["data"]) == [Hint(prediction_id)]
-    state = await PredictionStates(Shard(redis, keys), "gw1").look(prediction_id)
+    state = await PredictionStates(shard_of("gateway", redis, keys), "gw1").look(prediction_id)
     assert isinstance(state, PredictionResult) and len(state.outcome.result or b"") > 20_000
 
 
 async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     request = new_request()
     for _ in range(3):
         assert await publisher.publish(MODEL, VERSION, [Group([request])]) == [ACCEPTED]
@@ -384,7 +384,7 @@ async def test_publishing_the_same_id_again_adds_nothing(redis: Redis, keys: Key
 async def test_an_idempotency_key_tells_a_callers_retry_from_the_clients_and_from_another_callers(
     redis: Redis, keys: Keys
 ) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
 
     def group(batch: str, fingerprint: str = "same", principal: str = "alice") -> Group:
         requests = [new_request()._replace(id=each, principal=principal) for each in read_batch(batch).ids()]
@@ -402,7 +402,7 @@ async def test_an_idempotency_key_tells_a_callers_retry_from_the_clients_and_fro
 
 
 async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog=3))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_backlog=3))
     fits, too_many, fits_too = [[new_request() for _ in range(count)] for count in (2, 2, 1)]
     published = await publisher.publish(MODEL, VERSION, [Group(fits), Group(too_many), Group(fits_too)])
     assert [each.verdict for each in published] == [Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.ACCEPTED]
@@ -412,7 +412,7 @@ async def test_a_group_over_the_backlog_is_refused_whole_and_leaves_nothing(redi
 
 
 async def test_bytes_that_wait_are_bounded_and_counted_exactly(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
     large, small = new_request("x" * 600), new_request("x")
     verdicts = await publisher.publish(
         MODEL, VERSION, [Group([each]) for each in (large, new_request("x" * 600), small)]
@@ -430,7 +430,7 @@ async def test_bytes_that_wait_are_bounded_and_counted_exactly(redis: Redis, key
 
 
 async def test_what_an_operator_deletes_is_forgotten_once_the_stream_is_empty(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_backlog_bytes=1000))
     for _ in range(3):
         assert (await publisher.publish(MODEL, VERSION, [Group([new_request("x" * 900)])]))[0] == ACCEPTED
         await redis.xtrim(keys.requests(MODEL, VERSION), maxlen=0)
@@ -438,7 +438,7 @@ async def test_what_an_operator_deletes_is_forgotten_once_the_stream_is_empty(re
 
 async def test_records_of_idempotency_keys_are_bounded_and_forgotten_in_time(redis: Redis, keys: Keys) -> None:
     limits = replace(LIMITS, max_idempotency_bytes=500)
-    publisher = Publisher(Shard(redis, keys), "gw", limits, idempotency_ttl_ms=1000)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", limits, idempotency_ttl_ms=1000)
 
     async def verdict_of(key: str) -> Verdict:
         batch = new_batch(1)
@@ -462,13 +462,13 @@ async def test_records_of_idempotency_keys_are_bounded_and_forgotten_in_time(red
 async def test_results_that_nobody_stores_stop_the_accepting(redis: Redis, keys: Keys) -> None:
     for _ in range(2):
         await redis.xadd(keys.results, {"a": "b"})
-    publisher = Publisher(Shard(redis, keys), "gw", replace(LIMITS, max_results=2))
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_results=2))
     assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(Verdict.RESULTS)]
     assert await redis.exists(keys.requests(MODEL, VERSION)) == 0
 
 
 async def test_an_unknown_prediction_has_no_state(redis: Redis, keys: Keys) -> None:
-    states = PredictionStates(Shard(redis, keys), "gw")
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     assert await states.look(new_request().id, wait=True) is None
     ids = await publish(redis, keys, "a", "b")
     assert await states.look_all([ids[0], new_request().id, ids[1]]) == [QUEUED, None, QUEUED]

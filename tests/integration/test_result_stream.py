@@ -11,7 +11,7 @@ import asyncpg
 import pytest
 
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.persister import Persister
 from persister.rows import COLUMNS, Row
 from persister.settings import PersisterSettings
@@ -21,8 +21,8 @@ from shared.postgres.errors import RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.redis_client import connect
 from shared.streams.result_stream import Persisted, ResultStream
-from shared.streams.shard import Shard
 from tests import gateways
+from tests.access import environment_of, shard_of
 from tests.streams import MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 from tests.waiting import eventually
 
@@ -37,7 +37,7 @@ STORED = (
 
 @pytest.fixture
 def settings(environment: dict[str, str]) -> PersisterSettings:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     return PersisterSettings(
         **values, read_block_ms=20, persist_max_wait_ms=0, claim_interval_ms=50, visibility_timeout_ms=300
     )
@@ -133,7 +133,7 @@ async def test_a_later_attempt_changes_only_a_row_that_failed(
 
 
 async def test_the_state_of_a_later_attempt_survives(redis: Redis, keys: Keys) -> None:
-    results = ResultStream(Shard(redis, keys), "p1")
+    results = ResultStream(shard_of("persister", redis, keys), "p1")
     await results.join()
     prediction_id = new_request().id
     await redis.hset(keys.prediction(prediction_id), mapping={"attempt": "1"})
@@ -323,7 +323,7 @@ async def test_a_dead_persisters_results_are_stored_by_another(
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database, database: asyncpg.Connection
 ) -> None:
     ids = await compute(redis, keys, "a", "b")
-    dead = ResultStream(Shard(redis, keys), "dead")
+    dead = ResultStream(shard_of("persister", redis, keys), "dead")
     await dead.join()
     assert len(await dead.read(10, 10)) == 2
     await run_until_empty(persister(settings, redis, keys, store, "alive"), redis, keys)
@@ -334,7 +334,7 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
     redis: Redis, keys: Keys, settings: PersisterSettings, store: Database
 ) -> None:
     await compute(redis, keys, "a")
-    dead, empty_handed = (ResultStream(Shard(redis, keys), name) for name in ("dead", "empty-handed"))
+    dead, empty_handed = (ResultStream(shard_of("persister", redis, keys), name) for name in ("dead", "empty-handed"))
     await dead.join()
     assert len(await dead.read(10, 0)) == 1
     await empty_handed.read(10, 0)
@@ -353,7 +353,7 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
 
 async def test_the_consumer_of_a_persister_that_holds_results_is_kept(redis: Redis, keys: Keys) -> None:
     await compute(redis, keys, "a")
-    holding, living = (ResultStream(Shard(redis, keys), name) for name in ("holding", "living"))
+    holding, living = (ResultStream(shard_of("persister", redis, keys), name) for name in ("holding", "living"))
     await living.join()
     assert len(await holding.read(10, 0)) == 1
     await redis.xgroup_createconsumer(keys.results, keys.PERSISTER_GROUP, "empty-handed")
@@ -424,10 +424,10 @@ async def test_a_stop_waits_for_the_batch_in_hand(
 async def test_a_batch_that_is_not_full_waits_for_more(
     redis: Redis, keys: Keys, environment: dict[str, str], store: Database
 ) -> None:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     patient = PersisterSettings(**values, persist_max_wait_ms=300, read_block_ms=20)
     service = persister(patient, redis, keys, store)
-    results = ResultStream(Shard(redis, keys), "p1")
+    results = ResultStream(shard_of("persister", redis, keys), "p1")
     await results.join()
     await compute(redis, keys, "a")
     batch = asyncio.create_task(service._next_batch())
@@ -441,7 +441,7 @@ async def test_a_batch_that_is_not_full_waits_for_more(
 
 
 async def test_a_read_of_results_waits_for_the_first_or_not_at_all(redis: Redis, keys: Keys) -> None:
-    results = ResultStream(Shard(redis, keys), "p1")
+    results = ResultStream(shard_of("persister", redis, keys), "p1")
     await results.join()
     async with asyncio.timeout(20):
         assert await results.read(10, 0) == []
@@ -457,7 +457,7 @@ async def test_a_read_of_results_waits_for_the_first_or_not_at_all(redis: Redis,
 
 
 async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
-    results = ResultStream(Shard(redis, keys), "p1")
+    results = ResultStream(shard_of("persister", redis, keys), "p1")
     assert await results.read(1, 10) == []  # makes it
     await redis.delete(keys.results)
     assert await results.claim(0, 1) == []  # makes it anew
@@ -471,7 +471,7 @@ async def test_the_result_streams_group_heals(redis: Redis, keys: Keys) -> None:
 
 async def test_a_redis_that_is_away_is_named(keys: Keys, settings: PersisterSettings) -> None:
     client = connect(settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:1/0")}))
-    results = ResultStream(Shard(client, keys), "p1")
+    results = ResultStream(shard_of("persister", client, keys), "p1")
     for call in (results.join(), results.read(1, 1), results.claim(1, 1), results.forget([]), results.leave()):
         with pytest.raises(StoreUnavailable):
             await call
@@ -485,7 +485,7 @@ async def test_partitions_are_made_ahead_and_rows_go_into_them(
     now = datetime.now(UTC)
     for _ in range(2):  # doing it again is harmless
         await service.make_partitions(now)
-    wanted = {each.name for each in partitions_from(now, settings.partition_months_ahead)}
+    wanted = {f"predictions_{each:%Y_%m}" for each in months_from(now, settings.partition_months_ahead)}
     there = {row[0] for row in await database.fetch("SELECT relname FROM pg_class WHERE relname LIKE 'predictions_2%'")}
     assert wanted <= there
     await compute(redis, keys, "a")
@@ -498,8 +498,8 @@ async def test_persisters_that_make_a_partition_at_once_do_not_mind_each_other(
     settings: PersisterSettings, database: asyncpg.Connection
 ) -> None:
     stores = [Database(settings) for _ in range(4)]
-    for partition in partitions_from(datetime.now(UTC), 6):
-        await asyncio.gather(*(each.make_partition(partition) for each in stores))
+    for first_day in months_from(datetime.now(UTC), 6):
+        await asyncio.gather(*(each.make_partition(first_day) for each in stores))
     for each in stores:
         await each.close()
     made = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'predictions'::regclass"
@@ -511,7 +511,7 @@ async def test_a_month_already_in_the_default_partition_is_said_and_served(
 ) -> None:
     await gateways.store(database, 1, "echo", "1.0.0")
     assert await database.fetchval("SELECT count(*) FROM predictions_default") == 1
-    first, *_ = partitions_from(datetime.now(UTC), 1)
+    first, *_ = months_from(datetime.now(UTC), 1)
     with pytest.raises(RowRejected):
         await store.make_partition(first)
     await compute(redis, keys, "a")

@@ -19,6 +19,7 @@ from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.streams import (
     ACCEPTED,
     LIMITS,
@@ -83,7 +84,7 @@ async def test_the_accounts_follow_every_way_into_a_stream_and_out_of_it(redis: 
     await worker.complete([finished(first)])  # late: nothing is taken off twice
     await worker.dead_letter(third, "max_deliveries", "why")
     await is_exact(redis, keys)
-    dead = DeadLetters(Shard(redis, keys))
+    dead = DeadLetters(shard_of("gateway", redis, keys))
     ((entry, _),) = await redis.xrange(keys.dead)
     await replay(dead, entry.decode())
     await is_exact(redis, keys)
@@ -102,7 +103,7 @@ async def replay(dead: DeadLetters, entry: str) -> None:
 
 
 async def test_options_count_among_the_bytes(redis: Redis, keys: Keys) -> None:
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     requests = [new_request("a")._replace(options=b'{"labels":["x","y"]}'), new_request("b")]
     assert await publisher.publish(MODEL, VERSION, [Group(requests)]) == [ACCEPTED]
     await is_exact(redis, keys)
@@ -216,7 +217,7 @@ async def test_hints_go_to_each_waiting_gateway_in_one_message_as_the_contract_s
     await worker.join()
     deliveries = list((await worker.read(3, 10)).deliveries)
     ids = [decode_request(each.fields).id for each in deliveries]
-    await PredictionStates(Shard(redis, keys), "gw2").look(ids[0], wait=True)
+    await PredictionStates(shard_of("gateway", redis, keys), "gw2").look(ids[0], wait=True)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(keys.notify("gw1"), keys.notify("gw2"))
     await worker.complete([finished(each, label) for each, label in zip(deliveries, "XYZ", strict=True)])
@@ -297,7 +298,7 @@ async def test_the_end_of_an_earlier_attempt_leaves_the_state_to_the_later_one(r
 async def test_a_dead_letter_tells_all_who_wait_and_says_when(redis: Redis, keys: Keys) -> None:
     (delivery,) = await read(redis, keys, "a", wait=True)
     prediction_id = decode_request(delivery.fields).id
-    await PredictionStates(Shard(redis, keys), "gw2").look(prediction_id, wait=True)
+    await PredictionStates(shard_of("gateway", redis, keys), "gw2").look(prediction_id, wait=True)
     pubsub = redis.pubsub(ignore_subscribe_messages=True)
     await pubsub.subscribe(keys.notify("gw"), keys.notify("gw2"))
     before = await redis_ms(redis)
@@ -374,7 +375,7 @@ async def test_a_result_is_found_though_its_state_was_lost(redis: Redis, keys: K
     prediction_id = decode_request(delivery.fields).id
     await redis.delete(keys.prediction(prediction_id))
     await stream(redis, keys, "w1").complete([finished(delivery, "X")])
-    found = await PredictionStates(Shard(redis, keys), "gw").look(prediction_id)
+    found = await PredictionStates(shard_of("gateway", redis, keys), "gw").look(prediction_id)
     assert isinstance(found, PredictionResult) and found.outcome.result == b'{"label":"X"}'
 
 
@@ -389,19 +390,19 @@ async def test_a_gateway_that_waits_is_noted_once(redis: Redis, keys: Keys) -> N
 
     assert await waiters() == b"gw1"
     for name, noted in (("gw1", b"gw1"), ("gw", b"gw1,gw"), ("w1", b"gw1,gw,w1"), ("gw", b"gw1,gw,w1")):
-        await PredictionStates(Shard(redis, keys), name).look(prediction_id, wait=True)
+        await PredictionStates(shard_of("gateway", redis, keys), name).look(prediction_id, wait=True)
         assert await waiters() == noted
-    await PredictionStates(Shard(redis, keys), "only looks").look(prediction_id)
+    await PredictionStates(shard_of("gateway", redis, keys), "only looks").look(prediction_id)
     assert await waiters() == b"gw1,gw,w1"
     (other,) = await publish(redis, keys, "b", gateway="gw1")
     assert await redis.hget(keys.prediction(other), "waiters") == b""
-    await PredictionStates(Shard(redis, keys), "gw2").look(other, wait=True)
+    await PredictionStates(shard_of("gateway", redis, keys), "gw2").look(other, wait=True)
     assert await redis.hget(keys.prediction(other), "waiters") == b"gw2"
 
 
 async def test_a_state_tells_its_attempt(redis: Redis, keys: Keys) -> None:
     (prediction_id,) = await publish(redis, keys, "a")
-    states = PredictionStates(Shard(redis, keys), "gw")
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     assert await states.look(prediction_id) == Queued(0, LABEL)
     await redis.hset(keys.prediction(prediction_id), "attempt", "3")
     assert await states.look(prediction_id) == Queued(3, LABEL)
@@ -410,7 +411,7 @@ async def test_a_state_tells_its_attempt(redis: Redis, keys: Keys) -> None:
 
 
 async def test_a_state_whose_result_is_gone_is_none_and_none_is_made(redis: Redis, keys: Keys) -> None:
-    states = PredictionStates(Shard(redis, keys), "gw")
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     await redis.hset(keys.prediction("finished"), mapping={"stream": "s:m:1", "result_entry": "1-1"})
     assert await states.look("finished", wait=True) is None
     assert await states.look("unknown", wait=True) is None
@@ -422,7 +423,7 @@ async def test_what_is_stored_is_forgotten_to_the_entry(redis: Redis, keys: Keys
     worker = stream(redis, keys, "w1")
     await worker.join()
     await worker.complete([finished(each) for each in (await worker.read(3, 10)).deliveries])
-    persister = ResultStream(Shard(redis, keys), "p1")
+    persister = ResultStream(shard_of("persister", redis, keys), "p1")
     await persister.join()
     first, second, third = await persister.read(3, 10)
     await redis.hset(keys.prediction(ids[1]), "attempt", "1")
@@ -433,7 +434,7 @@ async def test_what_is_stored_is_forgotten_to_the_entry(redis: Redis, keys: Keys
     assert (await redis.xpending(keys.results, keys.PERSISTER_GROUP))["pending"] == 1
     await persister.forget([])
     assert await redis.xlen(keys.results) == 1
-    persisted = Shard(redis, keys).script("persisted")
+    persisted = shard_of("persister", redis, keys).script("persisted")
     assert await persisted([keys.results], [keys.PERSISTER_GROUP]) == 0
     there = [keys.results, keys.prediction("a"), keys.prediction("b")]
     assert await persisted(there, [keys.PERSISTER_GROUP, third.entry, 0, "1-1", 0]) == 1
@@ -443,7 +444,7 @@ async def test_what_is_stored_is_forgotten_to_the_entry(redis: Redis, keys: Keys
 
 
 async def test_a_group_without_a_consumer_is_made_and_what_is_no_stream_is_said(redis: Redis, keys: Keys) -> None:
-    persister = ResultStream(Shard(redis, keys), "p1")
+    persister = ResultStream(shard_of("persister", redis, keys), "p1")
     await persister.join()
     assert await redis.xinfo_consumers(keys.results, keys.PERSISTER_GROUP) == []
     worker = stream(redis, keys, "w1")
@@ -461,14 +462,14 @@ async def test_only_the_consumer_that_is_named_is_removed(redis: Redis, keys: Ke
         await each.join()
     assert await stream(redis, keys, "unknown").leave() is False
     assert await stream(redis, keys, "w1").leave() is False  # it holds an entry
-    remove = Shard(redis, keys).script("remove_consumer")
+    remove = shard_of("persister", redis, keys).script("remove_consumer")
     assert await remove([others[0].key], [keys.WORKER_GROUP, "w2"]) == 1  # it is counted
     names = {each["name"] for each in await redis.xinfo_consumers(others[0].key, keys.WORKER_GROUP)}
     assert names == {b"w0", b"w1", b"w3"}
 
 
 async def test_consumers_are_removed_from_the_idle_time_on_that_is_given(redis: Redis, keys: Keys) -> None:
-    persister = ResultStream(Shard(redis, keys), "p1")
+    persister = ResultStream(shard_of("persister", redis, keys), "p1")
     await persister.join()
     assert await persister.remove_idle(0) == 0
     for name in ("a", "b"):
@@ -484,7 +485,9 @@ async def test_consumers_are_removed_from_the_idle_time_on_that_is_given(redis: 
 async def test_an_entry_and_its_state_are_as_the_contract_says(redis: Redis, keys: Keys) -> None:
     new = new_request("a", wait=True, timeout_ms=1234)._replace(principal="me", traceparent="00-t", options=b'{"o":1}')
     before = await redis_ms(redis)
-    assert await Publisher(Shard(redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([new])]) == [ACCEPTED]
+    assert await Publisher(shard_of("gateway", redis, keys), "gw", LIMITS).publish(MODEL, VERSION, [Group([new])]) == [
+        ACCEPTED
+    ]
     after = await redis_ms(redis)
     ((entry, fields),) = await redis.xrange(keys.requests(MODEL, VERSION))
     submitted, deadline = int(fields.pop(b"submitted_at")), int(fields.pop(b"deadline_at"))
@@ -505,7 +508,7 @@ async def test_what_a_request_has_to_do_with_an_experiment_stays_with_it_to_its_
     part: dict[str, Any] = {"experiment_id": new_request().id, "shadow_of": new_request().id}
     part |= {"arm": "new", "subject_id": "s_1"}
     plain, done, dead = new_request("a"), new_request("b")._replace(**part), new_request("c")._replace(**part)
-    publisher = Publisher(Shard(redis, keys), "gw", LIMITS)
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
     assert await publisher.publish(MODEL, VERSION, [Group([plain])]) == [ACCEPTED]
     assert await publisher.publish(MODEL, VERSION, [Group([done]), Group([dead])]) == [ACCEPTED] * 2
     worker = stream(redis, keys, "w1")
@@ -520,14 +523,14 @@ async def test_what_a_request_has_to_do_with_an_experiment_stays_with_it_to_its_
     for result in (succeeded, failed):
         assert {name: getattr(result, name) for name in part} == part
     ((letter, _),) = await redis.xrange(keys.dead)
-    await replay(DeadLetters(Shard(redis, keys)), letter.decode())
+    await replay(DeadLetters(shard_of("gateway", redis, keys)), letter.decode())
     _, (_, again) = await redis.xrange(worker.key)
     assert stored.items() <= again.items()
 
 
 def publisher_of(redis: Redis, keys: Keys, **limits: int) -> Publisher:
     """A publisher with some limits of its own."""
-    return Publisher(Shard(redis, keys), "gw", type(LIMITS)(**{**vars_of(LIMITS), **limits}), 86_400_000)
+    return Publisher(shard_of("gateway", redis, keys), "gw", type(LIMITS)(**{**vars_of(LIMITS), **limits}), 86_400_000)
 
 
 def vars_of(limits: Any) -> dict[str, int]:
@@ -607,7 +610,7 @@ async def test_records_count_for_as_long_as_they_are_kept(redis: Redis, keys: Ke
 async def test_a_replay_is_a_request_again_with_all_its_fields(redis: Redis, keys: Keys) -> None:
     (delivery,) = await read(redis, keys, "a", wait=True)
     prediction_id = decode_request(delivery.fields).id
-    worker, dead = stream(redis, keys, "w1"), DeadLetters(Shard(redis, keys))
+    worker, dead = stream(redis, keys, "w1"), DeadLetters(shard_of("gateway", redis, keys))
     await worker.dead_letter(delivery, "max_deliveries", "why")
     ((letter, _),) = await redis.xrange(keys.dead)
     before = await redis_ms(redis)
@@ -646,7 +649,7 @@ async def test_a_replay_is_the_attempt_after_the_latest(
         await redis.delete(keys.prediction(prediction_id))
     else:
         await redis.hset(keys.prediction(prediction_id), "attempt", of_state)
-    await replay(DeadLetters(Shard(redis, keys)), again.decode())
+    await replay(DeadLetters(shard_of("gateway", redis, keys)), again.decode())
     ((_, replayed),) = await redis.xrange(keys.requests(MODEL, VERSION))
     assert replayed[b"attempt"] == becomes
     assert await redis.hget(keys.prediction(prediction_id), "attempt") == becomes
@@ -657,7 +660,7 @@ async def test_a_replay_is_the_attempt_after_the_latest(
 async def test_of_replays_at_once_one_adds_a_request(redis: Redis, keys: Keys) -> None:
     (delivery,) = await read(redis, keys, "a")
     await stream(redis, keys, "w1").dead_letter(delivery, "max_deliveries", "why")
-    dead = DeadLetters(Shard(redis, keys))
+    dead = DeadLetters(shard_of("gateway", redis, keys))
     ((entry, _),) = await redis.xrange(keys.dead)
     letter = await dead.find(entry.decode())
     assert letter is not None
@@ -669,7 +672,7 @@ async def test_of_replays_at_once_one_adds_a_request(redis: Redis, keys: Keys) -
 async def test_a_request_replayed_too_often_stays_a_dead_letter(redis: Redis, keys: Keys) -> None:
     (delivery,) = await read(redis, keys, "a")
     await stream(redis, keys, "w1").dead_letter(delivery, "max_deliveries", "why")
-    dead = DeadLetters(Shard(redis, keys))
+    dead = DeadLetters(shard_of("gateway", redis, keys))
     ((entry, _),) = await redis.xrange(keys.dead)
     await redis.hset(keys.prediction(decode_request(delivery.fields).id), "attempt", "2")
     letter = await dead.find(entry.decode())
@@ -689,7 +692,7 @@ async def add_results(redis: Redis, keys: Keys, count: int, size: int = 7) -> li
 
 async def read_piece(redis: Redis, keys: Keys, most: int, most_bytes: int, consumer: str = "p1") -> list[str]:
     """What the script reads."""
-    script = Shard(redis, keys).script("read_results")
+    script = shard_of("persister", redis, keys).script("read_results")
     answer = await script([keys.results], [keys.PERSISTER_GROUP, consumer, most, most_bytes])
     return [entry.decode() for entry, _ in answer]
 
@@ -699,7 +702,7 @@ IDLE_MS = 300_000  # longer than a slow machine takes for a test
 
 async def claim_piece(redis: Redis, keys: Keys, most: int, most_bytes: int = 10**9) -> list[tuple[str, int]]:
     """What the script claims for `p2`, with its deliveries."""
-    script = Shard(redis, keys).script("claim_results")
+    script = shard_of("persister", redis, keys).script("claim_results")
     answer = await script([keys.results], [keys.PERSISTER_GROUP, "p2", IDLE_MS, most, most_bytes])
     return [(entry.decode(), deliveries) for entry, _, deliveries in answer]
 
@@ -710,7 +713,7 @@ async def idle(redis: Redis, keys: Keys, entries: list[str], deliveries: int, id
 
 
 async def test_results_are_read_eight_at_a_time_until_they_are_many_or_large(redis: Redis, keys: Keys) -> None:
-    await ResultStream(Shard(redis, keys), "p1").join()
+    await ResultStream(shard_of("persister", redis, keys), "p1").join()
     entries = await add_results(redis, keys, 60)
     assert await read_piece(redis, keys, 10, 10**9) == entries[:10]
     assert await read_piece(redis, keys, 100, 8 * 7 + 1) == entries[10:26]
@@ -727,7 +730,7 @@ async def test_results_are_read_eight_at_a_time_until_they_are_many_or_large(red
 async def test_of_results_delivered_often_few_are_claimed(
     redis: Redis, keys: Keys, deliveries: int, together: int
 ) -> None:
-    await ResultStream(Shard(redis, keys), "p1").join()
+    await ResultStream(shard_of("persister", redis, keys), "p1").join()
     entries = await add_results(redis, keys, 45)
     await read_piece(redis, keys, 100, 10**9)
     await idle(redis, keys, entries, deliveries)
@@ -738,7 +741,7 @@ async def test_of_results_delivered_often_few_are_claimed(
 
 
 async def test_results_given_back_unread_are_claimed_up_to_the_numbers_that_are_asked(redis: Redis, keys: Keys) -> None:
-    await ResultStream(Shard(redis, keys), "p1").join()
+    await ResultStream(shard_of("persister", redis, keys), "p1").join()
     entries = await add_results(redis, keys, 12)
     await read_piece(redis, keys, 100, 10**9)
     await idle(redis, keys, entries, 0)
@@ -753,7 +756,7 @@ async def test_results_given_back_unread_are_claimed_up_to_the_numbers_that_are_
 
 
 async def test_of_results_the_one_delivered_most_often_bounds_the_claim(redis: Redis, keys: Keys) -> None:
-    await ResultStream(Shard(redis, keys), "p1").join()
+    await ResultStream(shard_of("persister", redis, keys), "p1").join()
     entries = await add_results(redis, keys, 6)
     await read_piece(redis, keys, 100, 10**9)
     await idle(redis, keys, entries[:2], 0)
@@ -765,7 +768,7 @@ async def test_of_results_the_one_delivered_most_often_bounds_the_claim(redis: R
 
 
 async def test_the_first_database_is_noted_and_no_other(redis: Redis, keys: Keys) -> None:
-    deployment = Deployment(Shard(redis, keys))
+    deployment = Deployment(shard_of("persister", redis, keys))
     await deployment.check("one")
     await deployment.bind("one")
     assert await redis.get(keys.deployment) == b"one"
@@ -778,6 +781,6 @@ async def test_the_first_database_is_noted_and_no_other(redis: Redis, keys: Keys
 
 async def test_what_is_refused_is_named_by_its_place(redis: Redis, keys: Keys) -> None:
     commands = orjson.dumps([["GET", keys.results], ["LPOP"], ["NOSUCH"], ["DEL", keys.results]])
-    failed = await Shard(redis, keys).script("rights")([keys.results], [commands])
+    failed = await shard_of("gateway", redis, keys).script("rights")([keys.results], [commands])
     assert [position for position, _ in failed] == [1, 2]
     assert all(b"command" in error for _, error in failed)

@@ -21,9 +21,9 @@ from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.service.settings import Settings
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
 from shared.telemetry import spans
 from shared.telemetry.spans import Traces
+from tests.access import shard_of
 from tests.collector import Collector, running_collector
 from tests.gateways import Client, HandWorker, StartGateway, make_persister
 from tests.waiting import eventually
@@ -144,9 +144,9 @@ async def test_a_dead_letter_keeps_its_trace(
     body = {"model": "echo", "text": "hello"}
     await gateway.post("/api/v1/predict?wait=0", json=body, headers={"traceparent": TRACEPARENT})
     ((delivery, _),) = await worker.take()
-    await ResultStream(Shard(redis, keys), "p").join()
+    await ResultStream(shard_of("persister", redis, keys), "p").join()
     assert await worker.stream.dead_letter(delivery, "max_deliveries", "given up")
-    (result,) = await ResultStream(Shard(redis, keys), "p").read(1, 0)
+    (result,) = await ResultStream(shard_of("persister", redis, keys), "p").read(1, 0)
     assert result.fields[b"traceparent"].decode() == TRACEPARENT
 
 

@@ -11,11 +11,16 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import psycopg
 import pytest
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
 
-from scripts.stack import prometheus
+from scripts.stack import dotenv, prometheus
 from scripts.stack.config import DEFAULT_PORTS
 from scripts.stack.ports import free_port
+from scripts.stack.postgres import database_url, running_postgres
+from scripts.stack.redis import redis_url, running_redis
 from scripts.stack.strays import clear_strays, marked
 from scripts.stack.supervisord import is_running
 from tests.processes import wait_until
@@ -42,7 +47,7 @@ def environment(home: Path) -> dict[str, str]:
         "MILLSTREAM_HOME": str(home),
         "MODEL_CATALOGUE": "tests/fixtures/models.toml",
         "WORKER_MODELS": "echo",
-        "POSTGRES_PASSWORD": "only-for-this-test",
+        **{name: f"{name}: only for this test" for name in dotenv.NATIVE},
         "REDIS_APPENDFSYNC": "everysec",
         "SHUTDOWN_GRACE_S": "10",
     }
@@ -118,13 +123,46 @@ def scraped(environment: Mapping[str, str]) -> set[str]:
     return {each["labels"]["job"] for each in targets if each["health"] == "up"}
 
 
+def as_an_earlier_version_left_it(environment: Mapping[str, str], home: Path) -> None:
+    """Stores with data, made before each service had a user of its own: Postgres with one, Redis without any."""
+    with (
+        running_postgres(home / "postgres", password=environment["POSTGRES_PASSWORD"]) as postgres,
+        psycopg.connect(postgres.url, autocommit=True) as connection,
+    ):
+        connection.execute("CREATE TABLE kept (n int)")
+    with running_redis(home / "redis") as server, Redis.from_url(server.url) as client:
+        client.set("kept", "1")
+
+
+def check_users_and_data(environment: Mapping[str, str]) -> None:
+    """Everybody needs a password, services may do no more than their work, and what was there is there."""
+    port = int(environment["REDIS_PORT"])
+    with Redis.from_url(redis_url(port)) as nobody, pytest.raises(AuthenticationError):
+        nobody.ping()
+    with Redis.from_url(redis_url(port, environment["REDIS_PASSWORD"])) as operator:
+        assert operator.get("kept") == b"1"
+    with Redis.from_url(redis_url(port, environment["REDIS_WORKER_PASSWORD"], "worker")) as worker:
+        assert worker.ping()
+        with pytest.raises(NoPermissionError):
+            worker.get("kept")
+    role = database_url(
+        int(environment["POSTGRES_PORT"]), environment["POSTGRES_GATEWAY_PASSWORD"], "millstream_gateway"
+    )
+    with psycopg.connect(role) as gateway:
+        assert gateway.execute("SELECT to_regclass('kept') IS NOT NULL").fetchone() == (True,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            gateway.execute("SELECT * FROM kept")
+
+
 def test_up_works_twice_and_down_leaves_nothing(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
     try:
+        as_an_earlier_version_left_it(environment, home)
         up = stack(environment, "up")
         assert up.returncode == 0, up.stdout + up.stderr
         assert "Millstream is up." in up.stdout
         assert f"localhost:{environment['GATEWAY_PORT']}/docs" in up.stdout
         assert predict(environment)["status"] == "succeeded"
+        check_users_and_data(environment)
         check_targets_find_the_gateway(environment, tmp_path / "python")
 
         again = stack(environment, "up")

@@ -23,7 +23,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import decode_request
 from shared.service.liveness import Liveness
 from shared.streams.result_stream import ResultStream
-from shared.streams.shard import Shard
+from tests.access import environment_of, shard_of
 from tests.streams import Redis
 
 ENTRIES_AN_EXAMPLE = 25
@@ -121,7 +121,7 @@ def entries_like(good: dict[bytes, bytes]) -> st.SearchStrategy[dict[bytes, byte
 
 @pytest.fixture
 async def store(environment: dict[str, str]) -> AsyncIterator[Database]:
-    values: dict[str, Any] = {name.lower(): value for name, value in environment.items()}
+    values: dict[str, Any] = {name.lower(): value for name, value in environment_of("persister", environment).items()}
     made = Database(PersisterSettings(**values))
     yield made
     await made.close()
@@ -139,7 +139,7 @@ async def store(environment: dict[str, str]) -> AsyncIterator[Database]:
 async def test_every_result_is_stored_or_a_dead_letter(
     redis: Redis, keys: Keys, store: Database, database: asyncpg.Connection, entries: list[dict[bytes, bytes]]
 ) -> None:
-    stream = ResultStream(Shard(redis, keys), "p1")
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
     await stream.join()
     for fields in entries:
         await redis.xadd(keys.results, dict(fields))

@@ -26,8 +26,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from scripts.stack.redis import running_redis
 from shared.contract.keys import Keys
+from tests.access import running_redis
 from tests.integration.stream_actors import VISIBILITY_TIMEOUT_MS, Gateways, Move, Persister, Worker
 from tests.integration.stream_truth import Truth
 from tests.streams import MODEL, VERSION

@@ -21,7 +21,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.redis_errors import redis_errors, wants_reconnect, word_of
-from shared.streams.shard import Shard
+from tests.access import shard_of
 from tests.chaos.proxy import Mode, Proxy
 from tests.gateways import Client, HandWorker, StartGateway
 from tests.waiting import eventually
@@ -153,7 +153,7 @@ async def test_hints_do_not_spin_when_their_connection_ends_as_a_time_out(
 
     monkeypatch.setattr(PubSub, "get_message", at_once)
     with pytest.raises(StoreUnavailable, match="broken"):
-        async for _ in PredictionStates(Shard(redis, keys), "gw").hints():
+        async for _ in PredictionStates(shard_of("gateway", redis, keys), "gw").hints():
             pass
     assert looks == 2
 

@@ -17,10 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
+from pydantic import SecretStr
 
 from migrations.__main__ import run as migrate
+from migrations.settings import MigrateSettings
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.rows import Row
 from persister.settings import PersisterSettings
 from scripts.stack.postgres import running_postgres
@@ -73,8 +75,8 @@ async def insert(settings: PersisterSettings, count: int) -> tuple[float, float]
     database = Database(settings)
     try:
         for month in (datetime(now.year, now.month, 1, tzinfo=UTC), *_earlier(now)):
-            for partition in partitions_from(month, 0):
-                await database.make_partition(partition)
+            for first_day in months_from(month, 0):
+                await database.make_partition(first_day)
         batches = list(rows(count, now))
         started, cpu = time.perf_counter(), time.process_time()
         for batch in batches:
@@ -118,8 +120,9 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         running_postgres(Path(folder) / "postgres", durable=True) as server,
     ):
-        settings = PersisterSettings(database_url=server.url, model_catalogue=REPOSITORY / "tests/fixtures/models.toml")
-        migrate(settings, 0)
+        catalogue = REPOSITORY / "tests/fixtures/models.toml"
+        migrate(MigrateSettings(database_url=SecretStr(server.url), model_catalogue=catalogue), 0)
+        settings = PersisterSettings(database_url=SecretStr(server.url))
         assert server.process is not None
         before = cpu_seconds(server.process.pid)
         took, cpu = asyncio.run(insert(settings, count))

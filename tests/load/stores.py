@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scripts.stack.postgres import PostgresServer, running_postgres
-from scripts.stack.redis import AppendFsync, RedisServer, running_redis
+from scripts.stack.redis import AppendFsync, RedisServer
+from tests.access import ROLE_PASSWORDS, running_redis
 from tests.processes import REPOSITORY
 
 
@@ -43,10 +44,11 @@ def running_stores(
             "MODEL_CATALOGUE": str(REPOSITORY / "tests/fixtures/models.toml"),
             "WORKER_MODELS": models,
         }
+        passwords = {name.upper(): password.get_secret_value() for name, password in ROLE_PASSWORDS.items()}
         subprocess.run(
             [sys.executable, "-m", "migrations"],
             cwd=REPOSITORY,
-            env={**os.environ, **environment, "LOG_LEVEL": "WARNING"},
+            env={**os.environ, **environment, **passwords, "LOG_LEVEL": "WARNING"},
             check=True,
         )
         yield Stores(postgres, redis, environment)

@@ -26,6 +26,9 @@ PROMETHEUS: dict[str, Any] = yaml.safe_load(
 DECIDED_BY_THE_IMAGE = {"MODEL_CATALOGUE", "GATEWAY_HOST", "GATEWAY_PORT", "ADMIN_HOST", "ADMIN_PORT"} | {
     f"{service}_METRICS_{what}" for service in ("WORKER", "PERSISTER") for what in ("HOST", "PORT")
 }
+# What the stack decides: whose roles are which in its own Postgres, and that passwords come by the environment.
+DECIDED_BY_THE_STACK = {"GATEWAY_ROLE", "PERSISTER_ROLE"}
+NOT_USED = {"migrate": {"REDIS_URL", "REDIS_URL_PASSWORD"}}  # it has no business there
 PUBLISHED = {"gateway": "8000", "prometheus": "9090", "grafana": "3000"}
 ONE_SHOT = ("migrate", "models")
 
@@ -41,7 +44,8 @@ def kind_of(service: str) -> str:
 def settings_are_passed_on(compose: Compose) -> Iterator[str]:
     """Every setting of a service can be given in .env."""
     for kind, settings in settings_table.SERVICES:
-        wanted = {name.upper() for name in settings.model_fields} - DECIDED_BY_THE_IMAGE
+        names = {name.upper() for name in settings.model_fields if not name.endswith("_file")}
+        wanted = names - DECIDED_BY_THE_IMAGE - DECIDED_BY_THE_STACK - NOT_USED.get(kind, set())
         for name, service in compose["services"].items():
             if kind_of(name) == kind:
                 yield from (f"{name}: {missing}" for missing in sorted(wanted - service["environment"].keys()))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from inference_worker.children.child import LoadPlan
+from inference_worker import __main__ as worker
+from inference_worker.children.child import HUB_TOKEN, LoadPlan
 from inference_worker.children.forkserver import hub_token, passed_on
 
 
@@ -25,6 +28,7 @@ def test_a_child_is_given_what_libraries_need_and_no_secret() -> None:
         "REDIS_PASSWORD": "z",
         "AWS_SECRET_ACCESS_KEY": "k",
         "HF_TOKEN": "t",
+        "HF_TOKEN_FILE": "/run/secrets/t",
     }
     needed = {"PATH": "/bin", "HF_HOME": "/hub", "CUDA_VISIBLE_DEVICES": "0", "OMP_WAIT_POLICY": "PASSIVE"}
     kept = passed_on({**secrets, **needed})
@@ -43,3 +47,13 @@ def test_only_a_child_that_fetches_from_the_hub_is_given_its_password(
 
 def test_what_the_operator_sets_for_memory_wins() -> None:
     assert passed_on({"MALLOC_TRIM_THRESHOLD_": "1"})["MALLOC_TRIM_THRESHOLD_"] == "1"
+
+
+def test_the_password_for_the_hub_may_be_in_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t\n", encoding="utf-8")
+    monkeypatch.setenv("HF_TOKEN_FILE", str(tmp_path / "token"))
+    monkeypatch.setenv(HUB_TOKEN, "")
+    monkeypatch.setattr(worker, "configure_logging", lambda *_: None)
+    monkeypatch.setattr("uvloop.run", lambda running: running.close())
+    worker._main()
+    assert os.environ[HUB_TOKEN] == "t"

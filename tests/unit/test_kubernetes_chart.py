@@ -13,7 +13,9 @@ import yaml
 from scripts.kubernetes import __main__ as kubernetes
 from scripts.kubernetes import plain, room, values_schema, values_table
 from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
+from scripts.stack import dotenv
 from shared.contract.keys import Keys
+from shared.streams.access import SCALER
 
 Object = dict[str, Any]
 
@@ -177,7 +179,7 @@ def test_the_drain_of_a_component_fits_its_own_settings() -> None:
 def test_redis_gets_twice_its_maxmemory() -> None:
     redis = container(named(objects("--set=redis.maxmemoryMiB=2048"), "StatefulSet", "millstream-redis"))
     assert redis["resources"]["limits"]["memory"] == f"{2 * 2048 + 256}Mi"
-    command = redis["command"][-1]
+    command = " ".join(redis["args"])
     for option in ("--maxmemory 2048mb", "--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"):
         assert option in command
 
@@ -209,7 +211,13 @@ def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
     assert persister["minReplicaCount"] == 1
     assert persister["triggers"][0]["metadata"]["stream"] == keys.results
     authentication = named(made, "TriggerAuthentication", "millstream-redis")["spec"]["secretTargetRef"]
-    assert authentication == [{"parameter": "password", "name": "millstream-secrets", "key": "REDIS_PASSWORD"}]
+    assert authentication == [
+        {"parameter": "username", "name": "millstream-redis-scaler", "key": "USERNAME"},
+        {"parameter": "password", "name": "millstream-secrets", "key": "REDIS_SCALER_PASSWORD"},
+    ]
+    assert named(made, "Secret", "millstream-redis-scaler")["stringData"] == {"USERNAME": SCALER}
+    redis = named(made, "StatefulSet", "millstream-redis")["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert "REDIS_SCALER_PASSWORD" in {each["name"] for each in redis}
 
 
 def test_what_keda_took_to_zero_comes_back_when_keda_goes() -> None:
@@ -323,7 +331,7 @@ def test_nobody_is_let_in_where_nobody_is_named() -> None:
 
 def test_there_is_no_default_password() -> None:
     first, second = (named(objects(), "Secret", "millstream-secrets")["data"] for _ in range(2))
-    assert set(first) == {"POSTGRES_PASSWORD", "REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+    assert set(first) == {*dotenv.SECRETS, "REDIS_SCALER_PASSWORD"}
     assert not set(first.values()) & set(second.values())
 
 

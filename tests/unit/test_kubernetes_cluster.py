@@ -94,7 +94,7 @@ async def test_a_filled_secret_stays_filled(made: tuple[Cluster, Admin]) -> None
     template = FOLDER / "secret.yaml"
     await admin.apply(FOLDER / "namespace.yaml", template)
     assert there.secret("millstream-secrets") == {}
-    filling = "kubectl --namespace millstream patch secret millstream-secrets --patch"
+    filling = "kubectl --namespace millstream patch secret millstream-secrets"
     assert filling in template.read_text(encoding="utf-8")
     await admin.kubectl("patch", "secret", "millstream-secrets", '--patch={"stringData": {"REDIS_PASSWORD": "abc"}}')
     assert "unchanged" in await admin.apply(template)

@@ -27,7 +27,9 @@ NAMED = {
     *("ingress", "hpa", "networkpolicy", "pdb"),
 }
 # From the image: what else a container reads.
-OTHERS_VARIABLES = re.compile(r"^(GF|POSTGRES)_|^(PGDATA|PROMETHEUS_URL|REDISCLI_AUTH|REDIS_PASSWORD)$")
+OTHERS_VARIABLES = re.compile(
+    r"^(GF|POSTGRES)_|^(PGDATA|PROMETHEUS_URL|REDISCLI_AUTH|REDIS_(GATEWAY|WORKER|PERSISTER)_PASSWORD|RUN_FOLDER)$"
+)
 
 
 def objects(pattern: str = "*") -> list[Object]:
@@ -219,7 +221,7 @@ def test_every_secret_that_is_asked_for_is_in_the_template() -> None:
         if "valueFrom" in each
     }
     assert {secret for secret, _ in asked} == {"millstream-secrets"}
-    assert {key for _, key in asked} == set(re.findall(r"[A-Z]+_PASSWORD", template))
+    assert {key for _, key in asked} == set(re.findall(r"[A-Z_]+_PASSWORD", template))
     (secret,) = yaml.safe_load_all(template)
     assert not {"data", "stringData"} & secret.keys(), "apply would overwrite what was filled in"
 

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 from persister import persister as module
 from persister.database import Database
-from persister.partitions import partitions_from
+from persister.partitions import months_from
 from persister.persister import Persister
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
@@ -116,7 +116,7 @@ async def test_both_stores_are_looked_at_and_partitions_are_there_before_anythin
         order.attach_mock(getattr(around, name), name)
     assert around.persister.unavailable == "starting"
     await around.run([])
-    made = len(list(partitions_from(datetime.now(UTC), SETTINGS.partition_months_ahead)))
+    made = len(list(months_from(datetime.now(UTC), SETTINGS.partition_months_ahead)))
     asked = [name for name, *_ in order.mock_calls]
     assert asked == [
         *("redis.require", "database.check", "stream.deployment.bind", *["database.make_partition"] * made),
@@ -250,7 +250,7 @@ async def test_a_batch_does_not_wait_if_it_is_told_not_to(around: Around) -> Non
 
 async def test_partitions_are_made_at_once_and_looked_at_every_hour(around: Around) -> None:
     await around.persister.keep_partitions(around.stop)
-    wanted = list(partitions_from(datetime.now(UTC), SETTINGS.partition_months_ahead))
+    wanted = list(months_from(datetime.now(UTC), SETTINGS.partition_months_ahead))
     assert [each.args[0] for each in around.database.make_partition.await_args_list] == wanted
     assert around.waits == [("partitions", 3600)] and set(around.liveness.turns) == {"partitions"}
 
@@ -267,8 +267,8 @@ async def test_months_are_those_of_utc_as_in_the_ids(around: Around, monkeypatch
     monkeypatch.setattr(module, "datetime", FarEast)
     await around.run([])
     await around.persister.keep_partitions(asyncio.Event())
-    names = [each.args[0].name for each in around.database.make_partition.await_args_list]
-    assert names == ["predictions_2026_11", "predictions_2026_12", "predictions_2027_01"] * 2
+    months = [f"{each.args[0]:%Y-%m-%d}" for each in around.database.make_partition.await_args_list]
+    assert months == ["2026-11-01", "2026-12-01", "2027-01-01"] * 2
 
 
 async def test_partitions_are_tried_again_after_an_outage(around: Around) -> None:

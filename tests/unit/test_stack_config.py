@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts.stack import dotenv, preflight
+from scripts.stack.commands import make_env
 from scripts.stack.config import DEFAULT_PORTS, load, with_ports
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port, is_taken
@@ -58,12 +59,27 @@ def test_env_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
 def test_an_older_env_is_given_the_passwords_it_lacks(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text("# mine\nPOSTGRES_PASSWORD=old\nGRAFANA_PASSWORD=\nLOG_LEVEL=DEBUG\n", encoding="utf-8")
-    assert dotenv.complete(env) == ["REDIS_PASSWORD", "GRAFANA_PASSWORD"]
+    missing = [name for name in dotenv.SECRETS if name != "POSTGRES_PASSWORD"]
+    assert dotenv.complete(env) == missing
     values = dotenv.read(env)
     assert (values["POSTGRES_PASSWORD"], values["LOG_LEVEL"]) == ("old", "DEBUG")
-    assert min(len(values[name]) for name in ("REDIS_PASSWORD", "GRAFANA_PASSWORD")) >= 24
+    assert min(len(values[name]) for name in missing) >= 24
+    assert len({values[name] for name in missing}) == len(missing)
     assert env.read_text(encoding="utf-8").startswith("# mine\n")
     assert dotenv.complete(env) == []
+
+
+def test_up_makes_an_env_or_gives_an_older_one_what_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env.example").write_text((ROOT / ".env.example").read_text(encoding="utf-8"), encoding="utf-8")
+    make_env(tmp_path)
+    assert all(dotenv.read(tmp_path / ".env")[name] for name in dotenv.SECRETS)
+    (tmp_path / ".env").write_text("POSTGRES_PASSWORD=old\n", encoding="utf-8")
+    make_env(tmp_path)
+    make_env(tmp_path)
+    assert capsys.readouterr().out.splitlines()[1:] == [f"added to .env: {', '.join(dotenv.SECRETS[1:])}"]
+    assert dotenv.read(tmp_path / ".env")["POSTGRES_PASSWORD"] == "old"
 
 
 def test_the_repository_has_no_password() -> None:

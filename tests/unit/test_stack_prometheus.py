@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import prometheus
+from scripts.stack import dotenv, prometheus
 from scripts.stack.config import ROOT, StackConfig, load
 from scripts.stack.services import native_stack
 
 
 def config_of(tmp_path: Path) -> StackConfig:
     return load(
-        {"POSTGRES_PASSWORD": "x", "MILLSTREAM_HOME": str(tmp_path), "PROMETHEUS_PORT": "9190", "GATEWAY_PORT": "8100"}
+        {
+            **dict.fromkeys(dotenv.SECRETS, "x"),
+            "MILLSTREAM_HOME": str(tmp_path),
+            "PROMETHEUS_PORT": "9190",
+            "GATEWAY_PORT": "8100",
+        }
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.stack import binaries, prometheus
+from scripts.stack import binaries, dotenv, prometheus
 from scripts.stack.config import StackConfig, load
 from scripts.stack.errors import StackError
 from scripts.stack.logs import Follower, begin_anew, last_lines, named
@@ -26,7 +26,7 @@ from scripts.stack.unprivileged import OTHER_ID, wrapper_for
 
 
 def config_with(tmp_path: Path, **values: str) -> StackConfig:
-    return load({"POSTGRES_PASSWORD": "pass/word", **values}, tmp_path)
+    return load({**dict.fromkeys(dotenv.SECRETS, "pass/word"), **values}, tmp_path)
 
 
 def by_name(config: StackConfig) -> dict[str, Service]:
@@ -115,8 +115,8 @@ def test_given_stores_are_used_and_not_started(tmp_path: Path) -> None:
 
 def test_services_learn_where_the_stores_are(tmp_path: Path) -> None:
     environment = by_name(config_with(tmp_path, POSTGRES_PORT="7001", LOG_LEVEL="DEBUG"))["gateway"].environment
-    assert environment["DATABASE_URL"] == "postgresql://millstream:pass%2Fword@127.0.0.1:7001/millstream"
-    assert environment["REDIS_URL"] == "redis://127.0.0.1:6379/0"
+    assert environment["DATABASE_URL"] == "postgresql://millstream_gateway:pass%2Fword@127.0.0.1:7001/millstream"
+    assert environment["REDIS_URL"] == "redis://gateway:pass%2Fword@127.0.0.1:6379/0"
     assert environment["LOG_LEVEL"] == "DEBUG"
 
 
@@ -127,6 +127,47 @@ def test_a_service_learns_only_where_its_own_stores_are(tmp_path: Path) -> None:
     assert known["worker"] == {"REDIS_URL"} and known["redis"] == set()
     assert "DATABASE_URL" in tasks(config)["migrations"].environment
     assert "DATABASE_URL" not in tasks(config)["models"].environment
+
+
+def test_each_service_has_a_login_of_its_own_and_no_other_password(tmp_path: Path) -> None:
+    passwords = {name: name.lower() for name in dotenv.SECRETS}
+    config = config_with(tmp_path, **passwords)
+    stack = by_name(config)
+    for name, user in {"gateway": "gateway", "worker": "worker", "persister": "persister"}.items():
+        environment = stack[name].environment
+        assert f"redis://{user}:redis_{user}_password@" in environment["REDIS_URL"]
+        others = [each for each in passwords.values() if not each.endswith(f"_{user}_password")]
+        assert not [each for each in others if any(each in value for value in environment.values())]
+    migrations = tasks(config)["migrations"].environment
+    assert "postgresql://millstream:postgres_password@" in migrations["DATABASE_URL"]
+    assert migrations["GATEWAY_ROLE_PASSWORD"] == "postgres_gateway_password"
+    assert "REDIS_URL" not in migrations
+    users = stack["redis"]
+    users.prepare()
+    written = (config.home / "redis" / "users.acl").read_text(encoding="utf-8")
+    assert [line.split()[1] for line in written.splitlines()] == ["default", "gateway", "worker", "persister"]
+    assert "nopass" not in written and "redis_password" not in written
+
+
+def test_a_role_of_another_name_is_used(tmp_path: Path) -> None:
+    gateway = by_name(config_with(tmp_path, GATEWAY_ROLE="a b"))["gateway"]
+    assert gateway.environment["DATABASE_URL"].startswith("postgresql://a%20b:")
+
+
+def test_roles_of_a_given_postgres_are_its_operators(tmp_path: Path) -> None:
+    config = config_with(tmp_path, DATABASE_URL="postgresql://db/x")
+    assert "GATEWAY_ROLE_PASSWORD" not in tasks(config)["migrations"].environment
+
+
+def test_the_url_of_a_store_may_be_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("redis://cache/1\n", encoding="utf-8")
+    stack = by_name(config_with(tmp_path, REDIS_URL_FILE=str(tmp_path / "url")))
+    assert "redis" not in stack and "REDIS_URL_FILE" not in stack["worker"].environment
+    assert stack["worker"].environment["REDIS_URL"] == "redis://cache/1"
+    with pytest.raises(StackError, match="REDIS_URL and REDIS_URL_FILE are both given"):
+        config_with(tmp_path, REDIS_URL_FILE=str(tmp_path / "url"), REDIS_URL="redis://cache/2")
+    with pytest.raises(StackError, match="DATABASE_URL_FILE=/none cannot be read"):
+        config_with(tmp_path, DATABASE_URL_FILE="/none")
 
 
 def test_a_wrong_appendfsync_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -59,3 +61,17 @@ def test_what_is_no_traceparent_is_no_trace(traceparent: str) -> None:
     assert not is_sampled(traceparent)
     assert exemplar_of(traceparent) is None
     assert trace_id_of(traceparent) == ""
+
+
+def test_the_headers_that_the_collector_wants_are_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spans = pytest.importorskip("shared.telemetry.spans")
+    (tmp_path / "headers").write_text("authorization=Bearer%20hunter2,x-team=ml\n", encoding="utf-8")
+    exporter = Mock()
+    monkeypatch.setattr(spans, "OTLPSpanExporter", exporter)
+    given: dict[str, Any] = {
+        "otel_exporter_otlp_endpoint": "http://collector:4318",
+        "otel_exporter_otlp_headers_file": tmp_path / "headers",
+    }
+    spans.Traces("gateway", Settings(**given))
+    headers = {"authorization": "Bearer hunter2", "x-team": "ml"}
+    exporter.assert_called_once_with("http://collector:4318/v1/traces", headers=headers)

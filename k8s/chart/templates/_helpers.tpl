@@ -65,26 +65,47 @@ labels:
       key: {{ index . 2 }}
 {{- end -}}
 
+{{/* Redis, as one of its users: (list $ "gateway") */}}
 {{- define "millstream.redisEnv" -}}
-{{- if .Values.redis.enabled -}}
-{{ include "millstream.fromSecret" (list "REDIS_PASSWORD" (include "millstream.secretName" .) "REDIS_PASSWORD") }}
+{{- $root := index . 0 -}}
+{{- $user := index . 1 -}}
+{{- if $root.Values.redis.enabled -}}
 - name: REDIS_URL
-  value: redis://:$(REDIS_PASSWORD)@{{ include "millstream.name" (list . "redis") }}:6379/0
+  value: redis://{{ $user }}@{{ include "millstream.name" (list $root "redis") }}:6379/0
+{{ include "millstream.fromSecret" (list "REDIS_URL_PASSWORD" (include "millstream.secretName" $root) (printf "REDIS_%s_PASSWORD" (upper $user))) }}
 {{- else -}}
-{{- $external := .Values.redis.external -}}
-{{ include "millstream.fromSecret" (list "REDIS_URL" (required "redis.external.existingSecret: name the Secret with the URL of your Redis, or set redis.enabled" $external.existingSecret) $external.key) }}
+{{- $external := $root.Values.redis.external -}}
+{{ include "millstream.fromSecret" (list "REDIS_URL" (required "redis.external.existingSecret: name the Secret with the URL of your Redis, or set redis.enabled" $external.existingSecret) (get $external.keys $user | default $external.key)) }}
 {{- end -}}
 {{- end -}}
 
+{{/* Postgres, as the role of a service, or as the owner of the tables: (list $ "gateway"), (list $ "migrate") */}}
 {{- define "millstream.databaseEnv" -}}
-{{- if .Values.postgres.enabled -}}
-{{ include "millstream.fromSecret" (list "POSTGRES_PASSWORD" (include "millstream.secretName" .) "POSTGRES_PASSWORD") }}
+{{- $root := index . 0 -}}
+{{- $user := index . 1 -}}
+{{- if $root.Values.postgres.enabled -}}
+{{- $isOwner := eq $user "migrate" -}}
 - name: DATABASE_URL
-  value: postgresql://millstream:$(POSTGRES_PASSWORD)@{{ include "millstream.name" (list . "postgres") }}:5432/millstream
+  value: postgresql://{{ $isOwner | ternary "millstream" (printf "millstream_%s" $user) }}@{{ include "millstream.name" (list $root "postgres") }}:5432/millstream
+{{ include "millstream.fromSecret" (list "DATABASE_URL_PASSWORD" (include "millstream.secretName" $root) ($isOwner | ternary "POSTGRES_PASSWORD" (printf "POSTGRES_%s_PASSWORD" (upper $user)))) }}
 {{- else -}}
-{{- $external := .Values.postgres.external -}}
-{{ include "millstream.fromSecret" (list "DATABASE_URL" (required "postgres.external.existingSecret: name the Secret with the URL of your Postgres, or set postgres.enabled" $external.existingSecret) $external.key) }}
+{{- $external := $root.Values.postgres.external -}}
+{{ include "millstream.fromSecret" (list "DATABASE_URL" (required "postgres.external.existingSecret: name the Secret with the URL of your Postgres, or set postgres.enabled" $external.existingSecret) (get $external.keys $user | default $external.key)) }}
 {{- end -}}
+{{- end -}}
+
+{{/* The passwords of the roles that the migrate step makes */}}
+{{- define "millstream.rolePasswords" -}}
+{{- if .Values.postgres.enabled }}
+{{- range $user := list "gateway" "persister" }}
+{{ include "millstream.fromSecret" (list (printf "%s_ROLE_PASSWORD" (upper $user)) (include "millstream.secretName" $) (printf "POSTGRES_%s_PASSWORD" (upper $user))) }}
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{/* The prefix of all keys in Redis */}}
+{{- define "millstream.keyPrefix" -}}
+{{ get .Values.settings "KEY_PREFIX" | default "millstream:" }}
 {{- end -}}
 
 {{/* Settings of one component over those of all: (list $ .Values.api.settings) */}}

@@ -1,0 +1,1 @@
+DROP FUNCTION make_predictions_partition(date);
