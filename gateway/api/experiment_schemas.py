@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
 from gateway.control.experiments.assignment import MAX_ARMS, MAX_WEIGHT
@@ -20,6 +21,12 @@ LABEL_MAX_CHARS = 200
 _ArmName = Annotated[str, Field(min_length=1, max_length=ARM_MAX_CHARS, pattern=r"^[a-z0-9][a-z0-9._-]*$")]
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, str | bool):  # pydantic would read "5" and true
+        raise PydanticCustomError("number", "must be a number")
+    return value
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +36,9 @@ class ArmBody(_Strict):
 
     name: _ArmName | None = Field(None, description="its name in results and metrics; default: the version's")
     version: VersionName
-    weight: int = Field(1, ge=1, le=MAX_WEIGHT, description="its share of subjects is this part of all weights' sum")
+    weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT), BeforeValidator(_number)] = Field(
+        1, description="its share of subjects is this part of all weights' sum"
+    )
 
     @property
     def called(self) -> str:
@@ -41,7 +50,9 @@ class ShadowBody(_Strict):
     """A version that is given copies of requests, without anybody seeing its answers."""
 
     version: VersionName
-    share: float = Field(gt=0, le=1, description="of requests that are copied, 0 to 1")
+    share: Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)] = Field(
+        description="of requests that are copied, 0 to 1"
+    )
 
 
 class ExperimentBody(_Strict):
@@ -154,10 +165,20 @@ class ExperimentResults(ExperimentInfo):
     )
 
 
+_ONE_OF: JsonDict = {
+    "oneOf": [
+        {"required": ["correct"], "properties": {"correct": {"type": "boolean"}, "label": {"type": "null"}}},
+        {"required": ["label"], "properties": {"label": {"type": "string"}, "correct": {"type": "null"}}},
+    ]
+}
+
+
 class FeedbackBody(_Strict):
     """What is known of an answer: whether it is right, or which label would be."""
 
-    correct: bool | None = None
+    model_config = ConfigDict(json_schema_extra=_ONE_OF)
+
+    correct: bool | None = Field(None, strict=True)
     label: str | None = Field(None, min_length=1, max_length=LABEL_MAX_CHARS, pattern=NO_NUL)
 
     @model_validator(mode="after")

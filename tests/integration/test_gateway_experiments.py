@@ -186,6 +186,8 @@ async def test_an_experiment_is_started_read_replaced_and_stopped(
         ({"arms": [{"version": "1.0.0"}, {"version": "9.0.0"}]}, "body.arms.1.version"),
         ({"arms": [{"version": "1.0.0"}, {"version": "3.0.0"}]}, "no active version"),
         ({"arms": [{"version": "1.0.0", "weight": 0}, {"version": "2.0.0"}]}, "body.arms.0.weight"),
+        ({"arms": [{"version": "1.0.0", "weight": "5"}, {"version": "2.0.0"}]}, "must be a number"),
+        ({"arms": TWO_ARMS, "shadow": {"version": "1.0.0", "share": True}}, "must be a number"),
         ({"arms": [{"version": "1.0.0", "weight": 1001}, {"version": "2.0.0"}]}, "body.arms.0.weight"),
         ({"arms": [{"version": "1.0.0", "name": f"a{n}"} for n in range(11)]}, "body.arms"),
         ({"arms": [{"version": "1.0.0", "name": "a" * 41}, {"version": "2.0.0"}]}, "body.arms.0.name"),
@@ -436,7 +438,7 @@ async def test_feedback_is_noted_changed_and_counted(
     await start(gateway, [{"version": "2.0.0"}], {"version": "1.0.0", "share": 0.001})
     prediction_id = await send(gateway)
     path = f"/api/v1/predictions/{prediction_id}/feedback"
-    assert (await gateway.post(path, json={"correct": False})).status == 204  # while it is queued
+    assert (await gateway.post(path, json={"correct": False, "label": None})).status == 204  # while it is queued
     await worker.serve_one()
     await persist_everything(redis, keys, database_url)
     for body, accuracy in (({"correct": True}, 1), ({"label": "BAD"}, 0), ({"label": "GOOD"}, 1)):
@@ -446,7 +448,9 @@ async def test_feedback_is_noted_changed_and_counted(
     assert await database.fetchval("SELECT count(*) FROM feedback") == 1
 
 
-@pytest.mark.parametrize("body", [{}, {"correct": True, "label": "A"}, {"label": ""}, {"label": "x" * 201}, {"x": 1}])
+@pytest.mark.parametrize(
+    "body", [{}, {"correct": True, "label": "A"}, {"label": ""}, {"label": "x" * 201}, {"correct": 1}]
+)
 async def test_feedback_says_one_thing(gateway: Client, body: object) -> None:
     prediction_id = await send(gateway)
     answer = await gateway.post(f"/api/v1/predictions/{prediction_id}/feedback", json=body)
