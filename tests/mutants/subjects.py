@@ -43,7 +43,7 @@ TABLE: Table = {
     "inference_worker/held_entries.py": LANE,
     "inference_worker/lane.py": ("unit/test_lane", *LANE),
     "inference_worker/movement.py": ("unit/test_movement",),
-    "inference_worker/outcomes.py": ("unit/test_outcomes", *LANE),
+    "inference_worker/outcomes.py": ("unit/test_outcomes", "unit/test_limits", *LANE),
     "inference_worker/passes.py": ("unit/test_passes", *LANE),
     "inference_worker/tasks/tokens.py": ("unit/test_tasks_tokens", "unit/test_tasks_chunking"),
     "inference_worker/triage.py": ("unit/test_triage",),
