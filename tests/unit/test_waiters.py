@@ -126,6 +126,11 @@ async def test_a_caller_waits_for_so_many_at_a_time(lookup: Mock) -> None:
     assert not waiters._of_caller  # there may be any number of callers
 
 
+async def test_where_nobody_says_who_asks_all_are_one_caller(waiters: Waiters) -> None:
+    with waiters.expect(["a"]), pytest.raises(LimitReached):
+        waiters.check_room(1, limits=CallerLimits(waits=1))
+
+
 async def test_a_gateway_that_stops_begins_no_wait(waiters: Waiters) -> None:
     waiters.closing = True
     with pytest.raises(Refused) as refused:
