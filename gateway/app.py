@@ -21,10 +21,13 @@ from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
 from gateway.core.history import History
-from gateway.core.intake import Intake, OrderLimits
+from gateway.core.inputs import Inputs, OrderLimits
+from gateway.core.intake import Intake
 from gateway.core.lookup import Lookup
+from gateway.core.redaction import load_redaction
 from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S, Serving
+from gateway.core.stored_input import check_secret
 from gateway.core.submissions import Submissions
 from gateway.core.waiting import Waiters
 from gateway.http.access import guarded
@@ -147,10 +150,12 @@ def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
     app[CACHING] = _caching(settings, shard, app[SERVING])
     app[RUNNING] = _experiments(app, shard, gateway_id, limits)
+    check_secret(catalogue.served(), settings.digest_secret)
+    redaction = load_redaction(settings.redaction, settings.redaction_stage, settings.redaction_timeout_s)
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)
     app[INTAKE] = Intake(
         catalogue,
-        order_limits,
+        Inputs(order_limits, settings.digest_secret, redaction),
         Submissions(publisher, settings.max_backlog, settings.max_backlog_bytes),
         app[WAITERS],
         lookup,

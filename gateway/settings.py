@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -71,6 +71,26 @@ class GatewaySettings(DatabaseSettings):
     limit_profiles: Path | None = Field(
         None, description="file with the limits of callers (docs/LIMITS.md); unset: no caller has limits of its own"
     )
+    input_digest_secret: SecretStr | None = Field(
+        None,
+        min_length=32,
+        description="secret of 32 characters or more, of the digests kept of inputs (`store_input` in the catalogue)",
+    )
+    input_digest_secret_file: Path | None = secret_file("INPUT_DIGEST_SECRET")
+    redaction: str | None = Field(
+        None,
+        max_length=200,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`module:function` of your own that takes a text and returns it redacted; unset: none",
+    )
+    redaction_stage: Literal["input", "store"] = Field(
+        "input",
+        description="`input`: the model sees the redacted text; `store`: it sees the original, only what is kept is "
+        "redacted",
+    )
+    redaction_timeout_s: float = Field(
+        1, gt=0, le=60, description="how long the redaction of a request's texts may take; beyond it is a 503"
+    )
     max_in_flight: int = Field(10_000, ge=1, description="predictions a gateway waits for before it refuses requests")
     recheck_interval_s: float = Field(
         2,
@@ -103,6 +123,11 @@ class GatewaySettings(DatabaseSettings):
     expiry_interval_s: float = Field(
         1, gt=0, le=60, description="how often to expire unread requests past their deadline"
     )
+
+    @property
+    def digest_secret(self) -> bytes:
+        """The secret of digests; empty if there is none."""
+        return self.input_digest_secret.get_secret_value().encode() if self.input_digest_secret else b""
 
     @model_validator(mode="after")
     def _delay_fits_grace(self) -> Self:

@@ -74,7 +74,7 @@ def row_of(result: PredictionResult) -> Row:
         cached=outcome.cached,
         tokens=outcome.tokens,
         compute_us=outcome.compute_us,
-        input_bytes=len(result.input) + len(result.options),
+        input_bytes=result.input_bytes or len(result.input) + len(result.options),
         completed_at=completed_at,
         experiment_id=result.experiment_id or None,
         arm=result.arm or None,

@@ -125,7 +125,11 @@ class Prediction(BaseModel):
 class StoredPrediction(Prediction):
     """A finished prediction, when read by id."""
 
-    input: dict[str, Any] = Field(description="the text, and the options if there were any")
+    input: dict[str, Any] | None = Field(
+        None,
+        description="what is kept of the input: the text, redacted perhaps, and the options if there were any; or "
+        "`text_hmac_sha256`, the HMAC-SHA-256 of the text in hexadecimal digits; absent if nothing is kept",
+    )
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:
@@ -148,7 +152,7 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
         body["cached"] = True
     if outcome.error:
         body["error"] = outcome.error
-    if finished.input is not None:
+    if finished.input is not None and finished.input != b"{}":
         body["input"] = orjson.Fragment(finished.input)
     return body
 

@@ -10,6 +10,7 @@ CoreError
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
 ├── IdempotencyConflict  the idempotency key was used with another request
+├── RedactionFailed      a text could not be redacted, so it was not accepted
 ├── LimitReached         who asks has used up a limit of its own; says when to retry
 └── Refused              not now: overloaded or stopping; says when to retry
 
@@ -124,14 +125,15 @@ class Refused(CoreError):
     """The order is valid but not accepted now.
 
     Attributes:
-        reason: `overloaded`, `stopping`, or `queue-unavailable` if Redis would not keep what is accepted.
+        reason: `overloaded`, `stopping`, `queue-unavailable` if Redis would not keep what is accepted, or
+            `redaction-unavailable` if texts cannot be redacted in time.
         limit: a short name of the limit that was reached, also used as a metric label; empty if there is none.
         retry_after_s: when to retry, in seconds.
     """
 
     def __init__(
         self,
-        reason: Literal["overloaded", "stopping", "queue-unavailable"],
+        reason: Literal["overloaded", "stopping", "queue-unavailable", "redaction-unavailable"],
         detail: str,
         retry_after_s: int,
         limit: str = "",
@@ -140,6 +142,13 @@ class Refused(CoreError):
         self.reason = reason
         self.limit = limit
         self.retry_after_s = retry_after_s
+
+
+class RedactionFailed(CoreError):
+    """A text could not be redacted. Nothing was published; the gateway's log says more."""
+
+    def __init__(self) -> None:
+        super().__init__("a text could not be redacted, so nothing was accepted; the gateway's log says why")
 
 
 class LimitReached(CoreError):

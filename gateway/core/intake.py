@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -15,6 +15,7 @@ from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
 from gateway.core.finished import Finished
+from gateway.core.inputs import Inputs
 from gateway.core.lookup import Lookup
 from gateway.core.order import Answer, Order
 from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
@@ -40,20 +41,13 @@ if TYPE_CHECKING:
 prediction_log = PredictionLog(logging.getLogger(__name__))
 
 
-class OrderLimits(NamedTuple):
-    """Limits of one order."""
-
-    max_texts: int
-    max_text_chars: int
-
-
 class Intake:
     """Accepts orders for one gateway process."""
 
     def __init__(
         self,
         catalogue: Catalogue,
-        limits: OrderLimits,
+        inputs: Inputs,
         submissions: Submissions,
         waiters: Waiters,
         lookup: Lookup,
@@ -66,7 +60,7 @@ class Intake:
         experiments: Experiments | None = None,
     ) -> None:
         self._catalogue = catalogue
-        self._limits = limits
+        self._inputs = inputs
         self._submissions = submissions
         self._waiters = waiters
         self._lookup = lookup
@@ -87,6 +81,7 @@ class Intake:
         Raises:
             UnknownModel: there is no such model or version.
             InvalidOrder: a text or an option is wrong.
+            RedactionFailed: a text could not be redacted. Nothing was published.
             Refused: a limit was reached, the gateway is stopping, or Redis would not keep the order. Nothing was
                 published.
             LimitReached: a limit of the caller was reached. Nothing was published or charged.
@@ -96,15 +91,16 @@ class Intake:
         assigned = self._experiments.assign(order)
         served = self._resolve(order, assigned.version or order.version)
         options = _options(served, order)
-        self._check_texts(order, served.version.limits.chars)
+        self._inputs.check(served, order)
         self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label, order.caller.id, order.limits)
+        order, stored = await self._inputs.prepare(served, order, options)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
         inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
         with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
             look = await self._look(served, order, options, inputs)
-            new = assigned.noted(self._new_requests(served, order, options, inputs, ids, look))
+            new = assigned.noted(self._new_requests(served, order, options, inputs, ids, stored, look))
             with look.flight:
                 published = await self._publish(served, order, batch, new)
                 standing = standing_of(order.limits, published.used) if order.limits and published.used else None
@@ -143,6 +139,7 @@ class Intake:
         options: bytes,
         inputs: Sequence[bytes],
         ids: Sequence[str],
+        stored: Sequence[bytes],
         look: CacheLook,
     ) -> list[NewRequest]:
         limited = order.limits is not None
@@ -157,8 +154,11 @@ class Intake:
                 wait=order.wait_s > 0,
                 cost_us=self._serving.estimate_us(served.label, len(each.text)) if limited else 0,
                 answer=look.found.get(key),
+                stored_input=kept,
             )
-            for prediction_id, each, encoded, key in zip(ids, order.inputs, inputs, look.keys, strict=True)
+            for prediction_id, each, encoded, kept, key in zip(
+                ids, order.inputs, inputs, stored, look.keys, strict=True
+            )
         ]
 
     def _check_redis(self) -> None:
@@ -166,18 +166,6 @@ class Intake:
         if found is not None:
             detail = f"nothing is accepted for now: {found.sentence}"
             raise Refused("queue-unavailable", detail, STORE_UNAVAILABLE_S, limit=f"redis_{found.check}")
-
-    def _check_texts(self, order: Order, version_chars: int | None) -> None:
-        max_texts, max_chars = self._limits
-        max_chars = min(max_chars, version_chars or max_chars)
-        if len(order.inputs) > max_texts:
-            place = order.inputs[0].place[:-1]  # of the list of texts
-            raise InvalidOrder([(place, f"must have at most {max_texts} texts, not {len(order.inputs)}")])
-        for text, place in order.inputs:
-            if len(text) > max_chars:
-                raise InvalidOrder([(place, f"must have at most {max_chars} characters, not {len(text)}")])
-            if not text.strip():
-                raise InvalidOrder([(place, "must not be blank")])
 
     async def _publish(self, served: ServedVersion, order: Order, batch: Batch, new: Sequence[NewRequest]) -> Published:
         model, version = served.model, served.version.version

@@ -23,7 +23,7 @@ _Stream = tuple[str, str]
 
 
 class Collected(NamedTuple):
-    """A group, the bytes of its inputs and options, and who waits for what becomes of it."""
+    """A group, its bytes as MAX_BACKLOG_BYTES counts them, and who waits for what becomes of it."""
 
     group: Group
     bytes: int
@@ -98,7 +98,7 @@ class Submissions:
         collection = self._streams.get(stream)
         if collection is None:
             collection = self._streams[stream] = Collection()
-        size = sum(len(new.input) + len(new.options) for new in group.requests)
+        size = sum(new.bytes for new in group.requests)
         each = Collected(group, size, asyncio.get_running_loop().create_future())
         if collection.requests and collection.requests + len(group.requests) > self._max_requests:
             return Published(Verdict.BACKLOG)

@@ -21,6 +21,7 @@ from gateway.core.errors import (
     LimitReached,
     NotAllowed,
     NotReplayable,
+    RedactionFailed,
     Refused,
     Unauthenticated,
     UnknownDeadLetter,
@@ -59,6 +60,7 @@ _CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
     UnknownDeadLetter: (404, "unknown-dead-letter"),
     NotReplayable: (409, "not-replayable"),
     IdempotencyConflict: (409, "idempotency-conflict"),
+    RedactionFailed: (500, "redaction-failed"),
 }
 _STORES = {
     "redis": ("queue-unavailable", "the queue is unavailable; try again"),

@@ -28,6 +28,7 @@ _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, pattern=_NAME)]
 OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
 VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, pattern=_NAME)]
+StoreInput = Literal["whole", "digest", "none"]  # what is kept of an input once its request has ended
 
 
 class _Strict(BaseModel):
@@ -70,6 +71,9 @@ class Version(_Strict):
         "tenant",
         description="who may be given a result again: callers of the same tenant, all, or nobody; needs CACHE_SECRET",
     )
+    store_input: StoreInput | None = Field(
+        None, description="as of the model, for this version; unset: as the model says"
+    )
     batch: BatchLimits = Field(BatchLimits(), description="how its requests are computed together")
     limits: InputLimits = Field(InputLimits(), description="what one text may cost at most; beyond it is a 422")
     processes: int | None = Field(
@@ -94,6 +98,10 @@ class Model(_Strict):
     description: str = Field(min_length=1, max_length=500, description="for people, in `GET /api/v1/models`")
     options: tuple[OptionName, ...] = Field(
         CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task accepts"
+    )
+    store_input: StoreInput = Field(
+        "whole",
+        description="what is kept of an input once its request has ended: all, a keyed digest of its text, or nothing",
     )
     versions: tuple[Version, ...] = Field(min_length=1, description="a `[[models.versions]]` for each, see below")
 
@@ -135,6 +143,7 @@ class ServedVersion(_Strict):
     task: str
     version: Version
     options: tuple[str, ...] = CUSTOM_DEFAULT
+    store_input: StoreInput = "whole"
 
     @property
     def label(self) -> str:
@@ -176,7 +185,13 @@ class Catalogue(_Strict):
     def served(self) -> tuple[ServedVersion, ...]:
         """Every active version of every model."""
         return tuple(
-            ServedVersion(model=model.name, task=model.task, version=version, options=model.options)
+            ServedVersion(
+                model=model.name,
+                task=model.task,
+                version=version,
+                options=model.options,
+                store_input=version.store_input or model.store_input,
+            )
             for model in self.models
             for version in model.versions
             if version.active

@@ -43,10 +43,11 @@ _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  #
 
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
 # The last four are of experiments only: which one, its arm, whom the request was made for, and of a copy its original.
+# `stored_input` is there if the input is not to be kept as it is: once the request has ended, it stands in its place.
 EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of")
 REQUEST_FIELDS = (
     *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
-    *EXPERIMENT_FIELDS,
+    *("stored_input", *EXPERIMENT_FIELDS),
 )
 
 
@@ -135,6 +136,7 @@ class PredictionResult(NamedTuple):
         experiment_id, arm: of which it was part, if any.
         subject_id: whom it was made for, as an opaque id; '' if it is not known.
         shadow_of: the id of the prediction of which it is a copy for a shadow version; '' for all others.
+        input_bytes: of the input and options that the request had, whatever is kept of them.
     """
 
     id: str
@@ -151,6 +153,7 @@ class PredictionResult(NamedTuple):
     arm: str = ""
     subject_id: str = ""
     shadow_of: str = ""
+    input_bytes: int = 0
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -185,6 +188,7 @@ def decode_result(fields: Fields) -> PredictionResult:
     """
     _check_schema(fields)
     _json_object(fields, b"input")
+    input_, options = _raw(fields, b"input"), fields.get(b"options") or b"{}"
     for name in (b"options", b"result"):
         _json_object(fields, name, default=b"{}")
     return PredictionResult(
@@ -202,18 +206,24 @@ def decode_result(fields: Fields) -> PredictionResult:
         arm=_optional_name(fields, b"arm", ARM_MAX_CHARS),
         subject_id=_optional_name(fields, b"subject_id", SUBJECT_ID_MAX_CHARS),
         shadow_of=_id(fields, b"shadow_of") if fields.get(b"shadow_of") else "",
+        input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, str(len(input_) + len(options)).encode()),
     )
 
 
 def input_of(result: PredictionResult) -> bytes:
-    """The input as it is stored and shown: with the options, if there were any.
+    """The input as it is stored and shown: with the options, if there were any."""
+    return with_options(result.input, result.options)
+
+
+def with_options(input_: bytes, options: bytes) -> bytes:
+    """The text of a JSON object, with another as its field `options` unless that is empty.
 
     Joined as text: what can be parsed may be nested too deeply to be made into text again.
     """
-    if result.options == b"{}":
-        return result.input
-    fields = result.input.strip()[:-1].rstrip()  # an object without its closing brace
-    return fields + (b"" if fields == b"{" else b",") + b'"options":' + result.options + b"}"
+    if options == b"{}":
+        return input_
+    fields = input_.strip()[:-1].rstrip()  # an object without its closing brace
+    return fields + (b"" if fields == b"{" else b",") + b'"options":' + options + b"}"
 
 
 def readable(error: str) -> str:

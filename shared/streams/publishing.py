@@ -76,6 +76,7 @@ class NewRequest(NamedTuple):
         cost_us: compute that is reserved for it, if its caller has limits.
         answer: its result, if it was computed before: then it does not wait, and its result is stored at once.
         experiment_id, arm, shadow_of: see `shared.contract.messages.PredictionResult`; only with a `subject_id`.
+        stored_input: JSON text that is kept in the place of input and options once it has ended; '' to keep them.
     """
 
     id: str
@@ -91,6 +92,12 @@ class NewRequest(NamedTuple):
     arm: str = ""
     subject_id: str = ""
     shadow_of: str = ""
+    stored_input: bytes = b""
+
+    @property
+    def bytes(self) -> int:
+        """What it counts in MAX_BACKLOG_BYTES."""
+        return len(self.input) + len(self.options) + len(self.stored_input)
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
@@ -169,7 +176,8 @@ class Publisher:
         limited = any(group.limits is not None for group in groups)  # for speed: without limits, entries have no cost
         names = _ALL_OWN_FIELDS if any(new.subject_id for each in groups for new in each.requests) else _OWN_FIELDS
         own_values = _VALUES[names]
-        own_fields = (*names, "cost") if limited else names
+        stored = any(new.stored_input for group in groups for new in group.requests)
+        own_fields = (*names, *(("stored_input",) if stored else ()), *(("cost",) if limited else ()))
         args += (len(own_fields), *own_fields)
         answers = [(new.id, new.answer) for group in groups for new in group.requests if new.answer is not None]
         args.append(len(answers))
@@ -189,6 +197,8 @@ class Publisher:
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
                 args += (new.timeout_ms, 1 if new.wait else 0, *own_values(new))
+                if stored:
+                    args.append(new.stored_input)
                 if limited:
                     args.append("" if limits is None else new.cost_us)
         told = await self._script(keys, args)

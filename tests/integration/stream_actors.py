@@ -20,6 +20,7 @@ from tests.access import shard_of
 from tests.integration.stream_truth import CALLERS, Truth, attempt_of, bytes_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_batch, new_request
 
+KEPT = b'{"digest":"0"}'
 CALLER_LIMITS = CallerLimits(compute_ms=Rate(1e6, 3600), queued=6)
 VISIBILITY_TIMEOUT_MS = 3_600_000  # passes only where the machine says so
 LIMITS = Limits(
@@ -54,7 +55,9 @@ class Gateways:
         caller = CALLERS[move.picks[0] % len(CALLERS)]
         timeout_ms = -1 if move.this else 3_600_000
         requests = [
-            new_request("x" * 10 * pick, timeout_ms=timeout_ms)._replace(principal=caller, cost_us=1000 * pick)
+            new_request("x" * 10 * pick, timeout_ms=timeout_ms)._replace(
+                principal=caller, cost_us=1000 * pick, stored_input=KEPT if pick % 2 else b""
+            )
             for pick in move.picks
         ]
         if await self._publish(requests) == ACCEPTED and move.that:
@@ -126,7 +129,7 @@ class Gateways:
         if len(truth.unfinished) + len(requests) > LIMITS.max_backlog:
             return Published(Verdict.BACKLOG)
         waiting = bytes_of(await truth.redis.xrange(truth.keys.requests(MODEL, VERSION)))
-        more = sum(len(each.input) + len(each.options) for each in requests)
+        more = sum(each.bytes for each in requests)
         if waiting + more > LIMITS.max_backlog_bytes:
             return Published(Verdict.BACKLOG_BYTES)
         if not requests[0].principal:

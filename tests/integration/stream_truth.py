@@ -27,7 +27,8 @@ def attempt_of(fields: Mapping[bytes, bytes]) -> Attempt:
 
 def bytes_of(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
     """What entries of a request stream count in MAX_BACKLOG_BYTES."""
-    return sum(len(fields[b"input"]) + len(fields[b"options"]) for _, fields in entries)
+    names = (b"input", b"options", b"stored_input")
+    return sum(len(fields.get(name, b"")) for _, fields in entries for name in names)
 
 
 @dataclass

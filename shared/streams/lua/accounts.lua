@@ -9,18 +9,20 @@
 -- What both accounts call a stream: `model:version`.
 local function label_of(stream) return string.match(stream, '[^:]*:[^:]*$') end
 
--- What an entry counts: the bytes of its input and options; and who is charged for it, with the compute (in us) that was
--- reserved, nil if it is charged to nobody.
+-- What an entry counts: the bytes of its input and options, and of what is to be kept instead of them; and who is charged
+-- for it, with the compute (in us) that was reserved, nil if it is charged to nobody. The last is where the field
+-- `stored_input` is, nil if the input is kept as it is.
 local function counted(fields)
-  local bytes, principal, cost = 0, nil, nil
+  local bytes, principal, cost, stored_at = 0, nil, nil, nil
   for i = 1, #fields, 2 do
     local name = fields[i]
     if name == 'input' or name == 'options' then bytes = bytes + #fields[i + 1]
     elseif name == 'principal' then principal = fields[i + 1]
-    elseif name == 'cost' then cost = tonumber(fields[i + 1]) end
+    elseif name == 'cost' then cost = tonumber(fields[i + 1])
+    elseif name == 'stored_input' and fields[i + 1] ~= '' then bytes, stored_at = bytes + #fields[i + 1], i end
   end
   if principal == '' then cost = nil end
-  return bytes, principal, cost
+  return bytes, principal, cost, stored_at
 end
 
 -- Add to what callers get back, in a table by principal: one entry less, its bytes, and compute that was used beyond what

@@ -13,6 +13,7 @@
 -- Written for speed, since its loop runs once for every prediction: locals instead of globals, and `n` tracks the
 -- length of `fields`, because `#fields` would search for it at each addition.
 -- include accounts
+-- include kept
 local argv, call = ARGV, redis.call
 local stream, results = KEYS[1], KEYS[2]
 local group, channel, hint_limit, model, version = argv[1], argv[2], tonumber(argv[3]), argv[4], argv[5]
@@ -42,7 +43,8 @@ for at = 7 + count, #argv, 3 + count do
   if found then
     local fields = found[2]
     local n = #fields
-    local own_bytes, principal, cost = counted(fields)
+    local own_bytes, principal, cost, stored_at = counted(fields)
+    if stored_at then keep(fields, stored_at) end
     bytes = bytes + own_bytes
     if cost then owe(owed, principal, own_bytes, (tonumber(argv[values + compute_at]) or 0) - cost) end
     for i = 1, count do

@@ -41,7 +41,8 @@ end
 local original = {}
 for i = 1, #found[2], 2 do original[found[2][i]] = found[2][i + 1] end
 local attempt = string.match(original['attempt'] or '', '^%d+$') or about[2] or '0'
-local input = reason == 'max_deliveries' and original['input'] or '{}'
+local stored = original['stored_input'] or ''
+local input = reason == 'max_deliveries' and (stored ~= '' and stored or original['input']) or '{}'
 local kept = {}
 for name in string.gmatch('principal traceparent experiment_id arm subject_id shadow_of', '%S+') do
   if original[name] then

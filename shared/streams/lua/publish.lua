@@ -6,7 +6,8 @@
 -- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum percentage of
 --       maxmemory, maximum bytes of idempotency records, their TTL in ms,
 --       the number of fields that all entries share, and their names and values,
---       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them, `cost` too if a caller has limits), and their names,
+--       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them, `cost`
+--       too if a caller has limits, and `stored_input` if an input is not to be kept as it is), and their names,
 --       the number of requests that are answered by the cache, and of each its id, the result and its confidence,
 --       then for each group: the number of requests, and the fingerprint of its body ('' without idempotency key),
 --       followed by what its ids are made from; 1 if its caller has limits, otherwise 0, followed by the units of requests
@@ -17,6 +18,7 @@
 -- 'idempotency', 'caller_requests', 'caller_compute', 'caller_queued', 'caller_queued_bytes'), 'conflict' (its key was used with another body), or what the ids of the earlier request with its key
 -- are made from; as a list with ms until the caller's rates are full and what waits of it, if it has limits.
 -- include accounts
+-- include kept
 local gateway, backlog_limit, bytes_limit, results_limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local memory_percent, records_limit, key_ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local stream, bytes_key, deadlines_key, records_key = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
@@ -37,14 +39,15 @@ local fields, at = {}, 8
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
 local own = tonumber(ARGV[at])
-local first_own, input_at, options_at, principal_at, cost_at = #fields, 0, 0, 0, 0
+local first_own, input_at, options_at, principal_at, cost_at, stored_at = #fields, 0, 0, 0, 0, 0
 for i = 1, own do
   local name = ARGV[at + i]
   fields[first_own + 2 * i - 1] = name
   if name == 'input' then input_at = i
   elseif name == 'options' then options_at = i
   elseif name == 'principal' then principal_at = i
-  elseif name == 'cost' then cost_at = i end
+  elseif name == 'cost' then cost_at = i
+  elseif name == 'stored_input' then stored_at = i end
 end
 at = at + own + 1
 local answered = {} -- by id: result and confidence
@@ -54,12 +57,18 @@ local times = first_own + 2 * own
 fields[times + 1], fields[times + 2], fields[times + 3] = 'submitted_at', string.format('%.0f', now), 'deadline_at'
 local size, added = 2 + own, false
 
+-- The bytes that a request counts.
+local function bytes_at(a)
+  local stored = stored_at > 0 and #ARGV[a + 1 + stored_at] or 0
+  return #ARGV[a + 1 + input_at] + #ARGV[a + 1 + options_at] + stored
+end
+
 -- Of a group: how many will wait, and their bytes. What is answered already does not.
 local function waiting_of(first, count)
   local waiting, sum = 0, 0
   for a = first, first + (count - 1) * size, size do
     if not answered[ARGV[a + 2]] then
-      waiting, sum = waiting + 1, sum + #ARGV[a + 1 + input_at] + #ARGV[a + 1 + options_at]
+      waiting, sum = waiting + 1, sum + bytes_at(a)
     end
   end
   return waiting, sum
@@ -103,6 +112,8 @@ end
 -- The result of a request that is answered already: as if it had been computed at once.
 local function add_result(state, answer, principal)
   local all = {unpack(fields, 1, times + 4)}
+  local stored = first_own + 2 * stored_at - 1
+  if stored_at > 0 and all[stored + 1] ~= '' then keep(all, stored) end
   for _, each in ipairs({'status', 'succeeded', 'result', answer[1], 'cached', '1', 'completed_at', fields[times + 2]}) do
     all[#all + 1] = each
   end
@@ -123,8 +134,7 @@ local function add(state, a)
   redis.call('ZADD', deadlines_key, fields[times + 4], label .. ' ' .. entry)
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
     'waiters', ARGV[a + 1] == '1' and gateway or '', 'principal', ARGV[a + 1 + principal_at])
-  local _, own_bytes = waiting_of(a, 1)
-  added, backlog, bytes = true, backlog + 1, bytes + own_bytes
+  added, backlog, bytes = true, backlog + 1, bytes + bytes_at(a)
 end
 
 -- What is known of the callers of this call, by the key of their limits; written back once.

@@ -1,0 +1,54 @@
+"""What is kept of an input once its request has ended. Pure.
+
+It is decided here, when the request is accepted, and travels with it: the script that ends a request puts it in the
+place of the input (shared/streams/lua/kept.lua), so neither Redis nor Postgres holds the input from then on.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable
+
+import orjson
+
+from shared.contract.catalogue import ServedVersion, StoreInput
+from shared.contract.errors import ConfigurationError
+from shared.contract.messages import with_options
+
+DIGEST = "text_hmac_sha256"
+AS_IT_IS = b""
+_NOTHING = b"{}"
+
+
+def stored_input(kept: StoreInput, text: str, options: bytes, redacted: str | None, secret: bytes) -> bytes:
+    """What is kept: the text of a JSON object, or `AS_IT_IS` if input and options stay as they are.
+
+    Args:
+        kept: what the version wants.
+        text: as the model sees it.
+        options: the text of a JSON object; only kept with the text.
+        redacted: the text in the form in which it may be kept; None if it may be kept as it is.
+        secret: of digests.
+    """
+    if kept == "none":
+        return _NOTHING
+    if kept == "digest":
+        return orjson.dumps({DIGEST: hmac.digest(secret, text.encode(), "sha256").hex()})
+    if redacted is None or redacted == text:
+        return AS_IT_IS
+    return with_options(orjson.dumps({"text": redacted}), options)
+
+
+def check_secret(versions: Iterable[ServedVersion], secret: bytes) -> None:
+    """Check that there is a secret if a version wants digests: without one, a short text is found by trying.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    wanting = [each.label for each in versions if each.store_input == "digest"]
+    if wanting and not secret:
+        raise ConfigurationError(
+            f'the catalogue says store_input = "digest" for {", ".join(wanting)}, and there is no secret for digests: '
+            "set INPUT_DIGEST_SECRET_FILE to a file with 32 random characters or more (`openssl rand -hex 32`), or "
+            'store_input = "none"'
+        )
