@@ -136,7 +136,7 @@ class PredictionResult(NamedTuple):
         experiment_id, arm: of which it was part, if any.
         subject_id: whom it was made for, as an opaque id; '' if it is not known.
         shadow_of: the id of the prediction of which it is a copy for a shadow version; '' for all others.
-        input_bytes: of the input and options that the request had, whatever is kept of them.
+        input_bytes: of the input and options that the request had, if something else is kept; otherwise 0.
     """
 
     id: str
@@ -188,7 +188,6 @@ def decode_result(fields: Fields) -> PredictionResult:
     """
     _check_schema(fields)
     _json_object(fields, b"input")
-    input_, options = _raw(fields, b"input"), fields.get(b"options") or b"{}"
     for name in (b"options", b"result"):
         _json_object(fields, name, default=b"{}")
     return PredictionResult(
@@ -206,7 +205,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         arm=_optional_name(fields, b"arm", ARM_MAX_CHARS),
         subject_id=_optional_name(fields, b"subject_id", SUBJECT_ID_MAX_CHARS),
         shadow_of=_id(fields, b"shadow_of") if fields.get(b"shadow_of") else "",
-        input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, str(len(input_) + len(options)).encode()),
+        input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, b"0"),
     )
 
 

@@ -137,7 +137,8 @@ def test_what_is_not_said_is_empty() -> None:
         "attempt": 0,
         "completed_at": 0,
     }
-    assert result == {**known, "input": b"{}", "options": b"{}", "principal": "", "traceparent": "", **NO_EXPERIMENT}
+    rest = {"options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0}
+    assert result == {**known, "input": b"{}", **rest, **NO_EXPERIMENT}
 
 
 def test_empty_options_are_none() -> None:
@@ -158,7 +159,14 @@ def test_every_field_of_a_request_is_read() -> None:
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t"}
     whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t")
     assert decode_request({**fields, **times, **more}) == whole
-    passed_on = {b"cost", b"experiment_id", b"arm", b"subject_id", b"shadow_of"}  # no worker needs them
+    passed_on = {
+        b"cost",
+        b"experiment_id",
+        b"arm",
+        b"subject_id",
+        b"shadow_of",
+        b"stored_input",
+    }  # no worker needs them
     assert {name.decode() for name in fields.keys() | more.keys() | passed_on} == set(REQUEST_FIELDS)
 
 
@@ -167,13 +175,13 @@ def test_every_field_of_a_result_is_read() -> None:
     least = {**fields, b"status": b"expired", b"completed_at": b"5"}
     outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
     known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
-    rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", **NO_EXPERIMENT}
+    rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0, **NO_EXPERIMENT}
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
-    more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9"}
+    more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9", b"input_bytes": b"10"}
     more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
-    rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t"}
+    rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t", "input_bytes": 10}
     rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID}
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
