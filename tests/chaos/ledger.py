@@ -15,6 +15,7 @@ class Asked:
     """One prediction that a client asked for; its text occurs once in a run.
 
     Attributes:
+        version: empty if the experiment is to choose it.
         may_expire: it was sent with a deadline so short that it may pass.
     """
 

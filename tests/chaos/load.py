@@ -29,6 +29,7 @@ _REQUESTS = (
     ("failing", 6),
     ("short", 6),
     ("with_key", 13),
+    ("by_experiment", 10),
 )
 
 Body = dict[str, Any]
@@ -68,6 +69,10 @@ class Client:
     async def _failing(self) -> None:
         await self._post_one(self._ask("raise", model="echo"), _WAIT)
 
+    async def _by_experiment(self) -> None:
+        """Without a version: the experiment chooses one of the two, which answer the same."""
+        await self._post_one(self._ask(model="echo", version=None), _WAIT)
+
     async def _short(self) -> None:
         timeout = f"{self._chance.uniform(0.02, 0.5):.3f}"
         await self._post_one(self._ask(may_expire=True), {**_WAIT, "timeout": timeout})
@@ -98,12 +103,13 @@ class Client:
                 return
             await asyncio.sleep(_PAUSE_S * 5)
 
-    def _ask(self, begins: str = "", model: str = "", version: str = "", *, may_expire: bool = False) -> Asked:
+    def _ask(self, begins: str = "", model: str = "", version: str | None = "", *, may_expire: bool = False) -> Asked:
+        """Something new. Without a model, or with a version of '', one is drawn; with None none is asked for."""
         self._serial += 1
         choices = [each for each in _VERSIONS if model in ("", each[0])]
         name, drawn = self._chance.choice(choices)
         text = f"{begins} {self._name} n{self._serial} Grüße 👋".strip()
-        asked = Asked(text, model or name, version or drawn, may_expire)
+        asked = Asked(text, model or name, "" if version is None else version or drawn, may_expire)
         self._ledger.send(asked)
         return asked
 
@@ -111,7 +117,7 @@ class Client:
         self, asked: Asked, params: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> str | None:
         """Ask for one prediction; the answer is its id, where it was given."""
-        body = {"model": asked.model, "version": asked.version, "text": asked.text}
+        body = {"model": asked.model, "text": asked.text} | ({"version": asked.version} if asked.version else {})
         answer = await self._call("POST", PREDICT, params=params, json=body, headers=headers)
         if answer is None:
             return None

@@ -69,8 +69,15 @@ async def _left(redis: Any, system: System) -> Left:
         dead_consumers={stream: _dead(found, system) for stream, found in consumers.items()},
         dead_letters=[(each.get(b"id", b"").decode(), each[b"reason"].decode()) for each in dead],
         requests_added=sum(int(streams[stream]["entries-added"]) for stream in requests),
+        charged=await _charged(redis, system),
         results_added=int(streams[keys.results]["entries-added"]),
     )
+
+
+async def _charged(redis: Any, system: System) -> dict[str, int]:
+    """What waits of each caller, by the hash that its limits are kept in."""
+    found = [key.decode() async for key in redis.scan_iter(f"{system.keys.limits('')}*", count=1000)]
+    return {key: int(await redis.hget(key, "queued") or 0) for key in found}
 
 
 def _dead(consumers: Any, system: System) -> int:

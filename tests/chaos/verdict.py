@@ -37,6 +37,7 @@ class Left:
         dead_letters: (prediction id, reason) of each.
         requests_added: entries ever added to all request streams.
         results_added: entries ever added to the result stream.
+        charged: requests that callers are charged for as waiting, by caller.
     """
 
     lengths: Mapping[str, int] = field(default_factory=dict)
@@ -46,6 +47,7 @@ class Left:
     dead_letters: Sequence[tuple[str, str]] = ()
     requests_added: int = 0
     results_added: int = 0
+    charged: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,7 +106,8 @@ def _duplicated(rows: Sequence[Stored], left: Left) -> list[str]:
 def _wrong(row: Stored, asked: Asked | None, told: Told | None) -> str | None:
     if asked is None:
         return f"nobody asked for {row.text!r}"
-    if (row.text, row.model, row.version) != (asked.text, asked.model, asked.version):
+    version = asked.version or row.version
+    if (row.text, row.model, row.version) != (asked.text, asked.model, version):
         return f"stored as {row.text!r} for {row.model} {row.version}, asked as {asked}"
     if told is not None and told.status != "queued" and told != row.told:
         return f"a client was told {told}, stored is {row.told}"
@@ -128,6 +131,7 @@ def _left_behind(left: Left, rows: Sequence[Stored]) -> list[str]:
     found += [
         f"{count} consumers of dead processes on {stream}" for stream, count in left.dead_consumers.items() if count
     ]
+    found += [f"{caller} is charged for {count} requests that wait" for caller, count in left.charged.items() if count]
     if left.states:
         found.append(f"{len(left.states)} states left, such as {left.states[0]}")
     given_up = {row.id for row in rows if row.told.error.startswith(GIVEN_UP)}

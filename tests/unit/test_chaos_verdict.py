@@ -122,10 +122,17 @@ def test_what_was_given_up_is_allowed_counted_and_explains_its_dead_letter(ledge
         replace(AT_REST, dead_consumers={"results": 1}),
         replace(AT_REST, dead_letters=[("id-1", "max_deliveries")]),
         replace(AT_REST, dead_letters=[("id-1", "bad_json")]),
+        replace(AT_REST, charged={"limits:p_x": 1}),
     ],
 )
 def test_what_is_left_behind_is_a_violation(ledger: Ledger, left: Left) -> None:
     assert len(judge(ledger, ROWS, left).left_behind) == 1
+
+
+def test_a_version_that_the_experiment_chose_is_right_whichever_it_is(ledger: Ledger) -> None:
+    ledger.accepted = {each: replace(asked, version="") for each, asked in ledger.accepted.items()}
+    ledger.sent = {text: replace(asked, version="") for text, asked in ledger.sent.items()}
+    assert judge(ledger, ROWS, AT_REST).wrong == []
 
 
 def test_the_report_shows_what_was_broken_and_what_was_lost(ledger: Ledger) -> None:
