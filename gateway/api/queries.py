@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.http.problems import invalid
-from gateway.http.queries import SECONDS, WHOLE_NUMBER, Query
+from gateway.http.queries import DAY, SECONDS, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
 from shared.contract.messages import MODEL_MAX_CHARS, PRINCIPAL_MAX_CHARS, VERSION_MAX_CHARS, Status
@@ -77,8 +77,10 @@ class HistoryQuery(PageQuery):
 class UsageQuery(Query):
     """Which usage."""
 
-    first: date | None = Field(None, description="the first day (UTC); default: 29 days before the last")
-    last: date | None = Field(None, description="the last day (UTC); default: today")
+    first: Annotated[date, DAY] | None = Field(
+        None, description="the first day (UTC); default: 29 days before the last"
+    )
+    last: Annotated[date, DAY] | None = Field(None, description="the last day (UTC); default: today")
     principal: str | None = Field(
         None,
         max_length=PRINCIPAL_MAX_CHARS,

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from gateway.http.problems import invalid, invalid_fields
 
-# Python would accept `1_0`, ` 1` and `١` as numbers too.
+# Python would accept `1_0`, ` 1` and `١` as numbers too, and pydantic `0` as a day.
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 Parameters = TypeVar("Parameters", bound="Query")
@@ -37,9 +38,16 @@ def _whole(value: Any) -> Any:
     return value
 
 
+def _day(value: Any) -> Any:
+    if isinstance(value, str) and not _DAY.fullmatch(value):
+        raise PydanticCustomError("day", "must be a day, as 2026-11-27")
+    return value
+
+
 # Used as in `Annotated[float, Field(ge=0), SECONDS]`: first the bounds, then how the text is read.
 SECONDS = BeforeValidator(_seconds)
 WHOLE_NUMBER = BeforeValidator(_whole)
+DAY = BeforeValidator(_day)
 
 
 @cache

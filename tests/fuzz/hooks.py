@@ -40,6 +40,14 @@ def refuses_valid_filters_only_without_their_model(ctx: CheckContext, response: 
 
 
 @schemathesis.check
+def refuses_valid_days_only_if_they_are_far_apart(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    """Usage refuses valid parameters for one reason: the first day is after the last, or long before it."""
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    if valid and response.status_code == 422 and case.operation.path == "/api/v1/usage":
+        assert "days before `last`" in response.text, response.text
+
+
+@schemathesis.check
 def gives_nothing_away(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
     """No stack trace, no host name; a refusal for want of capacity says when to come back."""
     if response.status_code >= 400:

@@ -149,8 +149,8 @@ async def test_all_rights_that_lack_are_named_at_once(
     settings = PersisterSettings(database_url=SecretStr(f"postgresql://{name}:x@{database_url.partition('@')[2]}"))
     store, history = Database(settings), History(settings, Deployment(shard_of("gateway", redis, keys)))
     for call, lacking in (
-        (store.check, "INSERT on predictions, UPDATE on predictions, INSERT on models, SELECT on model_versions"),
-        (history.ping, "lacks a right: SELECT on model_versions, SELECT on deployment"),
+        (store.check, "INSERT on predictions, UPDATE on predictions, SELECT on usage, INSERT on usage"),
+        (history.ping, "lacks a right: SELECT on model_versions, SELECT on usage"),
     ):
         with pytest.raises(StoreUnavailable, match=lacking) as told:
             await call()

@@ -117,6 +117,12 @@ async def test_each_sees_its_own_and_who_may_read_all_sees_the_sum(
     assert await read(gateway, ann, monkeypatch, last="2026-03-10") == hers[1:]
 
 
+@pytest.mark.parametrize("day", ["0", "1764201600", "2026-13-01", "20261127", "today", ""])
+async def test_a_day_is_a_day(gateway: Client, day: str) -> None:
+    async with gateway.get("/api/v1/usage", params={"last": day}) as answer:
+        assert answer.status == 422, await answer.text()
+
+
 @pytest.mark.parametrize(
     "query", [{"first": "2026-01-01", "last": "2026-04-11"}, {"first": "2026-03-02", "last": "2026-03-01"}]
 )
