@@ -12,7 +12,6 @@ from aiohttp import web
 from gateway.api.health import not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
-from gateway.control.authenticator import Off
 from gateway.control.experiments.results import ResultCounter
 from gateway.control.experiments.running import FOLLOW_EVERY_S, RunningExperiments
 from gateway.control.experiments.shadowing import Shadowing, shadow_limits
@@ -20,6 +19,7 @@ from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
+from gateway.control.authentication import Authentication
 from gateway.core.history import History
 from gateway.core.inputs import Inputs, OrderLimits
 from gateway.core.intake import Intake
@@ -98,7 +98,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     shard = open_shard(settings, retry_once=True)
     app[SETTINGS], app[CATALOGUE] = settings, catalogue
-    retry_after = _add_components(app, shard, traces)
+    authentication = Authentication(settings)
+    retry_after = _add_components(app, shard, authentication, traces)
     for operation in OPERATIONS:
         handler = guarded(operation)
         app.router.add_route(operation.method, operation.path, handler)
@@ -106,21 +107,31 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
             app.router.add_route("HEAD", operation.path, handler)
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
-    add_docs(app, OPERATIONS, software_version(), schemas, {"timeout": settings.max_timeout_s}, secured=False)
+    secured, maxima = authentication.authenticator.required, {"timeout": settings.max_timeout_s}
+    add_docs(app, OPERATIONS, software_version(), schemas, maxima, secured=secured)
     BUILD.info({"version": software_version()})
-    app.cleanup_ctx.append(_connections(shard, traces))
-    app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, retry_after, stop)))
+    app.cleanup_ctx.append(_connections(shard, authentication, traces))
+    app.cleanup_ctx.append(
+        _running(
+            lambda stop: {
+                **_loops(app, shard, retry_after, stop),
+                **authentication.loops(stop, app[LIVENESS]),
+            }
+        )
+    )
     app.on_shutdown.append(app[DRAIN].close)
     app.on_shutdown.append(app[CONNECTIONS].all_answered)  # aiohttp reads no body any more once it shuts down
     return app
 
 
-def _add_components(app: web.Application, shard: Shard, traces: Traces | None) -> RetryAfter:
+def _add_components(
+    app: web.Application, shard: Shard, authentication: Authentication, traces: Traces | None
+) -> RetryAfter:
     """Create what the handlers use."""
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
-    app[AUTHENTICATOR] = Off()
     app[PROFILES], app[READS] = load_profiles(settings.limit_profiles), Reads()
+    app[AUTHENTICATOR] = authentication.authenticator
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
@@ -222,10 +233,14 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
     return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **loops}
 
 
-def _connections(shard: Shard, traces: Traces | None) -> Callable[[web.Application], AsyncIterator[None]]:
+def _connections(
+    shard: Shard, authentication: Authentication, traces: Traces | None
+) -> Callable[[web.Application], AsyncIterator[None]]:
     async def connections(app: web.Application) -> AsyncIterator[None]:
+        await authentication.start()
         yield
         await app[RUNNING].close()
+        await authentication.close()
         await app[QUEUE_METRICS].close()
         await app[HISTORY].close()
         if (caching := app[CACHING]) is not None:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.service.settings import DatabaseSettings, secret_file
 
 MAX_WAIT_S = 60
 LONGEST_TIMEOUT_S = 86_400  # that MAX_TIMEOUT_S can allow
+_KEYS = ("JWKS_URL", "JWT_KEY_FILE", "JWT_SECRET_FILE")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class GatewaySettings(DatabaseSettings):
@@ -26,6 +37,27 @@ class GatewaySettings(DatabaseSettings):
     )
     admin_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz for who runs the gateway")
     admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
+    auth: Literal["required", "off"] = Field(
+        "required", description="whether it must be known who asks; `off`: everybody may do everything"
+    )
+    auth_off_is_intended: bool = Field(
+        False, description="needed for AUTH=off where the gateway can be reached from other machines"
+    )
+    jwt_issuer: str | None = Field(None, max_length=500, description="`iss` of the tokens that are accepted")
+    jwt_audience: str | None = Field(None, max_length=500, description="`aud` that tokens must have: this gateway")
+    jwks_url: str | None = Field(
+        None, max_length=2000, description="JWK set of the issuer, with https: the keys of tokens (RS256, ES256)"
+    )
+    jwt_key_file: Path | None = Field(
+        None, description="in place of JWKS_URL: file with the public key of tokens, in PEM (RS256, ES256)"
+    )
+    jwt_secret_file: Path | None = Field(
+        None, description="in place of JWKS_URL: file with the secret of tokens, of 32 bytes or more (HS256)"
+    )
+    jwt_max_age_s: float = Field(
+        86_400, ge=60, le=31_536_000, description="how long a token may be valid, and how old it may be"
+    )
+    jwt_leeway_s: float = Field(30, ge=0, le=300, description="by how much the clocks of issuer and gateway may differ")
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="connections before those without a request are closed for new ones"
     )
@@ -128,6 +160,36 @@ class GatewaySettings(DatabaseSettings):
     def digest_secret(self) -> bytes:
         """The secret of digests; empty if there is none."""
         return self.input_digest_secret.get_secret_value().encode() if self.input_digest_secret else b""
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _key_set_cannot_be_swapped(cls, value: str | None) -> str | None:
+        if value is not None:
+            parts = urlsplit(value)
+            is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+            if not is_safe or not parts.hostname or "@" in parts.netloc:
+                raise ValueError("must be a URL with https and no password (http for this machine alone)")
+        return value
+
+    @model_validator(mode="after")
+    def _asks_who(self) -> Self:
+        keys = [name for name in _KEYS if getattr(self, name.lower()) is not None]
+        if len(keys) > 1:
+            raise ValueError(f"{' and '.join(keys)} are set: tokens have one source of keys, so leave the others out")
+        if keys and not (self.jwt_issuer and self.jwt_audience):
+            raise ValueError(f"{keys[0]} needs JWT_ISSUER and JWT_AUDIENCE, the `iss` and `aud` that tokens must have")
+        if self.auth == "required" and not keys:
+            raise ValueError(
+                "AUTH is required, and there is no way to authenticate: set one of "
+                f"{', '.join(_KEYS)} (with JWT_ISSUER and JWT_AUDIENCE); on a machine of your own, AUTH=off lets "
+                "everybody do everything"
+            )
+        if self.auth == "off" and not (self.auth_off_is_intended or is_loopback(self.gateway_host)):
+            raise ValueError(
+                f"AUTH is off, and GATEWAY_HOST ({self.gateway_host}) can be reached from other machines: everybody "
+                "there could do everything. Turn AUTH on, listen on 127.0.0.1, or set AUTH_OFF_IS_INTENDED=true"
+            )
+        return self
 
     @model_validator(mode="after")
     def _delay_fits_grace(self) -> Self:

@@ -38,11 +38,12 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 @pytest.fixture(scope="session", autouse=True)
 def no_settings_from_outside() -> None:
-    """Tests do not depend on a developer's .env or environment."""
+    """Tests do not depend on a developer's .env or environment; gateways ask nobody who they are unless a test does."""
     for kind in (Settings, DatabaseSettings, GatewaySettings, WorkerSettings, PersisterSettings, MigrateSettings):
         kind.model_config["env_file"] = None
         for name in kind.model_fields:
             os.environ.pop(name.upper(), None)
+    os.environ["AUTH"] = "off"
 
 
 @pytest.fixture(scope="session")
@@ -121,4 +122,5 @@ def environment(redis_server: RedisServer, database_url: str, keys: Keys) -> dic
         "MODEL_CATALOGUE": str(FIXTURES / "models.toml"),
         "LOG_FORMAT": "console",
         "LOG_LEVEL": "INFO",
+        "AUTH": "off",
     }

@@ -41,11 +41,15 @@ class Unauthenticated(CoreError):
 
     Attributes:
         code: of RFC 6750, section 3.1: `invalid_request`, `invalid_token`, or empty if no credentials were sent.
+        reason: why, in a word or two, also used as a metric label.
     """
 
-    def __init__(self, detail: str, code: Literal["", "invalid_request", "invalid_token"] = "invalid_token") -> None:
+    def __init__(
+        self, detail: str, code: Literal["", "invalid_request", "invalid_token"] = "invalid_token", reason: str = ""
+    ) -> None:
         super().__init__(detail)
         self.code = code
+        self.reason = reason
 
 
 class NotAllowed(CoreError):
@@ -125,15 +129,16 @@ class Refused(CoreError):
     """The order is valid but not accepted now.
 
     Attributes:
-        reason: `overloaded`, `stopping`, `queue-unavailable` if Redis would not keep what is accepted, or
-            `redaction-unavailable` if texts cannot be redacted in time.
+        reason: `overloaded`, `stopping`, `queue-unavailable` if Redis would not keep what is accepted,
+            `redaction-unavailable` if texts cannot be redacted in time, or `keys-unavailable` if it cannot be found out
+            now who asks.
         limit: a short name of the limit that was reached, also used as a metric label; empty if there is none.
         retry_after_s: when to retry, in seconds.
     """
 
     def __init__(
         self,
-        reason: Literal["overloaded", "stopping", "queue-unavailable", "redaction-unavailable"],
+        reason: Literal["overloaded", "stopping", "queue-unavailable", "redaction-unavailable", "keys-unavailable"],
         detail: str,
         retry_after_s: int,
         limit: str = "",

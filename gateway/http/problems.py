@@ -178,13 +178,14 @@ def of_core_error(error: CoreError) -> ProblemError:
 
 
 def _of_access(error: Unauthenticated | NotAllowed) -> ProblemError:
-    """401 or 403, with a challenge as in RFC 6750, section 3."""
+    """400, 401 or 403, with a challenge as in RFC 6750, section 3."""
     if isinstance(error, NotAllowed):
         challenge = f'Bearer error="insufficient_scope", scope="{" ".join(error.scopes)}"'
         return ProblemError(403, "insufficient-scope", str(error), headers={"WWW-Authenticate": challenge})
     challenge = f'Bearer error="{error.code}"' if error.code else "Bearer"
     kind = error.code.replace("_", "-") or "unauthenticated"
-    return ProblemError(401, kind, str(error), headers={"WWW-Authenticate": challenge})
+    status = 400 if error.code == "invalid_request" else 401
+    return ProblemError(status, kind, str(error), headers={"WWW-Authenticate": challenge})
 
 
 def of_store_error(error: StoreUnavailable) -> ProblemError:

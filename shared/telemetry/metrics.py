@@ -28,6 +28,12 @@ ERRORS = Counter("millstream_errors_total", "Errors and refusals, by component a
 LOG_LINES_DROPPED = Counter(
     "millstream_log_lines_dropped_total", "Log lines dropped, since nobody reads them or the disk is full"
 )
+AUTHENTICATION_FAILURES = Counter(
+    "millstream_authentication_failures_total", "Requests of which it is not known who asks, by why", ["reason"]
+)
+SIGNING_KEYS_FETCHED = Gauge(
+    "millstream_signing_keys_fetched_timestamp_seconds", "When the keys of tokens were last fetched from JWKS_URL"
+)
 CONFIDENCE = Histogram(
     "millstream_prediction_confidence",
     "Confidence of successful predictions",

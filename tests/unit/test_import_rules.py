@@ -55,9 +55,13 @@ TRACE_MODULE = "shared/telemetry/spans.py"
 
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
+    "gateway/control/bearer.py",
+    "gateway/control/claims.py",
     "gateway/control/experiments/assignment.py",
     "gateway/control/experiments/statistics.py",
     "gateway/control/experiments/summary.py",
+    "gateway/control/signing_keys.py",
+    "gateway/control/tokens.py",
     "gateway/core/errors.py",
     "gateway/core/finished.py",
     "gateway/core/order.py",
