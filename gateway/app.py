@@ -43,6 +43,7 @@ from gateway.http.context import (
     EXPERIMENTS,
     HISTORY,
     INTAKE,
+    KEY_ADMIN,
     KNOWN_STREAMS,
     LIVENESS,
     PROFILES,
@@ -98,7 +99,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     shard = open_shard(settings, retry_once=True)
     app[SETTINGS], app[CATALOGUE] = settings, catalogue
-    authentication = Authentication(settings)
+    authentication = Authentication(settings, shard)
     retry_after = _add_components(app, shard, authentication, traces)
     for operation in OPERATIONS:
         handler = guarded(operation)
@@ -111,14 +112,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     add_docs(app, OPERATIONS, software_version(), schemas, maxima, secured=secured)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))
-    app.cleanup_ctx.append(
-        _running(
-            lambda stop: {
-                **_loops(app, shard, retry_after, stop),
-                **authentication.loops(stop, app[LIVENESS]),
-            }
-        )
-    )
+    app.cleanup_ctx.append(_running(lambda stop: _loops(app, shard, authentication, retry_after, stop)))
     app.on_shutdown.append(app[DRAIN].close)
     app.on_shutdown.append(app[CONNECTIONS].all_answered)  # aiohttp reads no body any more once it shuts down
     return app
@@ -132,6 +126,8 @@ def _add_components(
     gateway_id = uuid.uuid4().hex
     app[PROFILES], app[READS] = load_profiles(settings.limit_profiles), Reads()
     app[AUTHENTICATOR] = authentication.authenticator
+    if authentication.key_admin is not None:
+        app[KEY_ADMIN] = authentication.key_admin
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
@@ -198,7 +194,9 @@ def _experiments(app: web.Application, shard: Shard, gateway_id: str, limits: Li
     return RunningExperiments(app[EXPERIMENTS], Registry(shard), catalogue, shadowing)
 
 
-def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: asyncio.Event) -> Loops:
+def _loops(
+    app: web.Application, shard: Shard, authentication: Authentication, retry_after: RetryAfter, stop: asyncio.Event
+) -> Loops:
     """The background loops."""
     settings, waiters = app[SETTINGS], app[WAITERS]
     requests = [shard.keys.requests(each.model, each.version.version) for each in app[CATALOGUE].served()]
@@ -226,11 +224,13 @@ def _loops(app: web.Application, shard: Shard, retry_after: RetryAfter, stop: as
         "experiments": (FOLLOW_EVERY_S, app[RUNNING].follow),
         "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
+        **authentication.turns(),
     }
     if (caching := app[CACHING]) is not None:
         turns["cache"] = (LOOK_FOR_ERASURES_EVERY_S, caching.follow)
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
-    return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **loops}
+    asking = authentication.loops(stop, app[LIVENESS])
+    return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **asking, **loops}
 
 
 def _connections(

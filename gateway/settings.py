@@ -13,7 +13,7 @@ from shared.service.settings import DatabaseSettings, secret_file
 
 MAX_WAIT_S = 60
 LONGEST_TIMEOUT_S = 86_400  # that MAX_TIMEOUT_S can allow
-_KEYS = ("JWKS_URL", "JWT_KEY_FILE", "JWT_SECRET_FILE")
+_KEYS = ("JWKS_URL", "JWT_KEY_FILE", "JWT_SECRET")
 
 
 def is_loopback(host: str) -> bool:
@@ -51,13 +51,18 @@ class GatewaySettings(DatabaseSettings):
     jwt_key_file: Path | None = Field(
         None, description="in place of JWKS_URL: file with the public key of tokens, in PEM (RS256, ES256)"
     )
-    jwt_secret_file: Path | None = Field(
-        None, description="in place of JWKS_URL: file with the secret of tokens, of 32 bytes or more (HS256)"
+    jwt_secret: SecretStr | None = Field(
+        None, description="in place of JWKS_URL: the secret of tokens, of 32 bytes or more (HS256)"
     )
+    jwt_secret_file: Path | None = secret_file("JWT_SECRET")
     jwt_max_age_s: float = Field(
         86_400, ge=60, le=31_536_000, description="how long a token may be valid, and how old it may be"
     )
     jwt_leeway_s: float = Field(30, ge=0, le=300, description="by how much the clocks of issuer and gateway may differ")
+    api_key_pepper: SecretStr | None = Field(
+        None, description="secret that API keys are kept under, of 32 bytes or more; another one makes all keys invalid"
+    )
+    api_key_pepper_file: Path | None = secret_file("API_KEY_PEPPER")
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="connections before those without a request are closed for new ones"
     )
@@ -178,10 +183,10 @@ class GatewaySettings(DatabaseSettings):
             raise ValueError(f"{' and '.join(keys)} are set: tokens have one source of keys, so leave the others out")
         if keys and not (self.jwt_issuer and self.jwt_audience):
             raise ValueError(f"{keys[0]} needs JWT_ISSUER and JWT_AUDIENCE, the `iss` and `aud` that tokens must have")
-        if self.auth == "required" and not keys:
+        if self.auth == "required" and not keys and self.api_key_pepper is None:
             raise ValueError(
-                "AUTH is required, and there is no way to authenticate: set one of "
-                f"{', '.join(_KEYS)} (with JWT_ISSUER and JWT_AUDIENCE); on a machine of your own, AUTH=off lets "
+                "AUTH is required, and there is no way to authenticate: set API_KEY_PEPPER_FILE for API keys, or "
+                f"{', '.join(_KEYS)} for tokens (docs/AUTHENTICATION.md); on a machine of your own, AUTH=off lets "
                 "everybody do everything"
             )
         if self.auth == "off" and not (self.auth_off_is_intended or is_loopback(self.gateway_host)):

@@ -54,7 +54,7 @@ def _parent(pid: int) -> int | None:
 
 
 class Service:
-    """One service process with a port for its probes.
+    """One service process with a port for its probes; a gateway asks nobody who they are unless it is told to.
 
     Attributes:
         metrics_url: where its metrics are; the gateway has a port of its own for them.
@@ -74,7 +74,7 @@ class Service:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", module],
                 cwd=log.parent,  # a developer's .env is not there
-                env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "AUTH": "off", **environment},
                 stdout=file if output is None else output,
                 stderr=file if output is None else output,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.api import (
+    api_keys,
     dead_letters,
     experiment_schemas,
     experiments,
@@ -138,6 +139,36 @@ OPERATIONS: tuple[Operation, ...] = (
         {204: None},
         (404, 503),
         parameters=(_LETTER,),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/api-keys",
+        api_keys.create_api_key,
+        (Scope.ADMIN,),
+        "Make an API key",
+        {201: schemas.ApiKeyMade},
+        (400, 408, 409, 413, 415, 422, 503),
+        body=schemas.NewApiKey,
+    ),
+    Operation(
+        "GET",
+        "/api/v1/api-keys",
+        api_keys.list_api_keys,
+        (Scope.ADMIN,),
+        "List API keys",
+        {200: schemas.ApiKeyPage},
+        (409, 422, 503),
+        query=queries.KeyQuery,
+    ),
+    Operation(
+        "DELETE",
+        "/api/v1/api-keys/{key_id}",
+        api_keys.delete_api_key,
+        (Scope.ADMIN,),
+        "Take an API key back",
+        {204: None},
+        (404, 409, 503),
+        parameters=(Parameter("key_id", "path", "`id` of an API key", {"type": "string"}),),
     ),
     Operation(
         "GET", "/api/v1/models", models.list_models, tuple(Scope), "List models", {200: schemas.ModelList}, (503,)

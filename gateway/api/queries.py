@@ -95,6 +95,12 @@ class DeadLetterQuery(PageQuery):
     cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the previous page")
 
 
+class KeyQuery(PageQuery):
+    """Query parameters of the list of API keys."""
+
+    cursor: str | None = Field(None, pattern="^[a-z2-7]{16}$", description="`next_cursor` of the previous page")
+
+
 def timeout_ms_of(asked_s: float | None, settings: GatewaySettings) -> int:
     """Milliseconds until a request expires.
 

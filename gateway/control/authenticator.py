@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from typing import Protocol
 
+from gateway.control.api_keys import PREFIX
 from gateway.control.bearer import token_of
+from gateway.control.known_keys import KnownKeys
 from gateway.control.tokens import Tokens
 from gateway.core.errors import Unauthenticated
 from gateway.core.principal import ANYBODY, Principal
@@ -50,12 +52,12 @@ class Off:
 
 
 class Required:
-    """Who asks shows a token."""
+    """Who asks shows a token or an API key, of those that are accepted."""
 
     required = True
 
-    def __init__(self, tokens: Tokens | None) -> None:
-        self._tokens = tokens
+    def __init__(self, tokens: Tokens | None, api_keys: KnownKeys | None) -> None:
+        self._tokens, self._api_keys = tokens, api_keys
         self._untold: Counter[str] = Counter()
         self._told_at: dict[str, float] = {}
 
@@ -69,6 +71,10 @@ class Required:
             raise
 
     async def _principal(self, token: str) -> Principal:
+        if token.startswith(PREFIX):
+            if self._api_keys is None:
+                raise Unauthenticated("API keys are not accepted here, but tokens", reason="malformed")
+            return await self._api_keys.principal(token)
         if self._tokens is None:
             raise Unauthenticated("tokens are not accepted here, but API keys (msk_…)", reason="malformed")
         return await self._tokens.principal(token)

@@ -102,7 +102,7 @@ class KeySet:
         if keys != self._keys:
             log.info("signing keys changed", extra={"keys": len(keys)})
             self._keys, self.generation = keys, self.generation + 1
-        self._failing, self._fetched_at = False, time.monotonic()
+        self._failing, self._fetched_at = False, self._clock()
         SIGNING_KEYS_FETCHED.set_to_current_time()
 
 

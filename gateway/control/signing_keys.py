@@ -33,14 +33,14 @@ class SigningKey(NamedTuple):
     key: RSAPublicKey | EllipticCurvePublicKey | bytes
 
 
-def read_secret(secret: bytes) -> SigningKey:
+def read_hmac_key(secret: bytes) -> SigningKey:
     """The key of HS256.
 
     Raises:
         ValueError: it is too short.
     """
     if len(secret) < LEAST_SECRET_BYTES:
-        raise ValueError(f"has {len(secret)} bytes; HS256 needs {LEAST_SECRET_BYTES} or more: openssl rand -hex 32")
+        raise ValueError(f"it has {len(secret)} bytes; HS256 needs {LEAST_SECRET_BYTES} or more: openssl rand -hex 32")
     return SigningKey("HS256", secret)
 
 
@@ -52,21 +52,21 @@ def read_public_keys(pem: bytes) -> list[SigningKey]:
     """
     blocks = list(_PEM.finditer(pem))
     if not 1 <= len(blocks) <= MOST_TRIED:
-        raise ValueError(f"has {len(blocks)} keys in PEM (-----BEGIN PUBLIC KEY-----); it must have 1 to {MOST_TRIED}")
+        raise ValueError(f"it has {len(blocks)} keys in PEM (-----BEGIN PUBLIC KEY-----); it must have 1 to {MOST_TRIED}")
     return [_public_key(each) for each in blocks]
 
 
 def _public_key(block: re.Match[bytes]) -> SigningKey:
     kind = block[1].decode()
     if "PRIVATE" in kind:
-        raise ValueError("has a private key: the gateway needs the public one (openssl pkey -pubout)")
+        raise ValueError("it has a private key: the gateway needs the public one (openssl pkey -pubout)")
     try:
         key = load_pem_public_key(block[0])
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"has a {kind} that cannot be read; it must be a PUBLIC KEY") from error
+        raise ValueError(f"it has a {kind} that cannot be read; it must be a PUBLIC KEY") from error
     found = _of_key(key)
     if found is None:
-        raise ValueError(f"has a key that is neither RSA of {LEAST_RSA_BITS} bits or more nor on the curve P-256")
+        raise ValueError(f"it has a key that is neither RSA of {LEAST_RSA_BITS} bits or more nor on the curve P-256")
     return found
 
 

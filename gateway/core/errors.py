@@ -7,6 +7,8 @@ CoreError
 ├── UnknownPrediction    no prediction has that id
 ├── UnknownExperiment    the model has no experiment
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
+├── UnknownApiKey        no API key has that id: it was taken back, or never existed
+├── Conflict             it does not fit what is there; says why in a short name too
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
 ├── IdempotencyConflict  the idempotency key was used with another request
@@ -95,6 +97,25 @@ class UnknownDeadLetter(CoreError):
 
     def __init__(self, entry: str) -> None:
         super().__init__(f"there is no dead letter {entry[:50]!r}")
+
+
+class UnknownApiKey(CoreError):
+    """There is no such API key (any more)."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"there is no API key {key_id[:_SHOWN_CHARS]!r} that could be taken back")
+
+
+class Conflict(CoreError):
+    """What is asked for does not fit what is there.
+
+    Attributes:
+        kind: a short name of the conflict.
+    """
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind = kind
 
 
 class NotReplayable(CoreError):

@@ -16,6 +16,7 @@ from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import Profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import Caching
+from gateway.control.key_admin import KeyAdmin
 from gateway.core.history import History
 from gateway.core.intake import Intake
 from gateway.core.principal import Principal
@@ -40,6 +41,7 @@ AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authentic
 PROFILES: web.AppKey[Profiles] = web.AppKey("profiles", Profiles)
 READS: web.AppKey[Reads] = web.AppKey("reads", Reads)
 CACHING: web.AppKey[Caching | None] = web.AppKey("caching")  # None: results are not cached
+KEY_ADMIN: web.AppKey[KeyAdmin] = web.AppKey("key_admin", KeyAdmin)  # only where API keys are in use
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)

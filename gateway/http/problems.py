@@ -14,6 +14,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError
 
 from gateway.core.errors import (
+    Conflict,
     CoreError,
     FieldErrors,
     IdempotencyConflict,
@@ -24,6 +25,7 @@ from gateway.core.errors import (
     RedactionFailed,
     Refused,
     Unauthenticated,
+    UnknownApiKey,
     UnknownDeadLetter,
     UnknownExperiment,
     UnknownModel,
@@ -58,6 +60,7 @@ _CORE_ERRORS: dict[type[CoreError], tuple[int, str]] = {
     UnknownPrediction: (404, "unknown-prediction"),
     UnknownExperiment: (404, "unknown-experiment"),
     UnknownDeadLetter: (404, "unknown-dead-letter"),
+    UnknownApiKey: (404, "unknown-api-key"),
     NotReplayable: (409, "not-replayable"),
     IdempotencyConflict: (409, "idempotency-conflict"),
     RedactionFailed: (500, "redaction-failed"),
@@ -171,6 +174,8 @@ def of_core_error(error: CoreError) -> ProblemError:
         return ProblemError(429, f"limit-{error.limit.replace('_', '-')}", str(error), headers=headers)
     if isinstance(error, Unauthenticated | NotAllowed):
         return _of_access(error)
+    if isinstance(error, Conflict):
+        return ProblemError(409, error.kind, str(error))
     if isinstance(error, UnknownModel):
         return ProblemError(404, f"unknown-{error.missing}", str(error))
     status, kind = _CORE_ERRORS[type(error)]

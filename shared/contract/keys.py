@@ -76,6 +76,11 @@ class Keys:
         return f"{self.prefix}notify:{gateway_id}"
 
     @property
+    def principals(self) -> str:
+        """Pub/sub channel: the ids of API keys that are taken back."""
+        return f"{self.prefix}principals"
+
+    @property
     def deployment(self) -> str:
         """String: the id of the database that the predictions of this Redis go to."""
         return f"{self.prefix}deployment"

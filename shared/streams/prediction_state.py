@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,8 @@ from shared.contract.hints import Hint, decode_hints
 from shared.contract.messages import PredictionResult, decode_result
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
-from shared.streams.silence import Silence
+from shared.streams.subscription import messages
 from shared.telemetry.metrics import ERRORS
-
-_QUIET_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +73,14 @@ class PredictionStates:
                 return [_state(answer) for answer in await pipe.execute()]
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
-        """Hints as they arrive; None once subscribed and after `_QUIET_S` without any, so that the caller can act.
+        """Hints as they arrive; None once subscribed and after a quarter of a second without any, so that the caller can act.
 
         Raises:
             StoreUnavailable: the connection is lost; hints sent meanwhile are lost, so re-read the states.
         """
-        clock = asyncio.get_running_loop().time
-        with redis_errors():
-            async with self._redis.pubsub() as pubsub:
-                await pubsub.subscribe(self._keys.notify(self._gateway_id))
-                subscribed = False
-                silence = Silence(_QUIET_S)
-                while True:
-                    began = clock()
-                    message = await pubsub.get_message(timeout=_QUIET_S)
-                    if message is not None:
-                        silence.broken()
-                    elif silence.goes_on(clock() - began):
-                        await pubsub.ping()
-                    subscribed = subscribed or (message is not None and message["type"] == "subscribe")
-                    if message is not None and message["type"] == "message":
-                        yield decode_hints(message["data"])
-                    elif subscribed:
-                        yield None
+        async with aclosing(messages(self._redis, self._keys.notify(self._gateway_id))) as heard:
+            async for message in heard:
+                yield None if message is None else decode_hints(message)
 
 
 def _state(answer: Any) -> State:

@@ -187,7 +187,7 @@ async def test_names_and_addresses_in_the_header_of_a_token_lead_nowhere(start_w
     [
         (b"short", "jwt_secret_file", "has 5 bytes; HS256 needs 32 or more"),
         (b"\n", "jwt_secret_file", "is empty"),
-        (b"a" * 70_000, "jwt_secret_file", "has more than 64000 bytes"),
+        (b"a" * 70_000, "jwt_secret_file", "is larger than 64 kB"),
         (b"no key", "jwt_key_file", "has 0 keys in PEM"),
         (public_pem(SMALL), "jwt_key_file", "neither RSA of 2048 bits or more"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "jwt_key_file", "cannot be read"),

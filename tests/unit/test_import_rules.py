@@ -47,7 +47,7 @@ REDIS_MODULES = ("shared/streams/", "scripts/stack/streams.py")
 HTTP_FREE = ("gateway/core/", "shared/contract/", "shared/telemetry/", "shared/postgres/", "shared/streams/")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
-DATABASE_MODULES = ("shared/postgres/", "gateway/core/history.py", "persister/database.py", "migrations/")
+DATABASE_MODULES = ("shared/postgres/", "gateway/control/key_store.py", "gateway/core/history.py", "persister/database.py", "migrations/")
 
 # Traces are an extra: what is not installed, or not wanted, is not imported.
 TRACE_LIBRARIES = ("opentelemetry",)
@@ -55,11 +55,14 @@ TRACE_MODULE = "shared/telemetry/spans.py"
 
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
+    "gateway/control/api_keys.py",
+    "gateway/control/audit.py",
     "gateway/control/bearer.py",
     "gateway/control/claims.py",
     "gateway/control/experiments/assignment.py",
     "gateway/control/experiments/statistics.py",
     "gateway/control/experiments/summary.py",
+    "gateway/control/grants.py",
     "gateway/control/signing_keys.py",
     "gateway/control/tokens.py",
     "gateway/core/errors.py",

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.control import tokens
-from gateway.control.signing_keys import fitting, read_key_set, read_public_keys, read_secret
+from gateway.control.signing_keys import fitting, read_key_set, read_public_keys, read_hmac_key
 from gateway.control.tokens import FixedKeys, Rules, Tokens
 from gateway.core.errors import Unauthenticated
 from tests.tokens import AUDIENCE, ISSUER, ec_key, public_jwk, public_pem, rsa_key, token
@@ -41,7 +41,7 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def verifier(clock: Clock, leeway_s: float = 0) -> tuple[Tokens, FixedKeys]:
-    keys = FixedKeys([read_secret(SECRET)])
+    keys = FixedKeys([read_hmac_key(SECRET)])
     return Tokens(Rules(ISSUER, AUDIENCE, 86_400, leeway_s), keys, clock), keys
 
 
