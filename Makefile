@@ -18,7 +18,7 @@ INSTALL := $(BIN)/python -m scripts.stack.install
 CHOSEN = $(if $(STACK),$(STACK),$$($(PYTHON) -m scripts.stack.engine))
 TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
 # Done by either stack in its own way.
-PASSED_ON := down status logs clean streams redis-cli psql migrate
+PASSED_ON := down status logs clean streams redis-cli psql migrate admin-key verify-audit
 STACK_CLI := $(BIN)/python -m scripts.stack
 COMPOSE := docker compose
 IMAGES := gateway persister migrate inference-worker models
@@ -41,6 +41,8 @@ streams: ## every stream: depth, pending, oldest, last entries
 redis-cli: ## a redis-cli on the stack's Redis
 psql: ## a psql on the stack's database
 migrate: ## migrate the database and sync the model catalogue into it
+admin-key: ## the first API key: it may do everything, and makes all others (NAME=…)
+verify-audit: ## is the audit log whole? (KEPT=NUMBER:DIGEST, of an entry that was kept elsewhere)
 .PHONY: $(PASSED_ON)
 $(PASSED_ON):
 	@stack=$(CHOSEN) && $(MAKE) $@-$$stack
@@ -48,6 +50,15 @@ $(PASSED_ON):
 # Where the gateway of the running stack is, asked for only by the targets that need it: URL names another.
 URL ?= $(GATEWAY_URL)
 AT_GATEWAY = url='$(URL)'; test -n "$$url" || url=$$($(PYTHON) -m scripts.stack.address $(STACK)) || exit 1;
+
+.PHONY: api-key token
+api-key: ## make an API key: make api-key NAME=… (SCOPES="predict read", MODELS, TENANT, PROFILE, DAYS)
+	@test -n '$(NAME)' || { echo "say of whom it is, as in: make api-key NAME=nightly-batch" >&2; exit 1; }
+	@$(AT_GATEWAY) $(PYTHON) -m scripts.api_key "$$url" '$(NAME)' $(if $(SCOPES),--scopes '$(SCOPES)') \
+		$(if $(MODELS),--models '$(MODELS)') $(if $(TENANT),--tenant '$(TENANT)') $(if $(PROFILE),--profile '$(PROFILE)') \
+		$(addprefix --days ,$(DAYS))
+token: ## a token for the stack on this machine, for an hour (SCOPE="predict read", SUBJECT)
+	@$(PYTHON) -m scripts.make_token $(if $(SCOPE),'$(SCOPE)') $(if $(SUBJECT),--subject '$(SUBJECT)')
 
 .PHONY: dead-letters replay delete-dead-letter
 dead-letters: ## what was given up on, newest first
@@ -70,7 +81,7 @@ redis-users: $(VENV)/.installed ## the users of Redis and their rights, as comma
 	@$(BIN)/python -m scripts.redis_users $(addprefix --prefix ,$(PREFIX))
 
 .PHONY: env
-env: check-python ## make .env with fresh passwords, or give an older one those it lacks
+env: check-python ## make .env with fresh passwords, or add what an older one lacks
 	@$(PYTHON) -m scripts.stack.dotenv
 
 ##@ Parts
@@ -250,7 +261,7 @@ rollback-native:
 	@$(STACK_CLI) rollback $(STEPS)
 $(addsuffix -native,$(PASSED_ON)):
 	@test -f $(VENV)/.installed || { echo "nothing is installed here, so nothing runs: make up" >&2; exit 1; }
-	@$(STACK_CLI) $(@:-native=)
+	@$(STACK_CLI) $(@:-native=) $(if $(filter admin-key-native,$@),$(NAME)) $(if $(filter verify-audit-native,$@),$(KEPT))
 
 # --- the stack in containers ------------------------------------------------------------------------------------------
 
@@ -281,6 +292,10 @@ psql-compose: need-compose env
 	@$(COMPOSE) exec postgres psql -U millstream millstream
 migrate-compose: need-compose env
 	@$(COMPOSE) run --rm migrate
+admin-key-compose: need-compose env
+	@$(COMPOSE) exec -T gateway python -m gateway.control.admin_key $(NAME)
+verify-audit-compose: need-compose env
+	@$(COMPOSE) exec -T gateway python -m gateway.control.verify_audit $(KEPT)
 rollback-compose: need-compose env
 	@$(COMPOSE) run --rm migrate python -m migrations --rollback $(STEPS)
 

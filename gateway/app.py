@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from gateway.api.health import not_ready
+from gateway.api.health import full_health, not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
+from gateway.control.authentication import Authentication
 from gateway.control.experiments.results import ResultCounter
 from gateway.control.experiments.running import FOLLOW_EVERY_S, RunningExperiments
 from gateway.control.experiments.shadowing import Shadowing, shadow_limits
@@ -19,7 +20,6 @@ from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
-from gateway.control.authentication import Authentication
 from gateway.core.history import History
 from gateway.core.inputs import Inputs, OrderLimits
 from gateway.core.intake import Intake
@@ -213,7 +213,8 @@ def _loops(
 
     async def probes() -> None:
         address = settings.admin_host, settings.admin_port, "ADMIN_PORT"
-        await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape)
+        pages = {"/health": lambda _: full_health(app)}
+        await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape, pages)
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
         "recheck": (settings.recheck_interval_s, waiters.recheck),

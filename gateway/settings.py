@@ -35,8 +35,10 @@ class GatewaySettings(DatabaseSettings):
         description="host names, separated by commas, that requests may ask for besides addresses, names without a dot "
         "and those of a Kubernetes cluster; `*`: all",
     )
-    admin_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz for who runs the gateway")
-    admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /livez and /readyz")
+    admin_host: str = Field(
+        "127.0.0.1", description="address of /metrics, /health, /livez and /readyz for who runs the gateway"
+    )
+    admin_port: int = Field(8010, ge=0, le=65535, description="port of /metrics, /health, /livez and /readyz")
     auth: Literal["required", "off"] = Field(
         "required", description="whether it must be known who asks; `off`: everybody may do everything"
     )

@@ -7,44 +7,11 @@ Only the standard library.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from urllib.parse import quote
 
-TIMEOUT_S = 30.0
-
-
-class Refused(Exception):
-    """The gateway did not do it; the message says why."""
-
-
-def call(method: str, url: str) -> str:
-    """The body of a successful answer.
-
-    Raises:
-        Refused: it was another answer, or none.
-    """
-    try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, method=method), timeout=TIMEOUT_S
-        ) as answer:  # nosec B310
-            return str(answer.read().decode())
-    except urllib.error.HTTPError as error:
-        raise Refused(f"{method} {url} was answered with {error.code}: {_detail(error)}") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise Refused(f"{url} does not answer ({reason}): see make status, or make up if nothing runs") from None
-
-
-def _detail(error: urllib.error.HTTPError) -> str:
-    """What the problem document says; of any other answer, the status in words."""
-    try:
-        return str(json.load(error)["detail"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return error.reason or "no reason given"
+from scripts.gateway import Refused, call
 
 
 def ask(url: str, action: str, letter: str | None) -> str:

@@ -12,3 +12,11 @@ for _ in $(seq 30); do
 done
 curl --silent --show-error --fail "$API/health"
 echo
+
+# A key for the tests, made in the cluster; all steps of a run use the same one.
+MILLSTREAM_TOKEN=${MILLSTREAM_TOKEN:-$(cat "${RUNNER_TEMP:-/tmp}/admin-key" 2>/dev/null || true)}
+if [[ -z $MILLSTREAM_TOKEN ]]; then
+  MILLSTREAM_TOKEN=$(kubectl --namespace "$NAMESPACE" exec deployment/millstream-api -- python -m gateway.control.admin_key ci)
+  (umask 077 && echo "$MILLSTREAM_TOKEN" >"${RUNNER_TEMP:-/tmp}/admin-key")
+fi
+export MILLSTREAM_TOKEN

@@ -14,6 +14,7 @@ read_hpa() { kubectl --namespace "$NAMESPACE" get hpa "$HPA" --output "jsonpath=
 submit() {
   python3 -c 'import json; print(json.dumps({"model": "sentiment-analysis", "texts": ["The mill ran all night. " * 20] * 256}))' \
     | curl --silent --output /dev/null --write-out '%{http_code} ' --header 'content-type: application/json' \
+      --oauth2-bearer "$MILLSTREAM_TOKEN" \
       --data @- "$API/api/v1/predict/batch?wait=0" || echo "no answer"
 }
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from aiohttp import web
 
+from gateway.api.key_schemas import NewApiKey
 from gateway.api.queries import KeyQuery
-from gateway.api.schemas import NewApiKey
 from gateway.control.key_admin import KeyAdmin, NewKey
 from gateway.control.key_store import StoredKey
 from gateway.core.errors import Conflict

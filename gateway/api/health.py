@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -23,7 +23,19 @@ async def health(request: web.Request) -> web.Response:
 
     What may name hosts and models is for administrators.
     """
-    app = request.app
+    status, summary, details = await _report(request.app)
+    shown = summary | (details if await is_admin(request) else {})
+    return json_response(shown, status=status)
+
+
+async def full_health(app: web.Application) -> web.Response:
+    """The same with all details, for who runs the gateway."""
+    status, summary, details = await _report(app)
+    return json_response(summary | details, status=status)
+
+
+async def _report(app: web.Application) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Status, what is for everybody, and what is for administrators."""
     reasons: dict[str, str] = {}
     seen, _ = await asyncio.gather(_ask_redis(app, reasons), _ask_postgres(app, reasons))
     degraded = reasons or any(seen)
@@ -36,8 +48,7 @@ async def health(request: web.Request) -> web.Response:
         "warnings": [each.sentence for each in app[REDIS].findings if each.level is Level.WARNS],
         **seen._asdict(),
     }
-    shown = summary | (details if await is_admin(request) else {})
-    return json_response(shown, status=503 if "redis" in reasons else 200)
+    return 503 if "redis" in reasons else 200, summary, details
 
 
 class _Seen(NamedTuple):

@@ -1,8 +1,8 @@
 """The form of an API key, `msk_<id>_<secret>_<checksum>`, and what is kept of it. Pure.
 
-The id finds the key; the secret, of 256 random bits, proves that it is one's own. The checksum, a CRC-32, keeps out what
-was mistyped or made up without asking the database. Kept is an HMAC of the key, whose secret (the pepper) is not in the
-database: who reads that alone has no key, and can make none.
+The id finds the key; the secret, of 256 random bits, proves that it is one's own. The checksum, a CRC-32, keeps out
+what was mistyped or made up without asking the database. Kept is an HMAC of the key, whose secret (the pepper) is not
+in the database: who reads that alone has no key, and can make none.
 """
 
 from __future__ import annotations

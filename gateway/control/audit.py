@@ -1,8 +1,8 @@
 """The audit log: who changed what. Each entry is written in the transaction of the change that it tells of.
 
-The entries are a chain: the digest of each is made over it and the digest of the one before, so a later change of any of
-them is found. Who can write the table can make the chain anew, or cut off its end: so each entry's digest is logged too,
-and a check can be given one that was kept elsewhere.
+The entries are a chain: the digest of each is made over it and the digest of the one before, so a later change of any
+of them is found. Who can write the table can make the chain anew, or cut off its end: so each entry's digest is logged
+too, and a check can be given one that was kept elsewhere.
 """
 
 from __future__ import annotations

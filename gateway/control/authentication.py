@@ -23,6 +23,7 @@ from shared.service.secret_files import read_secret
 from shared.streams.revocations import Revocations
 from shared.streams.shard import Shard
 
+
 class Authentication:
     """Authentication of one gateway.
 
@@ -91,7 +92,9 @@ def pepper_of(settings: GatewaySettings) -> bytes:
     pepper = b"" if settings.api_key_pepper is None else settings.api_key_pepper.get_secret_value().encode()
     if len(pepper) < LEAST_PEPPER_BYTES:
         has = f"it has {len(pepper)} bytes; " if pepper else ""
-        raise ConfigurationError(f"API_KEY_PEPPER: {has}it must have {LEAST_PEPPER_BYTES} or more: openssl rand -hex 32")
+        raise ConfigurationError(
+            f"API_KEY_PEPPER: {has}it must have {LEAST_PEPPER_BYTES} or more: openssl rand -hex 32"
+        )
     return pepper
 
 

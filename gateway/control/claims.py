@@ -1,7 +1,7 @@
 """Who asks, and what they may do, as the claims of a verified token say. Pure.
 
-`sub` and `iss` make the opaque id. `scope` is a text of scopes, separated by spaces (RFC 8693, section 4.2; RFC 9068); those
-that are not Millstream's are not looked at. `models` (a list of patterns) and `tenant` are claims of our own.
+`sub` and `iss` make the opaque id. `scope` is a text of scopes, separated by spaces (RFC 8693, section 4.2; RFC 9068);
+those that are not Millstream's are not looked at. `models` (a list of patterns) and `tenant` are claims of our own.
 """
 
 from __future__ import annotations

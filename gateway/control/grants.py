@@ -1,7 +1,7 @@
 """What an administrator may give away: nothing that it does not have itself. Pure.
 
-So a key of the scope `admin` alone makes keys of the scope `admin` alone: it cannot read what others sent by way of a key
-that it makes. One with patterns of models, or of a tenant, makes keys within these.
+So a key of the scope `admin` alone makes keys of the scope `admin` alone: it cannot read what others sent by way of a
+key that it makes. One with patterns of models, or of a tenant, makes keys within these.
 """
 
 from __future__ import annotations

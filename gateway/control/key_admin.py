@@ -130,8 +130,8 @@ async def _principal(change: KeyChange, id_: str, new: NewKey, tenant: str) -> P
         return Principal(id_, new.scopes, new.models or ("*",), tenant, new.profile or "")
     for name, value in said.items():
         if value is not None and value != getattr(known, name):
-            detail = f"{new.name!r} has keys with other {name} ({getattr(known, name)!r}): leave it out, or take another name"
-            raise Conflict("other-principal", detail)
+            other = f"{new.name!r} has keys with other {name} ({getattr(known, name)!r})"
+            raise Conflict("other-principal", f"{other}: leave it out, or take another name")
     return dataclasses.replace(known, scopes=new.scopes)
 
 

@@ -1,9 +1,9 @@
 """API keys that are known: found in Postgres once, then kept, so that a request with one asks nobody.
 
 Every 20 s all known keys are looked up again, and it is noted which were used; a key that is taken back is forgotten as
-soon as a message on the channel `principals` says so, else at the next look. While Postgres does not answer, a known key
-is good for an hour. Of ids that are not known, all that are asked for at the same time are one query, and those that do
-not exist are remembered for a minute: who guesses costs a query at a time, whatever the number of guesses.
+soon as a message on the channel `principals` says so, else at the next look. While Postgres does not answer, a known
+key is good for an hour. Of ids that are not known, all that are asked for at the same time are one query, and those
+that do not exist are remembered for a minute: who guesses costs a query at a time, whatever the number of guesses.
 """
 
 from __future__ import annotations

@@ -52,7 +52,9 @@ def read_public_keys(pem: bytes) -> list[SigningKey]:
     """
     blocks = list(_PEM.finditer(pem))
     if not 1 <= len(blocks) <= MOST_TRIED:
-        raise ValueError(f"it has {len(blocks)} keys in PEM (-----BEGIN PUBLIC KEY-----); it must have 1 to {MOST_TRIED}")
+        raise ValueError(
+            f"it has {len(blocks)} keys in PEM (-----BEGIN PUBLIC KEY-----); it must have 1 to {MOST_TRIED}"
+        )
     return [_public_key(each) for each in blocks]
 
 

@@ -1,8 +1,9 @@
 """JSON web tokens (RFC 7519), as access tokens of RFC 9068 with the precautions of RFC 8725.
 
 A token is valid if a key that is known here signed it with that key's algorithm, if it comes from the one issuer and is
-meant for this audience, and for so long as it says itself, within a bound of our own. Its header chooses among the known
-keys by `kid`, and nothing else: `jku`, `x5u`, `jwk` and `x5c` are not looked at, and a token with `crit` is refused.
+meant for this audience, and for so long as it says itself, within a bound of our own. Its header chooses among the
+known keys by `kid`, and nothing else: `jku`, `x5u`, `jwk` and `x5c` are not looked at, and a token with `crit` is
+refused.
 """
 
 from __future__ import annotations

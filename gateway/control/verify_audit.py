@@ -1,7 +1,8 @@
 """`python -m gateway.control.verify_audit [NUMBER:DIGEST]`: is the audit log whole? Behind `make verify-audit`.
 
 With the number and digest of an entry that were kept elsewhere, as from the log line `audited`, it is also found if the
-end of the log was cut off, or the whole made anew. Prints the newest, to be kept. The exit code is 1 if it is not whole.
+end of the log was cut off, or the whole made anew. Prints the newest, to be kept. The exit code is 1 if it is not
+whole.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ async def _run(kept: tuple[int, bytes] | None) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run; the exit code says whether the log is whole."""
-    parser = argparse.ArgumentParser(prog="python -m gateway.control.verify_audit", description="Is the audit log whole?")
+    parser = argparse.ArgumentParser(
+        prog="python -m gateway.control.verify_audit", description="Is the audit log whole?"
+    )
     parser.add_argument("kept", nargs="?", type=_kept, metavar="NUMBER:DIGEST", help="an entry as it was")
     try:
         return asyncio.run(_run(parser.parse_args(arguments).kept))

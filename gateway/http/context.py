@@ -13,10 +13,10 @@ from gateway.control.authenticator import Authenticator
 from gateway.control.experiments.results import ResultCounter
 from gateway.control.experiments.running import RunningExperiments
 from gateway.control.experiments.store import ExperimentStore
+from gateway.control.key_admin import KeyAdmin
 from gateway.control.profiles import Profiles
 from gateway.control.reads import Reads
 from gateway.core.caching import Caching
-from gateway.control.key_admin import KeyAdmin
 from gateway.core.history import History
 from gateway.core.intake import Intake
 from gateway.core.principal import Principal

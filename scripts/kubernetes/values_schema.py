@@ -93,7 +93,8 @@ def settings() -> Schema:
 
 
 def _is_secret(name: str, field: Schema) -> bool:
-    return name.endswith("_file") or "writeOnly" in {**field, **field.get("anyOf", [{}])[0]}
+    is_file = name.endswith("_file") and name != "jwt_key_file"  # which has a public key
+    return is_file or "writeOnly" in {**field, **field.get("anyOf", [{}])[0]}
 
 
 def resources() -> Schema:
@@ -256,7 +257,9 @@ def schema() -> Schema:
         "serviceMonitor": closed({"enabled": FLAG, "labels": TEXTS}),
         "prometheusRule": closed({"enabled": FLAG, "labels": TEXTS}),
         "dashboards": closed({"enabled": FLAG, "labels": TEXTS}),
-        "test": closed({"version": VERSION}),
+        "test": closed(
+            {"version": VERSION, "tokenSecret": OPTIONAL_NAME, "tokenKey": {"type": "string", "minLength": 1}}
+        ),
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

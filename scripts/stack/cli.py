@@ -23,6 +23,7 @@ from shared.contract.errors import ConfigurationError
 
 LOG_LINES = 50
 STREAM_ENTRIES = 3
+TOOLS = {"admin-key": "gateway.control.admin_key", "verify-audit": "gateway.control.verify_audit"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     below.add_parser("migrate", help="migrate the database and sync the model catalogue into it")
     back = below.add_parser("rollback", help="take back the newest migrations, with the data in what they made")
     back.add_argument("steps", type=_positive, help="how many")
+    admin = below.add_parser("admin-key", help="the first API key: it may do everything, and makes all others")
+    admin.add_argument("tool", nargs="*", metavar="NAME", help="of whom it is")
+    audit = below.add_parser("verify-audit", help="is the audit log whole?")
+    audit.add_argument("tool", nargs="*", metavar="NUMBER:DIGEST", help="an entry that was kept elsewhere")
     for name, what in (("psql", "a psql on the database"), ("redis-cli", "a redis-cli on Redis")):
         below.add_parser(name, help=f"{what}; its own arguments may follow")
     return parser
@@ -73,7 +78,7 @@ def _positive(text: str) -> int:
 
 def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
     command: str = parsed.command
-    if command in ("streams", "psql", "redis-cli", "migrate", "rollback"):
+    if command in ("streams", "psql", "redis-cli", "migrate", "rollback", *TOOLS):
         config = commands.as_running(config)
     if command == "up":
         commands.up(config)
@@ -91,6 +96,8 @@ def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
         return commands.migrate(config)
     elif command == "rollback":
         return commands.migrate(config, parsed.steps)
+    elif command in TOOLS:
+        return commands.gateway_tool(config, TOOLS[command], parsed.tool)
     elif command == "psql":
         _psql(config, parsed.arguments)
     elif command == "redis-cli":

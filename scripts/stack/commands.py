@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from scripts.stack import dotenv, logs, prometheus, reports
@@ -18,7 +19,7 @@ from scripts.stack.preflight import check_install, check_start
 from scripts.stack.processes import wait_for
 from scripts.stack.record import Entry, Record, command_lock, read_record, write_record
 from scripts.stack.reports import say
-from scripts.stack.services import Stack, Stage, migrate_environment, native_stack
+from scripts.stack.services import Stack, Stage, gateway_environment, migrate_environment, native_stack
 from scripts.stack.startup import Startup
 from scripts.stack.strays import clear_strays
 from scripts.stack.supervisord import NotRunning, Supervisord, is_running
@@ -37,7 +38,7 @@ PORT_SETTINGS = {
 
 
 def make_env(root: Path) -> None:
-    """Make `.env` if there is none; one of an earlier version gets the passwords that it lacks."""
+    """Make `.env` if there is none; one of an earlier version gets what it lacks."""
     if dotenv.create(root / ".env", root / ".env.example"):
         say("made .env with fresh passwords")
     elif added := dotenv.complete(root / ".env"):
@@ -157,6 +158,12 @@ def migrate(config: StackConfig, rollback_steps: int = 0) -> int:
     command = [sys.executable, "-m", "migrations", *(["--rollback", str(rollback_steps)] if rollback_steps else [])]
     environment = migrate_environment(config)
     return subprocess.run(command, env=environment, cwd=config.root, check=False).returncode
+
+
+def gateway_tool(config: StackConfig, module: str, arguments: Sequence[str]) -> int:
+    """Run a tool of the gateway's, told what the gateway is; returns its exit code."""
+    command = [sys.executable, "-m", module, *arguments]
+    return subprocess.run(command, env=gateway_environment(config), cwd=config.root, check=False).returncode
 
 
 def follow_logs(config: StackConfig, lines: int) -> None:

@@ -1,4 +1,7 @@
-"""The `.env` file: read in the plain form that docker compose and pydantic read alike, made with fresh passwords."""
+"""The `.env` file: read in the plain form that docker compose and pydantic read alike, made with fresh passwords.
+
+On a machine of one's own nobody is asked who they are (`AUTH=off`), unless that is changed in the file.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,12 @@ PASSWORD = "POSTGRES_PASSWORD"
 REDIS_PASSWORD = "REDIS_PASSWORD"
 REDIS_USERS = {user: f"REDIS_{user.upper()}_PASSWORD" for user in ("gateway", "worker", "persister")}
 POSTGRES_USERS = {user: f"POSTGRES_{user.upper()}_PASSWORD" for user in ("gateway", "persister")}
-SECRETS = (PASSWORD, *POSTGRES_USERS.values(), REDIS_PASSWORD, *REDIS_USERS.values(), "GRAFANA_PASSWORD")
-NATIVE = tuple(name for name in SECRETS if name != "GRAFANA_PASSWORD")  # without which the native stack does not start
+PEPPER = "API_KEY_PEPPER"
+SECRETS = (PASSWORD, *POSTGRES_USERS.values(), REDIS_PASSWORD, *REDIS_USERS.values(), "GRAFANA_PASSWORD", PEPPER)
+# without which the native stack does not start
+NATIVE = tuple(name for name in SECRETS if name not in ("GRAFANA_PASSWORD", PEPPER))
+JWT_SECRET = "JWT_SECRET"  # not for who has an issuer of tokens, and so not added to a file that lacks it
+GATEWAYS = (PEPPER, JWT_SECRET)  # for the gateway alone
 _LINE = re.compile(r"^(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)$")
 
 
@@ -44,7 +51,7 @@ def read(path: Path) -> dict[str, str]:
 
 def generated(example: str) -> str:
     """The example with a fresh password in each place for one."""
-    places = {f"{name}=" for name in SECRETS}
+    places = {f"{name}=" for name in (*SECRETS, JWT_SECRET)}
     lines = [f"{line}{secrets.token_urlsafe(24)}" if line in places else line for line in example.splitlines()]
     return "\n".join(lines) + "\n"
 
@@ -62,14 +69,15 @@ def create(path: Path, example: Path) -> bool:
 
 
 def complete(path: Path) -> list[str]:
-    """Give `.env` those passwords that it lacks or has empty, as one of an earlier version does; their names."""
+    """Give `.env` what it lacks or has empty, as one of an earlier version does: passwords, and AUTH; their names."""
     text = path.read_text(encoding="utf-8")
     values = parse(text)
-    missing = [name for name in SECRETS if not values.get(name)]
+    fresh = {name: secrets.token_urlsafe(24) for name in SECRETS} | {"AUTH": "off"}
+    missing = [name for name in fresh if not values.get(name)]
     if missing:
         kept = [line for line in text.splitlines() if line.strip() not in {f"{name}=" for name in missing}]
-        fresh = [f"{name}={secrets.token_urlsafe(24)}" for name in missing]
-        path.write_text("\n".join([*kept, *fresh]) + "\n", encoding="utf-8")
+        added = [f"{name}={fresh[name]}" for name in missing]
+        path.write_text("\n".join([*kept, *added]) + "\n", encoding="utf-8")
     return missing
 
 

@@ -26,7 +26,7 @@ def http_reason(port: int) -> str:
 
 
 def load_errors(port: int) -> dict[str, str]:
-    """Why versions are not served, by their labels, as the gateway at this port says; empty if it cannot be asked."""
+    """Why versions are not served, by their labels, as a gateway says at this port; empty if it does not say."""
     try:
         return dict(json.loads(_get(port, "/health")[1])["load_errors"])
     except (ValueError, KeyError):

@@ -36,7 +36,7 @@ def complain(text: str) -> None:
 def summary(config: StackConfig, prometheus_runs: bool | None = None) -> Iterator[str]:
     """How to go on once the native stack is up."""
     redis = f"-u '{config.external_redis}'" if config.external_redis else f"-p {config.ports['REDIS_PORT']}"
-    yield from _addresses(config)
+    yield from _addresses(config, config.ports["ADMIN_PORT"])
     yield f"  metrics    {prometheus.hint(config, prometheus_runs)}"
     yield f"  history    make psql    ({EXAMPLE_QUERY})"
     yield f"  a stream   redis-cli {redis} {_example_stream(config)}"
@@ -46,7 +46,7 @@ def summary(config: StackConfig, prometheus_runs: bool | None = None) -> Iterato
 
 def compose_summary(config: StackConfig) -> Iterator[str]:
     """How to go on once the stack is up in containers."""
-    yield from _addresses(config)
+    yield from _addresses(config, config.ports["GATEWAY_PORT"])
     prometheus_port, grafana_port = config.ports["PROMETHEUS_PORT"], config.values.get("GRAFANA_PORT", "3000")
     yield f"  Grafana    http://localhost:{grafana_port} (user admin, password in .env)"
     yield f"  Prometheus http://localhost:{prometheus_port}"
@@ -71,15 +71,19 @@ def _example_stream(config: StackConfig) -> str:
     return f"XRANGE {config.key_prefix}{EXAMPLE_STREAM} - + COUNT 5"
 
 
-def _addresses(config: StackConfig) -> Iterator[str]:
+def _addresses(config: StackConfig, health_port: int) -> Iterator[str]:
     base = f"http://localhost:{config.ports['GATEWAY_PORT']}"
     yield "Millstream is up."
-    for label, why in sorted(load_errors(config.ports["GATEWAY_PORT"]).items()):
+    for label, why in sorted(load_errors(health_port).items()):
         yield f"  NOT SERVED {label}: {why} (it is tried again by itself)"
     yield f"  API        {base}/api/v1/models"
     yield f"  docs       {base}/docs"
     yield f"  health     {base}/health"
-    yield "  try        " + f"curl -s -X POST {base}/api/v1/predict -H 'content-type: application/json' \\"
+    asks_who = config.values.get("AUTH", "required") != "off"
+    who = ' -H "authorization: Bearer $MILLSTREAM_TOKEN"' if asks_who else ""
+    if asks_who:
+        yield "  who asks   export MILLSTREAM_TOKEN=$(make -s token), or an API key (docs/AUTHENTICATION.md)"
+    yield "  try        " + f"curl -s -X POST {base}/api/v1/predict -H 'content-type: application/json'{who} \\"
     yield f"               -d '{EXAMPLE}'"
 
 

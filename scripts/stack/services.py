@@ -12,7 +12,7 @@ from typing import cast, get_args
 
 from scripts.stack import prometheus
 from scripts.stack.config import StackConfig
-from scripts.stack.dotenv import POSTGRES_USERS, REDIS_PASSWORD, REDIS_USERS, SECRETS
+from scripts.stack.dotenv import GATEWAYS, POSTGRES_USERS, REDIS_PASSWORD, REDIS_USERS, SECRETS
 from scripts.stack.errors import StackError
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import USER, PostgresServer, database_url
@@ -101,7 +101,8 @@ class Stack:
 
 def native_stack(config: StackConfig) -> Stack:
     """The stack that a configuration describes; Prometheus only if it is installed."""
-    gateway = _python(config, "gateway", Stage.GATEWAY, config.ports["GATEWAY_PORT"])
+    port = config.ports["GATEWAY_PORT"]
+    gateway = _python(config, "gateway", Stage.GATEWAY, port, gateway_environment(config))
     persister = _python(config, "persister", Stage.PERSISTER, config.ports["PERSISTER_METRICS_PORT"])
     services = [gateway, *_workers(config), persister]
     migrations = [sys.executable, "-m", "migrations"]
@@ -120,7 +121,7 @@ def service_environment(config: StackConfig, user: str, *stores: str) -> dict[st
         user: as whom it uses the stores; empty for their operator.
     """
     places = {"DATABASE_URL": _database_url, "REDIS_URL": _redis_url}
-    given = {name: value for name, value in config.values.items() if name not in (*SECRETS, *places)}
+    given = {name: value for name, value in config.values.items() if name not in (*SECRETS, *GATEWAYS, *places)}
     ports = {name: str(port) for name, port in config.ports.items()}
     told = {name: places[name](config, user) for name in stores}
     # The log files are read by people.
@@ -143,9 +144,15 @@ def _redis_url(config: StackConfig, user: str) -> str:
     return redis_url(config.ports["REDIS_PORT"], config.secret(REDIS_USERS[user]), user)
 
 
+def gateway_environment(config: StackConfig) -> dict[str, str]:
+    """What the gateway is told: also the secrets by which it knows who asks."""
+    own = {name: config.values[name] for name in GATEWAYS if name in config.values}
+    return {**service_environment(config, "gateway", *STORES), **own}
+
+
 def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """What every process of the stack is given, the stores too: no password, and not where the stores are."""
-    return {name: value for name, value in environ.items() if name not in (*SECRETS, *STORES)}
+    return {name: value for name, value in environ.items() if name not in (*SECRETS, *GATEWAYS, *STORES)}
 
 
 def _prometheus(config: StackConfig, services: Sequence[Service]) -> list[Service]:

@@ -1,15 +1,20 @@
-"""The HTTP server for who runs a service: `/metrics`, `/livez`, `/readyz`. Worker and persister have no other."""
+"""The HTTP server for who runs a service: `/metrics`, `/livez`, `/readyz`. Worker and persister have no other.
+
+Whoever reaches it is not asked who they are: it is for the machine, or the cluster, alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
 from prometheus_client.aiohttp import make_aiohttp_handler
 
 from shared.service.listening import listen
 from shared.service.liveness import Liveness
+
+Page = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _LAST_ANSWERS_S = 1.0
 _TURN_S = 60.0
@@ -23,6 +28,7 @@ async def serve_probes(
     not_ready: Callable[[], str | None],
     stop: asyncio.Event,
     before_scrape: Callable[[], Awaitable[None]] | None = None,
+    pages: Mapping[str, Page] | None = None,
 ) -> None:
     """Serve until `stop` is set, as the loop "probes".
 
@@ -30,6 +36,7 @@ async def serve_probes(
         setting: the one that chooses the port.
         not_ready: returns why the process is not ready, or None if it is.
         before_scrape: brings metrics up to date.
+        pages: what is to be read besides, by path.
 
     Raises:
         ConfigurationError: it cannot listen there, for example since the port is taken.
@@ -57,6 +64,7 @@ async def serve_probes(
             web.get("/livez", livez),
             web.get("/readyz", readyz),
             web.get("/metrics", metrics),
+            *(web.get(path, page) for path, page in (pages or {}).items()),
         ]
     )
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_S)

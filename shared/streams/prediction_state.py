@@ -73,7 +73,7 @@ class PredictionStates:
                 return [_state(answer) for answer in await pipe.execute()]
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
-        """Hints as they arrive; None once subscribed and after a quarter of a second without any, so that the caller can act.
+        """Hints as they arrive; None once subscribed and whenever none comes for a while: see `messages`.
 
         Raises:
             StoreUnavailable: the connection is lost; hints sent meanwhile are lost, so re-read the states.

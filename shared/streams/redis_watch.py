@@ -80,7 +80,7 @@ USES: Mapping[str, Use] = {
                 "load_error",
             ),
         ),
-        ("notify",),
+        ("notify", "principals"),
         ("SUBSCRIBE",),
     ),
     "inference_worker": Use(

@@ -14,7 +14,7 @@ QUIET_S = 0.25
 
 
 async def messages(redis: Redis, channel: str) -> AsyncGenerator[bytes | None, None]:
-    """What is published, as it arrives; None once subscribed and after `QUIET_S` without any, so that the caller can act.
+    """What is published, as it arrives; None once subscribed and after `QUIET_S` without any: the caller can act.
 
     Raises:
         StoreUnavailable: the connection is lost; what is published meanwhile is lost too.

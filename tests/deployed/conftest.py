@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
+from scripts.gateway import WHO, who_asks
 from tests.deployed.api import Api
 
 CONNECTIONS = 64
@@ -20,5 +21,9 @@ async def api() -> AsyncIterator[Api]:
     if not url:
         pytest.fail("no deployment is named: make e2e URL=http://localhost:8000")
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(url, connector=connector, timeout=aiohttp.ClientTimeout(total=90)) as session:
+    timeout = aiohttp.ClientTimeout(total=90)
+    async with aiohttp.ClientSession(url, connector=connector, timeout=timeout, headers=who_asks()) as session:
+        async with session.get("/api/v1/models") as answer:
+            if answer.status == 401:
+                pytest.fail(f"the gateway wants to know who asks: {WHO}; it needs all scopes")
         yield Api(session)

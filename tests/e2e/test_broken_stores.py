@@ -22,6 +22,7 @@ from scripts.stack.redis import RedisServer, running_redis
 from tests.chaos.proxy import Mode, Proxy
 from tests.e2e.conftest import Start
 from tests.processes import Service, descendants
+from tests.tokens import ISSUED, by, ec_key, issuing, public_jwk, token
 from tests.waiting import eventually
 
 LASTS_S = 3.0
@@ -34,11 +35,12 @@ SERVED = ("echo:1.0.0", "echo:2.0.0", "noop:1.0.0")
 LOOPS = {
     "gateway": {"probes", "hints", "recheck", "expiry", "dead letters", "connections", "serving", "throughput"}
     | {"experiments"}
-    | {"http metrics", "redis checks"},
+    | {"http metrics", "redis checks", "signing keys", "api keys", "revocations"},
     "inference_worker": {"probes", "heartbeat", "redis checks"}
     | {f"{loop} {label}" for loop in ("serve", "lane", "claims") for label in SERVED},
     "persister": {"probes", "persist", "partitions", "drift", "redis checks"},
 }
+KEY = ec_key()
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -211,10 +213,18 @@ async def test_nothing_spins_and_all_are_ready_when_it_heals(start: Start, store
         "STALL_TIMEOUT_S": "8",  # liveness stays green throughout
         "VISIBILITY_TIMEOUT_MS": "3000",  # what Redis handed out into a silent network comes back
     }
-    gateway = start("gateway", **settings)
+    async with issuing(public_jwk(KEY, kid="k")) as issuer:
+        asks: dict[str, Any] = {"AUTH": "required", "JWKS_URL": issuer.url, "API_KEY_PEPPER": "pepper" * 6}
+        told = {name.upper(): value for name, value in ISSUED.items()}
+        await nothing_spins(start, stores, settings, {**asks, **told})
+
+
+async def nothing_spins(start: Start, stores: Stores, settings: dict[str, Any], asks: dict[str, Any]) -> None:
+    gateway = start("gateway", **settings, **asks)
     worker = start("inference_worker", WORKER_MODELS="echo,noop", **settings)
     services = [gateway, worker, start("persister", **settings)]
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session:
+    headers = by(token(KEY, {"kid": "k"}, exp=int(time.time()) + 3600))
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5), headers=headers) as session:
         await eventually(lambda: all_ready(services), "all are ready at first", timeout_s=60)
         for fault in FAULTS:
             async with asking(session, gateway.url):

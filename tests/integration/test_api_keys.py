@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from typing import Any
+from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
@@ -16,6 +17,7 @@ from gateway.control.api_keys import hmac_of, make, read
 from gateway.core.errors import Conflict
 from gateway.http.context import AUTHENTICATOR, KEY_ADMIN
 from shared.contract.ids import principal_id
+from tests.chaos.proxy import Mode, Proxy
 from tests.gateways import Client, StartGateway, application_of, scrape
 from tests.tokens import by
 from tests.waiting import eventually
@@ -264,9 +266,7 @@ async def test_where_nobody_is_asked_no_keys_are_made(start_gateway: StartGatewa
         assert (await answer.json())["type"] == "urn:millstream:problem:api-keys-not-in-use"
 
 
-async def test_there_are_only_so_many_keys(
-    gateway: Client, admin: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_there_are_only_so_many_keys(gateway: Client, admin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_admin, "MOST_KEYS", 1)
     status, detail = await refusal(gateway, admin)
     assert status == 409 and "there are 1 API keys already" in detail
@@ -278,3 +278,37 @@ async def test_the_first_administrator_is_made_while_there_is_none(gateway: Clie
         await keys.create_first_admin("again")
     assert await status_of(gateway, admin, f"/api/v1/api-keys/{read(admin).id}", "DELETE") == 204
     assert await status_of(gateway, (await keys.create_first_admin("again")).text) == 200
+
+
+async def test_known_keys_go_on_while_postgres_is_away(
+    start: StartGateway, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_keys, "AGAIN_AFTER_S", 0.1)
+    parts = urlsplit(database_url)
+    proxy = Proxy(parts.port or 5432)
+    await proxy.start()
+    url = database_url.replace(f":{parts.port}/", f":{proxy.port}/")
+    gateway = await start(database_url=url, database_timeout_s=1)
+    admin = await first_admin(gateway)
+    other = await made(gateway, admin)
+    assert await status_of(gateway, admin) == 200
+    proxy.set(Mode.REFUSE)
+
+    async def refused_for_now() -> bool:
+        async with gateway.get("/api/v1/models", headers=by(other["key"])) as answer:
+            if answer.status != 503:
+                return False
+            assert (await answer.json())["type"] == "urn:millstream:problem:keys-unavailable"
+            return answer.headers["Retry-After"] == "2"
+
+    await eventually(refused_for_now, "a key that is not known cannot be looked up")
+    assert await status_of(gateway, admin) == 200
+    wrong = admin[:-1] + ("0" if admin[-1] != "0" else "1")
+    assert await status_of(gateway, wrong) == 401
+    proxy.set(Mode.FORWARD)
+
+    async def known_again() -> bool:
+        return await status_of(gateway, other["key"]) == 200
+
+    await eventually(known_again, "Postgres is back")
+    await proxy.close()

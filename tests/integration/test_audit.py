@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import asyncpg
 import pytest
 from redis.asyncio import Redis
 
+from gateway.control import verify_audit
 from gateway.control.audit import FIRST, Chain
 from gateway.control.key_admin import KeyAdmin, NewKey
 from gateway.control.key_store import KeyChange, KeyStore
@@ -59,7 +61,9 @@ async def test_each_change_has_its_entry(admin: KeyAdmin, store: KeyStore, caplo
     assert entries[2][0].before == entries[1][0].after and entries[2][0].after is None
     assert await check(store, None) == (3, entries[-1][1], "")
     told = [vars(each) for each in caplog.records if each.message == "audited"]
-    assert [(each["number"], each["digest"]) for each in told] == [(each.number, digest.hex()) for each, digest in entries]
+    assert [(each["number"], each["digest"]) for each in told] == [
+        (each.number, digest.hex()) for each, digest in entries
+    ]
 
 
 async def test_what_is_not_done_leaves_no_entry(admin: KeyAdmin, store: KeyStore, database: asyncpg.Connection) -> None:
@@ -79,7 +83,10 @@ async def test_many_at_once_make_one_chain(admin: KeyAdmin, store: KeyStore) -> 
 TAMPERED = {
     "another did it": ("UPDATE audit_log SET principal = 'operator' WHERE number = 3", "entry 3 .* was changed"),
     "it was another": ("UPDATE audit_log SET target = 'x' WHERE number = 2", "entry 2 .* was changed"),
-    "it was later": ("UPDATE audit_log SET at = at + interval '1 microsecond' WHERE number = 6", "entry 6 .* was changed"),
+    "it was later": (
+        "UPDATE audit_log SET at = at + interval '1 microsecond' WHERE number = 6",
+        "entry 6 .* was changed",
+    ),
     "other rights": ("UPDATE audit_log SET after = replace(after, 'read', 'admin') WHERE number = 4", "entry 4"),
     "a digest": ("UPDATE audit_log SET digest = sha256('x') WHERE number = 1", "entry 1"),
     "it never was": ("DELETE FROM audit_log WHERE number = 3", "entry 3 is missing: entry 4 follows 2"),
@@ -100,7 +107,7 @@ async def test_what_was_tampered_with_is_found(
     statement, said = TAMPERED[name]
     await database.execute(statement)
     _, _, problem = await check(store, None)
-    assert __import__("re").match(said, problem), problem
+    assert re.match(said, problem), problem
 
 
 async def test_an_end_that_was_cut_off_is_found_by_a_digest_that_was_kept(
@@ -120,8 +127,6 @@ async def test_an_end_that_was_cut_off_is_found_by_a_digest_that_was_kept(
 
 
 async def test_a_long_log_is_read_in_pieces(store: KeyStore, monkeypatch: pytest.MonkeyPatch, admin: KeyAdmin) -> None:
-    from gateway.control import verify_audit
-
     monkeypatch.setattr(verify_audit, "AT_ONCE", 2)
     await filled(admin)
     assert (await check(store, None))[0] == 6
@@ -134,7 +139,7 @@ def test_an_empty_log_is_whole() -> None:
 
 async def test_an_entry_is_read_as_it_was_written(store: KeyStore) -> None:
     """Text that JSON, Postgres or a digest might write in another way."""
-    told: list[Any] = ["p_x", "action", "ünï\"\\", '{"b": 1.0,  "a": "\\u00e9"}', "null"]
+    told: list[Any] = ["p_x", "action", 'ünï"\\', '{"b": 1.0,  "a": "\\u00e9"}', "null"]
     async with store.changing() as change:
         assert isinstance(change, KeyChange)
         await change.audit(*told)

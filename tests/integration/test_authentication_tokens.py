@@ -16,10 +16,24 @@ from shared.contract.errors import ConfigurationError
 from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
 from tests.gateways import Client, StartGateway, scrape
-from tests.tokens import AUDIENCE, ISSUED, ISSUER, by, claims, ec_key, issuing, part, public_jwk, public_pem, rsa_key, token
+from tests.tokens import (
+    AUDIENCE,
+    ISSUED,
+    ISSUER,
+    by,
+    claims,
+    ec_key,
+    issuing,
+    part,
+    public_jwk,
+    public_pem,
+    rsa_key,
+    token,
+)
 
 BODY = {"model": "echo", "text": "hello"}
 RSA, EC, OTHERS, SMALL = rsa_key(), ec_key(), rsa_key(), rsa_key(1024)
+PUBLIC = public_pem(RSA)
 SECRET = b"0123456789abcdef0123456789abcdef"
 NOW = int(time.time())
 
@@ -30,7 +44,7 @@ StartWith = Callable[..., Awaitable[Client]]
 def start_with(start_gateway: StartGateway, tmp_path: Path) -> StartWith:
     """Start a gateway that accepts tokens signed with a key from a file."""
 
-    async def start(content: bytes = public_pem(RSA), setting: str = "jwt_key_file", **changes: Any) -> Client:
+    async def start(content: bytes = PUBLIC, setting: str = "jwt_key_file", **changes: Any) -> Client:
         path = tmp_path / "key"
         path.write_bytes(content)
         return await start_gateway(**{"auth": "required", setting: path, **ISSUED, **changes})
@@ -96,7 +110,11 @@ ATTACKS = {
     "no sub": (f"Bearer {token(RSA, sub=None)}", INVALID, "claims"),
     "empty sub": (f"Bearer {token(RSA, sub='')}", INVALID, "claims"),
     "sub too long": (f"Bearer {token(RSA, sub='a' * 256)}", INVALID, "claims"),
-    "sub is no text": (f"Bearer {jwt.encode({**claims(), 'sub': 'x'} | {'tenant': 7}, RSA, 'RS256')}", INVALID, "claims"),
+    "sub is no text": (
+        f"Bearer {jwt.encode({**claims(), 'sub': 'x'} | {'tenant': 7}, RSA, 'RS256')}",
+        INVALID,
+        "claims",
+    ),
     "exp is no number": (f"Bearer {token(RSA, exp='soon')}", INVALID, "malformed"),
     "scope is a list": (f"Bearer {token(RSA, scope=['admin'])}", INVALID, "claims"),
     "models is a text": (f"Bearer {token(RSA, models='*')}", INVALID, "claims"),
@@ -126,7 +144,11 @@ async def test_every_attack_has_its_answer(start_with: StartWith, caplog: pytest
 
 @pytest.mark.parametrize(
     ("key", "content", "setting"),
-    [(RSA, public_pem(RSA), "jwt_key_file"), (EC, public_pem(EC), "jwt_key_file"), (SECRET, SECRET + b"\n", "jwt_secret_file")],
+    [
+        (RSA, public_pem(RSA), "jwt_key_file"),
+        (EC, public_pem(EC), "jwt_key_file"),
+        (SECRET, SECRET + b"\n", "jwt_secret_file"),
+    ],
     ids=["RS256", "ES256", "HS256"],
 )
 async def test_a_token_of_each_algorithm_is_accepted(

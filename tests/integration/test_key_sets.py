@@ -11,8 +11,9 @@ from aiohttp import web
 from gateway.control import key_set
 from gateway.control.key_set import AGAIN_AFTER_S, MOST_BYTES, REFRESH_EVERY_S, STALE_AFTER_S, FetchError, KeySet, fetch
 from gateway.core.errors import Refused
+from gateway.http.context import AUTHENTICATOR
 from shared.service.liveness import Liveness
-from tests.gateways import Client, StartGateway, scrape
+from tests.gateways import Client, StartGateway, application_of, scrape
 from tests.tokens import ISSUED, Issuer, PrivateKey, by, ec_key, issuing, public_jwk, rsa_key, token
 from tests.waiting import eventually
 
@@ -81,7 +82,9 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(issuer: Issuer, found:
     assert await found.find("second", "ES256") and issuer.asked == 2 and found.generation == 2
 
 
-async def test_unknown_keys_have_the_set_fetched_every_30_s_at_most(issuer: Issuer, found: KeySet, clock: Clock) -> None:
+async def test_unknown_keys_have_the_set_fetched_every_30_s_at_most(
+    issuer: Issuer, found: KeySet, clock: Clock
+) -> None:
     await found.refresh()
     clock.now += AGAIN_AFTER_S
     for number in range(50):
@@ -99,7 +102,9 @@ async def test_many_that_ask_for_a_new_key_wait_for_one_fetch(issuer: Issuer, fo
     assert isinstance(answers[0], asyncio.CancelledError) and all(answers[1:]) and issuer.asked == 1
 
 
-async def test_keys_hold_for_a_day_while_the_issuer_does_not_answer(issuer: Issuer, found: KeySet, clock: Clock) -> None:
+async def test_keys_hold_for_a_day_while_the_issuer_does_not_answer(
+    issuer: Issuer, found: KeySet, clock: Clock
+) -> None:
     await found.refresh()
     issuer.answer = UNAVAILABLE
     clock.now += STALE_AFTER_S - 1
@@ -142,9 +147,6 @@ async def test_a_key_that_was_taken_back_is_good_no_more(issuer: Issuer, start_g
     issuer.keys = [public_jwk(SECOND, kid="second")]
     async with gateway.get("/api/v1/models", headers=headers) as answer:
         assert answer.status == 200
-    from gateway.http.context import AUTHENTICATOR
-    from tests.gateways import application_of
-
     await application_of(gateway)[AUTHENTICATOR]._tokens._keys.refresh()  # type: ignore[attr-defined]
     async with gateway.get("/api/v1/models", headers=headers) as answer:
         assert answer.status == 401

@@ -44,7 +44,7 @@ def kind_of(service: str) -> str:
 def settings_are_passed_on(compose: Compose) -> Iterator[str]:
     """Every setting of a service can be given in .env."""
     for kind, settings in settings_table.SERVICES:
-        names = {name.upper() for name in settings.model_fields if not name.endswith("_file")}
+        names = {name.upper() for name in settings.model_fields if not name.endswith("_file") or name == "jwt_key_file"}
         wanted = names - DECIDED_BY_THE_IMAGE - DECIDED_BY_THE_STACK - NOT_USED.get(kind, set())
         for name, service in compose["services"].items():
             if kind_of(name) == kind:
@@ -59,6 +59,13 @@ def passwords_have_no_default(compose: Compose) -> Iterator[str]:
         if not uses:
             yield f"{name} is not used"
         yield from (f"{use}" for use in uses if use != f"${{{name}:?run make env}}")
+
+
+def who_asks_is_left_open_on_loopback_alone(compose: Compose) -> Iterator[str]:
+    """AUTH=off is taken for intended only where the gateway is published on loopback."""
+    gateway = compose["services"]["gateway"]
+    if gateway["environment"].get("AUTH_OFF_IS_INTENDED"):
+        yield from (f"published: {port}" for port in gateway["ports"] if not port.startswith("127.0.0.1:"))
 
 
 def no_password_is_an_argument(compose: Compose) -> Iterator[str]:
@@ -134,6 +141,7 @@ def every_version_has_one_worker(compose: Compose) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     settings_are_passed_on,
     passwords_have_no_default,
+    who_asks_is_left_open_on_loopback_alone,
     no_password_is_an_argument,
     only_loopback_is_published,
     stores_have_no_way_out,
@@ -158,6 +166,7 @@ def changed(path: str, value: object) -> Compose:
 KNOWN_BAD: tuple[tuple[Rule, Compose], ...] = (
     (settings_are_passed_on, changed("services/persister/environment", {"REDIS_URL": "redis://redis"})),
     (passwords_have_no_default, changed("services/redis/environment", {"REDISCLI_AUTH": "${REDIS_PASSWORD:-secret}"})),
+    (who_asks_is_left_open_on_loopback_alone, changed("services/gateway/ports", ["0.0.0.0:8000:8000"])),
     (no_password_is_an_argument, changed("services/redis/command", "redis-server --requirepass ${REDIS_PASSWORD}")),
     (no_password_is_an_argument, changed("services/redis/command", ["redis-server", "--requirepass", "$$PASS"])),
     (no_password_is_an_argument, changed("services/redis/healthcheck/test", ["CMD-SHELL", "redis-cli -a x ping"])),

@@ -47,7 +47,13 @@ REDIS_MODULES = ("shared/streams/", "scripts/stack/streams.py")
 HTTP_FREE = ("gateway/core/", "shared/contract/", "shared/telemetry/", "shared/postgres/", "shared/streams/")
 
 DATABASE_LIBRARIES = ("asyncpg", "psycopg", "yoyo", "sqlalchemy", "sqlite3")
-DATABASE_MODULES = ("shared/postgres/", "gateway/control/key_store.py", "gateway/core/history.py", "persister/database.py", "migrations/")
+DATABASE_MODULES = (
+    "shared/postgres/",
+    "gateway/control/key_store.py",
+    "gateway/core/history.py",
+    "persister/database.py",
+    "migrations/",
+)
 
 # Traces are an extra: what is not installed, or not wanted, is not imported.
 TRACE_LIBRARIES = ("opentelemetry",)

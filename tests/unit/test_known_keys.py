@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -177,7 +178,7 @@ async def test_so_many_keys_are_kept_known_or_not(clock: Clock, monkeypatch: pyt
     store = Store(*map(key, range(3)))
     known = known_of(store, clock)
     for number in (0, 1, 2, 10, 11, 12):
-        with __import__("contextlib").suppress(Unauthenticated):
+        with suppress(Unauthenticated):
             await known.principal(key(number).text)
     assert (len(known._known), len(known._unknown)) == (2, 2)
 

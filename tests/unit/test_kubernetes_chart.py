@@ -339,5 +339,23 @@ def test_the_smoke_test_is_a_hook_and_a_program() -> None:
     pod = named(objects(), "Pod", "millstream-smoke")
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     _, _, code, *arguments = pod["spec"]["containers"][0]["command"]
-    assert arguments == ["http://millstream-api-service:8000", "--model=sentiment-analysis:1.1.0", "--patience=240"]
+    what = ["--model=sentiment-analysis:1.1.0", "--patience=240", "--or-asks"]
+    assert arguments == ["http://millstream-api-service:8000", *what]
     assert ast.dump(ast.parse(code)) == ast.dump(ast.parse((CHART / "files" / "smoke.py").read_text(encoding="utf-8")))
+
+
+def test_the_smoke_test_is_told_who_asks_by_a_secret() -> None:
+    pod = named(objects("--set=test.tokenSecret=smoke"), "Pod", "millstream-smoke")
+    reference = {"secretKeyRef": {"name": "smoke", "key": "token"}}
+    assert pod["spec"]["containers"][0]["env"] == [{"name": "MILLSTREAM_TOKEN", "valueFrom": reference}]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("https://issuer.example/jwks", 443), ("https://issuer.example:8443/jwks", 8443)],
+)
+def test_the_gateway_reaches_the_issuer_of_tokens(url: str, port: int) -> None:
+    def egress(*options: str) -> list[dict[str, Any]]:
+        return list(named(objects(*options), "NetworkPolicy", "millstream-api")["spec"]["egress"])
+
+    assert egress(f"--set=settings.JWKS_URL={url}") == [*egress(), {"ports": [{"port": port}]}]

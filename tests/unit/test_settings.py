@@ -22,6 +22,7 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ALL:
         for name in kind.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("AUTH", "off")
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -108,5 +109,53 @@ def test_a_wrong_secret_is_not_repeated_in_the_message(monkeypatch: pytest.Monke
 def test_every_setting_is_described_and_no_address_with_a_password_is_plain(kind: type[Settings]) -> None:
     for name, field in kind.model_fields.items():
         assert field.description, name
-        if name.endswith("_url"):
+        if name.endswith("_url") and name != "jwks_url":  # which is refused with a password
             assert field.annotation in (SecretStr, SecretStr | None), name
+
+
+LONG = "0123456789abcdef" * 2
+FOR_US = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "us"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"AUTH": "required"}, "AUTH is required, and there is no way to authenticate: set API_KEY_PEPPER_FILE"),
+        ({"AUTH": ""}, "AUTH is required, and there is no way to authenticate"),
+        ({"AUTH": "off", "GATEWAY_HOST": "0.0.0.0"}, "AUTH is off, and GATEWAY_HOST (0.0.0.0) can be reached"),
+        ({"AUTH": "off", "GATEWAY_HOST": "::"}, "AUTH_OFF_IS_INTENDED=true"),
+        ({"AUTH": "off", "GATEWAY_HOST": "10.0.0.7"}, "AUTH is off"),
+        ({"AUTH": "off", "GATEWAY_HOST": "example.com"}, "AUTH is off"),
+        ({"AUTH": "required", "JWT_SECRET": LONG}, "JWT_SECRET needs JWT_ISSUER and JWT_AUDIENCE"),
+        ({"JWT_SECRET": LONG, "JWKS_URL": "https://a/", **FOR_US}, "JWKS_URL and JWT_SECRET are set"),
+        ({"JWKS_URL": "http://issuer.example/jwks", **FOR_US}, "JWKS_URL: Value error, must be a URL with https"),
+        ({"JWKS_URL": "https://me:hunter2@issuer.example/", **FOR_US}, "JWKS_URL: Value error, must be a URL"),
+        ({"JWKS_URL": "file:///etc/passwd", **FOR_US}, "JWKS_URL: Value error, must be a URL"),
+        ({"JWKS_URL": "https:///jwks", **FOR_US}, "JWKS_URL: Value error, must be a URL"),
+    ],
+)
+def test_who_asks_must_be_settled(environment: dict[str, str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(GatewaySettings)
+    assert told in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AUTH": "off", "GATEWAY_HOST": "127.0.0.2"},
+        {"AUTH": "off", "GATEWAY_HOST": "::1"},
+        {"AUTH": "off", "GATEWAY_HOST": "localhost"},
+        {"AUTH": "off", "GATEWAY_HOST": "::", "AUTH_OFF_IS_INTENDED": "true"},
+        {"AUTH": "required", "GATEWAY_HOST": "::", "API_KEY_PEPPER": LONG},
+        {"AUTH": "required", "JWKS_URL": "https://issuer.example/jwks", **FOR_US},
+        {"AUTH": "required", "JWKS_URL": "http://127.0.0.1:8080/jwks", **FOR_US},
+        {"AUTH": "required", "JWT_KEY_FILE": "key.pem", **FOR_US},
+    ],
+)
+def test_who_asks_is_settled(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings(GatewaySettings).auth == environment["AUTH"]

@@ -153,3 +153,15 @@ def test_what_is_no_answer_is_wrong(monkeypatch: pytest.MonkeyPatch, error: Exce
     else:
         with pytest.raises(Wrong):
             Deployment("http://gateway", 1).call("GET", "/x")
+
+
+def test_who_is_asked_for_a_token_is_told_and_may_be_content_with_that(
+    fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MILLSTREAM_TOKEN", raising=False)
+    fake.bad["/api/v1/models"] = (401, {"detail": "who are you"})
+    assert main(["http://gateway"]) == 1
+    assert "who are you): set MILLSTREAM_TOKEN" in capsys.readouterr().err
+    assert main(["http://gateway", "--or-asks"]) == 0
+    monkeypatch.setenv("MILLSTREAM_TOKEN", "a token that is no good")
+    assert main(["http://gateway", "--or-asks"]) == 1

@@ -60,11 +60,12 @@ def test_an_older_env_is_given_the_passwords_it_lacks(tmp_path: Path) -> None:
     env = tmp_path / ".env"
     env.write_text("# mine\nPOSTGRES_PASSWORD=old\nGRAFANA_PASSWORD=\nLOG_LEVEL=DEBUG\n", encoding="utf-8")
     missing = [name for name in dotenv.SECRETS if name != "POSTGRES_PASSWORD"]
-    assert dotenv.complete(env) == missing
+    assert dotenv.complete(env) == [*missing, "AUTH"]
     values = dotenv.read(env)
     assert (values["POSTGRES_PASSWORD"], values["LOG_LEVEL"]) == ("old", "DEBUG")
     assert min(len(values[name]) for name in missing) >= 24
     assert len({values[name] for name in missing}) == len(missing)
+    assert values["AUTH"] == "off" and "JWT_SECRET" not in values
     assert env.read_text(encoding="utf-8").startswith("# mine\n")
     assert dotenv.complete(env) == []
 

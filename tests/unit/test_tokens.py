@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from gateway.control import tokens
-from gateway.control.signing_keys import fitting, read_key_set, read_public_keys, read_hmac_key
+from gateway.control.signing_keys import fitting, read_hmac_key, read_key_set, read_public_keys
 from gateway.control.tokens import FixedKeys, Rules, Tokens
 from gateway.core.errors import Unauthenticated
 from tests.tokens import AUDIENCE, ISSUER, ec_key, public_jwk, public_pem, rsa_key, token
@@ -84,9 +84,7 @@ async def test_a_token_that_is_not_valid_is_not_remembered(verified: list[str]) 
     assert len(verified) == 2
 
 
-async def test_so_many_are_remembered_the_last_verified(
-    verified: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_so_many_are_remembered_the_last_verified(verified: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokens, "MOST_REMEMBERED", 3)
     verifies, _ = verifier(Clock())
     sent = [token(SECRET, sub=str(number)) for number in range(4)]

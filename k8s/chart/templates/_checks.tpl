@@ -29,13 +29,14 @@
 {{- end -}}
 {{- if .Values.postgres.enabled -}}
   {{- $most := 10 -}}{{/* the migrate step, and people */}}
-  {{- range $each := list .Values.api .Values.persister -}}
+  {{- range $of, $each := dict "api" .Values.api "persister" .Values.persister -}}
     {{- $replicas := ternary $each.replicas $each.autoscaling.maxReplicas (eq $.Values.autoscaling.mode "none") -}}
     {{- $pool := include "millstream.setting" (list $ $each.settings "DATABASE_POOL_SIZE" 4) | int -}}
+    {{- if eq $of "api" }}{{ $pool = add $pool 2 }}{{ end -}}{{/* for API keys */}}
     {{- $most = add $most (mul (add1 $replicas) $pool) -}}
   {{- end -}}
   {{- if gt (int $most) (int .Values.postgres.maxConnections) -}}
-    {{- fail (printf "postgres.maxConnections (%v) is too few: all replicas, one more of each while they are replaced, with DATABASE_POOL_SIZE each and 10 besides may open %v" .Values.postgres.maxConnections $most) -}}
+    {{- fail (printf "postgres.maxConnections (%v) is too few: all replicas, one more of each while they are replaced, with DATABASE_POOL_SIZE each, 2 more of each api, and 10 besides may open %v" .Values.postgres.maxConnections $most) -}}
   {{- end -}}
 {{- end -}}
 {{- if and .Values.grafana.enabled (not .Values.prometheus.enabled) (not .Values.grafana.prometheusUrl) -}}

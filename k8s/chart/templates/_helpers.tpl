@@ -65,6 +65,20 @@ labels:
       key: {{ index . 2 }}
 {{- end -}}
 
+{{/* The same, which may be missing there */}}
+{{- define "millstream.fromSecretIfThere" -}}
+{{ include "millstream.fromSecret" . }}
+      optional: true
+{{- end -}}
+
+{{/* By what the gateway knows who asks */}}
+{{- define "millstream.whoAsksEnv" -}}
+{{- $secret := include "millstream.secretName" . -}}
+{{- range $name := list "API_KEY_PEPPER" "JWT_SECRET" }}
+{{ include "millstream.fromSecretIfThere" (list $name $secret $name) }}
+{{- end }}
+{{- end -}}
+
 {{/* Redis, as one of its users: (list $ "gateway") */}}
 {{- define "millstream.redisEnv" -}}
 {{- $root := index . 0 -}}

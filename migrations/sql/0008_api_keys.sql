@@ -1,4 +1,4 @@
--- depends: 0004_deployment
+-- depends: 0007_partition_function
 -- API keys: who they are of and what they allow. The secret of a key is not here: an HMAC of it is, and the secret of
 -- that is not in the database. A key that was taken back keeps its row, so that it can be told who had it.
 SET LOCAL lock_timeout = '5s';
