@@ -211,10 +211,12 @@ def _loops(
         http_metrics.count()
         await app[QUEUE_METRICS].refresh()
 
+    async def health(_: web.Request) -> web.Response:
+        return await full_health(app)
+
     async def probes() -> None:
         address = settings.admin_host, settings.admin_port, "ADMIN_PORT"
-        pages = {"/health": lambda _: full_health(app)}
-        await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape, pages)
+        await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape, {"/health": health})
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
         "recheck": (settings.recheck_interval_s, waiters.recheck),

@@ -25,6 +25,7 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
+    "docs/AUTHENTICATION.md",
     "docs/DEPLOYMENT.md",
     "docs/MONITORING.md",
     "docs/PRIVACY.md",
@@ -62,6 +63,7 @@ _READ_BY_THE_STACKS = {
     "Dockerfile": re.compile(r"^ARG ([A-Z_]+)", re.MULTILINE),
     "k8s/deployment-*.yaml": re.compile(r"^ +- name: ([A-Z_]+)$", re.MULTILINE),
     "scripts/stack/*.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
+    "scripts/gateway.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "models/models.toml": re.compile(r"\(([A-Z_]+)\)"),
 }
 
