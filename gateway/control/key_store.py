@@ -13,6 +13,7 @@ import asyncpg
 from gateway.control.audit import FIRST, Entry
 from gateway.core.principal import Principal, Scope
 from shared.postgres.pool import Postgres
+from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,13 @@ _USED = (
     "UPDATE api_keys k SET last_used_at = used.at FROM unnest($1::text[], $2::timestamptz[]) used (id, at) "
     "WHERE k.id = used.id AND (k.last_used_at IS NULL OR k.last_used_at < used.at - interval '1 minute')"
 )
+
+
+NEEDS = {
+    "principals": Need(("id", "issuer", "subject", "tenant", "models", "profile"), ("SELECT", "INSERT")),
+    "api_keys": Need(("id", "principal_id", "secret_hmac", "scopes"), ("SELECT", "INSERT", "UPDATE")),
+    "audit_log": Need(("number", "digest"), ("SELECT", "INSERT")),
+}
 
 
 class StoredKey(NamedTuple):
@@ -61,6 +69,7 @@ class KeyStore:
     def __init__(self, settings: DatabaseSettings) -> None:
         few = settings.model_copy(update={"database_pool_size": min(CONNECTIONS, settings.database_pool_size)})
         self._postgres = Postgres(few, "gateway_keys")
+        self._checked = False
 
     async def close(self) -> None:
         """Close the connections."""
@@ -72,7 +81,7 @@ class KeyStore:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        async with self._postgres.connection() as connection:
+        async with self._connection() as connection:
             return {row["id"]: _stored(row) for row in await connection.fetch(_FIND, list(ids))}
 
     async def page(self, tenant: str | None, after: str, limit: int) -> list[StoredKey]:
@@ -81,7 +90,7 @@ class KeyStore:
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        async with self._postgres.connection() as connection:
+        async with self._connection() as connection:
             return [_stored(row) for row in await connection.fetch(_PAGE, after, tenant, limit)]
 
     async def note_used(self, at: Mapping[str, datetime]) -> None:
@@ -91,7 +100,7 @@ class KeyStore:
             StoreUnavailable: Postgres cannot be reached.
         """
         ids = sorted(at)  # all gateways in the same order: none waits for another that waits for it
-        async with self._postgres.connection() as connection:
+        async with self._connection() as connection:
             await connection.execute(_USED, ids, [at[each] for each in ids])
 
     @asynccontextmanager
@@ -101,7 +110,7 @@ class KeyStore:
         Raises:
             StoreUnavailable: Postgres cannot be reached; nothing was changed, or it is not known whether it was.
         """
-        async with self._postgres.connection() as connection:
+        async with self._connection() as connection:
             async with connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _AUDIT_LOCK)
                 change = KeyChange(connection)
@@ -120,9 +129,17 @@ class KeyStore:
             "SELECT number, at, principal, action, target, before, after, outcome, digest FROM audit_log "
             "WHERE number > $1 ORDER BY number LIMIT $2"
         )
-        async with self._postgres.connection() as connection:
+        async with self._connection() as connection:
             rows = await connection.fetch(query, after, limit)
         return [(Entry(*list(row.values())[:-1]), row["digest"]) for row in rows]
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._postgres.connection() as connection:
+            if not self._checked:
+                await check(connection, NEEDS, writes=True)
+                self._checked = True
+            yield connection
 
 
 class KeyChange:

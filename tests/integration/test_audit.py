@@ -22,6 +22,7 @@ from shared.contract.keys import Keys
 from shared.service.settings import DatabaseSettings
 from shared.streams.revocations import Revocations
 from shared.streams.shard import Shard
+from tests.access import database_url_of
 
 ROOT = Principal(principal_id("test", "root"), frozenset(Scope))
 PEPPER = b"pepper" * 6
@@ -145,3 +146,13 @@ async def test_an_entry_is_read_as_it_was_written(store: KeyStore) -> None:
         await change.audit(*told)
     ((entry, digest),) = await store.audit_log(0, 10)
     assert list(entry[2:7]) == told and entry.digest(FIRST) == digest
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE audit_log SET outcome = 'x'", "DELETE FROM audit_log", "DELETE FROM api_keys"]
+)
+async def test_the_gateway_may_write_no_entry_anew(database_url: str, statement: str) -> None:
+    connection = await asyncpg.connect(database_url_of("gateway", database_url))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(statement)
+    await connection.close()

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from pydantic import SecretStr
 
+from gateway.control import key_store
 from gateway.core import history
 from migrations import rights
 from migrations.__main__ import run
@@ -28,7 +29,7 @@ from shared.postgres.errors import RowRejected
 from tests.access import ROLES, database_url_of
 from tests.conftest import FIXTURES
 
-NEEDS = {"gateway": history.NEEDS, "persister": persister_database.NEEDS}
+NEEDS = {"gateway": history.NEEDS | key_store.NEEDS, "persister": persister_database.NEEDS}
 BOUNDS = "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = $1"
 PASSWORD = "it's @:/%?# long"
 
