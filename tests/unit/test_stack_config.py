@@ -79,7 +79,7 @@ def test_up_makes_an_env_or_gives_an_older_one_what_it_lacks(
     (tmp_path / ".env").write_text("POSTGRES_PASSWORD=old\n", encoding="utf-8")
     make_env(tmp_path)
     make_env(tmp_path)
-    assert capsys.readouterr().out.splitlines()[1:] == [f"added to .env: {', '.join(dotenv.SECRETS[1:])}"]
+    assert capsys.readouterr().out.splitlines()[1:] == [f"added to .env: {', '.join([*dotenv.SECRETS[1:], 'AUTH'])}"]
     assert dotenv.read(tmp_path / ".env")["POSTGRES_PASSWORD"] == "old"
 
 
