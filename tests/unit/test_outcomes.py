@@ -61,3 +61,7 @@ def test_an_expired_request_says_how_long_it_waited() -> None:
     assert (outcome.status, outcome.queue_time_ms, outcome.worker) == (Status.EXPIRED, 700, "w1")
     assert "after 700 ms" in outcome.error
     assert outcomes.expired(request, 999, "w1").queue_time_ms == 0  # its clock was ahead
+
+
+def test_an_item_that_is_computed_alone_took_the_whole_pass() -> None:
+    assert outcomes.shares_us(2.5, [1]) == [2_500_000]
