@@ -11,13 +11,14 @@ import json
 import sys
 from pathlib import Path
 
+from monitoring.dashboards.callers import callers
 from monitoring.dashboards.models import models
 from monitoring.dashboards.overview import overview
 from monitoring.dashboards.persistence import persistence
 from monitoring.dashboards.queues import queues
 
 FOLDER = Path(__file__).parents[1] / "grafana" / "dashboards"
-DASHBOARDS = {"overview": overview, "queues": queues, "models": models, "persistence": persistence}
+DASHBOARDS = {"overview": overview, "queues": queues, "models": models, "persistence": persistence, "callers": callers}
 
 
 def files() -> dict[Path, str]:

@@ -19,6 +19,7 @@ from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
+from shared.telemetry.metrics import ERRORS
 
 ANSWER_WITHIN_S = 0.25
 PAUSE_S = 1.0  # after it could not be reached
@@ -70,7 +71,7 @@ class ResultCache:
                 with redis_errors():
                     found = await self._redis.mget([self._keys.cached(each) for each in digests])
         except (StoreUnavailable, TimeoutError):
-            self._away_until = time.monotonic() + PAUSE_S
+            self._leave_alone()
             return {}
         return {digest: _decoded(text) for digest, text in zip(digests, found, strict=True) if isinstance(text, bytes)}
 
@@ -88,8 +89,12 @@ class ResultCache:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 return bool(await self._store([self._keys.cached(digest)], args))
         except (StoreUnavailable, TimeoutError):
-            self._away_until = time.monotonic() + PAUSE_S
+            self._leave_alone()
             return False
+
+    def _leave_alone(self) -> None:
+        ERRORS.labels("gateway", "cache_unavailable").inc()
+        self._away_until = time.monotonic() + PAUSE_S
 
     async def generations(self) -> Mapping[str, int]:
         """How often each tenant's results were erased.
