@@ -1,4 +1,4 @@
-"""Who is let in, who is held back, what the cache saves, and what experiments give out."""
+"""Who is let in, who is held back, and what the cache saves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from monitoring.dashboards.panels import Json, dashboard, graph, stat
 HTTP = "millstream_http_requests_total"
 CACHE = "millstream_cache_requests_total"
 UNKNOWN = "millstream_authentication_failures_total"
-ARMS = "millstream_experiment_requests_total"
 LIMITED = 'millstream_errors_total{kind=~"limited_.+"}'
 OF_MODEL = 'model=~"$model"'
 HIT = 'outcome="hit"'
@@ -100,18 +99,11 @@ def _cache() -> list[Json]:
             "percentunit",
             "By model. After a new artifact is loaded, it begins at 0.",
         ),
-        graph(
-            "Requests by arm",
-            [(f"sum by (model, arm) ({rate(ARMS, OF_MODEL)})", "{{model}} {{arm}}")],
-            "reqps",
-            "Given to each arm of the experiments that run.",
-            stacked=True,
-        ),
     ]
 
 
 def callers() -> Json:
-    """Who is let in, who is held back, what the cache saves, and what experiments give out."""
-    rows = [("Now", 4, _now()), ("Access and limits", 8, _access()), ("Cache and experiments", 8, _cache())]
-    about = "Who is let in, who is held back, what the cache saves, and what experiments give out."
+    """Who is let in, who is held back, and what the cache saves."""
+    rows = [("Now", 4, _now()), ("Access and limits", 8, _access()), ("Cache", 8, _cache())]
+    about = "Who is let in, who is held back, and what the cache saves."
     return dashboard("millstream-callers", "Millstream / Callers", about, rows, [MODEL_ONLY])
