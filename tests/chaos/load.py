@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from tests.chaos.control import credentials
 from tests.chaos.ledger import Asked, Ledger, Told
 
 PREDICT, BATCH, PREDICTIONS = "/api/v1/predict", "/api/v1/predict/batch", "/api/v1/predictions"
@@ -49,7 +50,7 @@ class Client:
     async def run(self, stop: asyncio.Event) -> None:
         """Send one request after the other until told to stop."""
         names, weights = zip(*_REQUESTS, strict=True)
-        async with aiohttp.ClientSession(timeout=_TIMEOUT) as self._session:
+        async with aiohttp.ClientSession(timeout=_TIMEOUT, headers=credentials(self._name)) as self._session:
             while not stop.is_set():
                 (name,) = self._chance.choices(names, weights)
                 await getattr(self, f"_{name}")()

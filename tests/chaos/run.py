@@ -13,6 +13,7 @@ import aiohttp
 from scripts.stack.redis import AppendFsync
 from tests import pgbouncer
 from tests.chaos.clock import library
+from tests.chaos.control import credentials, start_experiment
 from tests.chaos.faults import Injector
 from tests.chaos.ledger import Ledger
 from tests.chaos.load import PREDICTIONS, Client, told
@@ -62,6 +63,7 @@ async def run(plan_: Plan, folder: Path) -> Outcome:
     async with running_system(folder, plan_.workers, plan_.appendfsync, plan_.redis) as system:
         injector, memory = Injector(system, ledger), MemoryWatch(system.all_slots)
         watching = asyncio.create_task(memory.run(), name="memory")
+        await start_experiment(system.gateways[0], "echo")
         started = time.monotonic()
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -110,7 +112,7 @@ def _lacking(plan_: Plan) -> list[tuple[Action | Target, str]]:
 async def _read_again(system: System, ledger: Ledger, seed: int) -> None:
     """With nothing broken any more, every id must be found: ask for many of them over HTTP."""
     ids = random.Random(seed).sample(sorted(ledger.accepted), min(_SAMPLE, len(ledger.accepted)))
-    async with aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession(headers=credentials("auditor", "read:all")) as session:
         for number, each in enumerate(ids):
             url = system.gateways[number % len(system.gateways)]
             async with session.get(f"{url}{PREDICTIONS}/{each}") as answer:

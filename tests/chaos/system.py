@@ -17,6 +17,7 @@ from scripts.stack.postgres import NOT_DURABLE, PostgresServer, database_url
 from scripts.stack.redis import AppendFsync, redis_url
 from scripts.stack.server import DataServer
 from shared.contract.keys import Keys
+from tests.chaos import control
 from tests.chaos.proxy import Proxy
 from tests.chaos.redis_faults import BreakableRedis
 from tests.chaos.schedule import LINKS, Target
@@ -129,6 +130,8 @@ def _fill(folder: Path, links: Mapping[Target, Sequence[Proxy]], workers: int) -
         if target in _POSTGRES_OF:
             ways = links[_POSTGRES_OF[target]]  # one reaches Postgres directly, the next through the pooler
             environment["DATABASE_URL"] = database_url(ways[number % len(ways)].port, _PASSWORD)
+        if target is Target.GATEWAY:
+            environment |= control.settings(folder)
         clock_jumps = target is Target.GATEWAY
         return Slot(target.value, number, environment, _PORTS[target], folder, clock_jumps=clock_jumps)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import aiohttp
 from redis.asyncio import Redis
 
-from tests.preview.system import PREFIX, System
+from tests.preview.system import PREFIX, System, credentials
 
 SECONDS = 110
 RATE = 22.0  # requests a second, all together
@@ -19,7 +19,9 @@ BURST = 700
 
 async def run(system: System) -> None:
     """Traffic and faults, side by side, for `SECONDS`."""
-    async with aiohttp.ClientSession(system.gateway_url) as session:
+    async with aiohttp.ClientSession(system.gateway_url, headers=credentials("ann")) as session:
+        arms = {"arms": [{"version": "1.0.0"}, {"version": "1.1.0"}]}
+        await _send(session, "PUT", "/api/v1/models/sentiment/experiment", arms)
         redis = Redis.from_url(system.environment["REDIS_URL"])
         faults = asyncio.create_task(_faults(system, session, redis))
         await _traffic(session)
@@ -51,18 +53,29 @@ async def _ask(session: aiohttp.ClientSession) -> None:
         await _send(session, "POST", "/api/v1/predict", {"model": "sentiment", "text": f"raise {text}"})
     elif draw < 0.13:
         await _send(session, "POST", "/api/v1/predict?wait=0", {"model": "topics", "text": text})
-    elif draw < 0.2:
-        await _send(session, "POST", "/api/v1/predict", {"model": "summary", "text": text})
+    elif draw < 0.15:
+        await _send(session, "POST", "/api/v1/predict", {"model": "sentiment", "text": text}, credentials("greedy"))
+    elif draw < 0.16:
+        await _send(session, "GET", "/api/v1/models", headers={"Authorization": "Bearer msk_revoked"})
+    elif draw < 0.17:
+        await _send(session, "GET", "/api/v1/predictions/00000000-0000-7000-8000-000000000000")
     elif draw < 0.25:
+        body = {"model": "sentiment", "text": f"asked again and again {random.randrange(5)}"}
+        await _send(session, "POST", "/api/v1/predict", body)
+    elif draw < 0.3:
+        await _send(session, "POST", "/api/v1/predict", {"model": "summary", "text": text})
+    elif draw < 0.35:
         await _send(session, "POST", "/api/v1/predict/batch", {"model": "sentiment", "texts": [text] * 8})
     else:
-        version = "1.0.0" if draw < 0.5 else "1.1.0"
-        await _send(session, "POST", "/api/v1/predict", {"model": "sentiment", "version": version, "text": text})
+        version = {"version": "1.0.0"} if draw < 0.5 else {"version": "1.1.0"} if draw < 0.8 else {}
+        await _send(session, "POST", "/api/v1/predict", {"model": "sentiment", "text": text} | version)
 
 
-async def _send(session: aiohttp.ClientSession, method: str, path: str, body: object = None) -> None:
+async def _send(
+    session: aiohttp.ClientSession, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> None:
     try:
-        async with session.request(method, path, json=body) as answer:
+        async with session.request(method, path, json=body, headers=headers) as answer:
             await answer.read()
     except aiohttp.ClientError:
         return

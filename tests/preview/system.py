@@ -16,9 +16,14 @@ from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.probes import http_ready
 from scripts.stack.prometheus import PrometheusServer
 from scripts.stack.redis import running_redis
+from shared.contract.ids import principal_id
 from tests.processes import REPOSITORY, Service, wait_until
+from tests.tokens import AUDIENCE, ISSUER, token
 
 PREFIX = "millstream:"
+SECRET = "the secret of the tokens of a preview"
+SIGNED = {"AUTH": "required", "JWT_SECRET": SECRET, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+_PROFILES = "[profiles.default]\nrequests = {quota = 60_000, window_s = 60}\n[profiles.small]\nrequests = {quota = 20, window_s = 60}\n"
 _JOBS = {"gateway": "gateway", "inference_worker": "worker", "persister": "persister"}
 _PORTS = {
     "gateway": "GATEWAY_PORT",
@@ -27,7 +32,7 @@ _PORTS = {
 }
 # name: module, settings of its own
 _SERVICES = {
-    "gateway": ("gateway", {"MAX_BACKLOG": "400"}),
+    "gateway": ("gateway", {"MAX_BACKLOG": "400", "CACHE_SECRET": "the secret of the cache of a preview", **SIGNED}),
     "worker": ("inference_worker", {"WORKER_MODELS": "sentiment"}),
     "second-worker": ("inference_worker", {"WORKER_MODELS": "sentiment"}),
     "summary-worker": ("inference_worker", {"WORKER_MODELS": "summary"}),
@@ -59,6 +64,11 @@ class System:
         self.services[name] = Service(module, port, own, self.folder / f"{name}.log")
 
 
+def credentials(name: str) -> dict[str, str]:
+    """The headers of a caller of this name, who may do everything."""
+    return {"Authorization": f"Bearer {token(SECRET.encode(), sub=name, scope='predict read read:all admin')}"}
+
+
 @contextmanager
 def system(folder: Path) -> Iterator[System]:
     """Everything, for the length of the block."""
@@ -80,6 +90,9 @@ def system(folder: Path) -> Iterator[System]:
             "DRIFT_INTERVAL_S": "5",
             "DRIFT_WINDOW": "200",
         }
+        profiles = folder / "limits.toml"
+        profiles.write_text(f'{_PROFILES}[principals]\n{principal_id(ISSUER, "greedy")} = "small"\n', encoding="utf-8")
+        environment["LIMIT_PROFILES"] = str(profiles)
         migrate = [sys.executable, "-m", "migrations"]
         subprocess.run(migrate, cwd=REPOSITORY, env={**os.environ, **environment}, check=True)
         ports = {name: free_port() for name in _SERVICES}
