@@ -39,7 +39,9 @@ def settings(folder: Path) -> dict[str, str]:
 
 def credentials(name: str, scope: str = "predict read") -> dict[str, str]:
     """The headers of a caller of this name."""
-    return {"Authorization": f"Bearer {token(_SECRET.encode(), sub=name, scope=scope, exp=int(time.time()) + _LASTS_S)}"}
+    return {
+        "Authorization": f"Bearer {token(_SECRET.encode(), sub=name, scope=scope, exp=int(time.time()) + _LASTS_S)}"
+    }
 
 
 async def start_experiment(url: str, model: str) -> None:

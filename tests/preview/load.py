@@ -72,7 +72,11 @@ async def _ask(session: aiohttp.ClientSession) -> None:
 
 
 async def _send(
-    session: aiohttp.ClientSession, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    session: aiohttp.ClientSession,
+    method: str,
+    path: str,
+    body: object = None,
+    headers: Mapping[str, str] | None = None,
 ) -> None:
     try:
         async with session.request(method, path, json=body, headers=headers) as answer:

@@ -23,7 +23,12 @@ from tests.tokens import AUDIENCE, ISSUER, token
 PREFIX = "millstream:"
 SECRET = "the secret of the tokens of a preview"
 SIGNED = {"AUTH": "required", "JWT_SECRET": SECRET, "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
-_PROFILES = "[profiles.default]\nrequests = {quota = 60_000, window_s = 60}\n[profiles.small]\nrequests = {quota = 20, window_s = 60}\n"
+_PROFILES = """
+[profiles.default]
+requests = {quota = 60_000, window_s = 60}
+[profiles.small]
+requests = {quota = 20, window_s = 60}
+"""
 _JOBS = {"gateway": "gateway", "inference_worker": "worker", "persister": "persister"}
 _PORTS = {
     "gateway": "GATEWAY_PORT",
