@@ -27,7 +27,7 @@ _PROFILES = """
 [profiles.default]
 requests = {quota = 60_000, window_s = 60}
 [profiles.small]
-requests = {quota = 20, window_s = 60}
+requests = {quota = 5, window_s = 60}
 """
 _JOBS = {"gateway": "gateway", "inference_worker": "worker", "persister": "persister"}
 _PORTS = {

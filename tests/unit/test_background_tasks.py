@@ -19,6 +19,10 @@ STARTS = ("create_task", "ensure_future", "run_coroutine_threadsafe")
 OWNED_TASKS = {
     "shared/service/lifecycle.py": "run_tasks: awaits all of them",
     "gateway/app.py": "the loops: their end stops the gateway, whose clean-up awaits them",
+    "gateway/control/experiments/shadowing.py": "errors of a copy are counted; cancelled and awaited at the end",
+    "gateway/control/key_set.py": "whoever needs the keys awaits it; cancelled and awaited at the end",
+    "gateway/control/known_keys.py": "whatever comes of it is given to those who wait for it",
+    "gateway/core/caching.py": "a cache that fails is counted and left alone; awaited at the end",
     "gateway/core/submissions.py": "whatever it raises is given to those who wait for it",
     "gateway/upkeep/queue_metrics.py": "each scrape reads its result; cancelled and awaited at the end",
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
@@ -30,6 +34,10 @@ OWNED_TASKS = {
 TIMES_OF_DAY = ("time", "time_ns", "now", "utcnow", "today")
 # What the time of day is right for: no duration, no silence, no decision that a step of the clock could spoil.
 DATED = {
+    "gateway/api/usage.py": "days of the calendar",
+    "gateway/control/experiments/shadowing.py": "ids are made from the time of acceptance",
+    "gateway/control/key_admin.py": "when a key was made and expires",
+    "gateway/control/known_keys.py": "when a key was last used and expires",
     "gateway/core/intake.py": "ids are made from the time of acceptance",
     "inference_worker/heartbeat.py": "when the worker was started, for people",
     "inference_worker/tracing.py": "spans have times of day",

@@ -41,6 +41,7 @@ def test_a_body_is_json_and_complete(outcome: Outcome) -> None:
     finished = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
     body = orjson.loads(orjson.dumps(prediction_body(finished)))
     assert body.pop("error", "") == outcome.error
+    assert body.pop("cached", False) == outcome.cached
     assert body == {
         "prediction_id": ID,
         "model": "echo",
