@@ -28,10 +28,12 @@ PASSWORD = "p @:/%?#&+=é'\"\\ w"
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without any of the settings."""
+    """An environment with none of the settings but what a gateway wants besides a secret."""
     for kind in ALL:
         for name in kind.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
+    for name, value in {"AUTH": "off", "JWT_ISSUER": "https://issuer", "JWT_AUDIENCE": "millstream"}.items():
+        monkeypatch.setenv(name, value)
 
 
 def is_secret(kind: type[Settings], name: str) -> bool:
