@@ -13,6 +13,7 @@ from gateway.api.health import full_health, not_ready
 from gateway.api.operations import OPERATIONS
 from gateway.api.schemas import bounds_schema, options_schema
 from gateway.control.authentication import Authentication
+from gateway.control.erasures import Erasures
 from gateway.control.experiments.results import ResultCounter
 from gateway.control.experiments.running import FOLLOW_EVERY_S, RunningExperiments
 from gateway.control.experiments.shadowing import Shadowing, shadow_limits
@@ -40,6 +41,7 @@ from gateway.http.context import (
     CONNECTIONS,
     DEAD_LETTERS,
     DRAIN,
+    ERASURES,
     EXPERIMENTS,
     HISTORY,
     INTAKE,
@@ -132,6 +134,7 @@ def _add_components(
     app[ALLOWED_HOSTS] = frozenset(each.strip().lower() for each in settings.allowed_hosts.split(",") if each.strip())
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)
     app[HISTORY] = History(settings, Deployment(shard))
+    app[ERASURES] = Erasures(app[HISTORY].postgres)
     app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)

@@ -8,13 +8,17 @@ import os
 import socket
 import sys
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from persister.database import Database
 from persister.drift import DriftWatch
+from persister.eraser import Eraser
+from persister.erasure_store import ErasureStore
 from persister.persister import Persister
+from persister.retention import Retention
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from shared.service.catalogue_file import load_catalogue
@@ -25,6 +29,7 @@ from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
 from shared.service.watchdog import end_if_stuck
+from shared.streams.erasing import Erasing
 from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.result_stream import ResultStream
 from shared.streams.shard import open_shard
@@ -43,7 +48,8 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     Raises:
         ConfigurationError: the catalogue is wrong.
     """
-    watched = load_catalogue(settings.model_catalogue).served() if settings.drift_interval_s else ()
+    catalogue = load_catalogue(settings.model_catalogue)
+    watched = catalogue.served() if settings.drift_interval_s else ()
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
     end_if_stuck(liveness, settings.stall_timeout_s)
@@ -53,12 +59,15 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
     stream = ResultStream(shard, consumer)
     redis = RedisWatch(shard, "persister", liveness)
     spans = None if traces is None else PersisterSpans(traces)
+    erasures = ErasureStore(database.postgres, timedelta(milliseconds=settings.visibility_timeout_ms))
     persister = Persister(settings, stream, database, liveness, redis, spans)
     log.info("started", extra={"consumer": consumer})
     try:
         tasks = {
             "persist": persister.run(stop),
             "partitions": persister.keep_partitions(stop),
+            "erasures": Eraser(erasures, Erasing(shard, consumer), liveness).run(stop),
+            "retention": Retention(erasures, catalogue.models, liveness).run(stop),
             LOOP: redis.run(stop),
             "probes": _probes(settings, persister, liveness, stop),
         }

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import asyncpg
 
+from persister import erasure_store
 from persister.rows import COLUMNS, Row
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
@@ -64,7 +65,8 @@ FROM (
 
 _NAMED = ("SELECT", "INSERT")
 NEEDS = {
-    "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE")),
+    **erasure_store.NEEDS,
+    "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE", "DELETE")),
     "usage": Need(("day", "principal", "model_version_id", "requests", "failed", *_COUNTS), (*_NAMED, "UPDATE")),
     "models": Need(("id", "name", "description", "task"), _NAMED),
     "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
@@ -82,15 +84,19 @@ class Distribution(NamedTuple):
 
 
 class Database:
-    """A pool of connections, and everything that the persister does with Postgres."""
+    """A pool of connections, and what the persister does with Postgres: all but erasing.
+
+    Attributes:
+        postgres: the pool.
+    """
 
     def __init__(self, settings: DatabaseSettings) -> None:
-        self._postgres = Postgres(settings, "persister")
+        self.postgres = Postgres(settings, "persister")
         self._version_ids: dict[tuple[str, str], int] = {}
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._postgres.close()
+        await self.postgres.close()
 
     async def check(self) -> str:
         """Check that everything that this service needs is there; returns the id of the database.
@@ -98,7 +104,7 @@ class Database:
         Raises:
             StoreUnavailable: Postgres cannot be reached, or lacks something.
         """
-        async with self._postgres.connection() as connection:
+        async with self.postgres.connection() as connection:
             await check(connection, NEEDS, writes=True, functions=FUNCTIONS)
             self._version_ids = {}  # after an outage it may be another database, or a restored one
             return str(await connection.fetchval("SELECT id FROM deployment"))
@@ -113,7 +119,7 @@ class Database:
         ids = await self._ids_of({(row.model, row.version) for row in rows})
         first = [row for row in rows if row.attempt == 0]
         later = sorted((row for row in rows if row.attempt > 0), key=lambda row: row.attempt)
-        async with self._postgres.connection() as connection, connection.transaction():
+        async with self.postgres.connection() as connection, connection.transaction():
             if first:
                 await connection.execute(_INSERT, *_arrays(first, ids))
             for row in later:
@@ -129,7 +135,7 @@ class Database:
             RowRejected: the default partition already holds rows of that month, or it is years from now.
             StoreUnavailable: Postgres cannot be reached.
         """
-        async with self._postgres.connection() as connection:
+        async with self.postgres.connection() as connection:
             with suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):  # made by another at this moment
                 await connection.execute(_MAKE_PARTITION, month)
 
@@ -141,7 +147,7 @@ class Database:
         """
         ids = await self._ids_of({(model, version)})
         query = _DISTRIBUTION.format(order="DESC" if newest else "ASC")
-        async with self._postgres.connection() as connection:
+        async with self.postgres.connection() as connection:
             rows = await connection.fetch(query, ids[model, version], count)
         confidence: Counter[int] = Counter()
         labels: Counter[str] = Counter()
@@ -154,7 +160,7 @@ class Database:
         """The ids of model versions, each added if it is not there; they stay, whatever a check does meanwhile."""
         if names <= self._version_ids.keys():
             return self._version_ids
-        async with self._postgres.connection() as connection, connection.transaction():
+        async with self.postgres.connection() as connection, connection.transaction():
             known = await _version_ids(connection)
             for model, version in sorted(names - known.keys()):
                 await connection.execute(_ADD_MODEL, model)

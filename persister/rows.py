@@ -43,6 +43,7 @@ class Row(NamedTuple):
     arm: Annotated[str | None, "text"] = None
     subject_id: Annotated[str | None, "text"] = None
     shadow_of: Annotated[str | None, "uuid"] = None
+    shadow_for: Annotated[str | None, "text"] = None
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -80,6 +81,7 @@ def row_of(result: PredictionResult) -> Row:
         arm=result.arm or None,
         subject_id=result.subject_id or None,
         shadow_of=result.shadow_of or None,
+        shadow_for=result.shadow_for or None,
         traceparent=result.traceparent,
     )
 
@@ -105,6 +107,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         arm=_text(fields, b"arm", ""),
         subject_id=_text(fields, b"subject_id", ""),
         shadow_of=_id(fields, b"shadow_of"),
+        shadow_for=_text(fields, b"shadow_for", ""),
     )
     if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)

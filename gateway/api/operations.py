@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.api import (
     api_keys,
     dead_letters,
+    erasures,
     experiment_schemas,
     experiments,
     feedback,
@@ -40,6 +41,7 @@ _LETTER = Parameter(
     "an id from the list of dead letters",
     {"type": "string", "pattern": queries.ENTRY_PATTERN},
 )
+_ERASURE = Parameter("erasure_id", "path", "the id of an erasure", {"type": "string", "format": "uuid"})
 _NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
 _EXPERIMENT = "/api/v1/models/{name}/experiment"
 
@@ -99,6 +101,26 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.PredictionPage},
         (404, 422, 503),
         query=queries.HistoryQuery,
+    ),
+    Operation(
+        "DELETE",
+        "/api/v1/predictions",
+        erasures.erase_predictions,
+        (Scope.ADMIN,),
+        "Have the predictions of a caller erased, or those accepted before a time: wherever they are, and for good",
+        {202: schemas.Erasure},
+        (422, 503),
+        query=queries.ErasureQuery,
+    ),
+    Operation(
+        "GET",
+        "/api/v1/erasures/{erasure_id}",
+        erasures.read_erasure,
+        (Scope.ADMIN,),
+        "Read how far an erasure is",
+        {200: schemas.Erasure},
+        (404, 503),
+        parameters=(_ERASURE,),
     ),
     Operation(
         "GET",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
 from gateway.http.problems import invalid
 from gateway.http.queries import DAY, SECONDS, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
@@ -72,6 +73,24 @@ class HistoryQuery(PageQuery):
         if cursor is not None and not is_id(cursor):
             raise PydanticCustomError("cursor", "must be the `next_cursor` of the previous page")
         return cursor
+
+
+class ErasureQuery(Query):
+    """Which predictions to erase: those with all of these values, at least one of which is needed."""
+
+    principal: str | None = Field(
+        None, min_length=1, max_length=PRINCIPAL_MAX_CHARS, pattern=NO_NUL, description="only of this principal"
+    )
+    subject: str | None = Field(
+        None,
+        min_length=1,
+        max_length=SUBJECT_MAX_CHARS,
+        pattern=NO_NUL,
+        description="only what was asked for on behalf of this subject, as requests name it",
+    )
+    before: AwareDatetime | None = Field(
+        None, description="only what was accepted before this time (RFC 3339, with its zone); default: by now"
+    )
 
 
 class UsageQuery(Query):

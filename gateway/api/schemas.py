@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
@@ -182,6 +182,24 @@ class PredictionPage(BaseModel):
 
     items: list[Prediction]
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
+
+
+class Erasure(BaseModel):
+    """An erasure, and how far it is."""
+
+    erasure_id: UUID
+    state: Literal["running", "done"]
+    principal: str | None = Field(description="only what this principal has asked for; null: whoever has")
+    subject_id: str | None = Field(description="only what was asked for on behalf of this subject, as it is stored")
+    before: datetime | None = Field(description="only what was accepted before; null: what was by `requested_at`")
+    requested_by: str = Field(description="the principal of who asked for it; empty without authentication")
+    requested_at: datetime
+    finished_at: datetime | None = Field(description="when nothing was left; null until then")
+    predictions: int = Field(description="deleted from Postgres so far")
+    requests: int = Field(description="ended as `cancelled` so far: they were waiting or running")
+    dead_letters: int = Field(description="deleted so far")
+    waiting: int = Field(description="results that have to be stored before they can be deleted, at the last look")
+    note: str = Field(description="what else there is to know: empty if all went as it should")
 
 
 class DayOfUsage(BaseModel):

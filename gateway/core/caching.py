@@ -19,7 +19,7 @@ from gateway.core.order import Answer, Order
 from gateway.core.serving import Serving
 from shared.contract.catalogue import ServedVersion
 from shared.contract.messages import Status
-from shared.streams.result_cache import LARGEST_BYTES, CachedResult, ResultCache
+from shared.streams.result_cache import ALL_TENANTS, LARGEST_BYTES, CachedResult, ResultCache
 from shared.telemetry.metrics import CACHE_REQUESTS
 
 LOOK_FOR_ERASURES_EVERY_S = 1.0
@@ -58,7 +58,7 @@ class Caching:
         if scope == "global":  # whoever's results are erased
             owner, generation = "", sum(generations.values())
         else:
-            owner, generation = f"tenant {tenant}", generations.get(tenant, 0)
+            owner, generation = f"tenant {tenant}", generations.get(tenant, 0) + generations.get(ALL_TENANTS, 0)
         common = owner, generation, served.label, fingerprint, options
         return [cache_key(self._secret, Cacheable(*common, each)) for each in inputs]
 

@@ -6,6 +6,7 @@ CoreError
 ├── UnknownModel         no model has that name, or none of its versions has that name
 ├── UnknownPrediction    no prediction has that id
 ├── UnknownExperiment    the model has no experiment
+├── UnknownErasure       no erasure has that id
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
 ├── UnknownApiKey        no API key has that id: it was taken back, or never existed
 ├── Conflict             it does not fit what is there; says why in a short name too
@@ -61,8 +62,9 @@ class NotAllowed(CoreError):
         scopes: any of these would be enough.
     """
 
-    def __init__(self, scopes: Sequence[str]) -> None:
-        super().__init__(f"this needs the scope {' or '.join(scopes)}, which these credentials do not have")
+    def __init__(self, scopes: Sequence[str], how: str = "") -> None:
+        wanted = " ".join(filter(None, (" or ".join(scopes), how)))
+        super().__init__(f"this needs the scope {wanted}, which these credentials do not have")
         self.scopes = scopes
 
 
@@ -90,6 +92,13 @@ class UnknownExperiment(CoreError):
 
     def __init__(self, model: str, *, running: bool = False) -> None:
         super().__init__(f"model {model!r} has no experiment{' that runs' if running else ''}")
+
+
+class UnknownErasure(CoreError):
+    """No erasure has that id."""
+
+    def __init__(self, erasure_id: str) -> None:
+        super().__init__(f"there is no erasure {erasure_id[:_SHOWN_CHARS]!r}")
 
 
 class UnknownDeadLetter(CoreError):

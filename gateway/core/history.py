@@ -57,6 +57,7 @@ NEEDS = {
     "models": Need(("id", "name")),
     "model_versions": Need(("id", "model_id", "version")),
     "usage": Need(("day", "principal", "model_version_id", "requests")),
+    "erasures": Need(("id", "principal", "subject_id", "below", "state", "waiting"), ("SELECT", "INSERT")),
     "deployment": Need(("id",)),
     "experiments": Need(("id", "model", "arms", "shadow", "started_at", "stopped_at"), _WRITTEN),
     "feedback": Need(("prediction_id", "correct", "label", "principal", "at"), _WRITTEN),

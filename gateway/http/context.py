@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from gateway.control.authenticator import Authenticator
+from gateway.control.erasures import Erasures
 from gateway.control.experiments.results import ResultCounter
 from gateway.control.experiments.running import RunningExperiments
 from gateway.control.experiments.store import ExperimentStore
@@ -48,6 +49,7 @@ SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 KNOWN_STREAMS: web.AppKey[KnownStreams] = web.AppKey("known_streams", KnownStreams)
 REDIS: web.AppKey[RedisWatch] = web.AppKey("redis", RedisWatch)
 HISTORY: web.AppKey[History] = web.AppKey("history", History)
+ERASURES: web.AppKey[Erasures] = web.AppKey("erasures", Erasures)
 EXPERIMENTS: web.AppKey[ExperimentStore] = web.AppKey("experiments", ExperimentStore)
 RUNNING: web.AppKey[RunningExperiments] = web.AppKey("running_experiments", RunningExperiments)
 RESULT_COUNTER: web.AppKey[ResultCounter] = web.AppKey("result_counter", ResultCounter)

@@ -51,6 +51,7 @@ class RedisServer(DataServer):
             "dir": str(self.directory),
             "appendonly": "yes",
             "appendfsync": appendfsync,
+            "aof-use-rdb-preamble": "no",  # which would keep the bytes of deleted entries (docs/PRIVACY.md)
             "save": "",  # the append-only file holds everything
             "maxmemory": maxmemory,
             "maxmemory-policy": "noeviction",

@@ -103,6 +103,9 @@ class Model(_Strict):
         "whole",
         description="what is kept of an input once its request has ended: all, a keyed digest of its text, or nothing",
     )
+    retention_days: int | None = Field(
+        None, ge=1, le=36_500, description="predictions are deleted this long after they were accepted; unset: never"
+    )
     versions: tuple[Version, ...] = Field(min_length=1, description="a `[[models.versions]]` for each, see below")
 
     @model_validator(mode="after")

@@ -91,6 +91,11 @@ def id_time(prediction_id: str) -> datetime:
     return datetime.fromtimestamp(int(prediction_id[:8] + prediction_id[9:13], 16) / 1000, UTC)
 
 
+def first_id_at(time: datetime) -> UUID:
+    """A lower bound of all version 7 ids made at that time or later."""
+    return UUID(int=max(0, int(time.timestamp() * 1000)) << 80)
+
+
 def first_id_of_month(year: int, month: int) -> UUID:
     """A lower bound of all version 7 ids of that UTC month: the bound of its partition."""
-    return UUID(int=int(datetime(year, month, 1, tzinfo=UTC).timestamp() * 1000) << 80)
+    return first_id_at(datetime(year, month, 1, tzinfo=UTC))

@@ -42,9 +42,10 @@ FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
 _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  # quicker than decoding and `Status()`
 
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
-# The last four are of experiments only: which one, its arm, whom the request was made for, and of a copy its original.
+# The last five are of experiments only: which one, its arm, whom the request was made for, and of a copy its original
+# and who asked for that.
 # `stored_input` is there if the input is not to be kept as it is: once the request has ended, it stands in its place.
-EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of")
+EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of", "shadow_for")
 REQUEST_FIELDS = (
     *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
     *("stored_input", *EXPERIMENT_FIELDS),
@@ -135,7 +136,7 @@ class PredictionResult(NamedTuple):
     Attributes:
         experiment_id, arm: of which it was part, if any.
         subject_id: whom it was made for, as an opaque id; '' if it is not known.
-        shadow_of: the id of the prediction of which it is a copy for a shadow version; '' for all others.
+        shadow_of, shadow_for: of a copy for a shadow version the id and the principal of its original; else ''.
         input_bytes: of the input and options that the request had, if something else is kept; otherwise 0.
     """
 
@@ -153,6 +154,7 @@ class PredictionResult(NamedTuple):
     arm: str = ""
     subject_id: str = ""
     shadow_of: str = ""
+    shadow_for: str = ""
     input_bytes: int = 0
 
 
@@ -205,6 +207,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         arm=_optional_name(fields, b"arm", ARM_MAX_CHARS),
         subject_id=_optional_name(fields, b"subject_id", SUBJECT_ID_MAX_CHARS),
         shadow_of=_id(fields, b"shadow_of") if fields.get(b"shadow_of") else "",
+        shadow_for=_optional_name(fields, b"shadow_for", PRINCIPAL_MAX_CHARS),
         input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, b"0"),
     )
 

@@ -75,7 +75,8 @@ class NewRequest(NamedTuple):
         wait: whether the gateway wants a hint when it finishes.
         cost_us: compute that is reserved for it, if its caller has limits.
         answer: its result, if it was computed before: then it does not wait, and its result is stored at once.
-        experiment_id, arm, shadow_of: see `shared.contract.messages.PredictionResult`; only with a `subject_id`.
+        experiment_id, arm, shadow_of, shadow_for: see `shared.contract.messages.PredictionResult`; only with a
+            `subject_id`.
         stored_input: JSON text that is kept in the place of input and options once it has ended; '' to keep them.
     """
 
@@ -92,6 +93,7 @@ class NewRequest(NamedTuple):
     arm: str = ""
     subject_id: str = ""
     shadow_of: str = ""
+    shadow_for: str = ""
     stored_input: bytes = b""
 
     @property

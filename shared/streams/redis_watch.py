@@ -93,9 +93,17 @@ USES: Mapping[str, Use] = {
         ("notify",),
     ),
     "persister": Use(
-        ("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
-        ("MEMORY USAGE", "XADD", "XREADGROUP"),
-        ("results", "dead", "prediction", "deployment"),
+        (
+            *("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
+            *("complete", "dead_letter"),  # for erasures
+        ),
+        ("HINCRBY", "HKEYS", "INFO", "MEMORY USAGE", "XADD", "XDEL", "XRANGE", "XREADGROUP", "XREVRANGE"),
+        (
+            *("results", "dead", "prediction", "deployment"),
+            *("requests", "backlog_bytes", "deadlines", "limits", "cache_generations"),  # for erasures
+        ),
+        ("notify",),
+        ("BGREWRITEAOF",),
     ),
 }
 

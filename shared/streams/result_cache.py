@@ -24,6 +24,7 @@ from shared.telemetry.metrics import ERRORS
 ANSWER_WITHIN_S = 0.25
 PAUSE_S = 1.0  # after it could not be reached
 LARGEST_BYTES = 16 * 1024
+ALL_TENANTS = "*"  # whose results an erasure makes forgotten: nobody knows the tenant of what it erases
 
 
 class CachedResult(NamedTuple):

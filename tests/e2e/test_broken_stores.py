@@ -38,7 +38,7 @@ LOOPS = {
     | {"http metrics", "redis checks", "signing keys", "api keys", "revocations"},
     "inference_worker": {"probes", "heartbeat", "redis checks"}
     | {f"{loop} {label}" for loop in ("serve", "lane", "claims") for label in SERVED},
-    "persister": {"probes", "persist", "partitions", "drift", "redis checks"},
+    "persister": {"probes", "persist", "partitions", "drift", "erasures", "retention", "redis checks"},
 }
 KEY = ec_key()
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")

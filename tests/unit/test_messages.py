@@ -31,7 +31,7 @@ from shared.contract.messages import (
 CONTRACT = Path(__file__).parent.parent / "contract"
 ID = "0193a5b0-7c00-7abc-8def-0123456789ab"
 OTHER_ID = "0193a5b0-7c00-7abc-8def-0123456789ff"
-NO_EXPERIMENT = {"experiment_id": "", "arm": "", "subject_id": "", "shadow_of": ""}
+NO_EXPERIMENT = {"experiment_id": "", "arm": "", "subject_id": "", "shadow_of": "", "shadow_for": ""}
 
 
 def example(name: str) -> dict[bytes, bytes]:
@@ -165,6 +165,7 @@ def test_every_field_of_a_request_is_read() -> None:
         b"arm",
         b"subject_id",
         b"shadow_of",
+        b"shadow_for",
         b"stored_input",
     }  # no worker needs them
     assert {name.decode() for name in fields.keys() | more.keys() | passed_on} == set(REQUEST_FIELDS)
@@ -181,8 +182,9 @@ def test_every_field_of_a_result_is_read() -> None:
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
     more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9", b"input_bytes": b"10"}
     more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
+    more |= {b"shadow_for": b"q"}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t", "input_bytes": 10}
-    rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID}
+    rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID, "shadow_for": "q"}
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 

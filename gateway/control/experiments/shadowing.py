@@ -81,6 +81,7 @@ class Shadowing:
             cost_us=0,
             arm="",
             shadow_of=original.id,
+            shadow_for=original.principal,
         )
 
     async def _publish(self, model: str, version: str, copies: Sequence[NewRequest]) -> None:
