@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, tzinfo
 from typing import Any, cast
 from unittest.mock import Mock, call
@@ -120,12 +121,11 @@ def writer(stores: Stores, liveness: Liveness) -> BatchWriter:
 
 async def write(writer: BatchWriter, batch: Sequence[Delivery]) -> None:
     """Write a batch, calling again as often as it is too slow or a store fails."""
-    while True:
-        try:
+    for _ in range(20):
+        with suppress(StoreUnavailable):
             assert await writer.write(batch) is None
             return
-        except StoreUnavailable:
-            continue
+    raise AssertionError("it goes on for ever")
 
 
 def sample(name: str, **labels: str) -> float:
