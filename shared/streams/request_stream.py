@@ -17,7 +17,7 @@ from redis.exceptions import ResponseError
 from shared.contract.ids import is_id
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionRequest, encode_outcome, readable
 from shared.streams.redis_client import Script, run_pipeline
-from shared.streams.redis_errors import is_missing_group
+from shared.streams.redis_errors import is_missing_group, redis_errors
 from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384
@@ -110,9 +110,13 @@ class RequestStream:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.xpending_range(self.key, self._group, "-", "+", 1, idle=visibility_timeout_ms)
-            (pending,) = await run_pipeline(pipe, expected=is_missing_group)
+        try:
+            with redis_errors():
+                pending = await self._redis.xpending_range(
+                    self.key, self._group, "-", "+", 1, idle=visibility_timeout_ms
+                )
+        except ResponseError:  # the group is missing
+            return False
         return bool(pending)
 
     async def unheld(self, entries: Sequence[str], visibility_timeout_ms: int) -> tuple[Read, list[str]]:
