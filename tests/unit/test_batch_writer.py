@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any, cast
 from unittest.mock import Mock, call
 
@@ -154,6 +154,15 @@ async def test_rows_are_committed_before_anything_is_forgotten_and_what_is_refus
     assert liveness.turns == {"persist": 2}  # the statement, the dead letter
 
 
+async def test_a_result_that_cannot_be_read_stands_there_as_failed_and_says_why(
+    stores: Stores, writer: BatchWriter
+) -> None:
+    await write(writer, [delivery(0, status=b"?", completed_at=b"?")._replace(entry="1733000000700-0")])
+    (row,) = stores.rows.values()
+    assert row.error == "the result could not be read: field 'status' is '?'"
+    assert row.completed_at == datetime.fromtimestamp(1_733_000_000.7, UTC)
+
+
 async def test_a_row_that_is_rejected_is_found_by_halving_and_stands_there_as_failed(
     stores: Stores, writer: BatchWriter, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -276,8 +285,8 @@ async def test_a_row_that_is_too_slow_by_itself_is_left_for_later_and_told(
     left = [each.__dict__["entry"] for each in caplog.records if each.message == "result left for later"]
     assert left == ["1-0", "1-1"]
     stores.most_rows = 1
-    await write(writer, deliveries(2))  # they come again
-    assert len(stores.of("forget")) == 2
+    await write(writer, deliveries(1))  # it comes again
+    assert stores.of("forget") == [[Persisted("1-0", named(0), 2)]]
 
 
 @pytest.mark.parametrize("call", ["forget", "dead letter"])
