@@ -104,12 +104,11 @@ async def test_each_operation_lets_those_in_who_have_its_scope_and_nobody_else(
     gateway: Client, monkeypatch: pytest.MonkeyPatch, operation: Operation, scope: Scope
 ) -> None:
     monkeypatch.setitem(PRINCIPALS, "somebody", Principal(principal_id("test", "x"), frozenset({scope})))
-    path = (
-        operation.path.replace("{prediction_id}", "0")
-        .replace("{dead_letter_id}", "0-1")
-        .replace("{name}", "echo")
-        .replace("{erasure_id}", "0")
-    )
+    values = {"{prediction_id}": "0", "{dead_letter_id}": "0-1", "{name}": "echo", "{erasure_id}": "0"}
+    values |= {"{key_id}": "a" * 16}
+    path = operation.path
+    for name, value in values.items():
+        path = path.replace(name, value)
     async with gateway.request(operation.method, path, headers=by("somebody")) as answer:
         expected = scope in operation.scopes or (scope is Scope.READ_ALL and Scope.READ in operation.scopes)
         assert (answer.status != 403) == expected, await answer.text()
