@@ -20,6 +20,9 @@ from gateway.control.experiments.shadowing import Shadowing, shadow_limits
 from gateway.control.experiments.store import ExperimentStore
 from gateway.control.profiles import load_profiles
 from gateway.control.reads import Reads
+from gateway.control.registry.administration import Allowed, ModelAdmin
+from gateway.control.registry.following import READ_EVERY_S, FollowedRegistry
+from gateway.control.registry.store import RegistryStore
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S, Caching
 from gateway.core.history import History
 from gateway.core.inputs import Inputs, OrderLimits
@@ -43,11 +46,13 @@ from gateway.http.context import (
     DRAIN,
     ERASURES,
     EXPERIMENTS,
+    FOLLOWED,
     HISTORY,
     INTAKE,
     KEY_ADMIN,
     KNOWN_STREAMS,
     LIVENESS,
+    MODEL_ADMIN,
     PROFILES,
     QUEUE_METRICS,
     READS,
@@ -70,6 +75,7 @@ from gateway.upkeep.loop import every
 from gateway.upkeep.queue_metrics import QueueMetrics
 from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
 from shared.contract.catalogue import Catalogue
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.service.lifecycle import run_tasks
 from shared.service.liveness import Liveness
 from shared.service.probes import serve_probes
@@ -77,6 +83,8 @@ from shared.service.version import software_version
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.deployment import Deployment
 from shared.streams.known_streams import KnownStreams
+from shared.streams.model_registry import FOLLOW_EVERY_S as FOLLOW_MODELS_EVERY_S
+from shared.streams.model_registry import ModelRegistry
 from shared.streams.prediction_state import PredictionStates
 from shared.streams.publishing import Limits, Publisher
 from shared.streams.queue_depth import Flows
@@ -100,7 +108,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     middlewares = [answer_and_observe] if traces is None else [tracing_middleware(traces), answer_and_observe]
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     shard = open_shard(settings, retry_once=True)
-    app[SETTINGS], app[CATALOGUE] = settings, catalogue
+    app[SETTINGS], app[CATALOGUE] = settings, LiveCatalogue(catalogue)
     authentication = Authentication(settings, shard)
     retry_after = _add_components(app, shard, authentication, traces)
     for operation in OPERATIONS:
@@ -138,15 +146,15 @@ def _add_components(
     app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS] = DeadLetters(shard)
-    app[KNOWN_STREAMS] = KnownStreams(shard, [each.label for each in catalogue.served()], "gateway")
+    app[KNOWN_STREAMS] = KnownStreams(shard, lambda: [each.label for each in catalogue.served()], "gateway")
     app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS])
-    app[SERVING] = Serving(app[WORKERS], catalogue.served())
+    app[SERVING] = Serving(app[WORKERS], catalogue)
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
-    alone = len(catalogue.served()) < 2
-    of_version = settings.max_in_flight if alone else max(1, settings.max_in_flight // 2)
-    app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight, of_version)
+    app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
+    _share_waits(app)
+    _add_registry(app, shard)
     app[DRAIN] = Drain(app[WAITERS], app[CONNECTIONS].abort, settings.drain_delay_s, settings.shutdown_grace_s)
 
     limits = Limits(
@@ -160,7 +168,7 @@ def _add_components(
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
     app[CACHING] = _caching(settings, shard, app[SERVING])
     app[RUNNING] = _experiments(app, shard, gateway_id, limits)
-    check_secret(catalogue.served(), settings.digest_secret)
+    check_secret(catalogue.seed.versions(), settings.digest_secret)  # those too that may be made active
     redaction = load_redaction(settings.redaction, settings.redaction_stage, settings.redaction_timeout_s)
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)
     app[INTAKE] = Intake(
@@ -197,15 +205,33 @@ def _experiments(app: web.Application, shard: Shard, gateway_id: str, limits: Li
     return RunningExperiments(app[EXPERIMENTS], Registry(shard), catalogue, shadowing)
 
 
+def _share_waits(app: web.Application) -> None:
+    """One version may have half of the waits, if there are others."""
+    most = app[SETTINGS].max_in_flight
+    app[WAITERS].max_of_version = most if len(app[CATALOGUE].served()) < 2 else max(1, most // 2)
+
+
+def _add_registry(app: web.Application, shard: Shard) -> None:
+    """What is changed by API."""
+    settings, store = app[SETTINGS], RegistryStore(app[HISTORY])
+    app[FOLLOWED] = FollowedRegistry(app[CATALOGUE], ModelRegistry(shard), store, lambda: _share_waits(app))
+    allowed = Allowed(settings.artifact_roots, settings.artifact_owners, digests=bool(settings.digest_secret))
+    app[MODEL_ADMIN] = ModelAdmin(app[CATALOGUE], store, app[FOLLOWED], app[WORKERS], app[KNOWN_STREAMS], allowed)
+
+
 def _loops(
     app: web.Application, shard: Shard, authentication: Authentication, retry_after: RetryAfter, stop: asyncio.Event
 ) -> Loops:
     """The background loops."""
     settings, waiters = app[SETTINGS], app[WAITERS]
-    requests = [shard.keys.requests(each.model, each.version.version) for each in app[CATALOGUE].served()]
     keep_ms = round(settings.dead_letter_days * 86_400_000)
     expiry = Expiry(shard, settings.visibility_timeout_ms)
-    throughput = Throughput(Flows(shard, [*requests, shard.keys.results]), retry_after)
+
+    def streams() -> list[str]:
+        served = app[CATALOGUE].served()
+        return [shard.keys.results, *(shard.keys.requests(each.model, each.version.version) for each in served)]
+
+    throughput = Throughput(Flows(shard, streams), retry_after)
 
     async def count_requests() -> None:
         http_metrics.count()
@@ -235,6 +261,10 @@ def _loops(
     if (caching := app[CACHING]) is not None:
         turns["cache"] = (LOOK_FOR_ERASURES_EVERY_S, caching.follow)
     loops = {name: every(interval_s, turn, stop, name, app[LIVENESS]) for name, (interval_s, turn) in turns.items()}
+    loops |= {
+        "models": every(FOLLOW_MODELS_EVERY_S, app[FOLLOWED].follow, stop, "models", app[LIVENESS], first_s=0),
+        "stored models": every(READ_EVERY_S, app[FOLLOWED].read, stop, "stored models", app[LIVENESS], first_s=0),
+    }
     asking = authentication.loops(stop, app[LIVENESS])
     return {"probes": probes(), "hints": waiters.listen(stop), LOOP: app[REDIS].run(stop), **asking, **loops}
 

@@ -8,17 +8,20 @@ import os
 import socket
 import sys
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import uvloop
 
 from inference_worker.children.child import HUB_TOKEN
 from inference_worker.children.forkserver import preload
+from inference_worker.following import LOOP as MODELS
+from inference_worker.following import Following
 from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.settings import WorkerSettings
 from inference_worker.versions import ServedVersions
-from shared.contract.catalogue import Catalogue, ServedVersion
+from shared.contract.catalogue import Catalogue
+from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.selection import Selection, parse_selection
 from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, exit_code, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
@@ -27,6 +30,8 @@ from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
 from shared.service.watchdog import end_if_stuck
+from shared.streams.known_streams import KnownStreams
+from shared.streams.model_registry import ModelRegistry
 from shared.streams.redis_watch import LOOP
 from shared.streams.shard import open_shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -52,21 +57,25 @@ class Worker:
         self._liveness = Liveness(settings.stall_timeout_s)
         self._id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
-    async def run(self, catalogue: Catalogue, selection: Sequence[ServedVersion]) -> None:
+    async def run(self, seed: Catalogue, selection: Selection) -> None:
         """Load, warm up, serve until told to stop, and leave.
 
         Raises:
-            ConfigurationError: no model can be loaded, or one of them cannot and `WORKER_STRICT` is set.
+            ConfigurationError: the selection is wrong, no model of the catalogue file can be loaded, or one of them
+                cannot and `WORKER_STRICT` is set.
         """
-        versions = ServedVersions(
-            self._settings, catalogue, selection, self._shard, self._liveness, self._id, self._traces
-        )
-        tasks = {"probes": self._probes(versions), "heartbeat": self._heartbeat(versions)}
-        tasks[LOOP] = versions.redis.run(self._stop)
-        tasks |= {f"serve {served.label}": versions.serve(served, self._stop) for served in selection}
-        calm_garbage_collector()
-        end_if_stuck(self._liveness, self._settings.stall_timeout_s)
+        versions = ServedVersions(self._settings, seed, self._shard, self._liveness, self._id, self._traces)
+        catalogue, streams = LiveCatalogue(seed), KnownStreams(self._shard, tuple, self._id)
+        registry = ModelRegistry(self._shard)
+        following = Following(versions, catalogue, selection, registry, streams, self._liveness)
         try:
+            if await following.look():  # otherwise it is not known what was registered
+                selection.check([*catalogue.served(), *catalogue.leaving.values()])
+            preload(any(":" not in each.task for each in versions.wanted.values()))
+            tasks = {"probes": self._probes(versions), "heartbeat": self._heartbeat(versions)}
+            tasks |= {LOOP: versions.redis.run(self._stop), MODELS: following.run(self._stop)}
+            calm_garbage_collector()
+            end_if_stuck(self._liveness, self._settings.stall_timeout_s)
             await run_tasks(tasks, self._stop, self._settings.shutdown_grace_s, self._liveness)
         finally:
             await self._shard.close()
@@ -92,11 +101,10 @@ async def run(settings: WorkerSettings) -> None:
     Raises:
         ConfigurationError: the catalogue, the selection or a model is wrong.
     """
-    catalogue = load_catalogue(settings.model_catalogue)
-    selection = catalogue.select(settings.worker_models)
+    seed = load_catalogue(settings.model_catalogue)
+    selection = parse_selection(settings.worker_models)
     traces = start_tracing(settings, "inference_worker")
-    preload(any(":" not in each.task for each in selection))
-    await Worker(settings, stop_on_signals(), traces).run(catalogue, selection)
+    await Worker(settings, stop_on_signals(), traces).run(seed, selection)
 
 
 def _main() -> None:

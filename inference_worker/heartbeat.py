@@ -14,6 +14,7 @@ import orjson
 from inference_worker.lane import Lane
 from shared.contract.costs import encode_costs
 from shared.contract.errors import StoreUnavailable
+from shared.contract.version_states import VersionState, encode_states
 from shared.service.lifecycle import cancel_until_ended
 from shared.service.liveness import Liveness
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -38,8 +39,12 @@ class Served(Protocol):
         """What computes each version, by label, once it is known."""
 
     @property
+    def states(self) -> Mapping[str, VersionState]:
+        """How far it is with each version that it is to serve, by label."""
+
+    @property
     def news(self) -> asyncio.Event:
-        """Set when one of the two has changed."""
+        """Set when one of these has changed."""
 
 
 async def keep_heartbeat(
@@ -61,6 +66,7 @@ async def keep_heartbeat(
                 started_at=started_at,
                 in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
                 fingerprints=orjson.dumps(dict(versions.fingerprints)),
+                states=encode_states(versions.states),
                 costs=encode_costs({lane.served.label: lane.cost for lane in versions.lanes if lane.cost}),
             )
             await heartbeat.report_failures(versions.failures)

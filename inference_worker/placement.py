@@ -7,7 +7,7 @@ from pathlib import Path
 from inference_worker.children.child import LoadPlan
 from inference_worker.cpus import memory_given
 from inference_worker.engine import ChildLimits
-from shared.contract.catalogue import Catalogue, ServedVersion, Version
+from shared.contract.catalogue import ServedVersion, Version
 
 SMALL_MODEL_BYTES = 256 * 1024 * 1024
 
@@ -24,10 +24,9 @@ def processes_of(served: ServedVersion, location: str, cpus: int) -> int:
     return cpus if small else 1
 
 
-def load_plan(catalogue: Catalogue, served: ServedVersion, cpus: int) -> tuple[LoadPlan, int]:
+def load_plan(location: str, served: ServedVersion, cpus: int) -> tuple[LoadPlan, int]:
     """What each child of a version loads, and how many there are: together they have `cpus` threads."""
     version = served.version
-    location = catalogue.artifact_location(version)
     processes = processes_of(served, location, cpus)
     memory = memory_given() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
     plan = LoadPlan(

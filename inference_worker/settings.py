@@ -14,7 +14,10 @@ class WorkerSettings(Settings):
     """What a worker serves, with which CPUs, and how it says that it is alive."""
 
     worker_models: str = Field(
-        "*", min_length=1, description="`*`, or a list of `model`, `model:version`, and `!…` to leave one out"
+        "*",
+        min_length=1,
+        description="`*`, or a list of `model`, `model:version`, patterns of them (`sentiment-*`), `group:name`, and "
+        "`!…` to leave out",
     )
     worker_metrics_host: str = Field("127.0.0.1", description="address of /metrics, /livez and /readyz")
     worker_metrics_port: int = Field(8001, ge=0, le=65535, description="port of /metrics, /livez and /readyz")

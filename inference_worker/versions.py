@@ -1,7 +1,8 @@
 """The versions that a worker serves: each is loaded, tried again while it cannot be, and then served by a lane.
 
 One version that cannot be loaded does not stop the others: it is reported (log, metric, `/health` and
-`GET /api/v1/models`) and tried again with growing pauses.
+`GET /api/v1/models`) and tried again with growing pauses. Which versions those are changes while a worker runs: see
+`inference_worker.following`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
+from shared.contract.registry import RegisteredVersion
+from shared.contract.version_states import State, VersionState
+from shared.service.artifacts import open_artifact
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
@@ -46,6 +50,7 @@ class ServedVersions:
         lanes: of the versions that are loaded.
         failures: why the others could not be loaded the last time, by their label.
         fingerprints: what computes each, by label, once it is known; see `inference_worker.fingerprint`.
+        wanted: what is to be served now, by label.
         news: set when one of the two has changed.
         redis: what is asked whether Redis is fit to be used.
     """
@@ -53,8 +58,7 @@ class ServedVersions:
     def __init__(
         self,
         settings: WorkerSettings,
-        catalogue: Catalogue,
-        selection: Sequence[ServedVersion],
+        seed: Catalogue,
         shard: Shard,
         liveness: Liveness,
         worker_id: str,
@@ -63,38 +67,65 @@ class ServedVersions:
         self.lanes: list[Lane] = []
         self.failures: dict[str, str] = {}
         self.fingerprints: dict[str, str] = {}
+        self.wanted: Mapping[str, ServedVersion] = {}
         self.news = asyncio.Event()
         self.redis = RedisWatch(shard, "inference_worker", liveness)
-        self._settings, self._catalogue, self._selection = settings, catalogue, selection
+        self._settings, self._seed = settings, seed
+        self._first: frozenset[str] | None = None
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
         self._loading = asyncio.Semaphore(self._cpus)
 
+    @property
+    def states(self) -> dict[str, VersionState]:
+        """How far each version is that is to be served or still served."""
+        ready = {lane.served.label: VersionState(State.READY) for lane in self.lanes}
+        failed = {label: VersionState(State.FAILED, why) for label, why in self.failures.items()}
+        return dict.fromkeys(self.wanted, VersionState(State.LOADING)) | failed | ready
+
+    def want(self, wanted: Mapping[str, ServedVersion]) -> None:
+        """Say what is to be served from now on; what was said first is waited for at the start."""
+        if self._first is None:
+            self._first = frozenset(wanted)
+        if wanted.keys() != self.wanted.keys():
+            self.news.set()
+        self.wanted = wanted
+
     def not_ready(self) -> str | None:
-        """Why requests should not be counted on yet; None if every version is served or known not to be."""
+        """Why requests should not be counted on yet; None if all that it began with is served or known not to be."""
+        if self._first is None:
+            return "it is not known yet what is to be served"
         known = {lane.served.label for lane in self.lanes} | self.failures.keys()
-        loading = [each.label for each in self._selection if each.label not in known]
+        loading = [label for label in self.wanted if label in self._first and label not in known]
         if loading:
             return f"loading {', '.join(loading)}"
         return next((lane.unavailable for lane in self.lanes if lane.unavailable), None)
 
-    async def serve(self, served: ServedVersion, stop: asyncio.Event) -> None:
-        """Load one version, as often as it takes, and serve it until `stop` is set or its children cannot be replaced.
+    async def serve(self, served: ServedVersion, stop: asyncio.Event, given_up: asyncio.Event) -> None:
+        """Load one version, as often as it takes, and serve it until `stop` or `given_up` is set.
 
         Raises:
-            ConfigurationError: it cannot be loaded, and nothing else can either, or `WORKER_STRICT` is set.
+            ConfigurationError: it is of the catalogue file and cannot be loaded, and nothing else can either, or
+                `WORKER_STRICT` is set.
         """
-        backoff = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        with self._liveness.moving(f"serve {served.label}"):  # loading has a limit, and the lane's loops are watched
-            while not stop.is_set():
-                try:
-                    async with self._loading:
-                        lane = await self._load(served)
-                    backoff.succeeded()
-                    await self._run(lane, stop)
-                except ConfigurationError as error:
-                    self._note_failure(served, error)
-                    await backoff.pause(stop)
+        loop, backoff = f"serve {served.label}", Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        try:
+            async with _either(stop, given_up) as end:
+                with self._liveness.moving(loop):  # loading has a limit, and the lane's loops are watched
+                    while not end.is_set():
+                        try:
+                            async with self._loading:
+                                lane = await self._load(served)
+                            backoff.succeeded()
+                            await self._run(lane, end)
+                        except ConfigurationError as error:
+                            self._note_failure(served, error)
+                            await backoff.pause(end)
+        finally:
+            self.failures.pop(served.label, None)
+            self.fingerprints.pop(served.label, None)
+            self._liveness.ended(loop)
+            self.news.set()
 
     async def _run(self, lane: Lane, stop: asyncio.Event) -> None:
         """Serve until `stop` is set.
@@ -106,7 +137,7 @@ class ServedVersions:
         self.lanes.append(lane)
         self.news.set()
         try:
-            async with _following(stop) as own_stop:
+            async with _either(stop) as own_stop:
                 loops = {f"lane {lane.served.label}": lane.run(own_stop)}
                 loops[f"claims {lane.served.label}"] = lane.keep_claims(own_stop)
                 await run_tasks(loops, own_stop, self._settings.shutdown_grace_s, self._liveness)
@@ -115,7 +146,7 @@ class ServedVersions:
 
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
-        plan, processes = load_plan(self._catalogue, served, self._cpus)
+        plan, processes = load_plan(await self._location(served), served, self._cpus)
         engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
         await engine.start()
         seconds = time.monotonic() - started
@@ -130,26 +161,44 @@ class ServedVersions:
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
         return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, self.redis, spans)
 
+    async def _location(self, served: ServedVersion) -> str:
+        """Where the artifact is.
+
+        Raises:
+            ConfigurationError: it is not there, may not be loaded here, or has changed since it was registered.
+        """
+        version = served.version
+        if not isinstance(version, RegisteredVersion):
+            return self._seed.artifact_location(version)
+        roots, owners = self._settings.artifact_roots, self._settings.artifact_owners
+        found = await asyncio.to_thread(open_artifact, version.artifact, roots, owners)
+        if found.digest != version.digest:
+            raise ConfigurationError(
+                f"{version.artifact!r} has changed since it was registered: register another version"
+            )
+        return found.location
+
     def _note_failure(self, served: ServedVersion, error: ConfigurationError) -> None:
         self.failures[served.label] = str(error)
         self.news.set()
         LOAD_FAILURES.labels(served.model, served.version.version).inc()
         log.error("not loaded", extra={"model": served.label, "detail": str(error)})
-        if self._settings.worker_strict or len(self.failures) == len(self._selection):
+        registered = isinstance(served.version, RegisteredVersion)
+        if not registered and (self._settings.worker_strict or self.failures.keys() >= self.wanted.keys()):
             raise error
 
 
 @asynccontextmanager
-async def _following(stop: asyncio.Event) -> AsyncIterator[asyncio.Event]:
-    """An event that is set when `stop` is, and may be set before."""
+async def _either(*stops: asyncio.Event) -> AsyncIterator[asyncio.Event]:
+    """An event that is set when one of these is, and may be set before."""
     own = asyncio.Event()
 
-    async def pass_on() -> None:
+    async def pass_on(stop: asyncio.Event) -> None:
         await stop.wait()
         own.set()
 
-    following = asyncio.create_task(pass_on(), name="pass the stop on")
+    following = [asyncio.create_task(pass_on(each), name="pass the stop on") for each in stops]
     try:
         yield own
     finally:
-        await cancel_until_ended([following])
+        await cancel_until_ended(following)

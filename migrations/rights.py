@@ -26,8 +26,9 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "api_keys": ("SELECT", "INSERT", "UPDATE"),
         "audit_log": ("SELECT", "INSERT"),
         "erasures": ("SELECT", "INSERT"),
-        "models": ("SELECT",),
-        "model_versions": ("SELECT",),
+        "models": ("SELECT", "INSERT", "UPDATE"),
+        "model_versions": ("SELECT", "INSERT", "UPDATE"),
+        "registry": ("SELECT", "UPDATE"),
         "deployment": ("SELECT",),
     },
     "persister": {

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from gateway.http.access import is_admin
-from gateway.http.context import CATALOGUE, DRAIN, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
+from gateway.http.context import CATALOGUE, DRAIN, FOLLOWED, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
 from shared.streams.preconditions import Level
@@ -114,6 +114,8 @@ def not_ready(app: web.Application) -> str | None:
     """Why the gateway should be sent no requests; None if it should."""
     if app[DRAIN].begun:
         return "stopping"
+    if not app[FOLLOWED].looked:
+        return "it was not possible yet to look which models there are"
     if not app[WAITERS].listening.is_set():
         return f"Redis is unavailable: {app[WAITERS].lost}"
     blocked = app[REDIS].worst(Level.BLOCKED)

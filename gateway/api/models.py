@@ -7,9 +7,12 @@ from typing import Any
 from aiohttp import web
 
 from gateway.core.errors import UnknownModel
+from gateway.core.principal import Scope
 from gateway.http.context import CATALOGUE, MODEL, PRINCIPAL, WORKERS
+from gateway.http.preconditions import etag
 from gateway.http.responses import json_response
 from shared.contract.catalogue import Model
+from shared.contract.registry import RegisteredVersion
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -26,7 +29,25 @@ async def read_model(request: web.Request) -> web.Response:
     if model is None:
         raise UnknownModel(name, known=[each.name for each in models])
     request[MODEL] = name
-    return json_response(_info(model, *await _serving(request)))
+    return await model_response(request, model)
+
+
+async def model_response(request: web.Request, model: Model, status: int = 200) -> web.Response:
+    """One model; who may change it also sees how far each worker is with its versions.
+
+    Its ETag is of what is decided about it, not of what workers do.
+    """
+    info = _info(model, *await _serving(request))
+    if request[PRINCIPAL].may(Scope.ADMIN):
+        states = await request.app[WORKERS].states()
+        for version in info["versions"]:
+            by_worker = states.get(f"{model.name}:{version['version']}", {})
+            version["states"] = [
+                {"worker": worker, "state": each.state, "reason": each.reason or None}
+                for worker, each in sorted(by_worker.items())
+            ]
+    generation = request.app[CATALOGUE].generation(model.name)
+    return json_response(info, status=status, headers={"ETag": etag(generation)})
 
 
 def _models(request: web.Request) -> list[Model]:
@@ -44,11 +65,13 @@ def _info(model: Model, live: dict[str, int], errors: dict[str, str]) -> dict[st
         "name": model.name,
         "task": model.task,
         "description": model.description,
+        "group": model.group,
         "versions": [
             {
                 "version": version.version,
                 "is_default": version.default,
                 "is_active": version.active,
+                "digest": version.digest if isinstance(version, RegisteredVersion) else None,
                 "workers": live.get(f"{model.name}:{version.version}", 0),
                 "limits": version.limits.model_dump(),
                 "load_error": errors.get(f"{model.name}:{version.version}"),

@@ -11,6 +11,8 @@ from gateway.api import (
     feedback,
     health,
     key_schemas,
+    model_admin,
+    model_schemas,
     models,
     predict,
     predictions,
@@ -44,6 +46,10 @@ _LETTER = Parameter(
 _ERASURE = Parameter("erasure_id", "path", "the id of an erasure", {"type": "string", "format": "uuid"})
 _NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
 _EXPERIMENT = "/api/v1/models/{name}/experiment"
+_VERSION = Parameter("version", "path", "the name of a version of it", {"type": "string", "minLength": 1})
+_IF_MATCH = Parameter(
+    "If-Match", "header", "the `ETag` of the model as it was read; `*`: whatever it is now", {"type": "string"}
+)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -246,6 +252,58 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: experiment_schemas.ExperimentResults},
         (404, 503),
         parameters=(_NAME,),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/models/{name}/versions",
+        model_admin.register_version,
+        (Scope.ADMIN,),
+        "Register a version of a model, inactive; of a new model with its task and description",
+        {200: schemas.ModelInfo, 201: schemas.ModelInfo},
+        (400, 404, 408, 409, 413, 415, 422, 503),
+        model_schemas.NewVersionBody,
+        parameters=(_NAME,),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/models/{name}/versions/{version}/activate",
+        model_admin.activate_version,
+        (Scope.ADMIN,),
+        "Make a version active: workers load it, and requests may name it",
+        {200: schemas.ModelInfo},
+        (404, 409, 503),
+        parameters=(_NAME, _VERSION),
+    ),
+    Operation(
+        "POST",
+        "/api/v1/models/{name}/versions/{version}/deactivate",
+        model_admin.deactivate_version,
+        (Scope.ADMIN,),
+        "Make a version inactive: what waits for it is computed, then workers unload it",
+        {200: schemas.ModelInfo},
+        (404, 409, 503),
+        parameters=(_NAME, _VERSION),
+    ),
+    Operation(
+        "DELETE",
+        "/api/v1/models/{name}/versions/{version}",
+        model_admin.delete_version,
+        (Scope.ADMIN,),
+        "Delete a version that was registered, is inactive, and that nothing waits for",
+        {204: None},
+        (404, 409, 503),
+        parameters=(_NAME, _VERSION),
+    ),
+    Operation(
+        "PUT",
+        "/api/v1/models/{name}/default",
+        model_admin.set_default,
+        (Scope.ADMIN,),
+        "Make a version the default, which a live worker must serve",
+        {200: schemas.ModelInfo},
+        (400, 404, 408, 409, 412, 413, 415, 422, 428, 503),
+        model_schemas.DefaultBody,
+        parameters=(_NAME, _IF_MATCH),
     ),
     Operation(
         "GET",

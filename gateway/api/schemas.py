@@ -15,6 +15,7 @@ from shared.contract.catalogue import Catalogue, InputLimits
 from shared.contract.ids import id_time
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS, Status
 from shared.contract.tasks import NO_NUL, TASKS
+from shared.contract.version_states import State
 
 # For the OpenAPI document: no NUL, and not only blanks as `str.strip` defines them (`\s` differs between languages).
 _BLANK = r"\t-\r\x1c-\x20\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -255,15 +256,27 @@ class Replayed(BaseModel):
     attempt: int = Field(description="number of this attempt; the first was 0")
 
 
+class WorkerState(BaseModel):
+    """How far a worker is with a version."""
+
+    worker: str
+    state: State
+    reason: str | None = Field(description="why it cannot load it; it tries again by itself")
+
+
 class ModelVersionInfo(BaseModel):
     """One version of a model."""
 
     version: str
     is_default: bool = Field(description="whether requests without `version` use it")
-    is_active: bool = Field(description="whether requests may use it")
+    is_active: bool = Field(description="whether requests may use it; of one that is not, what waits is computed")
+    digest: str | None = Field(None, description="of the artifact of a version that was registered by API; else null")
     limits: InputLimits
     workers: int = Field(description="live workers that serve it; if 0, requests wait until there is one")
     load_error: str | None = Field(description="why a worker cannot load it; it tries again by itself", default=None)
+    states: list[WorkerState] | None = Field(
+        None, description="how far each live worker is that is to serve it; one model only, for administrators"
+    )
 
 
 class ModelInfo(BaseModel):
@@ -272,6 +285,7 @@ class ModelInfo(BaseModel):
     name: str
     task: str
     description: str
+    group: str | None = Field(None, description="what workers may select it by")
     versions: list[ModelVersionInfo]
 
 

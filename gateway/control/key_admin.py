@@ -101,7 +101,7 @@ class KeyAdmin:
             if key is None or key.revoked_at is not None or not may_administer(by, key.principal):
                 raise UnknownApiKey(key_id)
             await change.revoke(key_id)
-            await change.audit(by.id, "api-key.revoke", key_id, audit.told(_facts(key)), None)
+            await change.audit_log.add(by.id, "api-key.revoke", key_id, audit.told(_facts(key)), None)
         self._forget(key_id)
         try:
             await self._revocations.tell(key_id)
@@ -118,7 +118,7 @@ class KeyAdmin:
         expires = None if new.expires_in_days is None else now + timedelta(days=new.expires_in_days)
         stored = StoredKey(key.id, new.name, of, hmac_of(key, self._pepper), now, expires)
         await change.add(issuer, stored)
-        await change.audit(by, "api-key.create", key.id, None, audit.told(_facts(stored)))
+        await change.audit_log.add(by, "api-key.create", key.id, None, audit.told(_facts(stored)))
         return key, stored
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -10,17 +9,15 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from gateway.control.audit import FIRST, Entry
+from gateway.control.audit import Entry
+from gateway.control.audit_log import AuditLog
 from gateway.core.principal import Principal, Scope
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
 
-log = logging.getLogger(__name__)
-
 # Who authenticates does not wait for those who read the history: a few connections of its own.
 CONNECTIONS = 2
-_AUDIT_LOCK = 0x61756469  # "audi": one entry is written at a time, since each needs the one before
 _COLUMNS = (
     "k.id, k.principal_id, k.secret_hmac, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at, "
     "p.subject, p.tenant, p.models, p.profile FROM api_keys k JOIN principals p ON p.id = k.principal_id"
@@ -112,12 +109,10 @@ class KeyStore:
         """
         async with self._connection() as connection:
             async with connection.transaction():
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", _AUDIT_LOCK)
                 change = KeyChange(connection)
+                await change.audit_log.lock()
                 yield change
-        for entry, digest in change.audited:
-            facts = {"number": entry.number, "digest": digest.hex(), "principal": entry.principal}
-            log.info("audited", extra={**facts, "action": entry.action, "target": entry.target})
+        change.audit_log.committed()
 
     async def audit_log(self, after: int, limit: int) -> list[tuple[Entry, bytes]]:
         """Entries of the audit log above a number, with their digests.
@@ -146,12 +141,12 @@ class KeyChange:
     """What can be done in one transaction.
 
     Attributes:
-        audited: the entries written, with their digests.
+        audit_log: tells of what is done.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
-        self.audited: list[tuple[Entry, bytes]] = []
+        self.audit_log = AuditLog(connection)
 
     async def count(self) -> int:
         """How many keys are good."""
@@ -188,22 +183,6 @@ class KeyChange:
     async def revoke(self, key_id: str) -> None:
         """Take a key back."""
         await self._connection.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", key_id)
-
-    async def audit(
-        self, principal: str, action: str, target: str, before: str | None, after: str | None, outcome: str = "done"
-    ) -> None:
-        """Write an entry of the audit log; see `Entry`."""
-        last = await self._connection.fetchrow("SELECT number, digest FROM audit_log ORDER BY number DESC LIMIT 1")
-        number, previous = (last["number"], last["digest"]) if last else (0, FIRST)
-        at = await self._connection.fetchval("SELECT now()")
-        entry = Entry(number + 1, at, principal, action, target, before, after, outcome)
-        digest = entry.digest(previous)
-        await self._connection.execute(
-            "INSERT INTO audit_log (number, at, principal, action, target, before, after, outcome, digest) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            *(*entry, digest),
-        )
-        self.audited.append((entry, digest))
 
 
 def _stored(row: Any) -> StoredKey:

@@ -10,6 +10,7 @@ CoreError
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
 ├── UnknownApiKey        no API key has that id: it was taken back, or never existed
 ├── Conflict             it does not fit what is there; says why in a short name too
+├── Outdated             what is to be changed was changed since it was read
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
 ├── IdempotencyConflict  the idempotency key was used with another request
@@ -69,13 +70,14 @@ class NotAllowed(CoreError):
 
 
 class UnknownModel(CoreError):
-    """There is no such model, or no such version of it."""
+    """There is no such model, or no such version of it; with an empty version: it has no default."""
 
     def __init__(self, model: str, version: str | None = None, known: Sequence[str] = ()) -> None:
         if version is None:
             missing, others = f"there is no model {model[:_SHOWN_CHARS]!r}", "there are"
         else:
-            missing, others = f"model {model!r} has no version {version!r}", "it has"
+            which = f"version {version!r}" if version else "default version: name one"
+            missing, others = f"model {model!r} has no {which}", "it has"
         super().__init__(f"{missing}; {others}: {', '.join(known)}" if known else missing)
         self.missing: Literal["model", "version"] = "model" if version is None else "version"
 
@@ -125,6 +127,18 @@ class Conflict(CoreError):
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
+
+
+class Outdated(CoreError):
+    """What is to be changed was changed since it was read.
+
+    Attributes:
+        generation: what it is now.
+    """
+
+    def __init__(self, model: str, generation: int) -> None:
+        super().__init__(f"model {model!r} was changed since it was read: read it again, and decide again")
+        self.generation = generation
 
 
 class NotReplayable(CoreError):

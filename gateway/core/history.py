@@ -54,8 +54,9 @@ _PAGE_OF_VERSION = f"""(
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(("id", "model_version_id", "input_data", "principal", "shadow_of", *_OUTCOME_COLUMNS.values())),
-    "models": Need(("id", "name")),
-    "model_versions": Need(("id", "model_id", "version")),
+    "models": Need(("id", "name", "worker_group", "says", "generation")),
+    "model_versions": Need(("id", "model_id", "version", "entry", "artifact_digest", "registered_by", "deleted_at")),
+    "registry": Need(("epoch",)),
     "usage": Need(("day", "principal", "model_version_id", "requests")),
     "erasures": Need(("id", "principal", "subject_id", "below", "state", "waiting"), ("SELECT", "INSERT")),
     "deployment": Need(("id",)),

@@ -23,9 +23,10 @@ from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.tracing import PublishSpan
 from gateway.core.waiting import Expectation, Waiters
-from shared.contract.catalogue import Catalogue, ServedVersion
+from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import Batch
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.messages import Outcome, Status
 from shared.contract.options import OptionErrors, encode_options
 from shared.streams.preconditions import Level
@@ -46,7 +47,7 @@ class Intake:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalogue: LiveCatalogue,
         inputs: Inputs,
         submissions: Submissions,
         waiters: Waiters,
@@ -130,7 +131,7 @@ class Intake:
         if found is None:
             names = [each.name for each in self._catalogue.models]
             raise UnknownModel(order.model, None, [each for each in names if order.caller.may_use(each)])
-        raise UnknownModel(order.model, order.version, [each.version for each in found.versions if each.active])
+        raise UnknownModel(order.model, order.version or "", [each.version for each in found.versions if each.active])
 
     def _new_requests(
         self,

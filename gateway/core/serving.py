@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.streams.workers import WorkerDirectory
 
 LOOK_FOR_WORKERS_EVERY_S = 2.0
@@ -14,10 +12,9 @@ LOOK_FOR_WORKERS_EVERY_S = 2.0
 class Serving:
     """What the last look at the live workers has shown."""
 
-    def __init__(self, workers: WorkerDirectory, versions: Sequence[ServedVersion]) -> None:
+    def __init__(self, workers: WorkerDirectory, catalogue: LiveCatalogue) -> None:
         self._workers = workers
-        self._versions = versions
-        self._known = frozenset(each.label for each in versions)
+        self._catalogue = catalogue
         self._costs: dict[str, Cost] = {}
         self._fingerprints: dict[str, str] = {}
         self._unserved: frozenset[str] = frozenset()  # nothing is said before the first look
@@ -28,9 +25,10 @@ class Serving:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        live = await self._workers.live(self._versions)
-        self._fingerprints = await self._workers.fingerprints(self._versions)
-        self._costs |= await self._workers.costs(self._versions)  # what nobody serves now costs what it did
+        versions = self._catalogue.served()
+        live = await self._workers.live(versions)
+        self._fingerprints = await self._workers.fingerprints(versions)
+        self._costs |= await self._workers.costs(versions)  # what nobody serves now costs what it did
         self._unserved = frozenset(label for label, workers in live.items() if not workers)
 
     def estimate_us(self, label: str, characters: int) -> int:
@@ -44,7 +42,9 @@ class Serving:
 
     def note(self, label: str) -> str:
         """Why a request for the version `label` (`model:version`) will not finish soon; empty if it can."""
-        if label not in self._known:
+        if label in self._catalogue.leaving:
+            return f"{label} is being taken out of service: its workers still compute what waits"
+        if not self._catalogue.serves(label):
             return f"{label} is not in the catalogue any more: it ends `expired` at its deadline"
         if label in self._unserved:
             return f"no live worker serves {label} now: it waits until one does, or ends `expired` at its deadline"

@@ -82,6 +82,7 @@ class Waiters:
         closing: the gateway is stopping: no new wait begins.
         listening: set while subscribed to hints.
         lost: why it is not subscribed, for people.
+        max_of_version: predictions of one version that may be waited for.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class Waiters:
         self._lookup = lookup
         self._liveness = liveness
         self._max_in_flight = max_in_flight
-        self._max_of_version = max_of_version or max_in_flight
+        self.max_of_version = max_of_version or max_in_flight
         self._of_version: Counter[str] = Counter()
         self._of_caller: Counter[str] = Counter()
         self._waiting: dict[str, list[Expectation]] = {}
@@ -117,8 +118,8 @@ class Waiters:
         if self.count + count > self._max_in_flight:
             detail = f"this gateway is already waiting for too many predictions (its limit is {self._max_in_flight})"
             raise Refused("overloaded", detail, IN_FLIGHT_S, limit="in_flight")
-        if label and self._of_version[label] + count > self._max_of_version:
-            limit = f"its limit for one version is {self._max_of_version}"
+        if label and self._of_version[label] + count > self.max_of_version:
+            limit = f"its limit for one version is {self.max_of_version}"
             detail = f"this gateway is already waiting for too many predictions of {label} ({limit})"
             raise Refused("overloaded", f"{detail}; ask with wait=0", IN_FLIGHT_S, limit="in_flight_of_version")
         most, waits = limits.waits if limits else None, self._of_caller[caller]

@@ -17,6 +17,8 @@ from gateway.control.experiments.store import ExperimentStore
 from gateway.control.key_admin import KeyAdmin
 from gateway.control.profiles import Profiles
 from gateway.control.reads import Reads
+from gateway.control.registry.administration import ModelAdmin
+from gateway.control.registry.following import FollowedRegistry
 from gateway.core.caching import Caching
 from gateway.core.history import History
 from gateway.core.intake import Intake
@@ -28,7 +30,7 @@ from gateway.http.connections import Connections
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
 from gateway.upkeep.queue_metrics import QueueMetrics
-from shared.contract.catalogue import Catalogue
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.known_streams import KnownStreams
@@ -37,12 +39,14 @@ from shared.streams.workers import WorkerDirectory
 
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
 ALLOWED_HOSTS: web.AppKey[frozenset[str]] = web.AppKey("allowed_hosts", frozenset)
-CATALOGUE: web.AppKey[Catalogue] = web.AppKey("catalogue", Catalogue)
+CATALOGUE: web.AppKey[LiveCatalogue] = web.AppKey("catalogue", LiveCatalogue)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 PROFILES: web.AppKey[Profiles] = web.AppKey("profiles", Profiles)
 READS: web.AppKey[Reads] = web.AppKey("reads", Reads)
 CACHING: web.AppKey[Caching | None] = web.AppKey("caching")  # None: results are not cached
 KEY_ADMIN: web.AppKey[KeyAdmin] = web.AppKey("key_admin", KeyAdmin)  # only where API keys are in use
+MODEL_ADMIN: web.AppKey[ModelAdmin] = web.AppKey("model_admin", ModelAdmin)
+FOLLOWED: web.AppKey[FollowedRegistry] = web.AppKey("followed", FollowedRegistry)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)

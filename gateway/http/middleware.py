@@ -95,7 +95,7 @@ def _check_sender(request: web.Request) -> None:
 
 def _count(request: web.Request, endpoint: str, status: int, seconds: float) -> None:
     name = request.get(MODEL, "")
-    model = name if not name or request.app[CATALOGUE].resolve(name, None) else "unknown"
+    model = name if not name or request.app[CATALOGUE].find(name) else "unknown"
     method = request.method if endpoint != "unknown" else ""
     trace = request.get(TRACE)
     exemplar = None if trace is None else trace.exemplar

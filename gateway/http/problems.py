@@ -22,6 +22,7 @@ from gateway.core.errors import (
     LimitReached,
     NotAllowed,
     NotReplayable,
+    Outdated,
     RedactionFailed,
     Refused,
     Unauthenticated,
@@ -45,10 +46,12 @@ TITLES = {
     405: "Method not allowed",
     408: "Request timeout",
     409: "Conflict",
+    412: "Precondition failed",
     413: "Body too large",
     415: "Unsupported media type",
     421: "Misdirected request",
     422: "Invalid field",
+    428: "Precondition required",
     429: "Too many requests",
     500: "Prediction failed",
     503: "Service unavailable",
@@ -178,6 +181,8 @@ def of_core_error(error: CoreError) -> ProblemError:
         return _of_access(error)
     if isinstance(error, Conflict):
         return ProblemError(409, error.kind, str(error))
+    if isinstance(error, Outdated):
+        return ProblemError(412, "outdated", str(error), headers={"ETag": f'"{error.generation}"'})
     if isinstance(error, UnknownModel):
         return ProblemError(404, f"unknown-{error.missing}", str(error))
     status, kind = _CORE_ERRORS[type(error)]

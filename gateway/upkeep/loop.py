@@ -15,9 +15,14 @@ log = logging.getLogger(__name__)
 
 
 async def every(
-    interval_s: float, turn: Callable[[], Awaitable[object]], stop: asyncio.Event, name: str, liveness: Liveness
+    interval_s: float,
+    turn: Callable[[], Awaitable[object]],
+    stop: asyncio.Event,
+    name: str,
+    liveness: Liveness,
+    first_s: float | None = None,
 ) -> None:
-    """Run `turn` every `interval_s` seconds until `stop` is set.
+    """Run `turn` every `interval_s` seconds until `stop` is set, the first time after `first_s`.
 
     If a store is unavailable, the turn is skipped, that is counted and logged, and the next turn is delayed.
 
@@ -25,7 +30,9 @@ async def every(
         name: of the loop; `/livez` shows it if it stalls, as in a turn that takes too long.
     """
     backoff = Backoff()
-    while not await liveness.wait(name, stop, interval_s):
+    pause_s = interval_s if first_s is None else first_s
+    while not await liveness.wait(name, stop, pause_s):
+        pause_s = interval_s
         try:
             await turn()
             backoff.succeeded()

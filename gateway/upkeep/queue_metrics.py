@@ -11,9 +11,9 @@ import asyncio
 import math
 from typing import NamedTuple
 
-from shared.contract.catalogue import Catalogue
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.service.lifecycle import cancel_until_ended
 from shared.streams import queue_depth
 from shared.streams.known_streams import KnownStreams
@@ -36,29 +36,23 @@ _BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS
 
 
 class _Look(NamedTuple):
-    """What was found: the depth of each stream by its logical name, memory, live workers by label."""
+    """What was found: the depth of each stream by its logical name, memory, live workers by model and version."""
 
     depths: dict[str, Depth]
     memory: Memory
-    live: dict[str, int]
+    live: dict[tuple[str, str], int]
 
 
 class QueueMetrics:
     """Updates the gauges whose values come from Redis."""
 
-    def __init__(self, shard: Shard, catalogue: Catalogue, workers: WorkerDirectory, known: KnownStreams) -> None:
+    def __init__(self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams) -> None:
         self._shard = shard
-        keys = shard.keys
-        self._served = catalogue.served()
+        self._catalogue = catalogue
         self._workers = workers
-        self._groups = {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
-        self._names = {keys.results: "results", keys.dead: "dead"}
-        for each in self._served:
-            key = keys.requests(each.model, each.version.version)
-            self._groups[key] = keys.WORKER_GROUP
-            self._names[key] = request_stream_name(each.model, each.version.version)
         self._known = known
-        self._shown: set[str] = set()  # streams without a version in the catalogue that have a series now
+        self._shown: set[str] = set()  # streams that have a series now
+        self._versions: set[tuple[str, str]] = set()  # versions that have one
         self._looking: asyncio.Task[_Look | None] | None = None
 
     async def refresh(self, patience_s: float = PATIENCE_S) -> None:
@@ -79,33 +73,40 @@ class QueueMetrics:
             await cancel_until_ended([self._looking])
 
     async def _look(self) -> _Look | None:
+        keys, served = self._shard.keys, self._catalogue.served()
+        names = {keys.results: "results", keys.dead: "dead"}
+        for each in served:
+            names[keys.requests(each.model, each.version.version)] = request_stream_name(
+                each.model, each.version.version
+            )
         try:
-            orphans = await self._known.orphans()
-            groups = self._groups | {each.key: self._shard.keys.WORKER_GROUP for each in orphans}
+            orphans = {each.key: request_stream_name(each.model, each.version) for each in await self._known.orphans()}
+            groups = dict.fromkeys([*names, *orphans], keys.WORKER_GROUP)
+            groups |= {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
             (depths, memory), live = await asyncio.gather(
-                queue_depth.sample(self._shard, groups), self._workers.live(self._served)
+                queue_depth.sample(self._shard, groups), self._workers.live(served)
             )
         except StoreUnavailable as error:
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return None
-        names = self._names | {each.key: request_stream_name(each.model, each.version) for each in orphans}
-        told = {names[key]: depth for key, depth in depths.items() if key in self._names or depth.entries}
-        return _Look(told, memory, live)
+        told = {(names | orphans)[key]: depth for key, depth in depths.items() if key in names or depth.entries}
+        return _Look(told, memory, {(each.model, each.version.version): live[each.label] for each in served})
 
     def _tell(self, look: _Look) -> None:
-        orphans = look.depths.keys() - set(self._names.values())
-        for stream in self._shown - orphans:
+        for stream in self._shown - look.depths.keys():
             for gauge in (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE):
                 gauge.remove(stream)
-        self._shown = orphans
+        for version in self._versions - look.live.keys():
+            WORKERS_LIVE.remove(*version)
+        self._shown, self._versions = set(look.depths), set(look.live)
         for stream, depth in look.depths.items():
             QUEUE_DEPTH.labels(stream).set(depth.entries)
             QUEUE_PENDING.labels(stream).set(depth.pending)
             QUEUE_OLDEST_AGE.labels(stream).set(depth.oldest_age_s)
         REDIS_MEMORY.labels("used").set(look.memory.used)
         REDIS_MEMORY.labels("limit").set(look.memory.limit)
-        for each in self._served:
-            WORKERS_LIVE.labels(each.model, each.version.version).set(look.live[each.label])
+        for version, workers in look.live.items():
+            WORKERS_LIVE.labels(*version).set(workers)
         MODELS_ACTIVE.set(sum(1 for workers in look.live.values() if workers))
 
 

@@ -18,16 +18,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.contract.errors import ConfigurationError
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.options import CUSTOM_DEFAULT
+from shared.contract.selection import GROUP, parse_selection
 from shared.contract.tasks import TASKS
 
 HUB_PREFIX = "hf://"
+MOST = 1_000_000_000
 
-_NAME = r"^[a-z0-9][a-z0-9._-]*$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
 
-ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, pattern=_NAME)]
+ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, pattern=NAME_PATTERN)]
 OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
-VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, pattern=_NAME)]
+VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, pattern=NAME_PATTERN)]
+GroupName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
 StoreInput = Literal["whole", "digest", "none"]  # what is kept of an input once its request has ended
 
 
@@ -46,14 +49,16 @@ class BatchLimits(_Strict):
 class InputLimits(_Strict):
     """The most that one text may cost a model version; a text over it is refused, or ends as `invalid_input`."""
 
-    chars: int | None = Field(None, ge=1, description="characters of a text; unset: MAX_TEXT_CHARS of the gateway")
-    tokens: int = Field(32_768, ge=1, description="padded tokens of a text, in all its chunks")
-    chunks: int = Field(2048, ge=1, description="rows of a text: its chunks, or sentences, for each label")
-    labels: int = Field(64, ge=1, description="candidate labels of a text (the option `labels`)")
+    chars: int | None = Field(
+        None, ge=1, le=MOST, description="characters of a text; unset: MAX_TEXT_CHARS of the gateway"
+    )
+    tokens: int = Field(32_768, ge=1, le=MOST, description="padded tokens of a text, in all its chunks")
+    chunks: int = Field(2048, ge=1, le=MOST, description="rows of a text: its chunks, or sentences, for each label")
+    labels: int = Field(64, ge=1, le=MOST, description="candidate labels of a text (the option `labels`)")
 
 
-class Version(_Strict):
-    """One version of a model: an artifact and how to run it."""
+class VersionSettings(_Strict):
+    """An artifact of a model, and how to run it."""
 
     version: VersionName = Field(description="its name, unique in the model: lower-case letters, digits, `.`, `_`, `-`")
     artifact: str = Field(
@@ -61,8 +66,6 @@ class Version(_Strict):
         max_length=255,
         description="directory relative to the catalogue file, or hf://owner/name[@revision]",
     )
-    default: bool = Field(False, description="it serves requests that name no version: true for exactly one, active")
-    active: bool = Field(True, description="false: it is not served; requests for it are a 404")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="what the weights are computed in; bfloat16 is faster on CPUs that have it"
     )
@@ -83,11 +86,19 @@ class Version(_Strict):
     max_memory_mb: int | None = Field(
         None,
         ge=64,
+        le=MOST,
         description="what a child may allocate beyond the loaded model (unset: all that the worker is given); "
         "one that has grown by half of it is replaced",
     )
-    max_requests: int | None = Field(None, ge=1, description="a child is replaced after so many requests")
+    max_requests: int | None = Field(None, ge=1, le=MOST, description="a child is replaced after so many requests")
     max_output_bytes: int = Field(1_000_000, ge=100, le=50_000_000, description="JSON bytes of one result")
+
+
+class Version(VersionSettings):
+    """One version of a model."""
+
+    default: bool = Field(False, description="it serves requests that name no version: true for exactly one, active")
+    active: bool = Field(True, description="false: it is not served; requests for it are a 404")
 
 
 class Model(_Strict):
@@ -96,6 +107,7 @@ class Model(_Strict):
     name: ModelName = Field(description="lower-case letters, digits, `.`, `_`, `-`; unique")
     task: str = Field(description=f"one of {', '.join(TASKS)}; or a class of your own, `package.module:Class`")
     description: str = Field(min_length=1, max_length=500, description="for people, in `GET /api/v1/models`")
+    group: GroupName | None = Field(None, description="workers may select it by this (`WORKER_MODELS=group:NAME`)")
     options: tuple[OptionName, ...] = Field(
         CUSTOM_DEFAULT, max_length=64, description="names of the options that a custom task accepts"
     )
@@ -113,6 +125,8 @@ class Model(_Strict):
         if self.task not in TASKS and not _TASK.match(self.task):
             known = ", ".join(TASKS)
             raise ValueError(f"task {self.task!r} is not one of {known}, nor a class ('package.module:Class')")
+        if self.name == GROUP.removesuffix(":"):
+            raise ValueError(f"no model can be named {self.name!r}: workers select groups by it")
         if self.task in TASKS and "options" in self.model_fields_set:
             raise ValueError(f"task {self.task!r} defines its own options: remove `options`")
         for version in self.versions:
@@ -122,17 +136,12 @@ class Model(_Strict):
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"version {min(twice)!r} of model {self.name!r} is listed twice")
-        defaults = [version for version in self.versions if version.default]
-        if len(defaults) != 1 or not defaults[0].active:
-            raise ValueError(
-                f"model {self.name!r} needs exactly one version with default = true, and it must be active"
-            )
         return self
 
     @property
-    def default_version(self) -> Version:
-        """The version used for requests that name none."""
-        return next(version for version in self.versions if version.default)
+    def default_version(self) -> Version | None:
+        """The version used for requests that name none; a model that was registered by API may have none yet."""
+        return next((version for version in self.versions if version.default), None)
 
     def find(self, version: str) -> Version | None:
         """The version with that name, active or not."""
@@ -147,6 +156,7 @@ class ServedVersion(_Strict):
     version: Version
     options: tuple[str, ...] = CUSTOM_DEFAULT
     store_input: StoreInput = "whole"
+    group: str | None = None
 
     @property
     def label(self) -> str:
@@ -187,6 +197,10 @@ class Catalogue(_Strict):
 
     def served(self) -> tuple[ServedVersion, ...]:
         """Every active version of every model."""
+        return tuple(each for each in self.versions() if each.version.active)
+
+    def versions(self) -> tuple[ServedVersion, ...]:
+        """Every version of every model."""
         return tuple(
             ServedVersion(
                 model=model.name,
@@ -194,40 +208,21 @@ class Catalogue(_Strict):
                 version=version,
                 options=model.options,
                 store_input=version.store_input or model.store_input,
+                group=model.group,
             )
             for model in self.models
             for version in model.versions
-            if version.active
         )
 
     def select(self, wanted: str) -> tuple[ServedVersion, ...]:
-        """The active versions that a `WORKER_MODELS` setting selects.
-
-        Args:
-            wanted: `*` for all, or a comma-separated list of `model` (all its versions) and `model:version`;
-                a `!` before a name excludes that model or version.
+        """The active versions that a `WORKER_MODELS` setting selects; see `parse_selection`.
 
         Raises:
             ConfigurationError: a name is not in the catalogue, or nothing is left.
         """
-        names = [part.strip() for part in wanted.split(",") if part.strip()]
-        excluded = {name[1:] for name in names if name.startswith("!")}
-        included = {name for name in names if not name.startswith("!")} or {"*"}
-        served = self.served()
-        known = {"*"} | {each.model for each in served} | {each.label for each in served}
-        for name in sorted((included | excluded) - known):
-            raise ConfigurationError(
-                f"WORKER_MODELS names {name!r}, which is not an active model or model:version in the catalogue "
-                f"(known: {', '.join(sorted(known - {'*'}))})"
-            )
-        chosen = tuple(
-            each
-            for each in served
-            if included & {"*", each.model, each.label} and not excluded & {each.model, each.label}
-        )
-        if not chosen:
-            raise ConfigurationError(f"WORKER_MODELS={wanted!r} selects no model version to serve")
-        return chosen
+        selection, served = parse_selection(wanted), self.served()
+        selection.check(served)
+        return selection.of(served)
 
     def artifact_location(self, version: Version) -> str:
         """Where the artifact is: its hub address unchanged, or an absolute directory."""
@@ -246,9 +241,14 @@ def parse_catalogue(text: str, directory: str = ".") -> Catalogue:
         ConfigurationError: the text is not TOML or not a catalogue; the message names the field.
     """
     try:
-        return Catalogue.model_validate({**tomllib.loads(text), "directory": directory})
+        catalogue = Catalogue.model_validate({**tomllib.loads(text), "directory": directory})
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the model catalogue is not valid TOML: {error}") from error
     except ValidationError as error:
         where = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'file'}: {each['msg']}" for each in error.errors())
         raise ConfigurationError(f"the model catalogue is not valid: {where}") from error
+    for model in catalogue.models:
+        if [version.active for version in model.versions if version.default] != [True]:
+            detail = f"model {model.name!r} needs exactly one version with default = true, and it must be active"
+            raise ConfigurationError(f"the model catalogue is not valid: {detail}")
+    return catalogue

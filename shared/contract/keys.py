@@ -94,6 +94,11 @@ class Keys:
         """Hash with a TTL: a worker's heartbeat."""
         return f"{self.prefix}workers:{worker_id}"
 
+    @property
+    def workers(self) -> str:
+        """Sorted set: the ids of workers, by when their heartbeats expire, in ms."""
+        return f"{self.prefix}workers"
+
     def load_error(self, label: str) -> str:
         """String with a TTL: why a worker cannot load a version, `model:version`."""
         return f"{self.prefix}load_error:{label}"

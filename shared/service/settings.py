@@ -42,6 +42,17 @@ class Settings(BaseSettings):
         description="prefix of every Redis key",
     )
     model_catalogue: Path = Field(Path("models/models.toml"), description="path of the model catalogue")
+    model_roots: str = Field(
+        "",
+        max_length=2000,
+        description="directories, separated by `:`, below which the artifacts are that can be registered by API; "
+        "unset: no directory can be registered",
+    )
+    hub_owners: str = Field(
+        "",
+        max_length=2000,
+        description="owners on the model hub, separated by commas, whose models may be registered by API",
+    )
     environment: Literal["local", "staging", "production"] = Field("local", description="added to every log line")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
@@ -89,6 +100,16 @@ class Settings(BaseSettings):
                 url = given.get(name) or cls.model_fields[name].default
                 given[name] = with_password(name.upper(), _plain(url), _plain(password))
         return given
+
+    @property
+    def artifact_roots(self) -> list[Path]:
+        """The directories of `MODEL_ROOTS`."""
+        return [Path(each) for each in self.model_roots.split(":") if each]
+
+    @property
+    def artifact_owners(self) -> list[str]:
+        """The owners of `HUB_OWNERS`."""
+        return [each.strip() for each in self.hub_owners.split(",") if each.strip()]
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod

@@ -31,7 +31,7 @@ class Erasing:
 
     def __init__(self, shard: Shard, consumer: str) -> None:
         self._redis, self._keys = shard.redis, shard.keys
-        self._streams = KnownStreams(shard, (), consumer)
+        self._streams = KnownStreams(shard, tuple, consumer)
 
     async def cancel_requests(self, erasure: Erasure) -> AsyncIterator[int]:
         """End requests that wait or run as `cancelled`; yields how many, after each page of entries."""

@@ -6,7 +6,7 @@ same, so they are found in Redis and not in one process's catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from shared.streams.redis_errors import redis_errors
@@ -18,14 +18,24 @@ class KnownStreams:
     """The request streams of a shard.
 
     Args:
-        expected: labels (`model:version`) of the versions that the catalogue serves.
+        expected: gives the labels (`model:version`) of the versions that the catalogue serves now.
         consumer: who uses the streams.
     """
 
-    def __init__(self, shard: Shard, expected: Collection[str], consumer: str) -> None:
+    def __init__(self, shard: Shard, expected: Callable[[], Iterable[str]], consumer: str) -> None:
         self._shard = shard
-        self._expected = frozenset(expected)
+        self._expected = expected
         self._consumer = consumer
+
+    async def with_entries(self) -> set[str]:
+        """The labels of the streams that have entries.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            found = cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes))
+        return {label.decode(errors="replace") for label in found}
 
     async def orphans(self) -> list[RequestStream]:
         """The streams with entries of versions that the catalogue does not serve.
@@ -33,8 +43,6 @@ class KnownStreams:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            found = cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes))
-        labels = sorted({label.decode(errors="replace") for label in found} - self._expected)
+        labels = sorted(await self.with_entries() - set(self._expected()))
         names = (label.partition(":") for label in labels)
         return [RequestStream(self._shard, model, version, self._consumer) for model, _, version in names if version]

@@ -133,6 +133,7 @@ _TRIALS: Mapping[str, Sequence[str]] = {
     "ZADD": ("{key}", "XX", "1", "m"),
     "ZRANGEBYSCORE": ("{key}", "0", "1"),
     "ZREM": ("{key}", "m"),
+    "ZREMRANGEBYSCORE": ("{key}", "0", "1"),
 }
 
 

@@ -3,7 +3,7 @@ entries are deleted and each stream has one group. The group's lag is not used: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -68,9 +68,9 @@ class Flow(NamedTuple):
 
 
 class Flows:
-    """Reads the flow of several streams."""
+    """Reads the flow of several streams: of those that it is told each time."""
 
-    def __init__(self, shard: Shard, streams: Sequence[str]) -> None:
+    def __init__(self, shard: Shard, streams: Callable[[], Sequence[str]]) -> None:
         self._redis = shard.redis
         self._streams = streams
 
@@ -80,12 +80,13 @@ class Flows:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
+        streams = self._streams()
         async with self._redis.pipeline(transaction=False) as pipe:
-            for stream in self._streams:
+            for stream in streams:
                 pipe.xinfo_stream(stream)
             answers = await run_pipeline(pipe, expected=is_missing_stream)
         return {
             stream: Flow(answer["length"], answer.get("entries-added"))
-            for stream, answer in zip(self._streams, answers, strict=True)
+            for stream, answer in zip(streams, answers, strict=True)
             if answer is not None
         }

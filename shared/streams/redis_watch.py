@@ -49,7 +49,7 @@ class Use(NamedTuple):
 
 USES: Mapping[str, Use] = {
     "gateway": Use(
-        ("cache", "publish", "lookup", "replay", "complete", "dead_letter"),
+        ("cache", "publish", "lookup", "replay", "complete", "dead_letter", "publish_registry"),
         (
             *(
                 "GET",
@@ -77,6 +77,7 @@ USES: Mapping[str, Use] = {
                 "registry",
                 "deployment",
                 "worker",
+                "workers",
                 "load_error",
             ),
         ),
@@ -88,8 +89,11 @@ USES: Mapping[str, Use] = {
             *("claim", "complete", "count_delivery", "dead_letter", "heartbeat", "join", "release", "remove_consumer"),
             "renew",
         ),
-        ("HGET", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP"),
-        ("requests", "results", "dead", "prediction", "backlog_bytes", "deadlines", "limits", "worker", "load_error"),
+        ("HGET", "HKEYS", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP", "ZREM"),
+        (
+            *("requests", "results", "dead", "prediction", "backlog_bytes", "deadlines", "limits", "worker", "workers"),
+            *("load_error", "registry"),
+        ),
         ("notify",),
     ),
     "persister": Use(

@@ -2,7 +2,8 @@
 
 A worker is a consumer of each stream it serves and renews a hash with a TTL, its heartbeat, which says what it serves.
 It counts if both say so, so there is no list of workers that could be wrong. A consumer without a heartbeat belongs to
-a dead worker; one whose heartbeat does not name the version holds entries of a version that broke in it.
+a dead worker; one whose heartbeat does not name the version holds entries of a version that broke in it. A worker that
+loads a version is no consumer of its stream yet: for people, all workers with a heartbeat are listed too.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import orjson
 
 from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost, decode_costs
+from shared.contract.version_states import VersionState, decode_states
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_stream, redis_errors
 from shared.streams.shard import Shard
@@ -28,7 +30,7 @@ class Heartbeat:
     def __init__(self, shard: Shard, worker_id: str, ttl_s: float) -> None:
         self._redis = shard.redis
         self._keys = shard.keys
-        self._key = shard.keys.worker(worker_id)
+        self._key, self._worker_id = shard.keys.worker(worker_id), worker_id
         self._beat = shard.script("heartbeat")
         self._ttl_ms = int(ttl_s * 1000)
 
@@ -37,13 +39,15 @@ class Heartbeat:
 
         Args:
             serves: the labels of what it serves.
-            facts: for people (in flight, since when), and `costs` (see `shared.contract.costs`).
+            facts: for people (in flight, since when), `costs` (see `shared.contract.costs`), and `states` (see
+                `shared.contract.version_states`).
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         fields: dict[str, str | bytes] = {"serves": orjson.dumps(serves), **facts}
-        await self._beat([self._key], [self._ttl_ms, *(part for field in fields.items() for part in field)])
+        about = [self._worker_id, self._ttl_ms, *(part for field in fields.items() for part in field)]
+        await self._beat([self._key, self._keys.workers], about)
 
     async def report_failures(self, failures: Mapping[str, str]) -> None:
         """Say why versions cannot be loaded, by their labels; it is known as long as it is said again.
@@ -63,8 +67,10 @@ class Heartbeat:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            await self._redis.unlink(self._key)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.unlink(self._key)
+            pipe.zrem(self._keys.workers, self._worker_id)
+            await run_pipeline(pipe, expected=lambda _: False)
 
 
 class WorkerDirectory:
@@ -112,6 +118,21 @@ class WorkerDirectory:
             for label, fingerprint in orjson.loads(text or b"{}").items():
                 told.setdefault(label, set()).add(str(fingerprint))
         return {label: next(iter(found)) for label, found in told.items() if len(found) == 1}
+
+    async def states(self) -> dict[str, dict[str, VersionState]]:
+        """How far each live worker is with what it is to serve: by label, then by the worker's id.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            found = cast(list[bytes], await self._redis.zrangebyscore(self._keys.workers, "-inf", "+inf"))
+        names = sorted(each.decode(errors="replace") for each in found)
+        states: dict[str, dict[str, VersionState]] = {}
+        for name, text in zip(names, await self._told("states", names), strict=True):
+            for label, state in decode_states(text).items():
+                states.setdefault(label, {})[name] = state
+        return states
 
     async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
         """Why workers cannot load versions, by their labels; only those that one cannot load.

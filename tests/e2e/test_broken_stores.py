@@ -35,8 +35,8 @@ SERVED = ("echo:1.0.0", "echo:2.0.0", "noop:1.0.0")
 LOOPS = {
     "gateway": {"probes", "hints", "recheck", "expiry", "dead letters", "connections", "serving", "throughput"}
     | {"experiments"}
-    | {"http metrics", "redis checks", "signing keys", "api keys", "revocations"},
-    "inference_worker": {"probes", "heartbeat", "redis checks"}
+    | {"http metrics", "redis checks", "signing keys", "api keys", "revocations", "models", "stored models"},
+    "inference_worker": {"probes", "heartbeat", "redis checks", "models"}
     | {f"{loop} {label}" for loop in ("serve", "lane", "claims") for label in SERVED},
     "persister": {"probes", "persist", "partitions", "drift", "erasures", "retention", "redis checks"},
 }

@@ -143,7 +143,7 @@ async def test_an_entry_is_read_as_it_was_written(store: KeyStore) -> None:
     told: list[Any] = ["p_x", "action", 'ünï"\\', '{"b": 1.0,  "a": "\\u00e9"}', "null"]
     async with store.changing() as change:
         assert isinstance(change, KeyChange)
-        await change.audit(*told)
+        await change.audit_log.add(*told)
     ((entry, digest),) = await store.audit_log(0, 10)
     assert list(entry[2:7]) == told and entry.digest(FIRST) == digest
 

@@ -19,7 +19,8 @@ from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item, Task
 from inference_worker.tasks.tokens import TextTokenizer
 from shared.contract.errors import ConfigurationError
-from tests.integration.test_models_any import NLI, bert, llama, save
+from tests.integration.test_models_any import NLI, llama
+from tests.tiny_models import bert, save
 
 WORDS = ["the", "bridge", "is", "closed", "this", "example", "about", "a", "b"]
 

@@ -146,6 +146,7 @@ async def test_models_are_listed_with_what_serves_them(
     assert [each["name"] for each in models] == ["echo", "noop", "labels"]
     await worker.stream.join()  # a consumer without a heartbeat is a dead worker's
     echo = await get(gateway, "/api/v1/models/echo")
+    assert [each.pop("states") for each in echo["versions"]] == [[], [], []], "of one model, for administrators"
     assert echo == models[0]
     assert [(each["version"], each["is_default"], each["is_active"], each["workers"]) for each in echo["versions"]] == [
         ("1.0.0", False, True, 0),

@@ -19,6 +19,7 @@ from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import BatchLimits, ServedVersion, Version
 from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, Status, decode_result
+from shared.contract.version_states import VersionState
 from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
@@ -118,6 +119,7 @@ class Serving(NamedTuple):
     failures: Mapping[str, str]
     news: asyncio.Event
     fingerprints: Mapping[str, str] = {}
+    states: Mapping[str, VersionState] = {}
 
 
 class Running:

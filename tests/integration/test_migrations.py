@@ -22,7 +22,7 @@ from tests.processes import REPOSITORY
 
 TABLES = "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public' AND table_name = ANY(%s)"
 OURS = ["models", "model_versions", "predictions", "predictions_default", "deployment", "usage"]
-OURS += ["experiments", "feedback"]
+OURS += ["experiments", "feedback", "registry"]
 
 
 @pytest.fixture
@@ -229,3 +229,67 @@ def test_of_several_hosts_the_one_that_takes_writes_is_migrated(empty_database: 
     done = migrate_process(f"{before}@127.0.0.1:1,{after}?target_session_attrs=read-write&connect_timeout=5")
     assert done.returncode == 0, done.stderr
     assert scalar(empty_database, TABLES, OURS) == len(OURS)
+
+
+DECIDED = (
+    "UPDATE models SET generation = 1 WHERE name = 'echo'",
+    "UPDATE model_versions v SET is_default = false FROM models m WHERE m.id = v.model_id AND m.name = 'echo'",
+    "INSERT INTO model_versions (model_id, version, artifact_path, entry, artifact_digest, registered_by, is_default) "
+    "SELECT id, '9', 'new', '{}', 'sha256:0', 'p_a', true FROM models WHERE name = 'echo'",
+)
+STATES = (
+    "SELECT string_agg(concat_ws(' ', v.version, v.is_active, v.is_default, v.registered_by), ', ' ORDER BY v.version) "
+    "FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = 'echo'"
+)
+HELD = "1.0.0 t f, 2.0.0 t f, 3.0.0 f f, 9 t t p_a"
+
+
+def catalogue_with(folder: Path, *changes: tuple[str, str]) -> Path:
+    """The fixtures' catalogue with some texts replaced."""
+    text = (FIXTURES / "models.toml").read_text(encoding="utf-8")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    (folder / "models.toml").write_text(text, encoding="utf-8")
+    return folder / "models.toml"
+
+
+def test_what_was_decided_by_api_holds_until_the_file_says_something_else(empty_database: str, tmp_path: Path) -> None:
+    run(settings(empty_database), 0)
+    with psycopg.connect(empty_database) as connection:
+        for statement in DECIDED:
+            connection.execute(statement)
+    epoch = scalar(empty_database, "SELECT epoch FROM registry")
+    run(settings(empty_database, catalogue_with(tmp_path, ("max_batch_size = 8", "max_batch_size = 9"))), 0)
+    assert scalar(empty_database, STATES) == HELD
+    assert scalar(empty_database, "SELECT epoch FROM registry") == epoch, "so nobody has to look"
+    run(settings(empty_database, catalogue_with(tmp_path, ("active = false", "active = true"))), 0)
+    assert scalar(empty_database, STATES) == "1.0.0 t f, 2.0.0 t t, 3.0.0 t f, 9 t f p_a"
+    assert scalar(empty_database, "SELECT generation FROM models WHERE name = 'echo'") == 2
+    changed = scalar(empty_database, "SELECT epoch FROM registry")
+    assert isinstance(changed, int) and isinstance(epoch, int) and changed > epoch
+
+
+def test_a_registered_version_that_the_file_names_is_the_files_and_one_that_it_does_not_stays(
+    empty_database: str, tmp_path: Path
+) -> None:
+    run(settings(empty_database), 0)
+    with psycopg.connect(empty_database) as connection:
+        for statement in DECIDED:
+            connection.execute(statement)
+    taken = catalogue_with(tmp_path, ('version = "1.0.0"', 'version = "9"'))
+    run(settings(empty_database, taken), 0)
+    assert scalar(empty_database, STATES) == "1.0.0 f f, 2.0.0 t t, 3.0.0 f f, 9 t f"
+
+
+def test_what_is_left_of_a_registration_is_whole(empty_database: str) -> None:
+    run(settings(empty_database), 0)
+    for change, constraint in (
+        ("entry = '{}'", "registered_whole"),
+        ("deleted_at = now(), is_active = false", "deleted_registered"),
+    ):
+        with (
+            psycopg.connect(empty_database) as connection,
+            pytest.raises(psycopg.errors.CheckViolation, match=constraint),
+        ):
+            connection.execute(f"UPDATE model_versions SET {change} WHERE NOT is_default")

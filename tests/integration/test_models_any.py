@@ -13,16 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import (
     BartConfig,
     BartForConditionalGeneration,
-    BertConfig,
     BertForSequenceClassification,
     BertModel,
     LlamaConfig,
     LlamaForCausalLM,
-    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -35,33 +32,10 @@ from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
 from shared.contract.errors import ConfigurationError
 from tests.engines import ThreadEngine
+from tests.tiny_models import WORDS, bert, save
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "bridge", "is", "closed", "this", "example", "about", ".", "a", "b"]
 LONG = "The bridge is closed. This is about the bridge. " * 40
 NLI = {0: "contradiction", 1: "neutral", 2: "entailment"}
-
-
-def save(directory: Path, model: Any, limit: int = 64) -> str:
-    """Write a fixture as a standard transformers directory, with a tokenizer of fourteen words."""
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(WORDS)}, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
-    fast: Any = PreTrainedTokenizerFast  # has no types
-    fast(tokenizer_object=tokenizer, model_max_length=limit, **special).save_pretrained(directory)
-    model.save_pretrained(directory)
-    return str(directory)
-
-
-def bert(**settings: Any) -> BertConfig:
-    sizes: dict[str, Any] = {
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 16,
-    }
-    return BertConfig(vocab_size=len(WORDS), max_position_embeddings=64, **sizes, **settings)
 
 
 def _t5() -> T5ForConditionalGeneration:

@@ -75,7 +75,7 @@ async def test_a_sample_that_is_refused_says_why(limited: Limit, keys: Keys, com
 async def test_flows_and_workers_that_are_refused_say_why(limited: Limit, catalogue: Catalogue, keys: Keys) -> None:
     shard = await limited("xinfo")
     with pytest.raises(StoreUnavailable, match="'xinfo stream'"):
-        await Flows(shard, [keys.results]).look()
+        await Flows(shard, lambda: [keys.results]).look()
     with pytest.raises(StoreUnavailable, match="'xinfo consumers'"):
         await WorkerDirectory(shard).live(catalogue.served())
 
@@ -163,7 +163,7 @@ async def test_what_is_missing_is_empty(redis: Redis, keys: Keys, catalogue: Cat
     depths, memory = await sample(shard, {keys.results: keys.PERSISTER_GROUP, keys.dead: ""})
     assert {(each.entries, each.pending, each.oldest_age_s) for each in depths.values()} == {(0, 0, 0.0)}
     assert memory.used > 0
-    assert await Flows(shard, [keys.results]).look() == {}
+    assert await Flows(shard, lambda: [keys.results]).look() == {}
     assert set((await WorkerDirectory(shard).live(catalogue.served())).values()) == {0}
 
 

@@ -12,13 +12,17 @@ import pytest
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request, decode_result
+from shared.contract.registry import Registry
+from shared.contract.version_states import State, VersionState, encode_states
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetters
 from shared.streams.deployment import Deployment
+from shared.streams.model_registry import ModelRegistry
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
+from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.access import shard_of
 from tests.streams import (
     ACCEPTED,
@@ -784,3 +788,34 @@ async def test_what_is_refused_is_named_by_its_place(redis: Redis, keys: Keys) -
     failed = await shard_of("gateway", redis, keys).script("rights")([keys.results], [commands])
     assert [position for position, _ in failed] == [1, 2]
     assert all(b"command" in error for _, error in failed)
+
+
+async def test_a_heartbeat_lists_its_worker_until_it_expires_or_stops(redis: Redis, keys: Keys) -> None:
+    shard = Shard(redis, keys)
+    await redis.zadd(keys.workers, {"silent": 1})
+    await Heartbeat(shard, "a", 60).beat(["m:1"], states=encode_states({"m:1": VersionState(State.READY)}))
+    await Heartbeat(shard, "b", 60).beat([], states=encode_states({"m:1": VersionState(State.FAILED, "torn")}))
+    assert set(await redis.zrange(keys.workers, 0, -1)) == {b"a", b"b"}
+    directory = WorkerDirectory(shard)
+    assert await directory.states() == {
+        "m:1": {"a": VersionState(State.READY), "b": VersionState(State.FAILED, "torn")}
+    }
+    assert 0 < await redis.pttl(keys.worker("a")) <= 60_000
+    seconds, _ = await redis.time()
+    assert 0 < await redis.zscore(keys.workers, "a") / 1000 - seconds <= 61
+    await Heartbeat(shard, "a", 60).stop()
+    assert await redis.zrange(keys.workers, 0, -1) == [b"b"] and not await redis.exists(keys.worker("a"))
+    await redis.delete(keys.worker("b"))
+    assert await directory.states() == {}, "the list is not what counts"
+
+
+async def test_of_two_registries_the_newer_stays(redis: Redis, keys: Keys) -> None:
+    published = ModelRegistry(Shard(redis, keys))
+    assert await published.epoch() is None and await published.newer_than(0) is None
+    for epoch, there in ((9, 9), (8, 9), (9, 9), (10, 10)):
+        await published.publish(Registry(epoch=epoch))
+        assert await published.epoch() == there
+        assert await published.newer_than(there - 1) == Registry(epoch=there)
+        assert await published.newer_than(there) is None
+    await redis.hset(keys.registry, "models", "torn")
+    assert await published.epoch() is None

@@ -59,7 +59,7 @@ def measure(catalogue: Catalogue, served: ServedVersion, text: str) -> Cost:
     from inference_worker.tasks.loading import load_task
     from inference_worker.tasks.torch_threads import configure_torch
 
-    plan, _ = load_plan(catalogue, served, 1)
+    plan, _ = load_plan(catalogue.artifact_location(served.version), served, 1)
     configure_torch(1)
     task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
     prepare, answer = preparing(plan.most_tokens, plan.most_chunks), answering(plan.most_output_bytes, False)

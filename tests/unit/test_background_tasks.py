@@ -26,6 +26,7 @@ OWNED_TASKS = {
     "gateway/core/submissions.py": "whatever it raises is given to those who wait for it",
     "gateway/upkeep/queue_metrics.py": "each scrape reads its result; cancelled and awaited at the end",
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
+    "inference_worker/following.py": "each version's ends the worker if it fails; all are awaited at the end",
     "inference_worker/heartbeat.py": "awaited at once",
     "inference_worker/passes.py": "the lane reads the result of each pass",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",

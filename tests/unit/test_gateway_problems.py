@@ -90,7 +90,7 @@ def test_errors_of_the_framework_take_our_form(error: web.HTTPException, status:
 
 
 def test_every_status_of_the_design_has_a_title() -> None:
-    assert set(TITLES) == {400, 401, 403, 404, 405, 408, 409, 413, 415, 421, 422, 429, 500, 503, 504}
+    assert set(TITLES) == {400, 401, 403, 404, 405, 408, 409, 412, 413, 415, 421, 422, 428, 429, 500, 503, 504}
 
 
 def test_names_that_a_client_chose_are_shortened() -> None:

@@ -17,8 +17,8 @@ from gateway.control.experiments.shadowing import Shadowing
 from gateway.control.experiments.store import ExperimentStore
 from gateway.core.assignment import Assignment
 from gateway.core.order import Order
-from shared.contract.catalogue import Catalogue
 from shared.contract.errors import StoreUnavailable
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.streams.publishing import NewRequest
 from shared.streams.registry import EXPERIMENTS, Registry
 from shared.telemetry.metrics import ERRORS, EXPERIMENT_REQUESTS
@@ -32,7 +32,9 @@ _READ_EVERY_S = 30.0  # whatever the epoch says: it may have been raised in vain
 class RunningExperiments:
     """Assigns orders to the arms of the experiments that run; what the core asks as `Experiments`."""
 
-    def __init__(self, store: ExperimentStore, registry: Registry, catalogue: Catalogue, shadowing: Shadowing) -> None:
+    def __init__(
+        self, store: ExperimentStore, registry: Registry, catalogue: LiveCatalogue, shadowing: Shadowing
+    ) -> None:
         self._store = store
         self._registry = registry
         self._catalogue = catalogue

@@ -15,9 +15,9 @@ from dataclasses import replace
 
 from gateway.control.experiments.assignment import Experiment
 from gateway.core.submissions import Submissions
-from shared.contract.catalogue import Catalogue
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import RANDOM_BITS, uuid7
+from shared.contract.live_catalogue import LiveCatalogue
 from shared.streams.publishing import Group, Limits, NewRequest, Publisher, Verdict
 from shared.telemetry.metrics import SHADOW_COPIES
 
@@ -42,7 +42,7 @@ class Shadowing:
     As many may be under way as may wait in a shadow's queue: `Submissions` refuses the rest at once.
     """
 
-    def __init__(self, publisher: Publisher, limits: Limits, catalogue: Catalogue, shard: int = 0) -> None:
+    def __init__(self, publisher: Publisher, limits: Limits, catalogue: LiveCatalogue, shard: int = 0) -> None:
         """Args:
         publisher: one with these limits, which are those of copies.
         """

@@ -1,0 +1,40 @@
+"""Bodies of requests that change models, for validation and the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.contract.catalogue import GroupName, VersionName, VersionSettings
+from shared.contract.tasks import NO_NUL
+
+BuiltInTask = Literal["text-classification", "summarization", "feature-extraction", "zero-shot-classification"]
+
+
+class NewVersionBody(VersionSettings):
+    """A version of a model: how it is run, as in the catalogue file. Of a new model also its task and description."""
+
+    artifact: str = Field(
+        min_length=1,
+        max_length=255,
+        pattern=NO_NUL,
+        description="a directory below one of MODEL_ROOTS, or hf://owner/name@commit of an owner in HUB_OWNERS",
+        examples=["sentiment-2026-11"],
+    )
+    task: BuiltInTask | None = Field(None, description="of a new model")
+    description: str | None = Field(None, min_length=1, max_length=500, pattern=NO_NUL, description="of a new model")
+    group: GroupName | None = Field(None, description="of a new model: workers may select it by this")
+
+    def settings(self) -> VersionSettings:
+        """How it is run."""
+        fields = self.model_dump(exclude={"task", "description", "group"}, exclude_unset=True)
+        return VersionSettings.model_validate(fields)
+
+
+class DefaultBody(BaseModel):
+    """Which version is to serve requests that name none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: VersionName

@@ -1,0 +1,120 @@
+"""Artifacts of versions that are registered by API: where they may be, and what tells one from another.
+
+Who registers a version chooses what a worker reads. So an artifact is a directory below one of `MODEL_ROOTS`, from
+which no link leads out, or a commit of an owner on the hub who is named in `HUB_OWNERS`. Its digest is of the names and
+contents of its files, and looked at again whenever a worker loads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from shared.contract.catalogue import HUB_PREFIX
+from shared.contract.errors import ConfigurationError
+
+MOST_FILES = 1000
+_HUB = re.compile(r"hf://(?P<owner>[A-Za-z0-9][\w.-]{0,95})/[A-Za-z0-9][\w.-]{0,95}@(?P<commit>[0-9a-f]{40})", re.ASCII)
+
+
+class Artifact(NamedTuple):
+    """An artifact that may be loaded.
+
+    Attributes:
+        location: a directory, or the address of a commit on the hub.
+        digest: `sha256:…` of the files of a directory, `commit:…` of the hub.
+    """
+
+    location: str
+    digest: str
+
+
+class ArtifactRefused(ConfigurationError):
+    """An artifact may not be loaded, or is not there; the message says why, and what to do."""
+
+
+def open_artifact(artifact: str, roots: Sequence[Path], owners: Collection[str]) -> Artifact:
+    """Find an artifact, and read all of its files for the digest: blocks for about a second a gigabyte.
+
+    Args:
+        artifact: a directory, absolute or below one of the roots; or `hf://owner/name@commit`.
+        roots: below one of which a directory has to be.
+        owners: of models on the hub.
+
+    Raises:
+        ArtifactRefused: it is not there, or may not be used.
+    """
+    if artifact.startswith(HUB_PREFIX):
+        return Artifact(artifact, f"commit:{_commit(artifact, owners)}")
+    try:
+        directory, root = _directory(artifact, roots)
+        return Artifact(str(directory), _digest(directory, root))
+    except OSError as error:
+        raise ArtifactRefused(f"{artifact!r} cannot be read: {error.strerror}") from error
+
+
+def _commit(address: str, owners: Collection[str]) -> str:
+    found = _HUB.fullmatch(address)
+    if found is None:
+        raise ArtifactRefused(
+            f"{address!r} names no commit of the hub: write hf://owner/name@ and the 40 hexadecimal digits of one"
+        )
+    if found["owner"] not in owners:
+        raise ArtifactRefused(f"the owner {found['owner']!r} is not in HUB_OWNERS: add it if its models may be loaded")
+    return found["commit"]
+
+
+def _directory(artifact: str, roots: Sequence[Path]) -> tuple[Path, Path]:
+    """The real directory, and the real root that it is in."""
+    if not roots:
+        raise ArtifactRefused("no directory may be loaded, since MODEL_ROOTS is empty")
+    if "\0" in artifact or ".." in Path(artifact).parts:
+        raise ArtifactRefused(f"{artifact!r} must not have '..' or a NUL in it")
+    led_out = False
+    for root in map(_real, roots):
+        directory = _real(root / artifact)  # an absolute path stays as it is
+        if directory.is_dir() and directory.is_relative_to(root) and directory != root:
+            return directory, root
+        led_out = led_out or (directory.exists() and not directory.is_relative_to(root))
+    why = "leads out of MODEL_ROOTS" if led_out else "is no directory below MODEL_ROOTS"
+    raise ArtifactRefused(f"{artifact!r} {why}")
+
+
+def _digest(directory: Path, root: Path) -> str:
+    digest = hashlib.sha256()
+    for number, (name, path) in enumerate(sorted(_files(directory, root))):
+        if number == MOST_FILES:
+            raise ArtifactRefused(f"{directory.name!r} has more than {MOST_FILES} files")
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(content.encode() + b" " + os.fsencode(name) + b"\0")
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _files(directory: Path, root: Path) -> Iterator[tuple[str, Path]]:
+    """Each file, by its name below the directory, and where it really is."""
+    for folder, folders, files in os.walk(directory, onerror=_raise):
+        for name in [*folders, *files]:
+            path = Path(folder, name)
+            real, shown = _real(path), path.relative_to(directory).as_posix()
+            if not real.is_relative_to(root):
+                raise ArtifactRefused(f"{shown!r} of {directory.name!r} is a link that leads out of MODEL_ROOTS")
+            if name in folders:
+                if path.is_symlink():
+                    raise ArtifactRefused(f"{shown!r} of {directory.name!r} is a link to a directory")
+            elif not real.is_file():
+                raise ArtifactRefused(f"{shown!r} of {directory.name!r} is no file")
+            else:
+                yield shown, real
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
