@@ -139,6 +139,7 @@ def rejected(row: Row, reason: str) -> Row:
         principal=row.principal if is_principal(row.principal) else "",
         arm=None,
         subject_id=None,
+        shadow_for=row.shadow_for if is_principal(row.shadow_for or "") else None,
     )
 
 

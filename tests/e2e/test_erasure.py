@@ -11,7 +11,9 @@ from tests.e2e.conftest import Start
 from tests.waiting import eventually
 
 ROWS = 8000
-_MIDDLE = "SELECT FROM predictions WHERE principal = 'p_ann' ORDER BY id OFFSET $1 LIMIT 1 FOR UPDATE"
+_MIDDLE = """
+SELECT FROM predictions WHERE id = (SELECT id FROM predictions WHERE principal = 'p_ann' ORDER BY id OFFSET $1 LIMIT 1)
+FOR UPDATE"""
 _FILL = """
 INSERT INTO predictions (id, model_version_id, input_data, status, principal, created_at, completed_at)
 SELECT overlay(overlay(md5(n::text) placing lpad(to_hex((extract(epoch FROM t) * 1000)::bigint), 12, '0') from 1)
@@ -24,12 +26,12 @@ FROM generate_series(1, $1) n CROSS JOIN LATERAL (SELECT now() - n * interval '1
 async def test_one_that_is_killed_in_the_middle_is_finished_by_another(
     start: Start, database: asyncpg.Connection
 ) -> None:
-    await database.execute(_FILL, ROWS)
     settings: dict[str, Any] = {"VISIBILITY_TIMEOUT_MS": "1000", "CLAIM_INTERVAL_MS": "500"}
+    gateway, killed = start("gateway"), start("persister", **settings)
+    await database.execute(_FILL, ROWS)
     middle = database.transaction()  # it gets no further than to this row
     await middle.start()
     await database.execute(_MIDDLE, ROWS // 2)
-    gateway, killed = start("gateway"), start("persister", **settings)
     async with aiohttp.ClientSession(gateway.url) as session:
         async with session.delete("/api/v1/predictions?principal=p_ann") as answer:
             assert answer.status == 202

@@ -31,7 +31,7 @@ OPERATORS = (
 OTHERS = {
     "gateway": ("DEL {results}", "XREADGROUP GROUP workers w STREAMS {requests} >", "PUBLISH other:notify:x m"),
     "worker": ("GET {deployment}", "HGETALL {idempotency}", "SUBSCRIBE {notify}", "ZADD {deadlines} 1 m"),
-    "persister": ("XLEN {requests}", "HGET {worker} serves", "PUBLISH {notify} m", "DEL {requests}"),
+    "persister": ("HGET {worker} serves", "GET {idempotency}", "SUBSCRIBE {notify}", "XTRIM {requests} MAXLEN 0"),
     SCALER: ("XRANGE {results} - +", "XLEN {dead}", "EVALSHA x 0", "INFO"),
 }
 

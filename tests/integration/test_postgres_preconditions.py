@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from gateway.core.history import History
 from migrations.__main__ import run as run_migrations
 from migrations.settings import MigrateSettings
+from persister import erasure_store
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
@@ -124,19 +125,23 @@ async def test_every_column_and_every_right_that_the_persister_uses_is_asked_for
     changed = [f"{right} on {table}" for table in ("predictions", "usage") for right in ("SELECT", "INSERT", "UPDATE")]
     named = [f"{right} on {table}" for table in ("models", "model_versions") for right in ("SELECT", "INSERT")]
     rights = told.value.detail.partition("lacks a right: ")[2].split(", ")
-    assert rights == [*changed, *named, "SELECT on deployment"]
+    erasing = ["SELECT on erasures", "UPDATE on erasures", "SELECT on feedback", "DELETE on feedback"]
+    assert sorted(rights) == sorted([*changed, *named, *erasing, "DELETE on predictions", "SELECT on deployment"])
     columns = await database.fetch(
         "SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
         "WHERE relname IN ('predictions', 'usage') AND attnum > 0"
     )
-    for table in ("predictions", "usage", "models", "model_versions", "deployment"):
+    for table in ("predictions", "usage", "models", "model_versions", "deployment", "erasures", "feedback"):
         await database.execute(f"ALTER TABLE {table} RENAME TO hidden_{table}")
     with pytest.raises(StoreUnavailable) as told:
         await store.check()
     missing = told.value.detail.partition("it lacks ")[2].split(", ")
     of_others = ["models.id", "models.name", "models.description", "models.task", "model_versions.id"]
     of_others += [f"model_versions.{each}" for each in ("model_id", "version", "artifact_path", "is_active")]
-    assert sorted(missing) == sorted([*(each[0] for each in columns), *of_others, "deployment.id"])
+    of_others += [f"erasures.{each}" for each in erasure_store.NEEDS["erasures"].columns]
+    assert sorted(missing) == sorted(
+        [*(each[0] for each in columns), *of_others, "feedback.prediction_id", "deployment.id"]
+    )
     await store.close()
     await database.execute(f"DROP ROLE {name}")
 
@@ -149,7 +154,10 @@ async def test_all_rights_that_lack_are_named_at_once(
     settings = PersisterSettings(database_url=SecretStr(f"postgresql://{name}:x@{database_url.partition('@')[2]}"))
     store, history = Database(settings), History(settings, Deployment(shard_of("gateway", redis, keys)))
     for call, lacking in (
-        (store.check, "INSERT on predictions, UPDATE on predictions, SELECT on usage, INSERT on usage"),
+        (
+            store.check,
+            "INSERT on predictions, UPDATE on predictions, DELETE on predictions, SELECT on usage, INSERT on usage",
+        ),
         (history.ping, "lacks a right: SELECT on model_versions, SELECT on usage"),
     ):
         with pytest.raises(StoreUnavailable, match=lacking) as told:

@@ -56,11 +56,17 @@ def test_a_role_is_given_what_its_service_says_it_needs_and_nothing_else(service
         ("gateway", "INSERT INTO models (name, description, task) VALUES ('x', 'x', 'x')"),
         ("gateway", "UPDATE predictions SET error = 'x'"),
         ("gateway", "SELECT make_predictions_partition('2026-01-01')"),
+        ("gateway", "DELETE FROM predictions"),
+        ("gateway", "UPDATE erasures SET state = 'done'"),
+        (
+            "persister",
+            "INSERT INTO erasures (id, below, requested_by) SELECT id, id, '' FROM deployment",
+        ),
+        ("persister", "UPDATE feedback SET label = 'x'"),
         *[
             (service, statement)
             for service in ROLES
             for statement in (
-                "DELETE FROM predictions",
                 "TRUNCATE predictions",
                 "DROP TABLE predictions",
                 "CREATE TABLE mine (n int)",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
-from shared.contract.ids import uuid7
+from shared.contract.ids import principal_id, uuid7
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, input_of
 
 ID = uuid7(1_733_000_000_000, 1)
@@ -65,13 +65,14 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         arm="new",
         subject_id="s_1",
         shadow_of=ID,
+        shadow_for=ANN,
         traceparent="00-t",
     )
     assert Row._field_defaults == {**dict.fromkeys(PART), "traceparent": ""}
 
 
 def test_what_is_no_part_of_an_experiment_has_nothing_of_one() -> None:
-    assert [getattr(row_of(result()), name) for name in PART] == [None] * 4
+    assert [getattr(row_of(result()), name) for name in PART] == [None] * 5
     assert {name: getattr(row_of(result(**PART)), name) for name in PART} == PART
 
 
@@ -82,6 +83,7 @@ def test_an_unreadable_result_stays_a_part_of_its_experiment() -> None:
     assert {name: getattr(rejected(row, "why"), name) for name in PART} == {**PART, "arm": None, "subject_id": None}
     spoilt = unreadable(ID, ENTRY, {**FIELDS, b"experiment_id": b"1", b"shadow_of": b"\xff"}, "why")
     assert (spoilt.experiment_id, spoilt.shadow_of) == (None, None)
+    assert rejected(row._replace(shadow_for="\0"), "why").shadow_for is None
 
 
 def test_an_id_beyond_the_calendar_is_as_old_as_its_end() -> None:
@@ -102,7 +104,8 @@ FIELDS = {
     b"completed_at": b"1733000000500",
 }
 ENTRY = "1733000000700-3"
-PART = {"experiment_id": ID, "arm": "new", "subject_id": "s_1", "shadow_of": ID}
+ANN = principal_id("test", "ann")
+PART = {"experiment_id": ID, "arm": "new", "subject_id": "s_1", "shadow_of": ID, "shadow_for": ANN}
 
 
 def test_what_can_be_read_of_an_unreadable_result_is_kept() -> None:
