@@ -35,6 +35,7 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "predictions": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "feedback": ("SELECT", "DELETE"),
         "erasures": ("SELECT", "UPDATE"),
+        "audit_log": ("SELECT", "INSERT"),
         "usage": ("SELECT", "INSERT", "UPDATE"),
         "models": ("SELECT", "INSERT"),
         "model_versions": ("SELECT", "INSERT"),

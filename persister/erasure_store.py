@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from shared.contract.audit import told
 from shared.contract.erasure import Erasure
+from shared.postgres.audit_log import AuditLog
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need
 
@@ -50,7 +52,7 @@ _RELEASE = "UPDATE erasures SET next_at = now() WHERE id = $1"
 _REOPEN = "UPDATE erasures SET state = 'running', finished_at = NULL WHERE id = $1 AND state = 'done'"
 _FINISH = """
 UPDATE erasures SET state = 'done', finished_at = now(), waiting = 0, note = $2, next_at = now() + $3
-WHERE id = $1"""
+WHERE id = $1 RETURNING requested_by, rows, requests, dead_letters"""
 _LOOK_AGAIN = """
 UPDATE erasures SET next_at = CASE WHEN now() < finished_at + $2 THEN now() + $3 END
 WHERE id = $1"""
@@ -70,10 +72,11 @@ NEEDS = {
                 "dead_letters",
                 "waiting",
             ),
-            *("note", "next_at"),
+            *("note", "next_at", "requested_by"),
         ),
         ("SELECT", "UPDATE"),
     ),
+    "audit_log": Need(("number", "digest"), ("SELECT", "INSERT")),
     "feedback": Need(("prediction_id",), ("SELECT", "DELETE")),
 }
 
@@ -139,7 +142,13 @@ class ErasureStore:
     async def finish(self, erasure: Erasure, note: str, look_again: timedelta) -> None:
         """Note that nothing is left, and when to look again."""
         async with self._postgres.connection() as connection:
-            await connection.execute(_FINISH, erasure.id, note, look_again)
+            async with connection.transaction():
+                audit_log = AuditLog(connection)
+                await audit_log.lock()
+                by, *counts = await connection.fetchrow(_FINISH, erasure.id, note, look_again)
+                found = dict(zip(("predictions", "requests", "dead_letters"), counts, strict=True))
+                await audit_log.add(by, "erasure.finish", str(erasure.id), None, told({**found, "note": note}))
+        audit_log.committed()
 
     async def look_again(self, erasure: Erasure, until: timedelta, every: timedelta) -> None:
         """Note when to look again at one that is done: not any more once it has been for so long."""

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from gateway.control.experiments.assignment import subject_id
 from gateway.core.principal import Principal
+from shared.contract.audit import told
 from shared.contract.ids import first_id_at
+from shared.postgres.audit_log import AuditLog
 from shared.postgres.pool import Postgres
 
 _COLUMNS = (
@@ -67,8 +69,18 @@ class Erasures:
         """Ask to have erased what was accepted by now; or before an earlier time."""
         below = first_id_at(now if which.before is None else min(now, which.before))
         named = None if which.subject is None else subject_id(which.subject)
+        wanted = {
+            "principal": which.principal,
+            "subject_id": named,
+            "before": which.before and which.before.isoformat(),
+        }
         async with self._postgres.connection() as connection:
-            row = await connection.fetchrow(_ADD, erasure_id, which.principal, named, which.before, below, by.id)
+            async with connection.transaction():
+                audit_log = AuditLog(connection)
+                await audit_log.lock()
+                row = await connection.fetchrow(_ADD, erasure_id, which.principal, named, which.before, below, by.id)
+                await audit_log.add(by.id, "erasure.request", str(erasure_id), None, told(wanted))
+        audit_log.committed()
         return Requested(*row)
 
     async def find(self, erasure_id: UUID) -> Requested | None:

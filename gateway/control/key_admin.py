@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from gateway.control import api_keys, audit
+from gateway.control import api_keys
 from gateway.control.api_keys import ID_BYTES, SECRET_BYTES, ApiKey, hmac_of
 from gateway.control.grants import check_grant, may_administer
 from gateway.control.key_store import KeyChange, KeyStore, StoredKey
 from gateway.core.errors import Conflict, UnknownApiKey
 from gateway.core.principal import Principal, Scope
+from shared.contract import audit
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import principal_id
 from shared.streams.revocations import Revocations

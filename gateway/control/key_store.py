@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from gateway.control.audit import Entry
-from gateway.control.audit_log import AuditLog
 from gateway.core.principal import Principal, Scope
+from shared.contract.audit import Entry
+from shared.postgres.audit_log import AuditLog
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings

@@ -12,8 +12,8 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
-from gateway.control.audit import Chain
 from gateway.control.key_store import KeyStore
+from shared.contract.audit import Chain
 from shared.contract.errors import ConfigurationError, StoreUnavailable
 from shared.service.settings import DatabaseSettings, load_settings
 

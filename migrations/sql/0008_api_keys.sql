@@ -24,7 +24,7 @@ CREATE TABLE api_keys (
     last_used_at timestamptz
 );
 
--- Who did what. The digest of each entry is made over it and the digest of the one before: see gateway/control/audit.py.
+-- Who did what. The digest of each entry is made over it and the digest of the one before: see shared/contract/audit.py.
 CREATE TABLE audit_log (
     number    bigint       PRIMARY KEY CHECK (number > 0),
     at        timestamptz  NOT NULL,

@@ -12,11 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.control import verify_audit
-from gateway.control.audit import FIRST, Chain
 from gateway.control.key_admin import KeyAdmin, NewKey
 from gateway.control.key_store import KeyChange, KeyStore
 from gateway.control.verify_audit import check
 from gateway.core.principal import Principal, Scope
+from shared.contract.audit import FIRST, Chain
 from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
 from shared.service.settings import DatabaseSettings

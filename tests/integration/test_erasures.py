@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import orjson
 import pytest
 from redis.asyncio import Redis
 
@@ -23,6 +24,7 @@ from persister.eraser import Eraser
 from persister.erasure_store import ErasureStore
 from persister.settings import PersisterSettings
 from scripts.stack.redis import RedisServer
+from shared.contract.audit import Chain, Entry
 from shared.contract.ids import first_id_at, principal_id, uuid7
 from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
@@ -168,6 +170,32 @@ async def test_what_a_caller_has_sent_goes_wherever_it_is_and_nothing_of_another
     assert [fields[b"principal"] async for fields in states(redis, keys)] == [BOB.encode()]
     assert await redis.hget(keys.cache_generations, ALL_TENANTS) == b"1"
     assert not await persister.erase_one(), "there is no other"
+
+
+async def test_who_asked_for_it_and_what_came_of_it_stands_in_the_audit_log(
+    gateway: Client, persister: Persisters, database: asyncpg.Connection
+) -> None:
+    await insert(database, 3, ANN)
+    erasure_id = await erase(gateway, principal=ANN, before="2030-01-01T00:00:00Z")
+    assert await persister.erase_one()
+    entries = await database.fetch("SELECT principal, action, target, after, digest FROM audit_log ORDER BY number")
+    assert [tuple(each)[:3] for each in entries] == [
+        ("p_admin", "erasure.request", erasure_id),
+        ("p_admin", "erasure.finish", erasure_id),
+    ]
+    asked, found = (orjson.loads(each["after"]) for each in entries)
+    assert asked == {"principal": ANN, "subject_id": None, "before": "2030-01-01T00:00:00+00:00"}
+    assert found == {"predictions": 3, "requests": 0, "dead_letters": 0, "note": ""}
+    chain, columns = Chain(), "number, at, principal, action, target, before, after, outcome, digest"
+    rows = await database.fetch(f"SELECT {columns} FROM audit_log ORDER BY number")
+    assert chain.problem((Entry(*list(each)[:-1]), each["digest"]) for each in rows) == ""
+
+
+async def test_what_cannot_be_audited_is_not_asked_for(gateway: Client, database: asyncpg.Connection) -> None:
+    await database.execute("ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (number < 1)")
+    async with gateway.delete(f"/api/v1/predictions?principal={ANN}") as answer:
+        assert answer.status >= 500
+    assert await database.fetchval("SELECT count(*) FROM erasures") == 0
 
 
 async def states(redis: Any, keys: Keys) -> AsyncIterator[dict[bytes, bytes]]:

@@ -62,7 +62,6 @@ TRACE_MODULE = "shared/telemetry/spans.py"
 # Decisions only: no I/O, no clock, no chance.
 PURE_MODULES = (
     "gateway/control/api_keys.py",
-    "gateway/control/audit.py",
     "gateway/control/bearer.py",
     "gateway/control/claims.py",
     "gateway/control/experiments/assignment.py",

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import orjson
 from pydantic import ValidationError
 
-from gateway.control.audit import told
-from gateway.control.audit_log import AuditLog
 from gateway.core.history import History
+from shared.contract.audit import told
 from shared.contract.catalogue import VersionSettings
 from shared.contract.errors import MalformedMessage
 from shared.contract.registry import RegisteredModel, RegisteredVersion, Registry
+from shared.postgres.audit_log import AuditLog
 
 _READ = """
 SELECT r.epoch, m.name, m.task, m.description, m.worker_group, m.generation, m.says,

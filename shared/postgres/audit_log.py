@@ -1,11 +1,11 @@
-"""Writing the audit log, in the transaction of the change that an entry tells of; see `gateway.control.audit`."""
+"""Writing the audit log, in the transaction of the change that an entry tells of; see `shared.contract.audit`."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
-from gateway.control.audit import FIRST, Entry
+from shared.contract.audit import FIRST, Entry
 
 log = logging.getLogger(__name__)
 
