@@ -153,7 +153,7 @@ async def test_what_a_managed_redis_does_not_tell_is_said_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     server = start_redis({"maxmemory-policy": "allkeys-lru"})
-    async with operator(server) as admin, watching(server, "persister", "x:y@") as watch:
+    async with operator(server) as admin, watching(server, "inference_worker", "x:y@") as watch:
         await admin.execute_command("ACL", "SETUSER", "x", "on", ">y", "~*", "&*", "+@all", "-info")
         assert await looked(watch) == [] and await looked(watch) == []
         (said,) = [each for each in caplog.records if each.message == "settings of Redis not checked"]
