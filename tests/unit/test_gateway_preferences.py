@@ -16,7 +16,7 @@ from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 
-SETTINGS = GatewaySettings(redis_url="redis://localhost", database_url="postgresql://localhost/x")
+SETTINGS = GatewaySettings(auth="off", redis_url="redis://localhost", database_url="postgresql://localhost/x")
 PATIENT = SETTINGS.model_copy(update={"max_timeout_s": LONGEST_TIMEOUT_S})
 
 
