@@ -114,9 +114,9 @@ def not_ready(app: web.Application) -> str | None:
     """Why the gateway should be sent no requests; None if it should."""
     if app[DRAIN].begun:
         return "stopping"
-    if not app[FOLLOWED].looked:
-        return "it was not possible yet to look which models there are"
     if not app[WAITERS].listening.is_set():
         return f"Redis is unavailable: {app[WAITERS].lost}"
+    if not app[FOLLOWED].looked:
+        return "it was not possible yet to look which models there are"
     blocked = app[REDIS].worst(Level.BLOCKED)
     return None if blocked is None else blocked.sentence

@@ -32,7 +32,7 @@ def test_the_process_ends_and_says_which_loop_and_how(
     code = (
         f"import sys, {module}.__main__\n"
         "from asyncio import CancelledError\n"
-        f"async def broken(*_):\n    {ending}\n"
+        f"async def broken(*_, **__):\n    {ending}\n"
         f"{broken} = broken\n"
         f"sys.exit({module}.__main__.main())"
     )

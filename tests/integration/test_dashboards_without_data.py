@@ -24,6 +24,8 @@ STATS = {
 # What a service says of itself needs no Redis and no traffic; the rest is what the gateways are told by Redis.
 OF_IDLE_SERVICES = {
     *("overview: Alerts firing", "overview: Services down", "overview: Requests", "overview: Error ratio"),
+    *("callers: Requests", "callers: Not known who asks", "callers: Not allowed", "callers: Held back"),
+    "callers: Answered by the cache",
     *("overview: Predict latency, p95", "persistence: Lag, p95", "persistence: Rows", "persistence: Persisters up"),
 }
 

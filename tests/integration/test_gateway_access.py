@@ -105,7 +105,7 @@ async def test_each_operation_lets_those_in_who_have_its_scope_and_nobody_else(
 ) -> None:
     monkeypatch.setitem(PRINCIPALS, "somebody", Principal(principal_id("test", "x"), frozenset({scope})))
     values = {"{prediction_id}": "0", "{dead_letter_id}": "0-1", "{name}": "echo", "{erasure_id}": "0"}
-    values |= {"{key_id}": "a" * 16}
+    values |= {"{key_id}": "a" * 16, "{version}": "2.0.0"}
     path = operation.path
     for name, value in values.items():
         path = path.replace(name, value)

@@ -437,7 +437,7 @@ def test_a_gateway_without_one_of_its_loops_ends_with_an_error(
     code = (
         "import sys, gateway.app\n"
         "from asyncio import CancelledError as Cancelled\n"
-        f"async def broken(*_):\n    {ending}\n"
+        f"async def broken(*_, **__):\n    {ending}\n"
         "gateway.app.every = broken\n"
         "from gateway.__main__ import main\n"
         "sys.exit(main())"

@@ -14,7 +14,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
-from shared.streams import prediction_state
+from shared.streams import subscription
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Publisher
 from shared.streams.shard import Shard
@@ -55,7 +55,7 @@ class Channel:
         redis.pubsub.return_value.__aenter__ = AsyncMock(return_value=self)
         redis.pubsub.return_value.__aexit__ = AsyncMock(return_value=None)
         self.states = PredictionStates(Shard(redis, Keys("p:")), "gw")
-        monkeypatch.setattr(prediction_state, "asyncio", Mock(get_running_loop=lambda: Mock(time=lambda: self.now_s)))
+        monkeypatch.setattr(subscription, "asyncio", Mock(get_running_loop=lambda: Mock(time=lambda: self.now_s)))
 
     async def subscribe(self, channel: str) -> None:
         self.channels.append(channel)

@@ -68,7 +68,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         shadow_for=ANN,
         traceparent="00-t",
     )
-    assert Row._field_defaults == {**dict.fromkeys(PART), "traceparent": ""}
+    assert Row._field_defaults == {**dict.fromkeys(PART), "shadow_for": None, "traceparent": ""}
 
 
 def test_what_is_no_part_of_an_experiment_has_nothing_of_one() -> None:
