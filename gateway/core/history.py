@@ -54,9 +54,11 @@ _PAGE_OF_VERSION = f"""(
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(("id", "model_version_id", "input_data", "principal", "shadow_of", *_OUTCOME_COLUMNS.values())),
-    "models": Need(("id", "name", "worker_group", "says", "generation")),
-    "model_versions": Need(("id", "model_id", "version", "entry", "artifact_digest", "registered_by", "deleted_at")),
-    "registry": Need(("epoch",)),
+    "models": Need(("id", "name", "worker_group", "says", "generation"), _WRITTEN),
+    "model_versions": Need(
+        ("id", "model_id", "version", "entry", "artifact_digest", "registered_by", "deleted_at"), _WRITTEN
+    ),
+    "registry": Need(("epoch",), ("SELECT", "UPDATE")),
     "usage": Need(("day", "principal", "model_version_id", "requests")),
     "erasures": Need(("id", "principal", "subject_id", "below", "state", "waiting"), ("SELECT", "INSERT")),
     "deployment": Need(("id",)),

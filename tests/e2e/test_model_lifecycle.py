@@ -104,10 +104,10 @@ class Api:
             assert answer.status == status, await answer.text()
             return {} if status == 204 else await answer.json() | {"etag": answer.headers.get("ETag", "")}
 
-    async def states(self, version: str) -> list[str]:
-        """How far each worker is with a version."""
-        (found,) = [each for each in (await self.call("GET", ""))["versions"] if each["version"] == version]
-        return [each["state"] for each in found["states"]]
+    async def states(self, version: str) -> list[str] | None:
+        """How far each worker is with a version; None if this gateway does not know of it yet."""
+        versions = {each["version"]: each["states"] for each in (await self.call("GET", ""))["versions"]}
+        return [each["state"] for each in versions[version]] if version in versions else None
 
     async def reach(self, version: str, states: list[str]) -> None:
         """Wait until workers are so far with a version."""
@@ -134,11 +134,13 @@ async def under_load(start: Start, settings: dict[str, Any]) -> AsyncIterator[tu
     async with balancing(balancer) as url:
         load = Load(url)
         running = asyncio.create_task(load.run(4))
-        await load.served()
-        async with aiohttp.ClientSession(gateways[0].url) as one, aiohttp.ClientSession(gateways[1].url) as other:
-            yield load, Api(one), Api(other), workers
-        load.stop.set()
-        await running
+        try:
+            await load.served()
+            async with aiohttp.ClientSession(gateways[0].url) as one, aiohttp.ClientSession(gateways[1].url) as other:
+                yield load, Api(one), Api(other), workers
+        finally:
+            load.stop.set()
+            await running
     assert set(load.answers) <= {"1", "2"}, Counter(load.answers)
 
 

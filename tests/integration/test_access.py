@@ -30,7 +30,7 @@ OPERATORS = (
 # What each could do if it had more than its own.
 OTHERS = {
     "gateway": ("DEL {results}", "XREADGROUP GROUP workers w STREAMS {requests} >", "PUBLISH other:notify:x m"),
-    "worker": ("GET {deployment}", "HGETALL {idempotency}", "SUBSCRIBE {notify}", "ZADD {deadlines} 1 m"),
+    "worker": ("GET {deployment}", "HGETALL {idempotency}", "SUBSCRIBE {notify}", "ZRANGE {deadlines} 0 -1"),
     "persister": ("HGET {worker} serves", "GET {idempotency}", "SUBSCRIBE {notify}", "XTRIM {requests} MAXLEN 0"),
     SCALER: ("XRANGE {results} - +", "XLEN {dead}", "EVALSHA x 0", "INFO"),
 }

@@ -53,7 +53,9 @@ def test_a_role_is_given_what_its_service_says_it_needs_and_nothing_else(service
 @pytest.mark.parametrize(
     ("service", "statement"),
     [
-        ("gateway", "INSERT INTO models (name, description, task) VALUES ('x', 'x', 'x')"),
+        ("gateway", "DELETE FROM model_versions"),
+        ("gateway", "INSERT INTO registry (epoch) VALUES (1)"),
+        ("persister", "UPDATE model_versions SET artifact_path = 'x'"),
         ("gateway", "UPDATE predictions SET error = 'x'"),
         ("gateway", "SELECT make_predictions_partition('2026-01-01')"),
         ("gateway", "DELETE FROM predictions"),
@@ -72,7 +74,6 @@ def test_a_role_is_given_what_its_service_says_it_needs_and_nothing_else(service
                 "CREATE TABLE mine (n int)",
                 "ALTER TABLE predictions ADD COLUMN mine int",
                 "UPDATE deployment SET id = gen_random_uuid()",
-                "UPDATE model_versions SET artifact_path = 'x'",
                 "SELECT * FROM predictions_default",
                 "SELECT * FROM _yoyo_migration",
                 "SELECT rolpassword FROM pg_authid",
