@@ -157,7 +157,7 @@ async def test_all_rights_that_lack_are_named_at_once(
             store.check,
             "INSERT on predictions, UPDATE on predictions, DELETE on predictions, SELECT on usage, INSERT on usage",
         ),
-        (history.ping, "lacks a right: SELECT on model_versions, SELECT on usage"),
+        (history.ping, "SELECT on model_versions, INSERT on model_versions"),
     ):
         with pytest.raises(StoreUnavailable, match=lacking) as told:
             await call()
