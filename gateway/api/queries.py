@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
@@ -19,6 +19,7 @@ from shared.contract.tasks import NO_NUL
 MOST_USAGE_DAYS = 100
 ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
 
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _Name = Annotated[str, Field(min_length=1, pattern=NO_NUL)]
 
 
@@ -91,6 +92,12 @@ class ErasureQuery(Query):
     before: AwareDatetime | None = Field(
         None, description="only what was accepted before this time (RFC 3339, with its zone); default: by now"
     )
+
+    @field_validator("before")
+    @classmethod
+    def _is_a_time_for_postgres(cls, before: datetime | None) -> datetime | None:
+        """None was accepted beyond these, and Postgres is told a time in UTC, which may be beyond the calendar."""
+        return before and max(_EARLIEST, min(before, _LATEST))
 
 
 class UsageQuery(Query):

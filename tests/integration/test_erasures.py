@@ -489,6 +489,13 @@ async def test_what_would_erase_too_much_or_is_not_understood_is_refused(
     assert await database.fetchval("SELECT count(*) FROM erasures") == 0
 
 
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "0"])
+async def test_a_time_at_the_ends_of_the_calendar_is_one(gateway: Client, persister: Persisters, before: str) -> None:
+    erasure_id = await erase(gateway, before=before)
+    assert await persister.erase_one()
+    assert (await told(gateway, erasure_id))["state"] == "done"
+
+
 @pytest.mark.parametrize("limited", [{"models": ("echo",)}, {"tenant": "red"}])
 async def test_who_administers_only_a_part_may_not_erase(
     gateway: Client, monkeypatch: pytest.MonkeyPatch, limited: dict[str, Any]
