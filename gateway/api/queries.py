@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
 from gateway.http.problems import invalid
-from gateway.http.queries import DAY, SECONDS, WHOLE_NUMBER, Query
+from gateway.http.queries import DAY, SECONDS, TIME, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
 from shared.contract.messages import MODEL_MAX_CHARS, PRINCIPAL_MAX_CHARS, VERSION_MAX_CHARS, Status
@@ -89,7 +89,7 @@ class ErasureQuery(Query):
         pattern=NO_NUL,
         description="only what was asked for on behalf of this subject, as requests name it",
     )
-    before: AwareDatetime | None = Field(
+    before: Annotated[AwareDatetime, TIME] | None = Field(
         None, description="only what was accepted before this time (RFC 3339, with its zone); default: by now"
     )
 

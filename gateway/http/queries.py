@@ -12,9 +12,12 @@ from pydantic_core import PydanticCustomError
 
 from gateway.http.problems import invalid, invalid_fields
 
-# Python would accept `1_0`, ` 1` and `١` as numbers too, and pydantic `0` as a day.
+# Python would accept `1_0`, ` 1` and `١` as numbers too, and pydantic `0` as a day or a time.
 _DECIMAL = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[-+][0-9]{2}:[0-9]{2})", re.ASCII
+)
 _WHOLE = re.compile(r"[-+]?[0-9]+", re.ASCII)
 
 Parameters = TypeVar("Parameters", bound="Query")
@@ -44,10 +47,17 @@ def _day(value: Any) -> Any:
     return value
 
 
+def _time(value: Any) -> Any:
+    if isinstance(value, str) and not _TIME.fullmatch(value):
+        raise PydanticCustomError("time", "must be a time by RFC 3339, with its zone, as 2026-11-27T12:00:00Z")
+    return value
+
+
 # Used as in `Annotated[float, Field(ge=0), SECONDS]`: first the bounds, then how the text is read.
 SECONDS = BeforeValidator(_seconds)
 WHOLE_NUMBER = BeforeValidator(_whole)
 DAY = BeforeValidator(_day)
+TIME = BeforeValidator(_time)
 
 
 @cache

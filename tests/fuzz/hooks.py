@@ -34,17 +34,30 @@ def expires_only_by_its_deadline(ctx: CheckContext, response: Response, case: Ca
 @schemathesis.check
 def refuses_valid_filters_only_without_their_model(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
     """The history refuses valid parameters for one reason: a version without its model."""
-    valid = case.meta is not None and case.meta.generation.mode.is_positive
-    if valid and response.status_code == 422 and case.operation.path == "/api/v1/predictions":
+    if _refused_though_valid(case, response, "list_predictions"):
         assert "version" in case.query and "model" not in case.query, response.text
+
+
+@schemathesis.check
+def refuses_to_erase_what_is_valid_only_without_a_filter(
+    ctx: CheckContext, response: Response, case: Case[Any]
+) -> None:
+    """Erasing refuses valid parameters for one reason: there are none."""
+    if _refused_though_valid(case, response, "erase_predictions"):
+        assert not {"principal", "subject", "before"} & set(case.query), response.text
 
 
 @schemathesis.check
 def refuses_valid_days_only_if_they_are_far_apart(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
     """Usage refuses valid parameters for one reason: the first day is after the last, or long before it."""
-    valid = case.meta is not None and case.meta.generation.mode.is_positive
-    if valid and response.status_code == 422 and case.operation.path == "/api/v1/usage":
+    if _refused_though_valid(case, response, "usage"):
         assert "days before `last`" in response.text, response.text
+
+
+def _refused_though_valid(case: Case[Any], response: Response, operation_id: str) -> bool:
+    valid = case.meta is not None and case.meta.generation.mode.is_positive
+    asked = case.operation.definition.raw.get("operationId")
+    return valid and response.status_code == 422 and asked == operation_id
 
 
 @schemathesis.check
