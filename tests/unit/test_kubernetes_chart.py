@@ -331,7 +331,7 @@ def test_nobody_is_let_in_where_nobody_is_named() -> None:
 
 def test_there_is_no_default_password() -> None:
     first, second = (named(objects(), "Secret", "millstream-secrets")["data"] for _ in range(2))
-    assert set(first) == {*dotenv.SECRETS, "REDIS_SCALER_PASSWORD"}
+    assert set(first) == {*dotenv.SECRETS, "REDIS_SCALER_PASSWORD", "INPUT_DIGEST_SECRET"}
     assert not set(first.values()) & set(second.values())
 
 
@@ -342,6 +342,20 @@ def test_the_smoke_test_is_a_hook_and_a_program() -> None:
     what = ["--model=sentiment-analysis:1.1.0", "--patience=240", "--or-asks"]
     assert arguments == ["http://millstream-api-service:8000", *what]
     assert ast.dump(ast.parse(code)) == ast.dump(ast.parse((CHART / "files" / "smoke.py").read_text(encoding="utf-8")))
+
+
+def test_the_gateway_alone_has_its_secrets_from_the_secret_which_may_lack_them() -> None:
+    made = objects()
+    for name in ("API_KEY_PEPPER", "JWT_SECRET", "INPUT_DIGEST_SECRET", "CACHE_SECRET"):
+        reference = {"secretKeyRef": {"name": "millstream-secrets", "key": name, "optional": True}}
+        told = {
+            workload["metadata"]["name"]: each["valueFrom"]
+            for workload in made
+            if workload["kind"] in ("Deployment", "StatefulSet", "Job")
+            for each in container(workload).get("env", [])
+            if each["name"] == name
+        }
+        assert told == {"millstream-api": reference}, name
 
 
 def test_the_smoke_test_is_told_who_asks_by_a_secret() -> None:

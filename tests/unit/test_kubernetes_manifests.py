@@ -221,7 +221,7 @@ def test_every_secret_that_is_asked_for_is_in_the_template() -> None:
         if "valueFrom" in each
     }
     assert {secret for secret, _ in asked} == {"millstream-secrets"}
-    assert {key for _, key in asked} == set(re.findall(r"[A-Z_]+_PASSWORD|API_KEY_PEPPER|JWT_SECRET", template))
+    assert {key for _, key in asked} == set(re.findall(r"[A-Z_]+_(?:PASSWORD|PEPPER|SECRET)", template))
     (secret,) = yaml.safe_load_all(template)
     assert not {"data", "stringData"} & secret.keys(), "apply would overwrite what was filled in"
 

@@ -71,10 +71,10 @@ labels:
       optional: true
 {{- end -}}
 
-{{/* By what the gateway knows who asks */}}
-{{- define "millstream.whoAsksEnv" -}}
+{{/* Secrets of the gateway alone: by what it knows who asks, of digests, of cached results */}}
+{{- define "millstream.gatewaySecretsEnv" -}}
 {{- $secret := include "millstream.secretName" . -}}
-{{- range $name := list "API_KEY_PEPPER" "JWT_SECRET" }}
+{{- range $name := list "API_KEY_PEPPER" "JWT_SECRET" "INPUT_DIGEST_SECRET" "CACHE_SECRET" }}
 {{ include "millstream.fromSecretIfThere" (list $name $secret $name) }}
 {{- end }}
 {{- end -}}
