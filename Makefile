@@ -121,7 +121,7 @@ tools-helm: $(VENV)/bin/python
 .PHONY: test
 test: $(VENV)/.installed-dev models tools-helm ## unit, integration and end-to-end tests, with the coverage gates
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest --numprocesses 3 --dist loadfile tests/unit tests/integration tests/e2e
+	@$(BIN)/coverage run -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit
 	@$(BIN)/coverage combine --quiet
 	@$(MAKE) coverage-gate
 

@@ -113,6 +113,7 @@ class ServedVersions:
             async with _either(stop, given_up) as end:
                 with self._liveness.moving(loop):  # loading has a limit, and the lane's loops are watched
                     while not end.is_set():
+                        self._liveness.moved(loop)
                         try:
                             async with self._loading:
                                 lane = await self._load(served)

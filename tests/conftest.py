@@ -34,6 +34,8 @@ hypothesis_settings.register_profile("patient", deadline=None, suppress_health_c
 hypothesis_settings.load_profile("patient")
 
 FIXTURES = Path(__file__).parent / "fixtures"
+# Who is cut off while connecting holds up the end of its database for as long as it may take to say who it is.
+_POSTGRES = {"max_connections": "200", "authentication_timeout": "5s"}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -49,7 +51,7 @@ def no_settings_from_outside() -> None:
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A Postgres server with a migrated template database."""
-    with running_postgres(tmp_path_factory.mktemp("postgres") / "data", settings={"max_connections": "200"}) as server:
+    with running_postgres(tmp_path_factory.mktemp("postgres") / "data", settings=_POSTGRES) as server:
         stores: dict[str, Any] = {"database_url": server.url, "model_catalogue": FIXTURES / "models.toml"}
         run_migrations(MigrateSettings(**stores, **ROLE_PASSWORDS), 0)
         yield server

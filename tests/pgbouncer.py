@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 from scripts.stack.ports import LOOPBACK, answers, free_port
 from scripts.stack.server import DataServer
 from scripts.stack.unprivileged import current_wrapper
+from tests.access import ROLES
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
@@ -48,7 +49,11 @@ class PgBouncer(DataServer):
         """Write the configuration."""
         self.directory.mkdir(parents=True, exist_ok=True)
         users = self.directory / "users.txt"
-        users.write_text(f'"{self._server.username}" "{unquote(self._server.password or "")}"\n', encoding="utf-8")
+        passwords = {
+            str(self._server.username): unquote(self._server.password or ""),
+            **{role: role for role in ROLES.values()},
+        }
+        users.write_text("".join(f'"{user}" "{password}"\n' for user, password in passwords.items()), encoding="utf-8")
         values = {"host": LOOPBACK, "port": self.port, "server": self._server.port, "users": users}
         configuration = self.directory / "pgbouncer.ini"
         configuration.write_text(_CONFIGURATION.format(**values), encoding="utf-8")

@@ -45,6 +45,8 @@ def services(environment: Mapping[str, str], folder: Path, stderr: int | None = 
     finally:
         for service in started:
             service.resume()
+            service.process.terminate()
+        for service in started:
             service.stop()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -59,7 +60,7 @@ class Clients:
 
     def __init__(self, gateway: Service) -> None:
         self.accepted: list[str] = []
-        self.refused: set[int] = set()
+        self.refused: Counter[int] = Counter()
         self._url = f"{gateway.url}/api/v1/predict"
 
     async def post(self, session: aiohttp.ClientSession) -> bool:
@@ -68,7 +69,7 @@ class Clients:
             if answer.status == 202:
                 self.accepted.append((await answer.json())["prediction_id"])
             else:
-                self.refused.add(answer.status)
+                self.refused[answer.status] += 1
             return answer.status == 202
 
     async def accepted_more(self, fault: str) -> None:
@@ -99,14 +100,16 @@ async def test_every_fault_is_survived_by_all_three(
         await clients.accepted_more(fault)
     stop.set()
     await posting
-    assert clients.refused <= {503}
+    assert clients.refused.keys() <= {503}
 
     async def all_stored() -> bool:
         count = "SELECT count(*) FROM predictions WHERE id = ANY($1::uuid[]) AND status = 'succeeded'"
         return bool(await database.fetchval(count, clients.accepted) == len(clients.accepted))
 
     await eventually(all_stored, "everything that was accepted is stored", 30)
-    assert await database.fetchval("SELECT count(*) FROM predictions") == len(clients.accepted)
+    # A 503 may be of a request whose acceptance Redis could not tell any more.
+    unknown = await database.fetchval("SELECT count(*) FROM predictions") - len(clients.accepted)
+    assert 0 <= unknown <= clients.refused[503]
 
 
 async def test_the_rights_that_are_checked_are_all_that_a_service_needs(

@@ -7,6 +7,7 @@ import io
 import resource
 import time
 import zlib
+from functools import cache
 from typing import Any
 
 import orjson
@@ -33,6 +34,7 @@ HOSTILE = {
 }
 
 
+@cache
 def bomb(megabytes: int) -> bytes:
     """A body in gzip that unpacks to blanks, a thousand times as long."""
     packing = zlib.compressobj(wbits=31)

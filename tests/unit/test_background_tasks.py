@@ -35,6 +35,7 @@ OWNED_TASKS = {
 TIMES_OF_DAY = ("time", "time_ns", "now", "utcnow", "today")
 # What the time of day is right for: no duration, no silence, no decision that a step of the clock could spoil.
 DATED = {
+    "gateway/api/erasures.py": "what shall be erased was made before a time of day",
     "gateway/api/usage.py": "days of the calendar",
     "gateway/control/experiments/shadowing.py": "ids are made from the time of acceptance",
     "gateway/control/key_admin.py": "when a key was made and expires",
@@ -45,6 +46,7 @@ DATED = {
     "persister/tracing.py": "spans have times of day",
     "persister/batch_writer.py": "the lag, for a metric, against the time that a worker wrote down",
     "persister/persister.py": "partitions are months of the calendar",
+    "persister/retention.py": "rows are kept for days of the calendar",
 }
 
 

@@ -85,7 +85,7 @@ async def test_the_readmes_command_makes_the_config_map_of_the_dashboards(made: 
     shown = await admin.kubectl(*words, f"--from-file={folder}", "--dry-run=client", "--output=json")
     config_map = json.loads(shown)
     files = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
-    assert config_map["data"] == files and len(files) == 4
+    assert config_map["data"] == files and len(files) == 5
     assert len(shown) < 1_000_000, "a ConfigMap holds at most 1 MiB"
 
 
