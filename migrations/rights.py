@@ -42,7 +42,9 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "deployment": ("SELECT",),
     },
 }
-FUNCTIONS: Mapping[str, Sequence[str]] = {"persister": ("make_predictions_partition(date)",)}
+FUNCTIONS: Mapping[str, Sequence[str]] = {
+    "persister": ("make_predictions_partition(date)", "drop_predictions_partition(date, integer[])"),
+}
 
 
 class Role(NamedTuple):

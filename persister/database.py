@@ -72,7 +72,7 @@ NEEDS = {
     "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
     "deployment": Need(("id",)),
 }
-FUNCTIONS = ("make_predictions_partition(date)",)
+FUNCTIONS = ("make_predictions_partition(date)", *erasure_store.FUNCTIONS)
 _MAKE_PARTITION = "SELECT make_predictions_partition($1)"
 
 

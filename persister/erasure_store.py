@@ -1,15 +1,17 @@
-"""SQL of erasures and of retention: rows are deleted a batch at a time, each in a transaction of its own."""
+"""SQL of erasures and of retention: rows go a batch at a time, each in a transaction of its own, or a month at once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from persister.partitions import month_of
 from shared.contract.audit import told
 from shared.contract.erasure import Erasure
+from shared.contract.errors import StoreUnavailable
 from shared.postgres.audit_log import AuditLog
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need
@@ -42,6 +44,12 @@ SELECT id FROM ((
     ORDER BY id LIMIT $4
 )) found ORDER BY id LIMIT $4"""
 _VERSIONS_OF = "SELECT v.id FROM model_versions v JOIN models m ON m.id = v.model_id WHERE m.name = $1 ORDER BY 1"
+_PARTITIONS = (
+    "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
+    "WHERE inhparent = 'predictions'::regclass ORDER BY 1"
+)
+_IN_USE = ("locked", "conflict")
+_DROP_MONTH = "SELECT drop_predictions_partition($1, $2::int[])"
 _DELETE = "DELETE FROM predictions WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3"
 _DELETE_FEEDBACK = "DELETE FROM feedback WHERE prediction_id = ANY($1::uuid[])"
 _COUNT = """
@@ -79,6 +87,7 @@ NEEDS = {
     "audit_log": Need(("number", "digest"), ("SELECT", "INSERT")),
     "feedback": Need(("prediction_id",), ("SELECT", "DELETE")),
 }
+FUNCTIONS = ("drop_predictions_partition(date, integer[])",)
 
 
 class Taken(NamedTuple):
@@ -159,6 +168,25 @@ class ErasureStore:
         """The ids of a model's versions, those that left the catalogue too."""
         async with self._postgres.connection() as connection:
             return [row["id"] for row in await connection.fetch(_VERSIONS_OF, model)]
+
+    async def months(self) -> Sequence[date]:
+        """The months that have partitions, by their first days."""
+        async with self._postgres.connection() as connection:
+            names = [row["relname"] for row in await connection.fetch(_PARTITIONS)]
+        return [month for name in names if (month := month_of(name)) is not None]
+
+    async def drop_month(self, month: date, versions: Sequence[int]) -> bool:
+        """Drop a month with what was said of it, if it is over and has rows of these versions only; was it dropped?
+
+        It is not while others use it, or read from all months, for half a second.
+        """
+        try:
+            async with self._postgres.connection() as connection:
+                return bool(await connection.fetchval(_DROP_MONTH, month, versions))
+        except StoreUnavailable as error:
+            if error.reason not in _IN_USE:
+                raise
+            return False
 
     async def delete_old(self, version: int, below: UUID, after: UUID) -> Sequence[UUID]:
         """Delete the next batch of a version's rows with ids above `after` and below `below`; returns their ids."""

@@ -1,4 +1,7 @@
-"""Deleting the rows of models that are not to be kept for ever (`retention_days` in the catalogue)."""
+"""Deleting the predictions of models that are not to be kept for ever (`retention_days` in the catalogue).
+
+Where no model keeps a month any more, it is dropped, which costs next to nothing. Rows of other months go one by one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from persister.erasure_store import LOWEST, ErasureStore
+from persister.partitions import end_of
 from shared.contract.catalogue import Model
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import first_id_at
@@ -46,11 +50,12 @@ class Retention:
                     await backoff.pause(stop)
 
     async def delete(self, now: datetime, stop: asyncio.Event) -> int:
-        """Delete what is too old, unless `stop` is set before its end; returns how many rows.
+        """Delete what is too old, unless `stop` is set before its end; returns how many rows, without dropped months.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
+        await self._drop_months(now, stop)
         deleted = 0
         for model, days in self._days.items():
             of_model, below = 0, first_id_at(now - timedelta(days=days))
@@ -60,6 +65,17 @@ class Retention:
                 log.info("old predictions deleted", extra={"model": model, "count": of_model})
             deleted += of_model
         return deleted
+
+    async def _drop_months(self, now: datetime, stop: asyncio.Event) -> None:
+        for month in await self._store.months() if self._days else ():
+            over = [model for model, days in self._days.items() if end_of(month) <= now - timedelta(days=days)]
+            if stop.is_set() or not over:
+                break  # they are in order: later ones are younger
+            versions = [version for model in over for version in await self._store.versions_of(model)]
+            with self._liveness.moving(LOOP):
+                dropped = await self._store.drop_month(month, versions)
+            if dropped:
+                log.info("month dropped", extra={"partition": f"predictions_{month:%Y_%m}"})
 
     async def _delete_of(self, version: int, below: UUID, stop: asyncio.Event) -> int:
         deleted, after = 0, LOWEST

@@ -58,6 +58,7 @@ def test_a_role_is_given_what_its_service_says_it_needs_and_nothing_else(service
         ("persister", "UPDATE model_versions SET artifact_path = 'x'"),
         ("gateway", "UPDATE predictions SET error = 'x'"),
         ("gateway", "SELECT make_predictions_partition('2026-01-01')"),
+        ("gateway", "SELECT drop_predictions_partition('2026-01-01', '{}')"),
         ("gateway", "DELETE FROM predictions"),
         ("gateway", "UPDATE erasures SET state = 'done'"),
         (

@@ -1,0 +1,1 @@
+DROP FUNCTION drop_predictions_partition(date, integer[]);
