@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.stack import commands
 from scripts.stack import config as stack_config
@@ -20,6 +21,9 @@ from scripts.stack.postgres import DATABASE, USER
 from scripts.stack.redis import redis_url
 from scripts.stack.reports import complain, say
 from shared.contract.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from shared.contract.catalogue import Catalogue
 
 LOG_LINES = 50
 STREAM_ENTRIES = 3
@@ -105,22 +109,21 @@ def _run(parsed: argparse.Namespace, config: StackConfig) -> int:
     return 0
 
 
-def _served(config: StackConfig) -> list[str] | None:
-    """`model:version` of all that the catalogue serves; None if it cannot be read."""
+def _catalogue(config: StackConfig) -> Catalogue | None:
+    """The catalogue of the file; None if it cannot be read."""
     from shared.service.catalogue_file import load_catalogue
 
     try:
-        catalogue = load_catalogue(Path(config.values.get("MODEL_CATALOGUE", "models/models.toml")))
+        return load_catalogue(Path(config.values.get("MODEL_CATALOGUE", "models/models.toml")))
     except ConfigurationError:
         return None
-    return [each.label for each in catalogue.served()]
 
 
 def _streams(config: StackConfig, count: int) -> None:
     from scripts.stack import streams  # the Redis client takes a tenth of a second, which no other command needs
 
     url = config.external_redis or redis_url(config.ports["REDIS_PORT"], config.secret(dotenv.REDIS_PASSWORD))
-    for line in streams.render(streams.look(url, config.key_prefix, count, _served(config))):
+    for line in streams.render(streams.look(url, config.key_prefix, count, _catalogue(config))):
         say(line)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,12 @@ from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from scripts.stack.errors import StackError
+from shared.contract.catalogue import Catalogue
+from shared.contract.errors import MalformedMessage
 from shared.contract.keys import Keys
+from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.registry import decode_registry
+from shared.streams.model_registry import CONTENT
 
 LONGEST_VALUE = 60
 LAST_ENTRIES = 3
@@ -19,7 +24,7 @@ TIMEOUT_S = 5
 
 @dataclass(frozen=True)
 class StreamView:
-    """One stream; `pending` is None where nobody reads it in a group, an `orphan`'s version is not in the catalogue."""
+    """One stream; `pending` is None where nobody reads it in a group, and nobody computes what is in an `orphan`."""
 
     key: str
     depth: int
@@ -29,11 +34,11 @@ class StreamView:
     orphan: bool = False
 
 
-def look(url: str, prefix: str, count: int = LAST_ENTRIES, served: Collection[str] | None = None) -> list[StreamView]:
+def look(url: str, prefix: str, count: int = LAST_ENTRIES, catalogue: Catalogue | None = None) -> list[StreamView]:
     """Every stream of the pipeline, request streams first.
 
     Args:
-        served: `model:version` of all that the catalogue serves; None if that is not known.
+        catalogue: of the file; None if it cannot be read.
 
     Raises:
         StackError: Redis can't be reached.
@@ -46,7 +51,7 @@ def look(url: str, prefix: str, count: int = LAST_ENTRIES, served: Collection[st
             wanted = {**dict.fromkeys(requests, Keys.WORKER_GROUP), **groups}
             now_ms = _now_ms(redis)
             views = [_view(redis, key, group, now_ms, count) for key, group in wanted.items()]
-            mine = None if served is None else {keys.requests(*label.split(":")) for label in served}
+            mine = _computed(redis, keys, catalogue)
             return [replace(each, orphan=mine is not None and each.key not in {*mine, *groups}) for each in views]
     except RedisError as error:
         raise StackError(f"Redis can't be asked ({type(error).__name__}): is the stack up? See make status") from error
@@ -87,6 +92,21 @@ def _view(redis: Any, key: str, group: str | None, now_ms: int, count: int) -> S
         oldest_age_s=max(0, now_ms - int(first[0][0].split("-")[0])) / 1000 if first else None,
         last=list(reversed(redis.xrevrange(key, count=count))),
     )
+
+
+def _computed(redis: Any, keys: Keys, catalogue: Catalogue | None) -> set[str] | None:
+    """The streams that workers read: of versions of the file and of those registered by API; None if not known."""
+    if catalogue is None:
+        return None
+    live = LiveCatalogue(catalogue)
+    registry = redis.hget(keys.registry, CONTENT)
+    try:
+        if registry is not None:
+            live.follow(decode_registry(registry))
+    except MalformedMessage:  # of a later version
+        return None
+    labels = [*(each.label for each in live.served()), *live.leaving]
+    return {keys.requests(*label.split(":")) for label in labels}
 
 
 def _pending(redis: Any, key: str, group: str) -> int | None:

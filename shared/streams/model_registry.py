@@ -8,7 +8,8 @@ from shared.streams.shard import Shard
 
 FOLLOW_EVERY_S = 0.5
 
-_EPOCH, _CONTENT = "models", "models_content"
+CONTENT = "models_content"
+_EPOCH = "models"
 
 
 class ModelRegistry:
@@ -38,7 +39,7 @@ class ModelRegistry:
         if (await self.epoch() or 0) <= known:
             return None
         with redis_errors():
-            found = await self._redis.hget(self._key, _CONTENT)
+            found = await self._redis.hget(self._key, CONTENT)
         return None if found is None else decode_registry(found)
 
     async def publish(self, registry: Registry) -> None:

@@ -22,7 +22,10 @@ from scripts.stack.processes import descendants, wait_gone
 from scripts.stack.redis import ping, running_redis
 from scripts.stack.streams import look, render
 from scripts.stack.unprivileged import current_wrapper, wrapper_for
+from shared.contract.catalogue import parse_catalogue
 from shared.contract.keys import Keys
+from shared.contract.registry import RegisteredModel, RegisteredVersion, Registry
+from shared.streams.model_registry import CONTENT
 from tests.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,17 +162,38 @@ def test_streams_are_shown_without_redis_cli(tmp_path: Path) -> None:
             client.xreadgroup(Keys.WORKER_GROUP, "me", {stream: ">"}, count=2)
             client.xadd("other:requests:m:1", {"id": "not ours"})
         views = {view.key: view for view in look(server.url, keys.prefix)}
-        orphans = [
-            each.key for each in look(server.url, keys.prefix, served=["sentiment-analysis:1.1.0"]) if each.orphan
-        ]
-        assert not [each for each in look(server.url, keys.prefix, served=["sentiment-analysis:1.0.0"]) if each.orphan]
     assert set(views) == {stream, keys.results, keys.dead}
-    assert orphans == [stream] and not any(view.orphan for view in views.values())
+    assert not any(view.orphan for view in views.values()), "the catalogue is not known"
     assert (views[stream].depth, views[stream].pending) == (5, 2)
     assert [fields["id"] for _, fields in views[stream].last] == ["2", "3", "4"]
     assert any("… (100 characters)" in line for line in render(list(views.values())))
     with pytest.raises(StackError, match="make status"):
         look(server.url, keys.prefix)
+
+
+@pytest.mark.parametrize(
+    ("registered", "orphans"),
+    [(None, {"2.0.0", "3.0.0"}), ({"active": True}, {"3.0.0"}), ({"active": False}, {"3.0.0"})],
+)
+def test_streams_of_versions_that_nobody_computes_are_marked(
+    tmp_path: Path, registered: dict[str, bool] | None, orphans: set[str]
+) -> None:
+    """One that was registered by API is computed, as is what still waits for one that was unloaded."""
+    keys, version = Keys(""), '[[models.versions]]\nversion = "1.0.0"\nartifact = "a"\ndefault = true\n'
+    seed = parse_catalogue('[[models]]\nname = "m"\ntask = "feature-extraction"\ndescription = "d"\n' + version)
+    with running_redis(tmp_path / "redis") as server, Redis.from_url(server.url) as client:
+        for each in ("1.0.0", "2.0.0", "3.0.0"):
+            client.xadd(keys.requests("m", each), {"id": "1"})
+        if registered is not None:
+            added = RegisteredVersion(version="2.0.0", artifact="b", digest="d", **registered)
+            model = RegisteredModel(
+                name="m", task="feature-extraction", description="d", generation=1, versions=(added,)
+            )
+            client.hset(keys.registry, CONTENT, Registry(epoch=1, models=(model,)).encode())
+        marked = {each.key for each in look(server.url, keys.prefix, catalogue=seed) if each.orphan}
+        assert marked == {keys.requests("m", each) for each in orphans}
+        client.hset(keys.registry, CONTENT, "of a later version")
+        assert not any(each.orphan for each in look(server.url, keys.prefix, catalogue=seed))
 
 
 AS_NOBODY = """
