@@ -13,13 +13,14 @@ from pathlib import Path
 
 from inference_worker.children.child import LoadPlan
 from shared.contract.catalogue import HUB_PREFIX
+from shared.service.artifacts import digest_of
 from shared.service.version import software_version
 
 _PINNED = re.compile(rf"{HUB_PREFIX}[^@]+@[0-9a-f]{{40}}")
 
 
-def fingerprint_of(plan: LoadPlan) -> str:
-    """The fingerprint; empty if there is none. Reads the whole artifact: call it in a thread."""
+def fingerprint_of(plan: LoadPlan, artifact_digest: str | None = None) -> str:
+    """The fingerprint; empty if there is none. Call it in a thread: it reads all of an artifact without a digest."""
     if plan.location.startswith(HUB_PREFIX) and not _PINNED.fullmatch(plan.location):
         return ""
     code = _source_of(plan.task) if ":" in plan.task else software_version().encode()
@@ -30,16 +31,10 @@ def fingerprint_of(plan: LoadPlan) -> str:
         digest.update(f"{part}\0".encode())
     digest.update(hashlib.sha256(code).digest())
     try:
-        for path in _files(Path(plan.location)):
-            with path.open("rb") as file:
-                digest.update(str(path).encode() + b"\0" + hashlib.file_digest(file, "sha256").digest())
+        digest.update((artifact_digest or digest_of(plan.location)).encode())
     except OSError:
         return ""
     return digest.hexdigest()[:32]
-
-
-def _files(location: Path) -> list[Path]:
-    return sorted(each for each in location.rglob("*") if each.is_file()) if location.is_dir() else []
 
 
 def _source_of(task: str) -> bytes | None:

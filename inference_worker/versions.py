@@ -147,37 +147,38 @@ class ServedVersions:
 
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
-        plan, processes = load_plan(await self._location(served), served, self._cpus)
+        location, digest = await self._artifact(served)
+        plan, processes = load_plan(location, served, self._cpus)
         engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
-        await engine.start()
+        self.fingerprints.pop(served.label, None)
+        _, fingerprint = await asyncio.gather(engine.start(), asyncio.to_thread(fingerprint_of, plan, digest))
         seconds = time.monotonic() - started
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)
         facts = {"model": served.label, "processes": processes, "threads": plan.threads}
         log.info("loaded", extra={**facts, "seconds": round(seconds, 2)})
-        self.fingerprints.pop(served.label, None)
-        if found := await asyncio.to_thread(fingerprint_of, plan):
-            self.fingerprints[served.label] = found
+        if fingerprint:
+            self.fingerprints[served.label] = fingerprint
         version = served.version.version
         stream = RequestStream(self._shard, served.model, version, self._worker_id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
         return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, self.redis, spans)
 
-    async def _location(self, served: ServedVersion) -> str:
-        """Where the artifact is.
+    async def _artifact(self, served: ServedVersion) -> tuple[str, str | None]:
+        """Where the artifact is, and its digest if that is known: that of a registered version has to be what it was.
 
         Raises:
             ConfigurationError: it is not there, may not be loaded here, or has changed since it was registered.
         """
         version = served.version
         if not isinstance(version, RegisteredVersion):
-            return self._seed.artifact_location(version)
+            return self._seed.artifact_location(version), None
         roots, owners = self._settings.artifact_roots, self._settings.artifact_owners
         found = await asyncio.to_thread(open_artifact, version.artifact, roots, owners)
         if found.digest != version.digest:
             raise ConfigurationError(
                 f"{version.artifact!r} has changed since it was registered: register another version"
             )
-        return found.location
+        return found
 
     def _note_failure(self, served: ServedVersion, error: ConfigurationError) -> None:
         self.failures[served.label] = str(error)

@@ -1,4 +1,4 @@
-"""Artifacts of versions that are registered by API: where they may be, and what tells one from another.
+"""Artifacts: where those of versions that are registered by API may be, and what tells one from another.
 
 Who registers a version chooses what a worker reads. So an artifact is a directory below one of `MODEL_ROOTS`, from
 which no link leads out, or a commit of an owner on the hub who is named in `HUB_OWNERS`. Its digest is of the names and
@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,9 +53,20 @@ def open_artifact(artifact: str, roots: Sequence[Path], owners: Collection[str])
         return Artifact(artifact, f"commit:{_commit(artifact, owners)}")
     try:
         directory, root = _directory(artifact, roots)
-        return Artifact(str(directory), _digest(directory, root))
+        return Artifact(str(directory), _digest(_allowed_files(directory, root)))
     except OSError as error:
         raise ArtifactRefused(f"{artifact!r} cannot be read: {error.strerror}") from error
+
+
+def digest_of(location: str) -> str:
+    """The digest of an artifact wherever it is, of links too; of one that is no directory, that of no files.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    directory = Path(location)
+    files = (each for each in directory.rglob("*") if each.is_file()) if directory.is_dir() else ()
+    return _digest((each.relative_to(directory).as_posix(), each) for each in files)
 
 
 def _commit(address: str, owners: Collection[str]) -> str:
@@ -84,15 +96,20 @@ def _directory(artifact: str, roots: Sequence[Path]) -> tuple[Path, Path]:
     raise ArtifactRefused(f"{artifact!r} {why}")
 
 
-def _digest(directory: Path, root: Path) -> str:
+def _digest(files: Iterable[tuple[str, Path]]) -> str:
     digest = hashlib.sha256()
-    for number, (name, path) in enumerate(sorted(_files(directory, root))):
-        if number == MOST_FILES:
-            raise ArtifactRefused(f"{directory.name!r} has more than {MOST_FILES} files")
+    for name, path in sorted(files):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         digest.update(content.encode() + b" " + os.fsencode(name) + b"\0")
     return f"sha256:{digest.hexdigest()}"
+
+
+def _allowed_files(directory: Path, root: Path) -> list[tuple[str, Path]]:
+    files = list(islice(_files(directory, root), MOST_FILES + 1))
+    if len(files) > MOST_FILES:
+        raise ArtifactRefused(f"{directory.name!r} has more than {MOST_FILES} files")
+    return files
 
 
 def _files(directory: Path, root: Path) -> Iterator[tuple[str, Path]]:

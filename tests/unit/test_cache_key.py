@@ -13,6 +13,7 @@ from gateway.core.order import CacheWish
 from gateway.http.cache_control import cache_wish
 from inference_worker.children.child import LoadPlan
 from inference_worker.fingerprint import fingerprint_of
+from shared.service.artifacts import open_artifact
 
 SECRET = b"a secret"
 PARTS = st.builds(
@@ -70,6 +71,16 @@ def test_a_fingerprint_changes_with_a_files_content_its_name_the_type_and_the_co
     (tmp_path / "a" / "weights").rename(tmp_path / "a" / "weights2")
     third = fingerprint_of(plan(str(tmp_path)))
     assert len({first, second, third}) == 3
+
+
+def test_a_digest_that_is_known_is_not_computed_again(tmp_path: Path) -> None:
+    """The files of a registered version are read once."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"one")
+    location, digest = open_artifact("model", [tmp_path], ())
+    first = fingerprint_of(plan(location))
+    (tmp_path / "model" / "weights").unlink()
+    assert first == fingerprint_of(plan(location), digest) != fingerprint_of(plan(location))
 
 
 def test_a_class_of_ones_own_is_known_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

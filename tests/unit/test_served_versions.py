@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inference_worker import versions as worker_versions
+from inference_worker.engine import Engine
 from inference_worker.settings import WorkerSettings
 from inference_worker.versions import ServedVersions
 from shared.contract.catalogue import Catalogue, ServedVersion
@@ -103,3 +106,25 @@ async def test_a_version_of_the_file_that_cannot_be_loaded_ends_a_worker_that_ha
                 await serving
         else:
             await serving
+
+
+async def test_what_computes_a_version_is_found_out_while_its_children_load(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (echo,) = catalogue.select("echo:1.0.0")
+    found_out, loaded, loop = asyncio.Event(), threading.Event(), asyncio.get_running_loop()
+
+    async def start(_: Engine) -> None:
+        await asyncio.wait_for(found_out.wait(), 10)
+        loaded.set()
+
+    def fingerprint(*_: object) -> str:
+        assert not loaded.is_set()
+        loop.call_soon_threadsafe(found_out.set)
+        return "print"
+
+    monkeypatch.setattr(Engine, "start", start)
+    monkeypatch.setattr(worker_versions, "fingerprint_of", fingerprint)
+    versions = made(catalogue)
+    await versions._load(echo)
+    assert versions.fingerprints == {"echo:1.0.0": "print"}
