@@ -1,6 +1,6 @@
 """The keys of what handlers get from the application, and of what they store on a request.
 
-A handler gets what it uses by key; only `gateway.app` knows how it is put together.
+A handler gets what it uses by key; only `gateway.components` knows how it is put together.
 """
 
 from __future__ import annotations

@@ -386,18 +386,18 @@ async def test_every_loop_takes_its_turns(start_gateway: StartGateway, monkeypat
         return turn
 
     loops = {
-        "gateway.app.Waiters.recheck",
-        "gateway.app.Expiry.expire",
-        "gateway.app.age_out",
-        "gateway.app.Connections.sweep",
-        "gateway.app.Serving.look",
-        "gateway.app.Throughput.measure",
+        "gateway.core.waiting.Waiters.recheck",
+        "gateway.loops.Expiry.expire",
+        "gateway.loops.age_out",
+        "gateway.http.connections.Connections.sweep",
+        "gateway.core.serving.Serving.look",
+        "gateway.loops.Throughput.measure",
     }
     for name in loops:
         monkeypatch.setattr(name, counted(name))
-    monkeypatch.setattr("gateway.app.http_metrics", Mock(count=lambda: turns.update(["http metrics"])))
+    monkeypatch.setattr("gateway.loops.http_metrics", Mock(count=lambda: turns.update(["http metrics"])))
     for name in ("COUNT_EVERY_S", "SWEEP_EVERY_S", "LOOK_FOR_WORKERS_EVERY_S", "MEASURE_EVERY_S"):
-        monkeypatch.setattr(f"gateway.app.{name}", 0.02)
+        monkeypatch.setattr(f"gateway.loops.{name}", 0.02)
     await start_gateway(recheck_interval_s=0.02, expiry_interval_s=0.02)
     await eventually(
         lambda: loops | {"http metrics"} <= {name for name, count in turns.items() if count > 2}, "each has had several"
@@ -406,7 +406,7 @@ async def test_every_loop_takes_its_turns(start_gateway: StartGateway, monkeypat
 
 async def test_liveness_is_red_when_a_loop_stalls(start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("gateway.app.Liveness", lambda timeout_s: Liveness(timeout_s, lambda: now))
+    monkeypatch.setattr("gateway.components.Liveness", lambda timeout_s: Liveness(timeout_s, lambda: now))
     stuck = asyncio.Event()
 
     async def never_returns(_: object) -> None:
@@ -435,10 +435,10 @@ def test_a_gateway_without_one_of_its_loops_ends_with_an_error(
 ) -> None:
     """Half a gateway would look healthy: requests would be accepted, and never expire."""
     code = (
-        "import sys, gateway.app\n"
+        "import sys, gateway.loops\n"
         "from asyncio import CancelledError as Cancelled\n"
         f"async def broken(*_, **__):\n    {ending}\n"
-        "gateway.app.every = broken\n"
+        "gateway.loops.every = broken\n"
         "from gateway.__main__ import main\n"
         "sys.exit(main())"
     )

@@ -18,7 +18,7 @@ STARTS = ("create_task", "ensure_future", "run_coroutine_threadsafe")
 # Who notices the end of a task; a loop of a service is given to `run_tasks` instead.
 OWNED_TASKS = {
     "shared/service/lifecycle.py": "run_tasks: awaits all of them",
-    "gateway/app.py": "the loops: their end stops the gateway, whose clean-up awaits them",
+    "gateway/loops.py": "the loops: their end stops the gateway, whose clean-up awaits them",
     "gateway/control/experiments/shadowing.py": "errors of a copy are counted; cancelled and awaited at the end",
     "gateway/control/key_set.py": "whoever needs the keys awaits it; cancelled and awaited at the end",
     "gateway/control/known_keys.py": "whatever comes of it is given to those who wait for it",

@@ -32,7 +32,7 @@ FLOORS = (
     ("shared.contract", "shared.service", "shared.telemetry", "shared.postgres", "shared.streams"),
     (
         *("gateway.settings", "gateway.core", "gateway.control", "gateway.upkeep", "gateway.http", "gateway.api"),
-        "gateway.app",
+        *("gateway.components", "gateway.loops", "gateway.app"),
     ),
 )
 # A program of its own, which a container starts every few seconds: of the standard library, nothing else.
