@@ -25,11 +25,10 @@ class Serving:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        versions = self._catalogue.served()
-        live = await self._workers.live(versions)
-        self._fingerprints = await self._workers.fingerprints(versions)
-        self._costs |= await self._workers.costs(versions)  # what nobody serves now costs what it did
-        self._unserved = frozenset(label for label, workers in live.items() if not workers)
+        told = await self._workers.look(self._catalogue.served())
+        self._fingerprints = told.fingerprints
+        self._costs |= told.costs  # what nobody serves now costs what it did
+        self._unserved = frozenset(label for label, workers in told.workers.items() if not workers)
 
     def estimate_us(self, label: str, characters: int) -> int:
         """What a text of so many characters may cost, in microseconds of compute; 0 before anything was measured."""

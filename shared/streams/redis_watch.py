@@ -57,6 +57,7 @@ USES: Mapping[str, Use] = {
                 "HGETALL",
                 "HINCRBY",
                 "HKEYS",
+                "HMGET",
                 "INFO",
                 "MGET",
                 "TIME",
@@ -89,7 +90,7 @@ USES: Mapping[str, Use] = {
             *("claim", "complete", "count_delivery", "dead_letter", "heartbeat", "join", "release", "remove_consumer"),
             "renew",
         ),
-        ("HGET", "HKEYS", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP", "ZREM"),
+        ("HGET", "HKEYS", "HMGET", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP", "ZREM"),
         (
             *("requests", "results", "dead", "prediction", "backlog_bytes", "deadlines", "limits", "worker", "workers"),
             *("load_error", "registry"),

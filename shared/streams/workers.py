@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import cast
+from typing import NamedTuple, cast
 
 import orjson
 
@@ -73,6 +73,20 @@ class Heartbeat:
             await run_pipeline(pipe, expected=lambda _: False)
 
 
+class LiveWorkers(NamedTuple):
+    """What live workers say of versions, by label.
+
+    Attributes:
+        workers: how many serve each.
+        costs: what requests have cost them lately: of several workers the average.
+        fingerprints: what computes each; without those about which they do not agree.
+    """
+
+    workers: dict[str, int]
+    costs: dict[str, Cost]
+    fingerprints: dict[str, str]
+
+
 class WorkerDirectory:
     """Looks workers up."""
 
@@ -87,37 +101,23 @@ class WorkerDirectory:
             StoreUnavailable: Redis cannot be reached.
         """
         consumers = await self._consumers(versions)
-        serves = await self._serves(sorted({name for each in consumers for name in each}))
-        return {
-            version.label: sum(version.label in serves.get(name, ()) for name in each)
-            for version, each in zip(versions, consumers, strict=True)
-        }
+        return _counts(versions, consumers, await self._serves(sorted(set().union(*consumers))))
 
-    async def costs(self, versions: Sequence[ServedVersion]) -> dict[str, Cost]:
-        """What requests have cost the live workers lately, by label: of several workers the average.
+    async def look(self, versions: Sequence[ServedVersion]) -> LiveWorkers:
+        """What live workers say, read once.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        names = sorted({name for each in await self._consumers(versions) for name in each})
-        told: dict[str, list[Cost]] = {}
-        for text in await self._told("costs", names):
-            for label, cost in decode_costs(text).items():
-                told.setdefault(label, []).append(cost)
-        return {label: Cost(*map(mean, zip(*costs, strict=True))) for label, costs in told.items()}
-
-    async def fingerprints(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
-        """What computes each version, by label, as its live workers tell; without those about which they do not agree.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        names = sorted({name for each in await self._consumers(versions) for name in each})
-        told: dict[str, set[str]] = {}
-        for text in await self._told("fingerprints", names):
-            for label, fingerprint in orjson.loads(text or b"{}").items():
-                told.setdefault(label, set()).add(str(fingerprint))
-        return {label: next(iter(found)) for label, found in told.items() if len(found) == 1}
+        consumers = await self._consumers(versions)
+        names = sorted(set().union(*consumers))
+        told = dict(zip(names, await self._told(names, "serves", "costs", "fingerprints"), strict=True))
+        serves = {name: orjson.loads(text) for name, (text, _, _) in told.items() if text is not None}
+        return LiveWorkers(
+            _counts(versions, consumers, serves),
+            _average([decode_costs(costs) for _, costs, _ in told.values()]),
+            _agreed([orjson.loads(fingerprints or b"{}") for _, _, fingerprints in told.values()]),
+        )
 
     async def states(self) -> dict[str, dict[str, VersionState]]:
         """How far each live worker is with what it is to serve: by label, then by the worker's id.
@@ -129,7 +129,7 @@ class WorkerDirectory:
             found = cast(list[bytes], await self._redis.zrangebyscore(self._keys.workers, "-inf", "+inf"))
         names = sorted(each.decode(errors="replace") for each in found)
         states: dict[str, dict[str, VersionState]] = {}
-        for name, text in zip(names, await self._told("states", names), strict=True):
+        for name, (text,) in zip(names, await self._told(names, "states"), strict=True):
             for label, state in decode_states(text).items():
                 states.setdefault(label, {})[name] = state
         return states
@@ -171,15 +171,36 @@ class WorkerDirectory:
 
     async def _serves(self, names: Sequence[str]) -> dict[str, list[str]]:
         """The labels that each of the workers serves now; only those that are alive."""
-        answers = await self._told("serves", names)
-        return {name: orjson.loads(answer) for name, answer in zip(names, answers, strict=True) if answer is not None}
+        answers = zip(names, await self._told(names, "serves"), strict=True)
+        return {name: orjson.loads(serves) for name, (serves,) in answers if serves is not None}
 
-    async def _told(self, field: str, names: Sequence[str]) -> list[bytes | None]:
-        """A field of the heartbeat of each of the workers; None of one that is not alive."""
+    async def _told(self, names: Sequence[str], *fields: str) -> list[list[bytes | None]]:
+        """Fields of the heartbeat of each of the workers; None of one that is not alive."""
         if not names:
             return []
         with redis_errors():
             async with self._redis.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hget(self._keys.worker(name), field)
+                    pipe.hmget(self._keys.worker(name), list(fields))
                 return list(await pipe.execute())
+
+
+def _counts(
+    versions: Sequence[ServedVersion], consumers: Sequence[set[str]], serves: Mapping[str, Sequence[str]]
+) -> dict[str, int]:
+    return {
+        version.label: sum(version.label in serves.get(name, ()) for name in each)
+        for version, each in zip(versions, consumers, strict=True)
+    }
+
+
+def _average(told: Sequence[Mapping[str, Cost]]) -> dict[str, Cost]:
+    labels = set().union(*told)
+    costs = {label: [each[label] for each in told if label in each] for label in labels}
+    return {label: Cost(*map(mean, zip(*found, strict=True))) for label, found in costs.items()}
+
+
+def _agreed(told: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    labels = set().union(*told)
+    found = {label: {str(each[label]) for each in told if label in each} for label in labels}
+    return {label: next(iter(only)) for label, only in found.items() if len(only) == 1}

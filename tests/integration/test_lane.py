@@ -505,10 +505,10 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
         facts = await redis.hgetall(keys.worker("alive"))
         assert orjson.loads(facts[b"serves"]) == [lane.served.label]
         assert 0 < await redis.ttl(keys.worker("alive")) <= 15
-        assert await directory.fingerprints([lane.served]) == {lane.served.label: "f"}
+        assert (await directory.look([lane.served])).fingerprints == {lane.served.label: "f"}
         await redis.hset(keys.worker("other"), "fingerprints", orjson.dumps({lane.served.label: "g"}))
         await stream(redis, keys, "other").join()
-        assert await directory.fingerprints([lane.served]) == {}, "they do not agree"
+        assert (await directory.look([lane.served])).fingerprints == {}, "they do not agree"
         stop.set()
         await beating
     assert await redis.exists(keys.worker("alive")) == 0

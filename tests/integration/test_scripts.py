@@ -8,7 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
+import redis.asyncio as redis_async
 
+from scripts.stack.redis import RedisServer
+from shared.contract.catalogue import Catalogue
+from shared.contract.costs import Cost, encode_costs
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import Keys
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionResult, Status, decode_request, decode_result
@@ -19,7 +23,7 @@ from shared.streams.deployment import Deployment
 from shared.streams.model_registry import ModelRegistry
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
-from shared.streams.request_stream import Completed, Delivery
+from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.shard import Shard
 from shared.streams.workers import Heartbeat, WorkerDirectory
@@ -807,6 +811,27 @@ async def test_a_heartbeat_lists_its_worker_until_it_expires_or_stops(redis: Red
     assert await redis.zrange(keys.workers, 0, -1) == [b"b"] and not await redis.exists(keys.worker("a"))
     await redis.delete(keys.worker("b"))
     assert await directory.states() == {}, "the list is not what counts"
+
+
+async def test_what_workers_say_is_read_once(own_redis: RedisServer, keys: Keys, catalogue: Catalogue) -> None:
+    """A gateway looks every two seconds: one command for each stream and one for each worker."""
+    served = catalogue.select("echo")
+    one, two = (each.label for each in served)
+    async with redis_async.Redis.from_url(own_redis.url) as redis:
+        shard = Shard(redis, keys)
+        for name, cost, made in (("a", Cost(2, 0.5), "f"), ("b", Cost(4, 0.5), "g")):
+            about = {"costs": encode_costs({one: cost}), "fingerprints": orjson.dumps({one: "f", two: made})}
+            await Heartbeat(shard, name, 60).beat([one, two], **about)
+            for each in served:
+                await RequestStream(shard, each.model, each.version.version, name).join()
+        await RequestStream(shard, served[0].model, served[0].version.version, "dead").join()
+        await redis.config_resetstat()
+        assert await WorkerDirectory(shard).look(served) == ({one: 2, two: 2}, {one: Cost(3, 0.5)}, {one: "f"})
+        told = {
+            name.removeprefix("cmdstat_"): each["calls"] for name, each in (await redis.info("commandstats")).items()
+        }
+    assert (told["xinfo|consumers"], told["hmget"]) == (2, 3)
+    assert not told.keys() - {"xinfo|consumers", "hmget", "config|resetstat", "info"}
 
 
 async def test_of_two_registries_the_newer_stays(redis: Redis, keys: Keys) -> None:
