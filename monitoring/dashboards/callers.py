@@ -5,8 +5,8 @@ from __future__ import annotations
 from monitoring.dashboards.choices import MODEL_ONLY
 from monitoring.dashboards.expressions import API, grown, idle_is_none, rate
 from monitoring.dashboards.panels import Json, dashboard, graph, stat
+from monitoring.dashboards.requests import HTTP, requests
 
-HTTP = "millstream_http_requests_total"
 CACHE = "millstream_cache_requests_total"
 UNKNOWN = "millstream_authentication_failures_total"
 LIMITED = 'millstream_errors_total{kind=~"limited_.+"}'
@@ -19,13 +19,7 @@ SHARE_OF_HITS = f"sum by (model) ({rate(CACHE, HIT_OF_MODEL)}) / sum by (model) 
 
 def _now() -> list[Json]:
     return [
-        stat(
-            "Requests",
-            idle_is_none(f"sum({rate(HTTP, API)})", "gateway"),
-            "reqps",
-            "API requests answered per second, all gateways.",
-            decimals=1,
-        ),
+        requests(),
         stat(
             "Not known who asks",
             idle_is_none(f"sum({rate(UNKNOWN)})", "gateway"),

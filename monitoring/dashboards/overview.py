@@ -15,8 +15,8 @@ from monitoring.dashboards.expressions import (
     rate,
 )
 from monitoring.dashboards.panels import Json, dashboard, graph, stat
+from monitoring.dashboards.requests import HTTP, requests
 
-HTTP = "millstream_http_requests_total"
 LATENCY = "millstream_http_request_duration_seconds"
 PREDICT = 'endpoint=~"/api/v1/predict.*"'
 FAILED = f'{API},status=~"5.."'
@@ -51,13 +51,7 @@ def _now() -> list[Json]:
             "Model versions served by at least one live worker.",
             NONE_IS_BAD,
         ),
-        stat(
-            "Requests",
-            idle_is_none(f"sum({rate(HTTP, API)})", "gateway"),
-            "reqps",
-            "API requests answered per second, all gateways.",
-            decimals=1,
-        ),
+        requests(),
         stat(
             "Error ratio",
             idle_is_none(f"sum({rate(HTTP, FAILED)}) / sum({rate(HTTP, API)})", "gateway"),
