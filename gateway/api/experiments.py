@@ -27,7 +27,7 @@ async def start_experiment(request: web.Request) -> web.Response:
     _check_versions(request, model, body)
     arms = tuple(Arm(arm.called, arm.version, arm.weight) for arm in body.arms)
     shadow = None if body.shadow is None else Shadow(body.shadow.version, body.shadow.share)
-    record = await request.app[EXPERIMENTS].start(Experiment("", model, arms, shadow))
+    record = await request.app[EXPERIMENTS].start(Experiment("", model, arms, shadow), request[PRINCIPAL].id)
     await request.app[RUNNING].changed()
     return json_response(_info(record))
 
@@ -40,7 +40,7 @@ async def read_experiment(request: web.Request) -> web.Response:
 async def stop_experiment(request: web.Request) -> web.Response:
     """Stop the experiment of a model: all requests go to the default version again. Its results stay."""
     model = _model(request)
-    if not await request.app[EXPERIMENTS].stop(model):
+    if not await request.app[EXPERIMENTS].stop(model, request[PRINCIPAL].id):
         raise UnknownExperiment(model, running=True)
     await request.app[RUNNING].changed()
     return web.Response(status=204)

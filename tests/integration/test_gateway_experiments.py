@@ -177,6 +177,33 @@ async def test_an_experiment_is_started_read_replaced_and_stopped(
     assert "experiment_id" not in waiting or not waiting["experiment_id"]
 
 
+async def test_each_change_stands_in_the_audit_log(gateway: Client, database: asyncpg.Connection) -> None:
+    first = await start(gateway)
+    await start(gateway)  # the same: nothing changes
+    second = await start(gateway, [{**TWO_ARMS[0], "weight": 9}, TWO_ARMS[1]])
+    assert (await gateway.delete(EXPERIMENT)).status == 204
+    assert (await gateway.delete(EXPERIMENT)).status == 404
+    rows = await database.fetch("SELECT * FROM audit_log ORDER BY number")
+    one, two = ({name: each[name] for name in ("experiment_id", "arms", "shadow")} for each in (first, second))
+    assert [(each["action"], each["target"]) for each in rows] == [
+        ("experiment.start", "echo"),
+        ("experiment.start", "echo"),
+        ("experiment.stop", "echo"),
+    ]
+    told = [tuple(text and orjson.loads(text) for text in (each["before"], each["after"])) for each in rows]
+    assert told == [(None, one), (one, two), (two, None)]
+    assert {each["principal"] for each in rows} == {""}, "nobody is asked who he is"
+
+
+async def test_what_cannot_be_audited_is_not_changed(gateway: Client, database: asyncpg.Connection) -> None:
+    running = await start(gateway)
+    await database.execute("ALTER TABLE audit_log ADD CONSTRAINT full_up CHECK (number < 2)")
+    assert (await gateway.delete(EXPERIMENT)).status >= 500
+    answer = await gateway.put(EXPERIMENT, json={"arms": [{**TWO_ARMS[0], "weight": 9}, TWO_ARMS[1]]})
+    assert answer.status >= 500
+    assert await (await gateway.get(EXPERIMENT)).json() == running
+
+
 @pytest.mark.parametrize(
     ("body", "place"),
     [

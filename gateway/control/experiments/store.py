@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -10,6 +11,8 @@ from uuid import UUID
 import orjson
 
 from gateway.control.experiments.assignment import Arm, Experiment, Shadow
+from shared.contract.audit import told
+from shared.postgres.audit_log import AuditLog
 from shared.postgres.pool import Postgres
 
 # A change to a model's experiment waits for another one: two would both stop what runs, and both start.
@@ -18,7 +21,10 @@ _FIELDS = "id, model, arms, shadow, started_at, stopped_at"
 _ALL_RUNNING = f"SELECT {_FIELDS} FROM experiments WHERE stopped_at IS NULL"  # nosec B608: of constants only
 _RUNNING = f"{_ALL_RUNNING} AND model = $1"
 _NEWEST = f"SELECT {_FIELDS} FROM experiments WHERE model = $1 ORDER BY started_at DESC LIMIT 1"  # nosec B608
-_STOP = "UPDATE experiments SET stopped_at = clock_timestamp() WHERE model = $1 AND stopped_at IS NULL RETURNING id"
+_STOP = (
+    "UPDATE experiments SET stopped_at = clock_timestamp() WHERE model = $1 AND stopped_at IS NULL "
+    f"RETURNING {_FIELDS}"  # nosec B608
+)
 _START = f"INSERT INTO experiments (model, arms, shadow) VALUES ($1, $2, $3) RETURNING {_FIELDS}"  # nosec B608
 _FEEDBACK = (
     "INSERT INTO feedback (prediction_id, correct, label, principal) VALUES ($1, $2, $3, $4) "
@@ -56,25 +62,54 @@ class ExperimentStore:
             row = await connection.fetchrow(_NEWEST, model)
         return None if row is None else _record(row)
 
-    async def start(self, wanted: Experiment) -> Record:
-        """Start an experiment in the place of the one that runs, under a new id; one that is the same goes on."""
-        async with self._postgres.connection() as connection, connection.transaction():
-            await connection.execute(_LOCK, wanted.model)
+    async def start(self, wanted: Experiment, by: str) -> Record:
+        """Start an experiment in the place of the one that runs, under a new id; one that is the same goes on.
+
+        Args:
+            by: the principal who wants it, for the audit log.
+        """
+        async with self._changing(wanted.model) as (connection, audit_log):
             row = await connection.fetchrow(_RUNNING, wanted.model)
             if row is not None and _record(row).experiment == wanted.under(str(row["id"])):
                 return _record(row)
-            await connection.execute(_STOP, wanted.model)
-            return _record(await connection.fetchrow(_START, wanted.model, *_values(wanted)))
+            stopped = await connection.fetchrow(_STOP, wanted.model)
+            started = await connection.fetchrow(_START, wanted.model, *_values(wanted))
+            await audit_log.lock()
+            await audit_log.add(by, "experiment.start", wanted.model, _told(stopped), _told(started))
+            return _record(started)
 
-    async def stop(self, model: str) -> bool:
+    async def stop(self, model: str, by: str) -> bool:
         """Stop the experiment of a model; returns whether one ran."""
-        async with self._postgres.connection() as connection:
-            return await connection.fetchval(_STOP, model) is not None
+        async with self._changing(model) as (connection, audit_log):
+            stopped = await connection.fetchrow(_STOP, model)
+            if stopped is not None:
+                await audit_log.lock()
+                await audit_log.add(by, "experiment.stop", model, _told(stopped), None)
+            return stopped is not None
 
     async def give_feedback(self, prediction_id: str, correct: bool | None, label: str | None, principal: str) -> None:
         """Note what a caller says of an answer, in the place of what was said before: `correct`, or else `label`."""
         async with self._postgres.connection() as connection:
             await connection.execute(_FEEDBACK, UUID(prediction_id), correct, label, principal)
+
+    @asynccontextmanager
+    async def _changing(self, model: str) -> AsyncIterator[tuple[Any, AuditLog]]:
+        """A transaction that may change the experiment of a model."""
+        async with self._postgres.connection() as connection:
+            audit_log = AuditLog(connection)
+            async with connection.transaction():
+                await connection.execute(_LOCK, model)
+                yield connection, audit_log
+        audit_log.committed()
+
+
+def _told(row: Mapping[str, Any] | None) -> str | None:
+    """An experiment as the audit log has it."""
+    if row is None:
+        return None
+    experiment, shadow = _record(row).experiment, _record(row).experiment.shadow
+    about: dict[str, Any] = {"experiment_id": experiment.id, "arms": [arm._asdict() for arm in experiment.arms]}
+    return told(about | {"shadow": shadow and shadow._asdict()})
 
 
 def _values(experiment: Experiment) -> tuple[str, str | None]:
