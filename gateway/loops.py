@@ -35,6 +35,7 @@ from gateway.http.http_metrics import COUNT_EVERY_S, http_metrics
 from gateway.upkeep.expiry import Expiry, age_out
 from gateway.upkeep.loop import every
 from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
+from shared.contract.queues import queues_of
 from shared.service.lifecycle import run_tasks
 from shared.service.probes import serve_probes
 from shared.streams.model_registry import FOLLOW_EVERY_S as FOLLOW_MODELS_EVERY_S
@@ -72,7 +73,8 @@ def background_loops(
 
     def streams() -> list[str]:
         served = app[CATALOGUE].served()
-        return [shard.keys.results, *(shard.keys.requests(each.model, each.version.version) for each in served)]
+        queues = (queue for each in served for queue in queues_of(each.model, each.version.version))
+        return [shard.keys.results, *(shard.keys.requests(*queue) for queue in queues)]
 
     throughput = Throughput(Flows(shard, streams), retry_after)
 

@@ -5,6 +5,9 @@ those closest to it in length, at most this child's share of what waits, within 
 keep all children busy and answer each item as soon as its own pass ends; the oldest item is always taken, so none waits
 forever. A deep queue is read several batches ahead, which gives more items of like length to choose from; a shallow one
 only a batch, so that no entry waits in a busy worker's hands while another worker is idle.
+
+What is `interactive` goes before `batch`, but one pass in eight is for `batch` if it waits. A pass has items of one
+priority only, and one of `batch` is small: it cannot be interrupted, so whoever comes next waits for it.
 """
 
 from __future__ import annotations
@@ -13,11 +16,14 @@ import math
 from collections.abc import Iterator, Sequence
 
 from shared.contract.catalogue import BatchLimits
+from shared.contract.queues import Priority
 
 DEEP_READ_BATCHES = 4
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_ENCODED_CHARS = 65_536
 MOST_CONSIDERED = 256  # a pass is chosen from this many of the oldest
+ONE_IN = 8  # passes is for `batch` while both wait
+BATCH_PART = 8  # of the limits of a pass is what one of `batch` may have
 
 
 def read_size(waiting: int, waiting_bytes: int, last_read: int, limits: BatchLimits) -> int:
@@ -31,6 +37,23 @@ def read_size(waiting: int, waiting_bytes: int, last_read: int, limits: BatchLim
         return 0
     ahead = limits.max_batch_size * (DEEP_READ_BATCHES if last_read >= limits.max_batch_size else 1)
     return max(0, ahead - waiting)
+
+
+def limits_of_batch(limits: BatchLimits) -> BatchLimits:
+    """The limits of a pass of `batch`."""
+    size, tokens = max(1, limits.max_batch_size // BATCH_PART), max(1, limits.max_batch_tokens // BATCH_PART)
+    return limits.model_copy(update={"max_batch_size": size, "max_batch_tokens": tokens})
+
+
+def next_priority(interactive: int, batch: int, since_batch: int) -> Priority:
+    """Whose pass is next.
+
+    Args:
+        interactive, batch: how many items of each wait; at least one does.
+        since_batch: passes of interactive items since the last one of `batch`.
+    """
+    is_turn = batch > 0 and (interactive == 0 or since_batch >= ONE_IN - 1)
+    return Priority.BATCH if is_turn else Priority.INTERACTIVE
 
 
 def encode_windows(sizes: Sequence[int]) -> Iterator[slice]:

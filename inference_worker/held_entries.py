@@ -19,7 +19,8 @@ from shared.contract.keys import request_stream_name
 from shared.contract.messages import FINAL_STATUSES, Status
 from shared.service.backoff import Backoff, wait_for_stop
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Completed, Delivery, RequestStream, readable_id
+from shared.streams.request_stream import Completed, Delivery, readable_id
+from shared.streams.version_streams import VersionStreams
 from shared.telemetry.metrics import CONFIDENCE, DEAD_LETTERS, ERRORS, PREDICTIONS
 from shared.telemetry.prediction_log import PredictionLog
 
@@ -45,7 +46,7 @@ class HeldEntries:
 
     def __init__(
         self,
-        stream: RequestStream,
+        streams: VersionStreams,
         served: ServedVersion,
         liveness: Liveness,
         visibility_timeout_ms: int,
@@ -53,7 +54,7 @@ class HeldEntries:
     ) -> None:
         self.entries: set[str] = set()
         self.unavailable: str | None = "starting"
-        self._stream = stream
+        self._streams = streams
         self._label = served.label
         self._labels = (served.model, served.version.version)
         # Bound once for speed: a look-up by labels costs more than counting does, and these count every request.
@@ -85,7 +86,7 @@ class HeldEntries:
         """Renew the claim on what is in hand."""
         async with self._claims:
             try:
-                await self._stream.renew(sorted(self.entries))
+                await self._streams.renew(sorted(self.entries))
             except StoreUnavailable:
                 ERRORS.labels("inference_worker", "renewal").inc()
 
@@ -102,7 +103,7 @@ class HeldEntries:
         """
         if not finished:
             return ()
-        done = await self._until_done(lambda: self._stream.complete(finished), stop)
+        done = await self._until_done(lambda: self._streams.complete(finished), stop)
         self.entries.difference_update(each.delivery.entry for each in finished)
         ours = [each for each, first in zip(finished, done, strict=True) if first]
         for status, count in Counter(each.outcome.status for each in ours).items():
@@ -134,7 +135,7 @@ class HeldEntries:
 
     async def dead_letter(self, delivery: Delivery, reason: str, error: str, stop: asyncio.Event) -> None:
         """Give up on an entry for good."""
-        first = await self._until_done(lambda: self._stream.dead_letter(delivery, reason, error), stop)
+        first = await self._until_done(lambda: self._streams.dead_letter(delivery, reason, error), stop)
         self.entries.discard(delivery.entry)
         if not first:  # whoever was first has counted it and said so
             return
@@ -148,7 +149,7 @@ class HeldEntries:
 
     async def count_delivery(self, delivery: Delivery, stop: asyncio.Event) -> Delivery | None:
         """Count another delivery of an entry in hand; None if it is another worker's by now."""
-        deliveries = await self._until_done(lambda: self._stream.count_delivery(delivery.entry), stop)
+        deliveries = await self._until_done(lambda: self._streams.count_delivery(delivery.entry), stop)
         if deliveries:
             return delivery._replace(deliveries=deliveries)
         self.entries.discard(delivery.entry)
@@ -159,7 +160,7 @@ class HeldEntries:
         entries = [each.entry for each in deliveries]
         async with self._claims:
             try:
-                await self._stream.release(entries, self._visibility_timeout_ms)
+                await self._streams.release(entries, self._visibility_timeout_ms)
             except StoreUnavailable:
                 log.warning("entries left pending", extra={"lane": self._label, "entries": len(entries)})
             self.entries.difference_update(entries)

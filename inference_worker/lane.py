@@ -1,4 +1,4 @@
-"""A lane: the loop that serves one model version. It reads requests, as far ahead as `passes` has room for.
+"""A lane: the loop that serves one model version. It reads its two streams, as far ahead as `passes` has room for.
 
     read ──▶ decode, drop what has expired ──▶ passes: encode ──▶ wait ──▶ predict ──▶ complete
 
@@ -26,9 +26,12 @@ from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
+from shared.contract.messages import priority_of
+from shared.contract.queues import Priority
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import Completed, Read, RequestStream
+from shared.streams.request_stream import Completed, Read
+from shared.streams.version_streams import Counts, VersionStreams
 from shared.telemetry.metrics import REDELIVERIES
 
 if TYPE_CHECKING:
@@ -36,15 +39,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_LOOK_AGAIN_MS = 10  # while enough of `batch` waits here: whether it still does
+
 
 class Lane:
-    """Serves one model version from its stream."""
+    """Serves one model version from its streams."""
 
     def __init__(
         self,
         settings: WorkerSettings,
         served: ServedVersion,
-        stream: RequestStream,
+        streams: VersionStreams,
         engine: Engine,
         liveness: Liveness,
         worker_id: str,
@@ -54,11 +59,11 @@ class Lane:
         self.served = served
         self._settings = settings
         self._limits = served.version.batch
-        self._stream = stream
+        self._streams = streams
         self._redis = redis
         self._engine = engine
         self._worker_id = worker_id
-        self._held = HeldEntries(stream, served, liveness, settings.visibility_timeout_ms, spans)
+        self._held = HeldEntries(streams, served, liveness, settings.visibility_timeout_ms, spans)
         self._movement = Movement(liveness, f"lane {served.label}", settings.stall_timeout_s)
         self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans)
         self._next_claim = 0.0
@@ -90,7 +95,7 @@ class Lane:
             self._movement.moved()
             try:
                 await self._redis.require()
-                await self._stream.join()
+                await self._streams.join()
                 await self._serve(stop)
             except StoreUnavailable as error:
                 await self._held.note_unavailable(error, stop)
@@ -112,27 +117,36 @@ class Lane:
             self._passes.settle()
             took_over = await self._take_over(stop)
             room = self._passes.room(self._last_read)
-            if room == 0:
+            if not any(room):
                 await self._passes.one_ended()
                 continue
-            read = await self._read(room, 0 if took_over else self._settings.read_block_ms)
+            read = await self._read(room, 0 if took_over else self._pause_ms(room))
             self._held.note_available()
             await self._begin(read, stop)
+            if not room.interactive and not read.deliveries:
+                await self._passes.one_ended()
 
-    async def _read(self, count: int, block_ms: int) -> Read:
+    def _pause_ms(self, room: Counts) -> int:
+        """How long to wait for requests: not long if what is read ahead of one stream may be used up meanwhile."""
+        if not room.interactive:
+            return 0
+        return self._settings.read_block_ms if room.batch else min(self._settings.read_block_ms, _LOOK_AGAIN_MS)
+
+    async def _read(self, room: Counts, block_ms: int) -> Read:
         """Read one window; a batch that is not full waits for more requests if the version's limits say so."""
         limits = self._limits
-        read = await self._stream.read(count, block_ms)
+        read = await self._streams.read(room, block_ms)
         self._held.hold(read.deliveries)
-        if read.deliveries and len(read.deliveries) < min(count, limits.max_batch_size) and limits.max_wait_ms:
+        if 0 < _interactive(read) < min(room.interactive, limits.max_batch_size) and limits.max_wait_ms:
             await asyncio.sleep(limits.max_wait_ms / 1000)
             read = await self._read_more(read)
-        self._last_read = len(read.deliveries)
+        if room.interactive:
+            self._last_read = _interactive(read)
         return read
 
     async def _read_more(self, read: Read) -> Read:
         try:
-            more = await self._stream.read(self._limits.max_batch_size - len(read.deliveries), 0)
+            more = await self._streams.read(Counts(self._limits.max_batch_size - _interactive(read), 0), 0)
         except StoreUnavailable:
             return read  # what is in hand is computed; the next read will fail and be reported
         self._held.hold(more.deliveries)
@@ -142,12 +156,12 @@ class Lane:
         """Claim abandoned entries and compute them with nothing else in hand; False if there were none."""
         if time.monotonic() < self._next_claim:
             return False
-        if not await self._stream.has_abandoned(self._settings.visibility_timeout_ms):
+        if not await self._streams.has_abandoned(self._settings.visibility_timeout_ms):
             interval = self._settings.claim_interval_ms / 1000
             self._next_claim = time.monotonic() + interval * random.uniform(0.75, 1.25)
             return False
         await self._passes.all_ended()
-        claimed = await self._stream.claim(self._settings.visibility_timeout_ms, self._limits.max_batch_size)
+        claimed = await self._streams.claim(self._settings.visibility_timeout_ms, self._limits.max_batch_size)
         self._held.hold(claimed.deliveries)
         REDELIVERIES.labels(request_stream_name(self.served.model, self.served.version.version)).inc(
             len(claimed.deliveries)
@@ -170,8 +184,13 @@ class Lane:
 
     async def _leave(self) -> None:
         try:
-            await self._stream.leave()
+            await self._streams.leave()
         except StoreUnavailable:
             log.warning("consumer not removed", extra={"lane": self.served.label})
         self._engine.close()
         self._movement.ended()
+
+
+def _interactive(read: Read) -> int:
+    """How many of its entries are interactive."""
+    return sum(priority_of(each.fields) is Priority.INTERACTIVE for each in read.deliveries)

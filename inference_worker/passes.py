@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from inference_worker import outcomes
-from inference_worker.batching import encode_windows, next_pass, read_size
+from inference_worker.batching import encode_windows, limits_of_batch, next_pass, next_priority, read_size
 from inference_worker.children.process import ChildLost
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.cost_meter import CostMeter
@@ -30,7 +30,9 @@ from inference_worker.tasks.protocol import Item
 from inference_worker.triage import Readable
 from shared.contract.catalogue import ServedVersion
 from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest
+from shared.contract.queues import Priority
 from shared.streams.request_stream import Completed, Delivery
+from shared.streams.version_streams import Counts
 from shared.telemetry.metrics import BATCH_SIZE, INFERENCE_DURATION, QUEUE_WAIT
 from shared.telemetry.traceparent import trace_id_of
 
@@ -74,14 +76,20 @@ class Passes:
         self._queue_wait = QUEUE_WAIT.labels(*self._labels)  # bound once for speed: it is used for every request
         self._label_counts = LabelCounts(*self._labels, engine.labels)
         self.costs = CostMeter()
-        self._waiting: list[Job] = []  # the oldest first
+        self._waiting: dict[Priority, list[Job]] = {each: [] for each in Priority}  # the oldest first
+        self._limits_of = {Priority.INTERACTIVE: self._limits, Priority.BATCH: limits_of_batch(self._limits)}
+        self._since_batch = 0  # passes of interactive requests
         self._busy = 0  # children that compute
         self._running: set[asyncio.Task[None]] = set()
 
-    def room(self, last_read: int) -> int:
-        """How many entries to read next, if the last read brought so many; 0 if enough wait."""
-        waiting_bytes = sum(len(job.encoded.data) for job in self._waiting)
-        return read_size(len(self._waiting), waiting_bytes, last_read, self._limits)
+    def room(self, last_read: int) -> Counts:
+        """How many entries to read next, if the last read brought so many interactive ones; 0 if enough wait."""
+        waiting_bytes = sum(len(job.encoded.data) for jobs in self._waiting.values() for job in jobs)
+        interactive, batch = (len(self._waiting[each]) for each in Priority)
+        return Counts(
+            read_size(interactive, waiting_bytes, last_read, self._limits),
+            read_size(batch, waiting_bytes, 0, self._limits),
+        )
 
     async def add(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> None:
         """Encode requests, and begin passes; those that cannot be encoded are finished here.
@@ -99,7 +107,8 @@ class Passes:
         except EngineDown:
             await self._held.give_back([delivery for delivery, _ in requests])
             raise
-        self._waiting += jobs
+        for job in jobs:
+            self._waiting[job.request.priority].append(job)
         self._start(stop)
 
     async def one_ended(self) -> None:
@@ -138,8 +147,9 @@ class Passes:
         Raises:
             EngineDown: there is no child any more; all has ended, and what could not be computed was given back.
         """
-        await self._held.give_back([job.delivery for job in self._waiting])
-        self._waiting.clear()
+        await self._held.give_back([job.delivery for jobs in self._waiting.values() for job in jobs])
+        for jobs in self._waiting.values():
+            jobs.clear()
         down: EngineDown | None = None
         while self._running:
             try:
@@ -153,15 +163,24 @@ class Passes:
         """Give each child that is free a pass, as long as anything waits; after a stop, nothing begins."""
         if stop.is_set():
             return
-        while self._waiting and self._busy < self._engine.processes:
-            costs = [(job.encoded.tokens, job.encoded.rows) for job in self._waiting]
-            chosen = next_pass(costs, self._engine.processes, self._limits)
-            jobs = [self._waiting[index] for index in chosen]
-            for index in reversed(chosen):
-                del self._waiting[index]
+        while any(self._waiting.values()) and self._busy < self._engine.processes:
+            jobs = self._take()
             self._busy += 1
             task = asyncio.create_task(self._compute(jobs, stop), name=f"compute {self._label}")
             self._running.add(task)
+
+    def _take(self) -> list[Job]:
+        """The jobs of the next pass."""
+        interactive, batch = (len(self._waiting[each]) for each in Priority)
+        priority = next_priority(interactive, batch, self._since_batch)
+        self._since_batch = 0 if priority is Priority.BATCH else self._since_batch + 1
+        waiting = self._waiting[priority]
+        costs = [(job.encoded.tokens, job.encoded.rows) for job in waiting]
+        chosen = next_pass(costs, self._engine.processes, self._limits_of[priority])
+        jobs = [waiting[index] for index in chosen]
+        for index in reversed(chosen):
+            del waiting[index]
+        return jobs
 
     async def _encode(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> list[Job]:
         """Encode; what cannot be encoded is finished here."""

@@ -30,8 +30,8 @@ from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
+from shared.streams.version_streams import VersionStreams
 from shared.telemetry.metrics import LOAD_FAILURES, LOAD_SECONDS
 
 if TYPE_CHECKING:
@@ -159,9 +159,9 @@ class ServedVersions:
         if fingerprint:
             self.fingerprints[served.label] = fingerprint
         version = served.version.version
-        stream = RequestStream(self._shard, served.model, version, self._worker_id)
+        streams = VersionStreams(self._shard, served.model, version, self._worker_id)
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
-        return Lane(self._settings, served, stream, engine, self._liveness, self._worker_id, self.redis, spans)
+        return Lane(self._settings, served, streams, engine, self._liveness, self._worker_id, self.redis, spans)
 
     async def _artifact(self, served: ServedVersion) -> tuple[str, str | None]:
         """Where the artifact is, and its digest if that is known: that of a registered version has to be what it was.

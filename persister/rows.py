@@ -13,7 +13,17 @@ from typing import Annotated, NamedTuple, get_type_hints
 import orjson
 
 from shared.contract.ids import id_time, is_id, is_principal
-from shared.contract.messages import LARGEST_INT, Fields, Outcome, PredictionResult, Status, input_of, readable
+from shared.contract.messages import (
+    LARGEST_INT,
+    Fields,
+    Outcome,
+    PredictionResult,
+    Status,
+    input_of,
+    priority_of,
+    readable,
+)
+from shared.contract.queues import Priority
 
 UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
 
@@ -44,6 +54,7 @@ class Row(NamedTuple):
     subject_id: Annotated[str | None, "text"] = None
     shadow_of: Annotated[str | None, "uuid"] = None
     shadow_for: Annotated[str | None, "text"] = None
+    priority: Annotated[str, "text"] = Priority.INTERACTIVE.value
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -82,6 +93,7 @@ def row_of(result: PredictionResult) -> Row:
         subject_id=result.subject_id or None,
         shadow_of=result.shadow_of or None,
         shadow_for=result.shadow_for or None,
+        priority=result.priority.value,
         traceparent=result.traceparent,
     )
 
@@ -108,6 +120,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         subject_id=_text(fields, b"subject_id", ""),
         shadow_of=_id(fields, b"shadow_of"),
         shadow_for=_text(fields, b"shadow_for", ""),
+        priority=priority_of(fields),
     )
     if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)

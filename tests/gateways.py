@@ -26,6 +26,7 @@ from scripts.stack.ports import answers
 from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request
+from shared.contract.queues import Priority
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, RequestStream
@@ -69,8 +70,16 @@ def succeeded(result: object = None, confidence: float | None = 0.5) -> Outcome:
 class HandWorker:
     """A worker by hand: it takes requests and finishes them when told to."""
 
-    def __init__(self, redis: Redis, keys: Keys, model: str = "echo", version: str = "2.0.0") -> None:
-        self.stream = RequestStream(shard_of("inference_worker", redis, keys), model, version, "by-hand")
+    def __init__(
+        self,
+        redis: Redis,
+        keys: Keys,
+        model: str = "echo",
+        version: str = "2.0.0",
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> None:
+        shard = shard_of("inference_worker", redis, keys)
+        self.stream = RequestStream(shard, model, version, "by-hand", priority)
 
     async def take(self, count: int = 1) -> list[Taken]:
         """Wait for so many requests and take them."""

@@ -12,8 +12,10 @@ import orjson
 from shared.contract.ids import Batch, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
+from shared.contract.queues import Priority
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
+from shared.streams.version_streams import VersionStreams
 from tests.access import shard_of
 
 Redis = Any  # redis-py types its answers for all protocols at once: tests would only assert types
@@ -40,17 +42,30 @@ def new_batch(count: int) -> str:
     return Batch(int(time.time() * 1000), 0, secrets.token_hex(16), count).text()
 
 
-async def publish(redis: Redis, keys: Keys, *texts: str, gateway: str = "gw", wait: bool = False) -> list[str]:
+async def publish(
+    redis: Redis,
+    keys: Keys,
+    *texts: str,
+    gateway: str = "gw",
+    wait: bool = False,
+    priority: Priority = Priority.INTERACTIVE,
+) -> list[str]:
     """Publish requests; the answer has their ids."""
     requests = [new_request(text, wait=wait) for text in texts]
     publisher = Publisher(shard_of("gateway", redis, keys), gateway, LIMITS)
-    assert await publisher.publish(MODEL, VERSION, [Group([each]) for each in requests]) == [ACCEPTED] * len(requests)
+    groups = [Group([each]) for each in requests]
+    assert await publisher.publish(MODEL, VERSION, groups, priority) == [ACCEPTED] * len(requests)
     return [each.id for each in requests]
 
 
 def stream(redis: Redis, keys: Keys, consumer: str) -> RequestStream:
     """The request stream as one worker sees it."""
     return RequestStream(shard_of("inference_worker", redis, keys), MODEL, VERSION, consumer)
+
+
+def streams(redis: Redis, keys: Keys, consumer: str) -> VersionStreams:
+    """Both request streams as one worker sees them."""
+    return VersionStreams(shard_of("inference_worker", redis, keys), MODEL, VERSION, consumer)
 
 
 def finished(delivery: Delivery, label: str = "A", worker: str = "w") -> Completed:

@@ -62,7 +62,7 @@ class _Seen(NamedTuple):
 async def _look(app: web.Application) -> _Seen:
     workers, served = app[WORKERS], app[CATALOGUE].served()
     live, load_errors = await workers.live(served), await workers.load_errors(served)
-    orphans = [f"{each.model}:{each.version}" for each in await app[KNOWN_STREAMS].orphans()]
+    orphans = sorted({each.queue.version_label for each in await app[KNOWN_STREAMS].orphans()})
     return _Seen([label for label, workers in live.items() if workers == 0], load_errors, orphans)
 
 

@@ -92,6 +92,7 @@ async def _submit(
         limits=request.app[PROFILES].limits(request[PRINCIPAL], body.model),
         cache=cache_wish(request.headers.get("Cache-Control")),
         subject=body.subject or "",
+        priority=body.priority,
         trace=request.get(TRACE),
     )
 

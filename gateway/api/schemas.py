@@ -14,6 +14,7 @@ from gateway.core.finished import Finished
 from shared.contract.catalogue import Catalogue, InputLimits
 from shared.contract.ids import id_time
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS, Status
+from shared.contract.queues import Priority
 from shared.contract.tasks import NO_NUL, TASKS
 from shared.contract.version_states import State
 
@@ -51,7 +52,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-# Left out of what an Idempotency-Key stands for if it is not given: as before there was one.
+# Both are left out of what an Idempotency-Key stands for if they are not given: as before there were any.
 _Subject = Annotated[
     str | None,
     Field(
@@ -65,6 +66,16 @@ _Subject = Annotated[
 ]
 
 
+_Priority = Annotated[
+    Priority,
+    Field(
+        description="`batch` for work that may take its time: it is computed after what is `interactive`, but one turn "
+        "in eight is its own",
+        exclude_if=lambda priority: priority is Priority.INTERACTIVE,
+    ),
+]
+
+
 class PredictRequest(_Strict):
     """One text for one model."""
 
@@ -73,6 +84,7 @@ class PredictRequest(_Strict):
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
     subject: _Subject = None
+    priority: _Priority = Priority.INTERACTIVE
 
 
 class BatchRequest(_Strict):
@@ -83,6 +95,7 @@ class BatchRequest(_Strict):
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
     subject: _Subject = None
+    priority: _Priority = Priority.INTERACTIVE
 
 
 def bounds_schema(max_text_chars: int, max_batch_texts: int) -> dict[str, Any]:
@@ -120,6 +133,9 @@ class Prediction(BaseModel):
     processing_time_ms: int = Field(description="how long the batch with this prediction took to compute, in ms")
     created_at: datetime = Field(description="when it was accepted")
     error: str | None = Field(None, description="what went wrong; absent if it succeeded")
+    priority: Literal["batch"] | None = Field(
+        None, description="`batch` if it was queued so, when it is read; else absent"
+    )
     cached: bool = Field(False, description="true if the result was computed before, for the same input; else absent")
 
 
@@ -151,6 +167,8 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
     }
     if outcome.cached:
         body["cached"] = True
+    if finished.priority is not Priority.INTERACTIVE:
+        body["priority"] = finished.priority.value
     if outcome.error:
         body["error"] = outcome.error
     if finished.input is not None and finished.input != b"{}":

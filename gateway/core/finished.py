@@ -8,6 +8,7 @@ import orjson
 
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, PredictionResult, input_of
+from shared.contract.queues import Priority
 
 
 class Finished(NamedTuple):
@@ -16,6 +17,7 @@ class Finished(NamedTuple):
     Attributes:
         input: the JSON text of its input and options; None if it is not known here.
         principal: the id of who asked for it; empty also if it comes from a hint, which does not say.
+        priority: with which it was queued; interactive also if it comes from a hint.
     """
 
     id: str
@@ -24,6 +26,7 @@ class Finished(NamedTuple):
     outcome: Outcome
     input: bytes | None = None
     principal: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 def from_hint(hint: Hint) -> Finished | None:
@@ -33,7 +36,8 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    return Finished(result.id, result.model, result.version, result.outcome, input_of(result), result.principal)
+    about = input_of(result), result.principal, result.priority
+    return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 
 def best_first(result: bytes) -> bytes:

@@ -20,6 +20,7 @@ from gateway.core.finished import Finished, best_first
 from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Outcome, Status
+from shared.contract.queues import Priority
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
@@ -30,7 +31,7 @@ from shared.streams.deployment import Deployment
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
 _LISTED = ", ".join(
-    ["p.id", "p.principal", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
+    ["p.id", "p.principal", "p.priority", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
 )
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = f"SELECT {_LISTED}, p.input_data FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
@@ -53,7 +54,9 @@ _PAGE_OF_VERSION = f"""(
 
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
-    "predictions": Need(("id", "model_version_id", "input_data", "principal", "shadow_of", *_OUTCOME_COLUMNS.values())),
+    "predictions": Need(
+        ("id", "model_version_id", "input_data", "principal", "priority", "shadow_of", *_OUTCOME_COLUMNS.values())
+    ),
     "models": Need(("id", "name", "worker_group", "says", "generation"), _WRITTEN),
     "model_versions": Need(
         ("id", "model_id", "version", "entry", "artifact_digest", "registered_by", "deleted_at"), _WRITTEN
@@ -185,7 +188,8 @@ def _page_of_versions(count: int) -> str:
 
 def _finished(row: asyncpg.Record) -> Finished:
     shown_input = row["input_data"].encode() if "input_data" in row else None
-    return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), shown_input, row["principal"])
+    about = shown_input, row["principal"], Priority(row["priority"])
+    return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

@@ -29,6 +29,7 @@ from shared.contract.ids import Batch
 from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.messages import Outcome, Status
 from shared.contract.options import OptionErrors, encode_options
+from shared.contract.queues import Priority, Queue
 from shared.streams.preconditions import Level
 from shared.streams.publishing import CALLER_VERDICTS, REFUSALS, Group, NewRequest, Published, Verdict
 from shared.streams.redis_watch import RedisWatch
@@ -170,26 +171,27 @@ class Intake:
 
     async def _publish(self, served: ServedVersion, order: Order, batch: Batch, new: Sequence[NewRequest]) -> Published:
         model, version = served.model, served.version.version
+        queue = Queue(model, version, order.priority)
         if self._traces is None or order.trace is None:
-            published = await self._submit(model, version, _group(order, batch, new))
+            published = await self._submit(queue, _group(order, batch, new))
         else:
             span = PublishSpan(self._traces, order.trace, model, version, new)
             new = span.requests
-            published = await span.around(self._submit(model, version, _group(order, batch, new)))
+            published = await span.around(self._submit(queue, _group(order, batch, new)))
         for each in () if published.earlier else new:
             if prediction_log.wants(each.id):
                 prediction_log.event("accepted", each.id, each.traceparent, model=model, version=version)
         return published
 
-    async def _submit(self, model: str, version: str, group: Group) -> Published:
-        published = await self._submissions.submit(model, version, group)
+    async def _submit(self, queue: Queue, group: Group) -> Published:
+        published = await self._submissions.submit(queue.model, queue.version, group, queue.priority)
         if published.verdict is Verdict.CONFLICT:
             raise IdempotencyConflict(group.idempotency_key)
         if published.verdict in CALLER_VERDICTS and group.limits is not None and published.used is not None:
             cost_us = sum(each.cost_us for each in group.requests)
             raise refusal(published.verdict, group.limits, published.used, len(group.requests), cost_us)
         if published.verdict is not Verdict.ACCEPTED:
-            pause_s = self._retry_after.refused_s(model, version, published.verdict)
+            pause_s = self._retry_after.refused_s(queue, published.verdict)
             raise Refused(
                 "overloaded", f"{REFUSALS[published.verdict]}; try again later", pause_s, limit=published.verdict
             )
@@ -220,7 +222,7 @@ class Intake:
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
         try:
             found = await self._lookup.finished(ids)
-            return [each._replace(input=None) for each in found]  # as from a hint
+            return [each._replace(input=None, priority=Priority.INTERACTIVE) for each in found]  # as from a hint
         except StoreUnavailable as error:  # they were accepted anyway, and the client gets their ids
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return ()

@@ -10,6 +10,7 @@ from gateway.core.finished import Finished
 from gateway.core.principal import ANYBODY, Principal
 from gateway.core.tracing import Trace
 from shared.contract.limits import CallerLimits
+from shared.contract.queues import Priority
 
 
 class CacheWish(NamedTuple):
@@ -42,6 +43,7 @@ class Order(NamedTuple):
         limits: the caller's own limits; None for none.
         cache: what the caller wants of the cache.
         subject: whom the caller asks for, so that an experiment treats them always alike; '' if it does not say.
+        priority: whether somebody waits, or it may take its time.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -59,6 +61,7 @@ class Order(NamedTuple):
     limits: CallerLimits | None = None
     cache: CacheWish = CacheWish()
     subject: str = ""
+    priority: Priority = Priority.INTERACTIVE
     trace: Trace | None = None
 
 

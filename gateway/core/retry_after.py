@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shared.contract.keys import Keys
+from shared.contract.queues import Queue
 from shared.streams.publishing import Limits, Verdict
 from shared.streams.queue_depth import Flow
 
@@ -58,14 +59,14 @@ class RetryAfter:
         self._samples: dict[str, Sample] = {}
         self._rates: dict[str, float] = {}
 
-    def refused_s(self, model: str, version: str, verdict: Verdict) -> int:
+    def refused_s(self, queue: Queue, verdict: Verdict) -> int:
         """Retry-After for a request that was refused for this reason, in seconds."""
         if verdict is Verdict.IDEMPOTENCY:
             return LONGEST_S  # keys are remembered for hours
         if verdict is Verdict.BACKLOG:
-            stream, limit = self._keys.requests(model, version), self._limits.max_backlog
+            stream, limit = self._keys.requests(*queue), self._limits.max_backlog
         elif verdict is Verdict.BACKLOG_BYTES:  # what waits is about as many bytes each
-            stream = self._keys.requests(model, version)
+            stream = self._keys.requests(*queue)
             limit = self._samples[stream].flow.length if stream in self._samples else 0
         else:  # results go to Postgres, which also frees memory
             stream, limit = self._keys.results, self._limits.max_results

@@ -14,12 +14,11 @@ from collections import deque
 from typing import NamedTuple
 
 from shared.contract.errors import StoreUnavailable
+from shared.contract.queues import Priority, Queue
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 
 MAX_REQUESTS_A_CALL = 500
 MAX_BYTES_A_CALL = 8_000_000
-
-_Stream = tuple[str, str]
 
 
 class Collected(NamedTuple):
@@ -79,25 +78,27 @@ class Submissions:
     """Collects groups of requests and publishes them together.
 
     Args:
-        max_requests, max_bytes: that may be collected for one version.
+        max_requests, max_bytes: that may be collected for one queue of a version.
     """
 
     def __init__(self, publisher: Publisher, max_requests: int, max_bytes: int) -> None:
         self._publisher = publisher
         self._max_requests = max_requests
         self._max_bytes = max_bytes
-        self._streams: dict[_Stream, Collection] = {}
+        self._queues: dict[Queue, Collection] = {}
 
-    async def submit(self, model: str, version: str, group: Group) -> Published:
+    async def submit(
+        self, model: str, version: str, group: Group, priority: Priority = Priority.INTERACTIVE
+    ) -> Published:
         """Publish a group, together with others. A publish that has begun goes on even if the caller is cancelled.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full.
         """
-        stream = (model, version)
-        collection = self._streams.get(stream)
+        queue = Queue(model, version, priority)
+        collection = self._queues.get(queue)
         if collection is None:
-            collection = self._streams[stream] = Collection()
+            collection = self._queues[queue] = Collection()
         size = sum(new.bytes for new in group.requests)
         each = Collected(group, size, asyncio.get_running_loop().create_future())
         if collection.requests and collection.requests + len(group.requests) > self._max_requests:
@@ -106,20 +107,22 @@ class Submissions:
             return Published(Verdict.BACKLOG_BYTES)
         collection.add(each)
         if collection.call is None:
-            collection.call = asyncio.create_task(self._publish_collected(stream, collection), name="publish")
+            collection.call = asyncio.create_task(self._publish_collected(queue, collection), name="publish")
         return await each.answer
 
-    async def _publish_collected(self, stream: _Stream, collection: Collection) -> None:
+    async def _publish_collected(self, queue: Queue, collection: Collection) -> None:
         """Publish what has been collected, and what is collected meanwhile, until nothing is left."""
         try:
             while call := collection.take():
-                await self._publish(stream, call, collection)
+                await self._publish(queue, call, collection)
         finally:
-            del self._streams[stream]
+            del self._queues[queue]
 
-    async def _publish(self, stream: _Stream, call: list[Collected], collection: Collection) -> None:
+    async def _publish(self, queue: Queue, call: list[Collected], collection: Collection) -> None:
         try:
-            answers = await self._publisher.publish(*stream, [each.group for each in call])
+            answers = await self._publisher.publish(
+                queue.model, queue.version, [each.group for each in call], queue.priority
+            )
             for each, published in zip(call, answers, strict=True):
                 if not each.answer.done():
                     each.answer.set_result(published)

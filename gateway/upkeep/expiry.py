@@ -11,7 +11,6 @@ import logging
 from collections.abc import Sequence
 
 from shared.contract.errors import MalformedMessage
-from shared.contract.keys import request_stream_name
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.deadlines import Deadlines
@@ -41,8 +40,8 @@ class Expiry:
         """
         expired = kept = 0
         while expired < _MOST_A_TURN and (late := await self._deadlines.passed(kept, _AT_ONCE)):
-            for (model, version), entries in late.items():
-                stream = RequestStream(self._shard, model, version, "gateway")
+            for queue, entries in late.items():
+                stream = RequestStream(self._shard, queue.model, queue.version, "gateway", queue.priority)
                 done, gone = await self._expire_of(stream, entries)
                 expired += done
                 kept += len(entries) - done - gone
@@ -51,14 +50,14 @@ class Expiry:
     async def _expire_of(self, stream: RequestStream, entries: Sequence[str]) -> tuple[int, int]:
         """Expire entries; returns how many were, and how many others have left the stream."""
         unheld, gone = await stream.unheld(entries, self._visibility_timeout_ms)
-        await self._deadlines.forget(stream.model, stream.version, gone)
+        await self._deadlines.forget(stream.queue, gone)
         late: list[Completed] = []
         for delivery in unheld.deliveries:
             try:
                 late.append(_expired(delivery, unheld.now_ms))
             except MalformedMessage as error:
                 if await stream.dead_letter(delivery, error.reason, str(error)):
-                    DEAD_LETTERS.labels(request_stream_name(stream.model, stream.version), error.reason).inc()
+                    DEAD_LETTERS.labels(stream.name, error.reason).inc()
         done = sum(await stream.complete(late)) if late else 0
         if done:
             PREDICTIONS.labels(stream.model, stream.version, Status.EXPIRED.value).inc(done)

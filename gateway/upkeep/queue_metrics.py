@@ -14,6 +14,7 @@ from typing import NamedTuple
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.queues import Queue, queues_of
 from shared.service.lifecycle import cancel_until_ended
 from shared.streams import queue_depth
 from shared.streams.known_streams import KnownStreams
@@ -33,12 +34,13 @@ from shared.telemetry.metrics import (
 PATIENCE_S = 0.5
 
 _BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS_LIVE)
+_Stream = tuple[str, str]  # its logical name, and the priority of what waits in it
 
 
 class _Look(NamedTuple):
-    """What was found: the depth of each stream by its logical name, memory, live workers by model and version."""
+    """What was found: the depth of each stream, memory, live workers by model and version."""
 
-    depths: dict[str, Depth]
+    depths: dict[_Stream, Depth]
     memory: Memory
     live: dict[tuple[str, str], int]
 
@@ -51,7 +53,7 @@ class QueueMetrics:
         self._catalogue = catalogue
         self._workers = workers
         self._known = known
-        self._shown: set[str] = set()  # streams that have a series now
+        self._shown: set[_Stream] = set()  # streams that have a series now
         self._versions: set[tuple[str, str]] = set()  # versions that have one
         self._looking: asyncio.Task[_Look | None] | None = None
 
@@ -74,13 +76,12 @@ class QueueMetrics:
 
     async def _look(self) -> _Look | None:
         keys, served = self._shard.keys, self._catalogue.served()
-        names = {keys.results: "results", keys.dead: "dead"}
+        names = {keys.results: ("results", ""), keys.dead: ("dead", "")}
         for each in served:
-            names[keys.requests(each.model, each.version.version)] = request_stream_name(
-                each.model, each.version.version
-            )
+            for queue in queues_of(each.model, each.version.version):
+                names[keys.requests(*queue)] = _name_of(queue)
         try:
-            orphans = {each.key: request_stream_name(each.model, each.version) for each in await self._known.orphans()}
+            orphans = {each.key: _name_of(each.queue) for each in await self._known.orphans()}
             groups = dict.fromkeys([*names, *orphans], keys.WORKER_GROUP)
             groups |= {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
             (depths, memory), live = await asyncio.gather(
@@ -95,19 +96,23 @@ class QueueMetrics:
     def _tell(self, look: _Look) -> None:
         for stream in self._shown - look.depths.keys():
             for gauge in (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE):
-                gauge.remove(stream)
+                gauge.remove(*stream)
         for version in self._versions - look.live.keys():
             WORKERS_LIVE.remove(*version)
         self._shown, self._versions = set(look.depths), set(look.live)
         for stream, depth in look.depths.items():
-            QUEUE_DEPTH.labels(stream).set(depth.entries)
-            QUEUE_PENDING.labels(stream).set(depth.pending)
-            QUEUE_OLDEST_AGE.labels(stream).set(depth.oldest_age_s)
+            QUEUE_DEPTH.labels(*stream).set(depth.entries)
+            QUEUE_PENDING.labels(*stream).set(depth.pending)
+            QUEUE_OLDEST_AGE.labels(*stream).set(depth.oldest_age_s)
         REDIS_MEMORY.labels("used").set(look.memory.used)
         REDIS_MEMORY.labels("limit").set(look.memory.limit)
         for version, workers in look.live.items():
             WORKERS_LIVE.labels(*version).set(workers)
         MODELS_ACTIVE.set(sum(1 for workers in look.live.values() if workers))
+
+
+def _name_of(queue: Queue) -> _Stream:
+    return request_stream_name(queue.model, queue.version), queue.priority.value
 
 
 def _forget() -> None:

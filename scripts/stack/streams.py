@@ -14,6 +14,7 @@ from shared.contract.catalogue import Catalogue
 from shared.contract.errors import MalformedMessage
 from shared.contract.keys import Keys
 from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.queues import queues_of
 from shared.contract.registry import decode_registry
 from shared.streams.model_registry import CONTENT
 
@@ -106,7 +107,7 @@ def _computed(redis: Any, keys: Keys, catalogue: Catalogue | None) -> set[str] |
     except MalformedMessage:  # of a later version
         return None
     labels = [*(each.label for each in live.served()), *live.leaving]
-    return {keys.requests(*label.split(":")) for label in labels}
+    return {keys.requests(*queue) for label in labels for queue in queues_of(*label.split(":"))}
 
 
 def _pending(redis: Any, key: str, group: str) -> int | None:

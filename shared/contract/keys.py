@@ -6,6 +6,8 @@ import hashlib
 import inspect
 from dataclasses import dataclass
 
+from shared.contract.queues import Priority, Queue
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -20,13 +22,13 @@ class Keys:
     WORKER_GROUP = "workers"
     PERSISTER_GROUP = "persister"
 
-    def requests(self, model: str, version: str) -> str:
-        """Stream of the requests that are waiting or running for one model version."""
-        return f"{self.prefix}requests:{model}:{version}"
+    def requests(self, model: str, version: str, priority: Priority = Priority.INTERACTIVE) -> str:
+        """Stream of the requests of one priority that are waiting or running for one model version."""
+        return f"{self.prefix}requests:{Queue(model, version, priority).label}"
 
     @property
     def backlog_bytes(self) -> str:
-        """Hash: the bytes that wait in each request stream with entries, by `model:version`."""
+        """Hash: the bytes that wait in each request stream with entries, by the label of its queue."""
         return f"{self.prefix}backlog_bytes"
 
     @property
@@ -63,7 +65,7 @@ class Keys:
 
     @property
     def deadlines(self) -> str:
-        """Sorted set: when each entry of the request streams expires, in ms, by `model:version entry`."""
+        """Sorted set: when each entry of the request streams expires, in ms, by `label entry`."""
         return f"{self.prefix}deadlines"
 
     @property
@@ -123,5 +125,5 @@ class Keys:
 
 
 def request_stream_name(model: str, version: str) -> str:
-    """The logical name of a request stream, for metric labels: unlike the key, without prefix."""
+    """The logical name of both request streams of a version, for metric labels."""
     return f"requests/{model}/{version}"

@@ -15,6 +15,7 @@ import orjson
 
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import is_id
+from shared.contract.queues import Priority
 
 SCHEMA = 1
 ERROR_MAX_CHARS = 500
@@ -44,11 +45,12 @@ _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  #
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
 # The last five are of experiments only: which one, its arm, whom the request was made for, and of a copy its original
 # and who asked for that.
+# `priority` is there if it is not `interactive`.
 # `stored_input` is there if the input is not to be kept as it is: once the request has ended, it stands in its place.
 EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of", "shadow_for")
 REQUEST_FIELDS = (
     *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
-    *("stored_input", *EXPERIMENT_FIELDS),
+    *("stored_input", "priority", *EXPERIMENT_FIELDS),
 )
 
 
@@ -65,6 +67,7 @@ class PredictionRequest(NamedTuple):
     submitted_at: int = 0
     deadline_at: int = 0
     traceparent: str = ""
+    priority: Priority = Priority.INTERACTIVE
 
 
 class Outcome(NamedTuple):
@@ -156,6 +159,7 @@ class PredictionResult(NamedTuple):
     shadow_of: str = ""
     shadow_for: str = ""
     input_bytes: int = 0
+    priority: Priority = Priority.INTERACTIVE
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -179,6 +183,7 @@ def decode_request(fields: Fields) -> PredictionRequest:
         submitted_at=_integer(fields, b"submitted_at", _LATEST_TIME),
         deadline_at=_integer(fields, b"deadline_at", _LATEST_TIME),
         traceparent=_text(fields, b"traceparent", b""),
+        priority=priority_of(fields),
     )
 
 
@@ -209,6 +214,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         shadow_of=_id(fields, b"shadow_of") if fields.get(b"shadow_of") else "",
         shadow_for=_optional_name(fields, b"shadow_for", PRINCIPAL_MAX_CHARS),
         input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, b"0"),
+        priority=priority_of(fields),
     )
 
 
@@ -226,6 +232,11 @@ def with_options(input_: bytes, options: bytes) -> bytes:
         return input_
     fields = input_.strip()[:-1].rstrip()  # an object without its closing brace
     return fields + (b"" if fields == b"{" else b",") + b'"options":' + options + b"}"
+
+
+def priority_of(fields: Fields) -> Priority:
+    """The priority of a request or result; one that is not known is none to refuse it for."""
+    return Priority.BATCH if fields.get(b"priority") == Priority.BATCH.value.encode() else Priority.INTERACTIVE
 
 
 def readable(error: str) -> str:

@@ -83,7 +83,7 @@ class DeadLetters:
             raise ValueError(f"dead letter {letter.entry} has no readable request")
         keys = [
             self._keys.dead,
-            self._keys.requests(request.model, request.version),
+            self._keys.requests(request.model, request.version, request.priority),
             self._keys.prediction(request.id),
             self._keys.backlog_bytes,
             self._keys.deadlines,

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import cast
 
+from shared.contract.queues import Queue
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
@@ -20,8 +21,8 @@ class Deadlines:
     def __init__(self, shard: Shard) -> None:
         self._redis, self._key = shard.redis, shard.keys.deadlines
 
-    async def passed(self, skip: int, count: int) -> Mapping[tuple[str, str], Sequence[str]]:
-        """Entries whose deadline has passed, by model and version; up to `count`, after the first `skip`.
+    async def passed(self, skip: int, count: int) -> Mapping[Queue, Sequence[str]]:
+        """Entries whose deadline has passed, by queue; up to `count`, after the first `skip`.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -30,14 +31,13 @@ class Deadlines:
             seconds, microseconds = await self._redis.time()
             now_ms = seconds * 1000 + microseconds // 1000
             found = await self._redis.zrangebyscore(self._key, "-inf", f"({now_ms}", start=skip, num=count)
-        passed: dict[tuple[str, str], list[str]] = defaultdict(list)
+        passed: dict[Queue, list[str]] = defaultdict(list)
         for member in cast(list[bytes], found):
             label, _, entry = member.decode().rpartition(" ")
-            model, _, version = label.partition(":")
-            passed[model, version].append(entry)
+            passed[Queue.of(label)].append(entry)
         return passed
 
-    async def forget(self, model: str, version: str, entries: Sequence[str]) -> None:
+    async def forget(self, queue: Queue, entries: Sequence[str]) -> None:
         """Forget the deadlines of entries that an operator deleted by hand.
 
         Raises:
@@ -45,4 +45,4 @@ class Deadlines:
         """
         if entries:
             with redis_errors():
-                await self._redis.zrem(self._key, *(f"{model}:{version} {entry}" for entry in entries))
+                await self._redis.zrem(self._key, *(f"{queue.label} {entry}" for entry in entries))

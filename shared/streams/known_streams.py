@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import cast
 
+from shared.contract.queues import Queue
 from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import RequestStream
 from shared.streams.shard import Shard
@@ -28,14 +29,22 @@ class KnownStreams:
         self._consumer = consumer
 
     async def with_entries(self) -> set[str]:
-        """The labels of the streams that have entries.
+        """The labels of the versions (`model:version`) of which either stream has entries.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        return {each.version_label for each in await self._queues()}
+
+    async def _queues(self) -> list[Queue]:
+        """The queues whose streams have entries.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
         with redis_errors():
             found = cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes))
-        return {label.decode(errors="replace") for label in found}
+        return sorted(Queue.of(label.decode(errors="replace")) for label in found)
 
     async def orphans(self) -> list[RequestStream]:
         """The streams with entries of versions that the catalogue does not serve.
@@ -43,6 +52,9 @@ class KnownStreams:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        labels = sorted(await self.with_entries() - set(self._expected()))
-        names = (label.partition(":") for label in labels)
-        return [RequestStream(self._shard, model, version, self._consumer) for model, _, version in names if version]
+        expected = set(self._expected())
+        return [
+            RequestStream(self._shard, each.model, each.version, self._consumer, each.priority)
+            for each in await self._queues()
+            if each.version and each.version_label not in expected
+        ]

@@ -10,6 +10,7 @@ from typing import Any
 from shared.contract.errors import MalformedMessage
 from shared.contract.hints import Hint, decode_hints
 from shared.contract.messages import PredictionResult, decode_result
+from shared.contract.queues import Queue
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 from shared.streams.subscription import messages
@@ -93,4 +94,5 @@ def _state(answer: Any) -> State:
         except MalformedMessage as error:  # not final: the persister will store it as failed
             ERRORS.labels("gateway", error.reason).inc()
             return Queued(0, principal=fields.get(b"principal", b"").decode(errors="replace"))
-    return Queued(int(answer[1]), ":".join(answer[2].decode().split(":")[-2:]), answer[3].decode())
+    label = ":".join(answer[2].decode().split(":")[-2:])
+    return Queued(int(answer[1]), Queue.of(label).version_label if label else "", answer[3].decode())

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from shared.contract.ids import read_batch
 from shared.contract.limits import CallerLimits, Used
 from shared.contract.messages import EXPERIMENT_FIELDS, SCHEMA
+from shared.contract.queues import Priority
 from shared.streams.result_cache import CachedResult
 from shared.streams.shard import Shard
 
@@ -156,20 +157,24 @@ class Publisher:
             idempotency_ttl_ms,
         )
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
+    async def publish(
+        self, model: str, version: str, groups: Sequence[Group], priority: Priority = Priority.INTERACTIVE
+    ) -> list[Published]:
         """Publish groups, each accepted or refused as a whole, in one script call. Idempotent by prediction id.
 
         Raises:
             StoreUnavailable: Redis cannot be reached or is full; it is unknown what was accepted.
         """
         keys = [
-            self._keys.requests(model, version),
+            self._keys.requests(model, version, priority),
             self._keys.results,
             self._keys.backlog_bytes,
             self._keys.deadlines,
             self._keys.idempotency_bytes,
         ]
         common: dict[str, str | int] = {"schema": SCHEMA, "attempt": 0, "model": model, "version": version}
+        if priority is not Priority.INTERACTIVE:
+            common["priority"] = priority.value
         args: list[str | bytes | int] = [
             *self._settings,
             len(common),

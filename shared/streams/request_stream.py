@@ -1,4 +1,4 @@
-"""The request stream of one model version, as a worker uses it: read, claim, renew, finish, release.
+"""A request stream of one model version, as a worker uses it: read, claim, renew, finish, release.
 
 The life of an entry: `read` puts it into this consumer's pending list. It leaves the stream through either `complete`
 or `dead_letter`, whose scripts delete the entry first and go on only if that succeeded, so that one outcome is recorded
@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 from redis.exceptions import ResponseError
 
 from shared.contract.ids import is_id
+from shared.contract.keys import request_stream_name
 from shared.contract.messages import OUTCOME_FIELDS, Outcome, PredictionRequest, encode_outcome, readable
+from shared.contract.queues import Priority, Queue
 from shared.streams.redis_client import Script, run_pipeline
 from shared.streams.redis_errors import is_missing_group, redis_errors
 from shared.streams.shard import Shard
@@ -48,12 +50,21 @@ class Read:
 
 
 class RequestStream:
-    """The stream of a model version, its group and this consumer."""
+    """One of the streams of a model version, its group and this consumer.
 
-    def __init__(self, shard: Shard, model: str, version: str, consumer: str) -> None:
+    Attributes:
+        queue: whose stream it is.
+        name: its logical name, which both have.
+    """
+
+    def __init__(
+        self, shard: Shard, model: str, version: str, consumer: str, priority: Priority = Priority.INTERACTIVE
+    ) -> None:
         self.model = model
         self.version = version
-        self.key = shard.keys.requests(model, version)
+        self.queue = Queue(model, version, priority)
+        self.key = shard.keys.requests(*self.queue)
+        self.name = request_stream_name(model, version)
         self._redis, self._keys = shard.redis, shard.keys
         self._consumer = consumer
         self._group = shard.keys.WORKER_GROUP

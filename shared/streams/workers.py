@@ -16,6 +16,7 @@ import orjson
 
 from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost, decode_costs
+from shared.contract.queues import Queue, queues_of
 from shared.contract.version_states import VersionState, decode_states
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_stream, redis_errors
@@ -154,18 +155,24 @@ class WorkerDirectory:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        (names,) = await self._consumers([version])
-        dead = sorted(names - (await self._serves(sorted(names))).keys())
-        stream = self._keys.requests(version.model, version.version.version)
-        removed = 0
-        for name in dead:
-            removed += int(await self._remove([stream], [self._keys.WORKER_GROUP, name]))
-        return removed
+        queues = queues_of(version.model, version.version.version)
+        consumers = await self._consumers_of(queues)
+        alive = await self._serves(sorted(set().union(*consumers)))
+        removed = set()
+        for queue, names in zip(queues, consumers, strict=True):
+            for name in sorted(names - alive.keys()):
+                if await self._remove([self._keys.requests(*queue)], [self._keys.WORKER_GROUP, name]):
+                    removed.add(name)
+        return len(removed)
 
     async def _consumers(self, versions: Sequence[ServedVersion]) -> list[set[str]]:
+        """Those of the interactive streams, which say who serves a version: workers join them last."""
+        return await self._consumers_of([Queue(each.model, each.version.version) for each in versions])
+
+    async def _consumers_of(self, queues: Sequence[Queue]) -> list[set[str]]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for each in versions:
-                pipe.xinfo_consumers(self._keys.requests(each.model, each.version.version), self._keys.WORKER_GROUP)
+            for each in queues:
+                pipe.xinfo_consumers(self._keys.requests(*each), self._keys.WORKER_GROUP)
             answers = await run_pipeline(pipe, expected=is_missing_stream)  # no group yet: nobody serves the version
         return [{info["name"].decode() for info in answer or ()} for answer in answers]
 

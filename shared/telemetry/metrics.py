@@ -64,9 +64,11 @@ WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "versi
 DB_POOL = Gauge(
     "millstream_db_pool_connections", "Postgres connections: idle, used, and the limit", ["component", "state"]
 )
-QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries in a stream, waiting and running", ["stream"])
-QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries delivered but not finished", ["stream"])
-QUEUE_OLDEST_AGE = Gauge("millstream_queue_oldest_age_seconds", "Age of the oldest entry in a stream", ["stream"])
+QUEUE_DEPTH = Gauge("millstream_queue_depth", "Entries in a stream, waiting and running", ["stream", "priority"])
+QUEUE_PENDING = Gauge("millstream_queue_pending", "Entries delivered but not finished", ["stream", "priority"])
+QUEUE_OLDEST_AGE = Gauge(
+    "millstream_queue_oldest_age_seconds", "Age of the oldest entry in a stream", ["stream", "priority"]
+)
 REDIS_MEMORY = Gauge("millstream_redis_memory_bytes", "Redis memory: used, and the limit (0: none)", ["kind"])
 REDIS_CHECK_FAILED = Gauge(
     "millstream_redis_check_failed", "1 if Redis is not as this component needs it, by check", ["component", "check"]

@@ -85,6 +85,8 @@ class Client:
             begins = "raise" if first.model == "echo" and self._chance.random() < 0.1 else ""
             many.append(self._ask(begins, model=first.model, version=first.version))
         body = {"model": first.model, "version": first.version, "texts": [each.text for each in many]}
+        if self._chance.random() < 0.5:
+            body["priority"] = "batch"
         answer = await self._call("POST", BATCH, params=self._chance.choice((_WAIT, {"wait": "0"})), json=body)
         if answer is None:
             return

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
+from shared.contract.queues import queues_of
 from tests.chaos.ledger import Told
 from tests.chaos.schedule import Target
 from tests.chaos.system import VERSIONS, System
@@ -57,7 +58,7 @@ def _row(id: UUID, model: str, version: str, given: str, output: str | None, sta
 
 async def _left(redis: Any, system: System) -> Left:
     keys = system.keys
-    requests = [keys.requests(*each) for each in VERSIONS]
+    requests = [keys.requests(*queue) for each in VERSIONS for queue in queues_of(*each)]
     groups = [(stream, keys.WORKER_GROUP) for stream in requests] + [(keys.results, keys.PERSISTER_GROUP)]
     streams = {stream: await redis.xinfo_stream(stream) for stream, _ in groups}
     consumers = {stream: await redis.xinfo_consumers(stream, group) for stream, group in groups}

@@ -60,7 +60,7 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
     (tmp_path / "models.toml").write_text(CHANGES[change], encoding="utf-8")
     gateway = start("gateway", MODEL_CATALOGUE=str(tmp_path / "models.toml"))
     async with aiohttp.ClientSession(gateway.metrics_url) as session, session.get("/metrics") as answer:
-        assert 'millstream_queue_depth{stream="requests/echo/1.0.0"} 1.0' in await answer.text()
+        assert 'millstream_queue_depth{priority="interactive",stream="requests/echo/1.0.0"} 1.0' in await answer.text()
     assert "not in the catalogue any more" in (await read(gateway.url, prediction_id))["note"]
     assert (await health(gateway.url))["orphans"] == ["echo:1.0.0"]
 

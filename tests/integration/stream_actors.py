@@ -11,13 +11,15 @@ import orjson
 from shared.contract.ids import read_batch
 from shared.contract.limits import CallerLimits, Rate
 from shared.contract.messages import Outcome, PredictionRequest, Status, decode_request, decode_result
+from shared.contract.queues import Priority
 from shared.streams.dead_letters import GONE, DeadLetters
 from shared.streams.deadlines import Deadlines
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.version_streams import Counts, VersionStreams
 from tests.access import shard_of
-from tests.integration.stream_truth import CALLERS, Truth, attempt_of, bytes_of
+from tests.integration.stream_truth import CALLERS, Truth, attempt_of, bytes_of, name_of
 from tests.streams import ACCEPTED, MODEL, VERSION, new_batch, new_request
 
 KEPT = b'{"digest":"0"}'
@@ -45,7 +47,9 @@ class Gateways:
         self._truth = truth
         self._publisher = Publisher(shard_of("gateway", truth.redis, truth.keys), "gateway", LIMITS)
         self._letters = DeadLetters(shard_of("gateway", truth.redis, truth.keys))
-        self._sweeper = RequestStream(shard_of("inference_worker", truth.redis, truth.keys), MODEL, VERSION, "sweeper")
+        shard = shard_of("inference_worker", truth.redis, truth.keys)
+        self._sweepers = [RequestStream(shard, MODEL, VERSION, "sweeper", each) for each in Priority]
+        self._both = VersionStreams(shard, MODEL, VERSION, "sweeper")
         self._deadlines = Deadlines(shard_of("gateway", truth.redis, truth.keys))
         self._known: dict[str, tuple[str, list[str]]] = {}
         self._late: list[Delivery] = []
@@ -60,9 +64,10 @@ class Gateways:
             )
             for pick in move.picks
         ]
-        if await self._publish(requests) == ACCEPTED and move.that:
+        priority = Priority.BATCH if sum(move.picks) % 2 else Priority.INTERACTIVE
+        if await self._publish(requests, priority) == ACCEPTED and move.that:
             limits = CALLER_LIMITS if caller else None
-            repeated = await self._publisher.publish(MODEL, VERSION, [Group(requests, limits=limits)])
+            repeated = await self._publisher.publish(MODEL, VERSION, [Group(requests, limits=limits)], priority)
             assert repeated[0].verdict in (Verdict.ACCEPTED, Verdict.BACKLOG, Verdict.BACKLOG_BYTES)
 
     async def publish_with_a_key(self, move: Move) -> None:
@@ -70,14 +75,16 @@ class Gateways:
         fingerprint = f"{move.that}{len(move.picks)}"
         batch = new_batch(len(move.picks))
         requests = [new_request()._replace(id=each) for each in read_batch(batch).ids()]
-        await self._publish(requests, f"key {move.this}", fingerprint, batch)
+        await self._publish(requests, Priority.INTERACTIVE, f"key {move.this}", fingerprint, batch)
 
     async def look_for_late_requests(self, _: Move) -> None:
         """The first half of an expiry; anything may happen before the second."""
-        late = (await self._deadlines.passed(0, 100)).get((MODEL, VERSION), ())
-        unheld, gone = await self._sweeper.unheld(late, VISIBILITY_TIMEOUT_MS)
-        assert not gone
-        self._late = list(unheld.deliveries)
+        passed, self._late = await self._deadlines.passed(0, 100), []
+        for sweeper in self._sweepers:
+            unheld, gone = await sweeper.unheld(passed.get(sweeper.queue, ()), VISIBILITY_TIMEOUT_MS)
+            assert not gone
+            priority = sweeper.queue.priority
+            self._late += [each._replace(entry=name_of(each.entry, priority)) for each in unheld.deliveries]
         assert {attempt_of(each.fields) for each in self._late} <= self._truth.unfinished
         held = {entry for entry, claim in self._truth.requests.items() if not claim.abandoned}
         assert not {each.entry for each in self._late} & held
@@ -85,7 +92,7 @@ class Gateways:
     async def expire_late_requests(self, _: Move) -> None:
         """The second half: some may be in a worker's hands by now, or finished."""
         late = [(each, decode_request(each.fields)) for each in self._late]
-        await finish(self._truth, self._sweeper, late, Status.EXPIRED)
+        await finish(self._truth, self._both, late, Status.EXPIRED)
 
     async def replay_a_dead_letter(self, move: Move) -> None:
         """It goes back as the next attempt at the same prediction; the second of two operators comes too late."""
@@ -101,13 +108,13 @@ class Gateways:
             self._truth.unfinished.add((letter.request.id, attempt))
 
     async def _publish(
-        self, requests: Sequence[NewRequest], key: str = "", fingerprint: str = "", batch: str = ""
+        self, requests: Sequence[NewRequest], priority: Priority, key: str = "", fingerprint: str = "", batch: str = ""
     ) -> Published:
         truth, ids = self._truth, [each.id for each in requests]
-        expected = await self._verdict(requests, key, fingerprint)
+        expected = await self._verdict(requests, priority, key, fingerprint)
         limits = CALLER_LIMITS if requests[0].principal else None
         group = Group(requests, key, fingerprint, batch, limits)
-        (published,) = await self._publisher.publish(MODEL, VERSION, [group])
+        (published,) = await self._publisher.publish(MODEL, VERSION, [group], priority)
         published = published._replace(used=None)
         assert published == expected
         if published == ACCEPTED:
@@ -119,16 +126,19 @@ class Gateways:
             assert await truth.states.look_all(ids) == [None] * len(ids), "what is refused leaves nothing behind"
         return published
 
-    async def _verdict(self, requests: Sequence[NewRequest], key: str, fingerprint: str) -> Published:
+    async def _verdict(
+        self, requests: Sequence[NewRequest], priority: Priority, key: str, fingerprint: str
+    ) -> Published:
         if key in self._known:
             known, ids = self._known[key]
             return Published(Verdict.ACCEPTED, ids) if known == fingerprint else Published(Verdict.CONFLICT)
         truth = self._truth
         if len(truth.unstored) >= LIMITS.max_results:
             return Published(Verdict.RESULTS)
-        if len(truth.unfinished) + len(requests) > LIMITS.max_backlog:
+        entries = await truth.redis.xrange(truth.keys.requests(MODEL, VERSION, priority))
+        if len(entries) + len(requests) > LIMITS.max_backlog:
             return Published(Verdict.BACKLOG)
-        waiting = bytes_of(await truth.redis.xrange(truth.keys.requests(MODEL, VERSION)))
+        waiting = bytes_of(entries)
         more = sum(each.bytes for each in requests)
         if waiting + more > LIMITS.max_backlog_bytes:
             return Published(Verdict.BACKLOG_BYTES)
@@ -149,13 +159,12 @@ class Worker:
     held: dict[str, Delivery] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.stream = RequestStream(
-            shard_of("inference_worker", self.truth.redis, self.truth.keys), MODEL, VERSION, self.name
-        )
+        shard = shard_of("inference_worker", self.truth.redis, self.truth.keys)
+        self.stream = VersionStreams(shard, MODEL, VERSION, self.name)
 
     async def read(self, move: Move) -> None:
         """What nobody has read; where it dies of it, it does not even know what it was given."""
-        taken = (await self.stream.read(len(move.picks), 0)).deliveries
+        taken = (await self.stream.read(Counts(len(move.picks), len(move.picks)), 0)).deliveries
         self.truth.requests.read(self.name, taken)
         self._take(taken, move.dies)
 
@@ -269,7 +278,7 @@ class Persister:
 
 
 async def finish(
-    truth: Truth, stream: RequestStream, some: Sequence[tuple[Delivery, PredictionRequest]], status: Status
+    truth: Truth, stream: VersionStreams, some: Sequence[tuple[Delivery, PredictionRequest]], status: Status
 ) -> None:
     """Complete a batch: exactly those end here that nobody has ended before."""
     if not some:

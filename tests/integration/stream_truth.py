@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, Status
+from shared.contract.queues import Priority, Queue
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.request_stream import Delivery
 from tests.access import shard_of
@@ -23,6 +24,11 @@ Attempt = tuple[str, int]  # a prediction's id, and which attempt at it
 def attempt_of(fields: Mapping[bytes, bytes]) -> Attempt:
     """Which attempt at which prediction an entry is about."""
     return fields[b"id"].decode(), int(fields[b"attempt"])
+
+
+def name_of(entry: str, priority: Priority) -> str:
+    """What a worker calls an entry of the stream of a priority."""
+    return f"{entry}/batch" if priority is Priority.BATCH else entry
 
 
 def bytes_of(entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> int:
@@ -121,7 +127,7 @@ class Truth:
     def __post_init__(self) -> None:
         self.states = PredictionStates(shard_of("gateway", self.redis, self.keys), "gateway")
         self.groups = {
-            self.keys.requests(MODEL, VERSION): (Keys.WORKER_GROUP, self.requests),
+            **{self.keys.requests(MODEL, VERSION, each): (Keys.WORKER_GROUP, self.requests) for each in Priority},
             self.keys.results: (Keys.PERSISTER_GROUP, self.results),
         }
 
@@ -146,14 +152,24 @@ class Truth:
             pipe.keys(self.keys.prediction("*"))
             pipe.hgetall(self.keys.backlog_bytes)
             pipe.zrange(self.keys.deadlines, 0, -1, withscores=True)
-            requests, taken, results, persisting, states, counted, deadlines = await pipe.execute(raise_on_error=False)
+            answers = await pipe.execute(raise_on_error=False)
+        results, persisting, states, counted, deadlines = answers[2 * len(Priority) :]
+        of_each = dict(zip(Priority, zip(answers[::2], answers[1::2], strict=False), strict=False))
+        requests = [each for entries, _ in of_each.values() for each in entries]
         self._check_entries(requests, results)
-        waiting = {f"{MODEL}:{VERSION}": bytes_of(requests)} if requests else {}
+        labels = {each: Queue(MODEL, VERSION, each).label for each in Priority}
+        waiting = {labels[each]: bytes_of(entries) for each, (entries, _) in of_each.items() if entries}
         assert {label.decode(): int(count) for label, count in counted.items()} == waiting, "bytes are miscounted"
-        due = {f"{MODEL}:{VERSION} {entry.decode()}": int(fields[b"deadline_at"]) for entry, fields in requests}
+        due = {
+            f"{labels[each]} {entry.decode()}": int(fields[b"deadline_at"])
+            for each, (entries, _) in of_each.items()
+            for entry, fields in entries
+        }
         assert {member.decode(): int(score) for member, score in deadlines} == due, "a deadline is wrong"
         await self._check_callers(requests)
-        _check_pending(self.requests, requests, taken)
+        for each, (entries, taken) in of_each.items():
+            own = {name: claim for name, claim in self.requests.items() if name_of(_bare(name), each) == name}
+            _check_pending(own, entries, taken)
         _check_pending(self.results, results, persisting)
         in_flight = {prediction_id for prediction_id, _ in (*self.unfinished, *self.unstored.values())}
         kept = {key.decode().rsplit(":", 1)[1] for key in states}
@@ -195,9 +211,13 @@ class Truth:
                 assert latest in self.outcomes and state.attempt == latest[1], "an older attempt is shown"
 
 
-def _check_pending(model: Pending, entries: Any, pending: Any) -> None:
+def _bare(name: str) -> str:
+    return name.removesuffix("/batch")
+
+
+def _check_pending(model: Mapping[str, Claim], entries: Any, pending: Any) -> None:
     """Every pending entry is in its stream, with the owner and the delivery count that its history gives it."""
     listed = [] if isinstance(pending, ResponseError) else pending  # no group
     found = {each["message_id"].decode(): (each["consumer"].decode(), each["times_delivered"]) for each in listed}
-    assert found == {entry: (each.consumer, each.deliveries) for entry, each in model.items()}
+    assert found == {_bare(entry): (each.consumer, each.deliveries) for entry, each in model.items()}
     assert found.keys() <= {entry.decode() for entry, _ in entries}

@@ -20,6 +20,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import decode_request
+from shared.contract.queues import Priority
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Limits, NewRequest, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
@@ -40,10 +41,12 @@ class CountingPublisher(Publisher):
         super().__init__(shard, "gateway-1", limits)
         self.calls: list[int] = []
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
+    async def publish(
+        self, model: str, version: str, groups: Sequence[Group], priority: Priority = Priority.INTERACTIVE
+    ) -> list[Published]:
         """Count and publish."""
         self.calls.append(len(groups))
-        return await super().publish(model, version, groups)
+        return await super().publish(model, version, groups, priority)
 
 
 _numbers = itertools.count()
@@ -219,7 +222,9 @@ class StuckPublisher(CountingPublisher):
         super().__init__(shard)
         self.says: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
+    async def publish(
+        self, model: str, version: str, groups: Sequence[Group], priority: Priority = Priority.INTERACTIVE
+    ) -> list[Published]:
         """Wait and publish."""
         self.calls.append(len(groups))
         await self.says

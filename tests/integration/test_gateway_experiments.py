@@ -23,6 +23,7 @@ from gateway.http.context import RESULT_COUNTER, RUNNING
 from shared.contract.ids import id_time, uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
+from shared.contract.queues import Priority
 from shared.streams.result_cache import CachedResult
 from tests.gateways import (
     Client,
@@ -66,7 +67,9 @@ async def send(gateway: Client, subject: str | None = None, **more: object) -> s
 
 async def entries(redis: Redis, keys: Keys, version: str) -> list[dict[str, str]]:
     """What waits for a version."""
-    found: Any = await redis.xrange(keys.requests("echo", version))
+    found: Any = []
+    for priority in Priority:
+        found += await redis.xrange(keys.requests("echo", version, priority)) or []
     return [{name.decode(): value.decode() for name, value in fields.items()} for _, fields in found]
 
 
@@ -424,7 +427,7 @@ async def test_a_shadow_is_given_copies_that_nobody_sees(
         (original,) = [other for other in originals if other["id"] == each["shadow_of"]]
         assert (each["input"], each["options"], each["principal"], each["arm"]) == (original["input"], "{}", "", "")
         assert (each["experiment_id"], each["subject_id"]) == (started["experiment_id"], original["subject_id"])
-    worker, shadow = HandWorker(redis, keys), HandWorker(redis, keys, version="1.0.0")
+    worker, shadow = HandWorker(redis, keys), HandWorker(redis, keys, version="1.0.0", priority=Priority.BATCH)
     await worker.finish(await worker.take(4))
     taken = {request.id: (delivery, request) for delivery, request in await shadow.take(4)}
     pairs = [taken[each["id"]] for each in copies]

@@ -62,7 +62,7 @@ async def test_hostile_input_adds_no_series(gateway: Client) -> None:
 
 async def test_a_scrape_waits_for_no_redis(start_gateway: StartGateway, own_redis: RedisServer) -> None:
     gateway = await start_gateway(redis_url=own_redis.url)
-    depth = "millstream_queue_depth[('stream', 'results')]"
+    depth = "millstream_queue_depth[('priority', ''), ('stream', 'results')]"
     assert depth in await series(gateway)
     own_redis.pause()
     for _ in range(3):

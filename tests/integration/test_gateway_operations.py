@@ -491,12 +491,12 @@ async def test_the_queues_are_measured_by_their_logical_names(
     await redis.xadd(keys.results, {"a": "b"})
     await redis.xadd(keys.dead, {"a": "b"}, id="1-1")  # half a century ago
     found = await samples(gateway)
-    stream = "requests/echo/2.0.0"
-    assert found["millstream_queue_depth", stream] == 3 and found["millstream_queue_pending", stream] == 2
-    assert 0 <= found["millstream_queue_oldest_age_seconds", stream] < 60
-    assert found["millstream_queue_depth", "results"] == 1 and found["millstream_queue_depth", "dead"] == 1
-    assert found["millstream_queue_oldest_age_seconds", "dead"] > 1e9
-    assert found["millstream_queue_depth", "requests/noop/1.0.0"] == 0
+    stream = "interactive", "requests/echo/2.0.0"
+    assert found["millstream_queue_depth", *stream] == 3 and found["millstream_queue_pending", *stream] == 2
+    assert 0 <= found["millstream_queue_oldest_age_seconds", *stream] < 60
+    assert found["millstream_queue_depth", "", "results"] == 1 and found["millstream_queue_depth", "", "dead"] == 1
+    assert found["millstream_queue_oldest_age_seconds", "", "dead"] > 1e9
+    assert found["millstream_queue_depth", "interactive", "requests/noop/1.0.0"] == 0
     assert found["millstream_workers_live", "echo", "2.0.0"] == 1
     assert found["millstream_models_active",] == 4
     assert found["millstream_redis_memory_bytes", "used"] > 0

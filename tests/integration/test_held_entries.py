@@ -14,7 +14,8 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status, decode_request
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
-from tests.streams import MODEL, VERSION, Redis, finished, publish, stream
+from shared.streams.version_streams import Counts
+from tests.streams import MODEL, VERSION, Redis, finished, publish, streams
 
 pytestmark = pytest.mark.every_server
 
@@ -42,9 +43,9 @@ async def held_by_two(redis: Redis, keys: Keys, catalogue: Catalogue) -> tuple[D
     served = catalogue.resolve(MODEL, VERSION)
     assert served is not None
     await publish(redis, keys, SECRET)
-    slow, quick = stream(redis, keys, "slow"), stream(redis, keys, "quick")
+    slow, quick = streams(redis, keys, "slow"), streams(redis, keys, "quick")
     await slow.join()
-    (delivery,) = (await slow.read(1, 10)).deliveries
+    (delivery,) = (await slow.read(Counts(1, 0), 10)).deliveries
     (taken,) = (await quick.claim(0, 1)).deliveries
     first, second = (HeldEntries(each, served, Liveness(30), TIMEOUT_MS) for each in (quick, slow))
     first.hold([taken])
@@ -99,9 +100,9 @@ async def test_a_renewal_hides_nothing_that_was_given_back(
     served = catalogue.resolve("echo", "1.0.0")
     assert served is not None
     await publish(redis, keys, *"abc")
-    stopping, next_one = stream(redis, keys, "stopping"), stream(redis, keys, "next")
+    stopping, next_one = streams(redis, keys, "stopping"), streams(redis, keys, "next")
     await stopping.join()
-    deliveries = (await stopping.read(3, 10)).deliveries
+    deliveries = (await stopping.read(Counts(3, 0), 10)).deliveries
     held = HeldEntries(stopping, served, Liveness(30), TIMEOUT_MS)
     held.hold(deliveries)
     await stopping.renew([each.entry for each in deliveries])  # loads its script: from here on it is one command

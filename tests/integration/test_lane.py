@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,18 +20,20 @@ from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import BatchLimits, ServedVersion, Version
 from shared.contract.keys import Keys
 from shared.contract.messages import PredictionResult, Status, decode_result
+from shared.contract.queues import Priority
 from shared.contract.version_states import VersionState
 from shared.service.liveness import Liveness
 from shared.service.settings import Settings
 from shared.streams.publishing import Group, Publisher
 from shared.streams.redis_client import connect
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import Read, RequestStream
+from shared.streams.request_stream import Read
 from shared.streams.shard import Shard
+from shared.streams.version_streams import Counts, VersionStreams
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.access import redis_url_of, shard_of
 from tests.engines import ThreadEngine
-from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream
+from tests.streams import ACCEPTED, LIMITS, MODEL, VERSION, Redis, new_request, publish, results, stream, streams
 from tests.waiting import eventually
 
 STALL_TIMEOUT_S = 30.0  # on a clock that a test moves by hand
@@ -92,9 +95,9 @@ def make_lane(
     version = Version(version=VERSION, artifact="none", batch=limits)
     served = ServedVersion(model=MODEL, task="tests:Recorder", version=version)
     liveness, shard = liveness or Liveness(30), Shard(client, keys)
-    stream = RequestStream(shard, MODEL, VERSION, worker)
+    streams = VersionStreams(shard, MODEL, VERSION, worker)
     watch = RedisWatch(shard, "inference_worker", liveness)
-    return Lane(settings, served, stream, engine(task), liveness, worker, watch), task
+    return Lane(settings, served, streams, engine(task), liveness, worker, watch), task
 
 
 @pytest.fixture
@@ -312,14 +315,14 @@ async def test_a_slow_batch_keeps_its_claim_past_the_visibility_timeout(redis: R
 
 async def test_a_lane_without_work_waits_for_some(redis: Redis, keys: Keys, make: Make) -> None:
     lane, _ = make(read_block_ms=200, claim_interval_ms=60_000)
-    reads, read = 0, lane._stream.read
+    reads, read = 0, lane._streams.read
 
-    async def counted(count: int, block_ms: int) -> Read:
+    async def counted(counts: Counts, block_ms: int) -> Read:
         nonlocal reads
         reads += 1
-        return await read(count, block_ms)
+        return await read(counts, block_ms)
 
-    lane._stream.read = counted  # type: ignore[method-assign]
+    lane._streams.read = counted  # type: ignore[method-assign]
     async with Running(lane):
         clock = asyncio.get_running_loop().time
         until = clock() + 1
@@ -379,13 +382,13 @@ async def test_a_lane_that_hangs_outside_its_model_is_reported(
     redis: Redis, keys: Keys, make: Make, monkeypatch: pytest.MonkeyPatch, hanging: str
 ) -> None:
     released = asyncio.Event()
-    answer = getattr(RequestStream, hanging)
+    answer = getattr(VersionStreams, hanging)
 
     async def hangs(*arguments: Any) -> Any:
         await released.wait()
         return await answer(*arguments)
 
-    monkeypatch.setattr(RequestStream, hanging, hangs)
+    monkeypatch.setattr(VersionStreams, hanging, hangs)
     await publish(redis, keys, "a")
     clock = Clock()
     liveness = Liveness(STALL_TIMEOUT_S, clock)
@@ -522,3 +525,59 @@ async def test_a_dead_worker_that_still_holds_entries_is_kept(redis: Redis, keys
     lane, _ = make()
     assert await WorkerDirectory(shard_of("inference_worker", redis, keys)).remove_dead(lane.served) == 0
     assert [each["name"] for each in await redis.xinfo_consumers(dead.key, keys.WORKER_GROUP)] == [b"dead"]
+
+
+async def test_one_pass_in_eight_is_for_batch_while_somebody_waits(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, *("late" for _ in range(5)), priority=Priority.BATCH)
+    await publish(redis, keys, *("soon" for _ in range(21)))
+    lane, task = make(max_batch_size=1)
+    task.on_batch = lambda: time.sleep(0.01)  # long enough for the lane to read ahead
+    async with Running(lane):
+        await all_results(redis, keys, 26)
+    assert task.batches == [*([["soon"]] * 7 + [["late"]]) * 3, ["late"], ["late"]]
+
+
+async def test_who_waits_goes_before_all_of_batch_that_was_read_ahead(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, *("late" for _ in range(100)), priority=Priority.BATCH)
+    lane, task = make(max_batch_size=16)
+    task.go_on.clear()
+    async with Running(lane):
+        await eventually(lambda: task.computing.is_set() and lane.in_hand >= 16, "it computes, and has read ahead")
+        before = lane.in_hand
+        assert before <= 18
+        await publish(redis, keys, "soon")
+        await eventually(lambda: lane.in_hand == before + 1, "it is read")
+        task.go_on.set()
+        computed = await all_results(redis, keys, 101)
+    assert task.batches[0] == ["late"] * 2, "a pass of batch is an eighth"
+    assert ["soon"] in task.batches[1:3], "the pass that is being recorded may have been followed by one"
+    assert sum(each.priority is Priority.BATCH for each in computed) == 100
+
+
+async def test_entries_of_both_streams_are_taken_over_given_up_expired_and_given_back(
+    redis: Redis, keys: Keys, make: Make
+) -> None:
+    await publish(redis, keys, "a", priority=Priority.BATCH)
+    await publish(redis, keys, "b")
+    died = streams(redis, keys, "died")
+    await died.join()
+    assert len((await died.read(Counts(5, 5), 0)).deliveries) == 2
+    late = [new_request("late", timeout_ms=-1)]
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", LIMITS)
+    await publisher.publish(MODEL, VERSION, [Group(late)], Priority.BATCH)
+    await redis.xadd(keys.requests(MODEL, VERSION, Priority.BATCH), {"schema": "99"})
+    lane, task = make(max_batch_size=8, visibility_timeout_ms=1000)
+    async with Running(lane):
+        await all_results(redis, keys, 3)
+        await eventually(lambda: lane.in_hand == 0, "nothing is in hand")
+        task.go_on.clear()
+        task.computing.clear()
+        await publish(redis, keys, *"cdef", priority=Priority.BATCH)
+        await eventually(lambda: task.computing.is_set() and lane.in_hand == 4, "one is computed, the others wait")
+        lane_stop = asyncio.get_running_loop().call_later(0.2, task.go_on.set)
+    lane_stop.cancel()
+    assert sorted(task.batches[:2]) == [["a"], ["b"]] and task.batches[2:] == [["c"]]
+    assert await redis.xlen(keys.dead) == 1
+    given_back = await streams(redis, keys, "next").claim(1000, 10)
+    assert [each.deliveries for each in given_back.deliveries] == [1, 1, 1]
+    assert await redis.hgetall(keys.backlog_bytes) == {f"{MODEL}:{VERSION}/batch".encode(): b"42"}

@@ -22,6 +22,7 @@ from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import Completed, RequestStream
 from shared.streams.result_stream import ResultStream
+from shared.streams.version_streams import Counts, VersionStreams
 from tests.access import environment_of, shard_of
 from tests.gateways import make_persister
 from tests.integration.test_lane import Running, make_lane
@@ -87,10 +88,10 @@ async def test_a_second_read_that_fails_does_not_lose_the_first(
 async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
+    stream = VersionStreams(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
-    (delivery,) = (await stream.read(1, 10)).deliveries
+    (delivery,) = (await stream.read(Counts(1, 0), 10)).deliveries
     held = HeldEntries(stream, served, Liveness(30), 1000)
     held.hold([delivery])
     own_redis.kill()
@@ -99,16 +100,16 @@ async def test_what_cannot_be_renewed_or_given_back_is_left_to_the_timeout(
     await held.give_back([delivery])
     assert held.entries == set()
     own_redis.start()
-    assert (await client.xpending(stream.key, keys.WORKER_GROUP))["pending"] == 1
+    assert (await client.xpending(keys.requests(MODEL, VERSION), keys.WORKER_GROUP))["pending"] == 1
 
 
 async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
     own_redis: RedisServer, client: Redis, keys: Keys, served: ServedVersion
 ) -> None:
-    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
+    stream = VersionStreams(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a", "b")
     await stream.join()
-    first, second = (await stream.read(2, 10)).deliveries
+    first, second = (await stream.read(Counts(2, 0), 10)).deliveries
     held = HeldEntries(stream, served, Liveness(30), 1000)
     held.hold([first, second])
     stop = asyncio.Event()
@@ -124,10 +125,10 @@ async def test_finishing_goes_on_until_redis_is_back_even_while_stopping(
 
 
 async def test_an_outcome_that_comes_second_is_dropped(client: Redis, keys: Keys, served: ServedVersion) -> None:
-    stream = RequestStream(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
+    stream = VersionStreams(shard_of("inference_worker", client, keys), MODEL, VERSION, "w1")
     await publish(client, keys, "a")
     await stream.join()
-    (delivery,) = (await stream.read(1, 10)).deliveries
+    (delivery,) = (await stream.read(Counts(1, 0), 10)).deliveries
     held = HeldEntries(stream, served, Liveness(30), 1000)
     never = asyncio.Event()
     await held.finish([finished(delivery, "first")], never)

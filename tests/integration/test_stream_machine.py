@@ -124,11 +124,11 @@ class StreamMachine(RuleBasedStateMachine):
 
     def _time(self, _: int, move: Move, data: st.DataObject) -> None:
         """The visibility timeout passes for all that one group has pending."""
-        self.run(self._pass_time(list(self.truth.groups)[move.this]))
+        self.run(self._pass_time(self._stream_of(move)))
 
     def _loss(self, _: int, move: Move, data: st.DataObject) -> None:
         """A group goes with its pending list, as when Redis is restored from an older copy."""
-        self.run(self._lose(list(self.truth.groups)[move.this]))
+        self.run(self._lose(self._stream_of(move)))
 
     @invariant()
     def all_is_as_it_must_be(self) -> None:
@@ -149,18 +149,24 @@ class StreamMachine(RuleBasedStateMachine):
             self.run(self._close())
             self.runner.close()
 
+    def _stream_of(self, move: Move) -> str:
+        interactive, batch, results = self.truth.groups
+        return results if move.this else batch if move.that else interactive
+
     async def _pass_time(self, stream: str) -> None:
         group, pending = self.truth.groups[stream]
-        for entry, claim in pending.items():
-            idle = VISIBILITY_TIMEOUT_MS + 1
-            await self.redis.xclaim(stream, group, claim.consumer, 0, [entry], idle=idle, justid=True)
-            claim.abandoned = True
+        for name, claim in pending.items():
+            if belongs(name, stream):
+                idle, entry = VISIBILITY_TIMEOUT_MS + 1, name.removesuffix("/batch")
+                await self.redis.xclaim(stream, group, claim.consumer, 0, [entry], idle=idle, justid=True)
+                claim.abandoned = True
 
     async def _lose(self, stream: str) -> None:
         group, pending = self.truth.groups[stream]
         if await self.redis.exists(stream):
             await self.redis.xgroup_destroy(stream, group)
-        pending.clear()
+        for name in [each for each in pending if belongs(each, stream)]:
+            del pending[name]
 
     async def _drain(self) -> None:
         truth, worker, persister = (
@@ -186,6 +192,11 @@ class StreamMachine(RuleBasedStateMachine):
     async def _close(self) -> None:
         await self.redis.flushdb()
         await self.redis.aclose()
+
+
+def belongs(name: str, stream: str) -> bool:
+    """Whether what a worker calls by this name is an entry of the stream."""
+    return name.endswith("/batch") == stream.endswith("/batch")
 
 
 @pytest.fixture(scope="module")

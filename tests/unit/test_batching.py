@@ -14,10 +14,13 @@ from inference_worker.batching import (
     MOST_ENCODED_CHARS,
     MOST_WAITING_BYTES,
     encode_windows,
+    limits_of_batch,
     next_pass,
+    next_priority,
     read_size,
 )
 from shared.contract.catalogue import BatchLimits
+from shared.contract.queues import Priority
 
 costs = st.lists(st.tuples(st.integers(1, 2000), st.integers(1, 5)), min_size=1, max_size=400)
 children = st.integers(1, 8)
@@ -116,3 +119,29 @@ def test_texts_are_encoded_in_windows_of_bounded_size(sizes: list[int], windows:
     slices = list(encode_windows(sizes))
     assert [len(sizes[each]) for each in slices] == windows
     assert [size for each in slices for size in sizes[each]] == sizes
+
+
+@pytest.mark.parametrize(
+    ("interactive", "batch", "expected"),
+    [(9, 9, ("i" * 7 + "b") * 3), (9, 0, "i" * 24), (0, 9, "b" * 24), (1, 1, ("i" * 7 + "b") * 3)],
+)
+def test_one_pass_in_eight_is_for_batch_while_both_wait(interactive: int, batch: int, expected: str) -> None:
+    order, since = "", 0
+    for _ in expected:
+        priority = next_priority(interactive, batch, since)
+        since = 0 if priority is Priority.BATCH else since + 1
+        order += priority[0]
+    assert order == expected
+
+
+def test_batch_that_comes_after_seven_others_is_next() -> None:
+    assert next_priority(5, 1, 6) is Priority.INTERACTIVE
+    assert next_priority(5, 1, 7) is next_priority(5, 1, 100) is next_priority(0, 1, 0) is Priority.BATCH
+    assert next_priority(1, 0, 100) is Priority.INTERACTIVE
+
+
+def test_a_pass_of_batch_is_an_eighth_and_never_empty() -> None:
+    limits = limits_of_batch(BatchLimits(max_batch_size=32, max_batch_tokens=512, max_wait_ms=5))
+    assert (limits.max_batch_size, limits.max_batch_tokens) == (4, 64)
+    least = limits_of_batch(BatchLimits(max_batch_size=1))
+    assert least.max_batch_size == 1 and next_pass([(1000, 1), (1000, 1)], 1, least) == [0]

@@ -16,6 +16,7 @@ from gateway.upkeep import expiry as expiry_module
 from gateway.upkeep.expiry import Expiry, age_out
 from shared.contract.ids import uuid7
 from shared.contract.messages import Outcome, Status
+from shared.contract.queues import Priority, Queue
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.request_stream import Completed, Delivery, Read
 from shared.streams.shard import Shard
@@ -42,24 +43,27 @@ class Late:
         self.finished: list[Completed] = []
         self.letters: list[tuple[str, str, str]] = []
 
-    async def passed(self, skip: int, count: int) -> Mapping[tuple[str, str], Sequence[str]]:
+    async def passed(self, skip: int, count: int) -> Mapping[Queue, Sequence[str]]:
         assert skip >= 0
         await asyncio.sleep(0)
         found = defaultdict(list)
         for model, version, entry in self.entries[skip : skip + count]:
-            found[model, version].append(entry)
+            found[Queue(model, version)].append(entry)
         return found
 
-    async def forget(self, model: str, version: str, entries: Sequence[str]) -> None:
+    async def forget(self, queue: Queue, entries: Sequence[str]) -> None:
         assert set(entries) <= self.gone
-        self.entries = [each for each in self.entries if each not in {(model, version, entry) for entry in entries}]
+        self.entries = [
+            each for each in self.entries if each not in {(queue.model, queue.version, entry) for entry in entries}
+        ]
 
 
 class Stream:
     """The stream of one version as `Expiry` uses it."""
 
-    def __init__(self, late: Late, model: str, version: str) -> None:
-        self.model, self.version = model, version
+    def __init__(self, late: Late, queue: Queue) -> None:
+        self.model, self.version, self.queue = queue.model, queue.version, queue
+        self.name = f"requests/{self.model}/{self.version}"
         self._late = late
 
     async def unheld(self, entries: Sequence[str], visibility_timeout_ms: int) -> tuple[Read, list[str]]:
@@ -100,9 +104,9 @@ def late(monkeypatch: pytest.MonkeyPatch) -> Late:
     """Late requests: 1000 of two versions, one by one."""
     made = Late([("expiring", str(number % 2 + 1), f"{number}-0") for number in range(1000)])
 
-    def stream(shard: Shard, model: str, version: str, consumer: str) -> Stream:
+    def stream(shard: Shard, model: str, version: str, consumer: str, priority: Priority) -> Stream:
         assert shard is SHARD
-        return Stream(made, model, version)
+        return Stream(made, Queue(model, version, priority))
 
     monkeypatch.setattr(expiry_module, "Deadlines", {SHARD: made}.__getitem__)
     monkeypatch.setattr(expiry_module, "RequestStream", stream)

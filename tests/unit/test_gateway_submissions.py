@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.core.submissions import MAX_BYTES_A_CALL, MAX_REQUESTS_A_CALL, Collected, Collection, Submissions
 from shared.contract.errors import StoreUnavailable
+from shared.contract.queues import Priority
 from shared.streams.publishing import Group, NewRequest, Published, Publisher, Verdict
 from tests.waiting import eventually
 
@@ -76,8 +77,8 @@ class HandPublisher:
         self.calls: list[Future[None]] = []
         self.sizes: list[int] = []
 
-    async def publish(self, model: str, version: str, groups: Sequence[Group]) -> list[Published]:
-        assert (model, version) == ("m", "1")
+    async def publish(self, model: str, version: str, groups: Sequence[Group], priority: Priority) -> list[Published]:
+        assert (model, version, priority) == ("m", "1", Priority.INTERACTIVE)
         self.sizes.append(len(groups))
         self.calls.append(asyncio.get_running_loop().create_future())
         await self.calls[-1]

@@ -18,7 +18,8 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.service import backoff
 from shared.service.liveness import Liveness
-from shared.streams.request_stream import Completed, Delivery, RequestStream
+from shared.streams.request_stream import Completed, Delivery
+from shared.streams.version_streams import VersionStreams
 from tests.waiting import eventually
 
 MODEL, VERSION = "held", "1"
@@ -49,7 +50,13 @@ def errors(kind: str) -> float:
 @pytest.fixture
 def stream() -> Mock:
     """A request stream that does what it is asked for."""
-    return Mock(RequestStream, **{"complete.return_value": [True], "dead_letter.return_value": True})
+    return Mock(
+        VersionStreams,
+        **{
+            "complete.return_value": [True],
+            "dead_letter.return_value": True,
+        },
+    )
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from scripts.kubernetes import plain, room, values_schema, values_table
 from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
 from scripts.stack import dotenv
 from shared.contract.keys import Keys
+from shared.contract.queues import queues_of
 from shared.streams.access import SCALER
 
 Object = dict[str, Any]
@@ -203,7 +204,7 @@ def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
     *streams, cpu = worker["triggers"]
     assert cpu["type"] == "cpu"
     assert [each["metadata"]["stream"] for each in streams] == [
-        keys.requests("sentiment-analysis", version) for version in ("1.0.0", "1.1.0")
+        keys.requests(*queue) for version in ("1.0.0", "1.1.0") for queue in queues_of("sentiment-analysis", version)
     ]
     # With a consumer group KEDA would ask for what is pending or lagging, and miss the rest.
     assert all(set(each["metadata"]) == {"address", "stream", "streamLength"} for each in streams)

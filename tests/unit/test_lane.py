@@ -22,7 +22,8 @@ from shared.contract.ids import uuid7
 from shared.contract.messages import Outcome, Status
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import Completed, Delivery, Read, RequestStream
+from shared.streams.request_stream import Completed, Delivery, Read
+from shared.streams.version_streams import Counts, VersionStreams
 from tests.unit.test_passes import Clock, HandEngine
 from tests.waiting import eventually
 
@@ -69,15 +70,17 @@ class HandStream:
         self.now_ms = NOW_MS
         self.takes_s = 0.0
         self.finished: list[Completed] = []
-        self.calls = Mock(RequestStream)
+        self.calls = Mock(VersionStreams)
         self.calls.read.side_effect = self._read
         self.calls.has_abandoned.side_effect = self._look
         self.calls.claim.side_effect = lambda *_: Read(self.found, NOW_MS)
         self.calls.complete.side_effect = self._complete
         self._clock, self._stop = clock, stop
 
-    async def _read(self, count: int, block_ms: int) -> Read:
-        self.asked.append((count, block_ms))
+    async def _read(self, counts: Counts, block_ms: int) -> Read:
+        if not counts.interactive:
+            return Read([], self.now_ms)
+        self.asked.append((counts.interactive, block_ms))
         self._clock.now += self.takes_s
         await asyncio.sleep(0)
         if not self.reads:

@@ -27,6 +27,7 @@ from shared.contract.messages import (
     encode_outcome,
     readable,
 )
+from shared.contract.queues import Priority
 
 CONTRACT = Path(__file__).parent.parent / "contract"
 ID = "0193a5b0-7c00-7abc-8def-0123456789ab"
@@ -126,7 +127,7 @@ def test_a_field_of_a_result_holds_so_much_and_no_more(field: bytes, most: bytes
 
 
 def test_what_is_not_said_is_empty() -> None:
-    assert PredictionRequest("i", "m", "1", "t", {})[5:] == (0, "", 0, 0, "")
+    assert PredictionRequest("i", "m", "1", "t", {})[5:] == (0, "", 0, 0, "", Priority.INTERACTIVE)
     assert Outcome(Status.FAILED)[1:] == (None, None, 0, 0, "", "", False, 0, 0)
     result = PredictionResult("i", "m", "1", Outcome(Status.FAILED))._asdict()
     known = {
@@ -137,7 +138,8 @@ def test_what_is_not_said_is_empty() -> None:
         "attempt": 0,
         "completed_at": 0,
     }
-    rest = {"options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0}
+    rest: dict[str, object] = {"options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0}
+    rest["priority"] = Priority.INTERACTIVE
     assert result == {**known, "input": b"{}", **rest, **NO_EXPERIMENT}
 
 
@@ -156,8 +158,14 @@ def test_every_field_of_a_request_is_read() -> None:
     fields = {b"schema": b"1", b"id": ID.encode(), b"model": b"m", b"version": b"1", b"input": b'{"text":"t"}'}
     times = {b"submitted_at": b"1", b"deadline_at": b"2"}
     assert decode_request({**fields, **times}) == PredictionRequest(ID, "m", "1", "t", {}, 0, "", 1, 2, "")
-    more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t"}
-    whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t")
+    more = {
+        b"options": b'{"a":1}',
+        b"attempt": b"3",
+        b"principal": b"p",
+        b"traceparent": b"00-t",
+        b"priority": b"batch",
+    }
+    whole = PredictionRequest(ID, "m", "1", "t", {"a": 1}, 3, "p", 1, 2, "00-t", Priority.BATCH)
     assert decode_request({**fields, **times, **more}) == whole
     passed_on = {
         b"cost",
@@ -177,14 +185,16 @@ def test_every_field_of_a_result_is_read() -> None:
     outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
     known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
     rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0, **NO_EXPERIMENT}
+    rest["priority"] = Priority.INTERACTIVE
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
     more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9", b"input_bytes": b"10"}
     more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
-    more |= {b"shadow_for": b"q"}
+    more |= {b"shadow_for": b"q", b"priority": b"batch"}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t", "input_bytes": 10}
     rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID, "shadow_for": "q"}
+    rest["priority"] = Priority.BATCH
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 

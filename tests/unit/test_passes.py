@@ -414,18 +414,18 @@ async def test_whoever_waits_for_a_pass_waits_for_one_alone(make: Make) -> None:
 
 async def test_there_is_room_for_a_batch_less_what_waits(make: Make) -> None:
     lane = make(max_batch_size=4)
-    assert lane.passes.room(0) == 4
+    assert lane.passes.room(0).interactive == 4
     lane.engine.hold_back()
     await lane.add(*readables(*"abcde"))
     await lane.begun(1)
-    assert lane.passes.room(0) == 3
-    assert lane.passes.room(4) == 15  # the queue is deep
+    assert lane.passes.room(0).interactive == 3
+    assert lane.passes.room(4).interactive == 15  # the queue is deep
     await lane.add(*readables("f"))
-    assert lane.passes.room(0) == 2
+    assert lane.passes.room(0).interactive == 2
     half = b"x" * (MOST_WAITING_BYTES // 2)
     lane.engine.data_of = lambda _: half
     await lane.add(*readables("g", "h"))
-    assert lane.passes.room(4) == 0  # they are few, and large
+    assert lane.passes.room(4).interactive == 0  # they are few, and large
 
 
 async def test_a_stop_gives_back_what_waits_and_finishes_what_is_computed(make: Make) -> None:

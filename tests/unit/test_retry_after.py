@@ -18,6 +18,7 @@ from gateway.core.retry_after import (
     until_room_s,
 )
 from shared.contract.keys import Keys
+from shared.contract.queues import Queue
 from shared.streams.publishing import Verdict
 from shared.streams.queue_depth import Flow
 from tests.streams import LIMITS
@@ -57,16 +58,20 @@ def test_a_stream_that_nothing_leaves_says_come_late() -> None:
 def test_each_limit_is_measured_by_the_stream_that_frees_it() -> None:
     keys = Keys("p:")
     retry_after = RetryAfter(keys, replace(LIMITS, max_backlog=100, max_results=1000))
-    assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == UNKNOWN_S
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.BACKLOG) == UNKNOWN_S
     for at_s, left in ((0.0, 0), (1.0, 5)):  # 5 requests a second leave the one stream, 50 results the other
         flows = {keys.requests("m", "1"): Flow(100 - left, 100), keys.results: Flow(1000 - 10 * left, 1000)}
         retry_after.learn(at_s, flows)
-    assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == 2
-    assert retry_after.refused_s("m", "1", Verdict.RESULTS) == retry_after.refused_s("m", "1", Verdict.MEMORY) == 2
-    assert retry_after.refused_s("m", "1", Verdict.BACKLOG_BYTES) == 2
-    assert retry_after.refused_s("m", "1", Verdict.IDEMPOTENCY) == LONGEST_S
-    assert retry_after.refused_s("other", "1", Verdict.BACKLOG) == UNKNOWN_S
-    assert retry_after.refused_s("other", "1", Verdict.BACKLOG_BYTES) == UNKNOWN_S
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.BACKLOG) == 2
+    assert (
+        retry_after.refused_s(Queue("m", "1"), Verdict.RESULTS)
+        == retry_after.refused_s(Queue("m", "1"), Verdict.MEMORY)
+        == 2
+    )
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.BACKLOG_BYTES) == 2
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.IDEMPOTENCY) == LONGEST_S
+    assert retry_after.refused_s(Queue("other", "1"), Verdict.BACKLOG) == UNKNOWN_S
+    assert retry_after.refused_s(Queue("other", "1"), Verdict.BACKLOG_BYTES) == UNKNOWN_S
 
 
 def test_each_stream_has_a_rate_of_its_own() -> None:
@@ -75,10 +80,12 @@ def test_each_stream_has_a_rate_of_its_own() -> None:
     streams = {keys.requests("m", "1"): 50, keys.requests("m", "2"): 10, keys.results: 5}
     for at_s in (0, 1):
         retry_after.learn(at_s, {name: Flow(1000 - rate * at_s, 1000) for name, rate in streams.items()})
-    assert retry_after.refused_s("m", "1", Verdict.BACKLOG) == 2
-    assert retry_after.refused_s("m", "2", Verdict.BACKLOG) == 10
-    assert retry_after.refused_s("m", "2", Verdict.BACKLOG_BYTES) == 10  # a tenth of the 990 that wait, rounded up
-    assert retry_after.refused_s("m", "1", Verdict.RESULTS) == 20
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.BACKLOG) == 2
+    assert retry_after.refused_s(Queue("m", "2"), Verdict.BACKLOG) == 10
+    assert (
+        retry_after.refused_s(Queue("m", "2"), Verdict.BACKLOG_BYTES) == 10
+    )  # a tenth of the 990 that wait, rounded up
+    assert retry_after.refused_s(Queue("m", "1"), Verdict.RESULTS) == 20
 
 
 def test_a_rate_is_smoothed_and_forgotten_when_it_cannot_be_known() -> None:
@@ -87,7 +94,7 @@ def test_a_rate_is_smoothed_and_forgotten_when_it_cannot_be_known() -> None:
 
     def told(at_s: float, length: int, added: int) -> int:
         retry_after.learn(at_s, {keys.requests("m", "1"): Flow(length, added)})
-        return retry_after.refused_s("m", "1", Verdict.BACKLOG)
+        return retry_after.refused_s(Queue("m", "1"), Verdict.BACKLOG)
 
     assert told(0, 1000, 1000) == UNKNOWN_S
     assert told(1, 900, 1000) == 1  # 100 a second

@@ -13,6 +13,7 @@ from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreada
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import principal_id, uuid7
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, input_of
+from shared.contract.queues import Priority
 
 ID = uuid7(1_733_000_000_000, 1)
 
@@ -41,7 +42,7 @@ def test_a_result_becomes_a_row() -> None:
 
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
-    whole = result(outcome=outcome, attempt=3, options=b'{"a":1}', traceparent="00-t", **PART)
+    whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', traceparent="00-t", **PART)
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -66,9 +67,15 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         subject_id="s_1",
         shadow_of=ID,
         shadow_for=ANN,
+        priority="batch",
         traceparent="00-t",
     )
-    assert Row._field_defaults == {**dict.fromkeys(PART), "shadow_for": None, "traceparent": ""}
+    assert Row._field_defaults == {
+        **dict.fromkeys(PART),
+        "shadow_for": None,
+        "priority": "interactive",
+        "traceparent": "",
+    }
 
 
 def test_what_is_no_part_of_an_experiment_has_nothing_of_one() -> None:

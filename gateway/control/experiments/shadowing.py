@@ -1,8 +1,8 @@
 """Copies of requests for a shadow version.
 
 A copy is a request of its own. It belongs to nobody, so it is in nobody's history and charged to nobody, and nobody
-waits for it. It must never be in the way: it is published after its original was accepted, refused long before that
-would have been, and dropped without a word to the caller.
+waits for it. It must never be in the way: it is published after its original was accepted, as `batch`, refused long
+before that would have been, and dropped without a word to the caller.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.core.submissions import Submissions
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import RANDOM_BITS, uuid7
 from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.queues import Priority
 from shared.streams.publishing import Group, Limits, NewRequest, Publisher, Verdict
 from shared.telemetry.metrics import SHADOW_COPIES
 
@@ -86,7 +87,7 @@ class Shadowing:
 
     async def _publish(self, model: str, version: str, copies: Sequence[NewRequest]) -> None:
         try:
-            published = await self._submissions.submit(model, version, Group(copies))
+            published = await self._submissions.submit(model, version, Group(copies), Priority.BATCH)
             outcome = "accepted" if published.verdict is Verdict.ACCEPTED else "refused"
         except StoreUnavailable:
             outcome = "unavailable"

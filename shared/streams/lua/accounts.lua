@@ -6,7 +6,7 @@
 --   in ms (`requests` and `compute`; see shared/contract/limits.py).
 -- What an operator deletes from a stream by hand is forgotten when the stream is empty, and at the deadline.
 
--- What both accounts call a stream: `model:version`.
+-- What both accounts call a stream: `model:version`, or `model:version/batch`.
 local function label_of(stream) return string.match(stream, '[^:]*:[^:]*$') end
 
 -- What an entry counts: the bytes of its input and options, and of what is to be kept instead of them; and who is charged
