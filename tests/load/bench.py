@@ -3,7 +3,7 @@
 Everything runs on this machine: load, gateway, worker (a no-op model), persister, Redis with its append-only file,
 Postgres with fsync. Every answered prediction is stored, and the run fails unless the counts are equal and no key is
 left behind. The pipeline and what it is compared with take turns, and the median of the rounds counts. A second
-gateway, without metrics, shows what they cost.
+gateway, without metrics, shows what they cost; a third what authentication and the limits of a caller cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from redis.asyncio import Redis
 from scripts.stack.ports import answers as listens
 from scripts.stack.ports import free_port
 from scripts.stack.redis import AppendFsync
+from tests.chaos import control
 from tests.load.stores import running_stores
 from tests.processes import REPOSITORY, Service, wait_until
 
@@ -41,8 +42,12 @@ PATH = "/api/v1/predict"
 FLOOR_RATE_SHARE = 0.25
 CEILING_ADDED_P50_MS = 1.5
 FLOOR_METERED_SHARE = 0.95
+FLOOR_LIMITED_SHARE = 0.90
 ROUNDS = 5
 LEVELS = (1, 64, 256)
+
+
+_PORTS = {"inference_worker": "WORKER_METRICS_PORT", "persister": "PERSISTER_METRICS_PORT"}
 
 
 class Run(NamedTuple):
@@ -55,12 +60,20 @@ class Run(NamedTuple):
 
 
 class Pipeline(NamedTuple):
-    """Where the running pipeline is: the ports of its gateway and of the one without metrics, and its stores."""
+    """Where the running pipeline is: the ports of its gateways, and its stores."""
 
     port: int
     unmetered: int
+    limited: int
     database_url: str
     redis_url: str
+
+
+class Shares(NamedTuple):
+    """What rates at 64 connections are of others, by medians."""
+
+    metered: float  # with metrics, of that without
+    limited: float  # with authentication and limits, of that without
 
 
 class Row(NamedTuple):
@@ -75,10 +88,11 @@ class Row(NamedTuple):
     added_ms: float
 
 
-def measure(port: int, connections: int, seconds: float) -> Run:
+def measure(port: int, connections: int, seconds: float, headers: Mapping[str, str] | None = None) -> Run:
     """Run the load client in a process of its own."""
     command = [sys.executable, "-m", "tests.load.client", str(port), PATH, BODY]
     command += [f"--connections={connections}", f"--seconds={seconds}"]
+    command += [f"--header={name}: {value}" for name, value in (headers or {}).items()]
     done = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True, timeout=seconds + 60)
     return Run(**json.loads(done.stdout))
 
@@ -98,27 +112,30 @@ def bare() -> Iterator[int]:
 
 @contextmanager
 def pipeline(folder: Path, appendfsync: AppendFsync) -> Iterator[Pipeline]:
-    """The whole pipeline, with two gateways."""
+    """The whole pipeline, with three gateways."""
     with ExitStack() as stack:
         postgres, redis, environment = stack.enter_context(
             running_stores(folder, "noop", appendfsync=appendfsync, maxmemory="2gb", durable=True)
         )
-        modules = {
-            "gateway": "GATEWAY_PORT",
-            "tests.load.unmetered": "GATEWAY_PORT",
-            "inference_worker": "WORKER_METRICS_PORT",
-            "persister": "PERSISTER_METRICS_PORT",
-        }
-        services = {}
-        for module, setting in modules.items():
-            port = free_port()
-            services[module] = port, Service(
-                module, port, {**environment, setting: str(port)}, folder / f"{module}.log"
-            )
-            stack.callback(services[module][1].stop)
-        for _, service in services.values():
+        limits = {name: value for name, value in control.settings(folder).items() if name != "CACHE_SECRET"}
+        started = [
+            _start(stack, folder / "gateway.log", "gateway", environment),
+            _start(stack, folder / "unmetered.log", "tests.load.unmetered", environment),
+            _start(stack, folder / "limited.log", "gateway", {**environment, **limits}),
+            _start(stack, folder / "worker.log", "inference_worker", environment),
+            _start(stack, folder / "persister.log", "persister", environment),
+        ]
+        for service in started:
             service.wait_ready()
-        yield Pipeline(services["gateway"][0], services["tests.load.unmetered"][0], postgres.url, redis.url)
+        port, unmetered, limited = (int(service.url.rpartition(":")[2]) for service in started[:3])
+        yield Pipeline(port, unmetered, limited, postgres.url, redis.url)
+
+
+def _start(stack: ExitStack, log: Path, module: str, environment: Mapping[str, str]) -> Service:
+    port = free_port()
+    service = Service(module, port, {**environment, _PORTS.get(module, "GATEWAY_PORT"): str(port)}, log)
+    stack.callback(service.stop)
+    return service
 
 
 async def settle(database_url: str, redis_url: str, answered: int) -> None:
@@ -154,15 +171,17 @@ def compare(name: str, connections: int, runs: list[tuple[Run, Run]]) -> Row:
     )
 
 
-def bench(appendfsync: AppendFsync, bare_port: int, rounds: int, seconds: float) -> tuple[list[Row], float]:
-    """Measure one setting at all levels; the rows, and the rate with metrics as a share of that without.
+def bench(appendfsync: AppendFsync, bare_port: int, rounds: int, seconds: float) -> tuple[list[Row], Shares]:
+    """Measure one setting at all levels; the rows, and what metrics and limits leave of the rate.
 
     Raises:
         SystemExit: an answer was not 200, or what was answered is not what is stored.
     """
     print(f"pipeline, appendfsync {appendfsync} …", flush=True)
     with tempfile.TemporaryDirectory() as folder, pipeline(Path(folder), appendfsync) as at:
-        answers = Counter(measure(at.port, 64, 1).statuses) + Counter(measure(at.unmetered, 64, 1).statuses)
+        caller = control.credentials("bench")
+        ways: list[tuple[int, Mapping[str, str]]] = [(at.port, {}), (at.unmetered, {}), (at.limited, caller)]
+        answers = sum((Counter(measure(port, 64, 1, headers).statuses) for port, headers in ways), Counter[str]())
         rows, shares = [], []
         for level in LEVELS:
             runs, bases = [], []
@@ -171,15 +190,17 @@ def bench(appendfsync: AppendFsync, bare_port: int, rounds: int, seconds: float)
                 runs.append(measure(at.port, level, seconds))
                 answers.update(runs[-1].statuses)
                 if level == 64:
-                    unmetered = measure(at.unmetered, level, seconds)
-                    answers.update(unmetered.statuses)
-                    shares.append(runs[-1].rate / unmetered.rate)
+                    others = [measure(port, level, seconds, headers) for port, headers in ways[1:]]
+                    for other in others:
+                        answers.update(other.statuses)
+                    unmetered, limited = others
+                    shares.append(Shares(runs[-1].rate / unmetered.rate, limited.rate / runs[-1].rate))
             rows += [compare("bare handler", level, list(zip(bases, bases, strict=True)))]
             rows += [compare(f"pipeline {appendfsync}", level, list(zip(runs, bases, strict=True)))]
         if set(answers) != {"200"}:
             raise SystemExit(f"not every answer was 200: {dict(answers)}")
         asyncio.run(settle(at.database_url, at.redis_url, answers.total()))
-    return rows, statistics.median(shares)
+    return rows, Shares(*(statistics.median(each) for each in zip(*shares, strict=True)))
 
 
 def report(rows: list[Row]) -> None:
@@ -199,7 +220,7 @@ def main() -> int:
     rounds, seconds = (1, 2.0) if parser.parse_args().quick else (ROUNDS, 4.0)
     with bare() as bare_port:
         measure(bare_port, 64, 1)
-        everysec, metered = bench("everysec", bare_port, rounds, seconds)
+        everysec, shares = bench("everysec", bare_port, rounds, seconds)
         always, _ = bench("always", bare_port, rounds, seconds)
     report(everysec + always)
     found = {(row.name, row.connections): row for row in everysec}
@@ -210,8 +231,11 @@ def main() -> int:
         f"at most {CEILING_ADDED_P50_MS} ms added to p50 at one (everysec)": (
             found["pipeline everysec", 1].added_ms <= CEILING_ADDED_P50_MS
         ),
-        f"with metrics at least {FLOOR_METERED_SHARE:.0%} of the rate without ({metered:.1%})": (
-            metered >= FLOOR_METERED_SHARE
+        f"with metrics at least {FLOOR_METERED_SHARE:.0%} of the rate without ({shares.metered:.1%})": (
+            shares.metered >= FLOOR_METERED_SHARE
+        ),
+        f"with authentication and limits at least {FLOOR_LIMITED_SHARE:.0%} ({shares.limited:.1%})": (
+            shares.limited >= FLOOR_LIMITED_SHARE
         ),
     }
     print("\nEvery answered prediction is stored. Required:")

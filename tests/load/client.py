@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import cast
 
 import uvloop
@@ -73,9 +74,12 @@ class Connection(asyncio.Protocol):
             self.done.set_result(None)
 
 
-async def load(port: int, path: str, body: bytes, connections: int, seconds: float) -> dict[str, object]:
+async def load(
+    port: int, path: str, body: bytes, connections: int, seconds: float, headers: Sequence[str] = ()
+) -> dict[str, object]:
     """Send requests for some seconds; the answer has the rate, latency percentiles in ms, and answers by status."""
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    fields = ["Host: x", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+    head = "\r\n".join([f"POST {path} HTTP/1.1", *fields, "", ""])
     latencies: list[float] = []
     statuses: Counter[bytes] = Counter()
     started = time.perf_counter()
@@ -105,8 +109,9 @@ def main() -> None:
     parser.add_argument("body")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=6)
+    parser.add_argument("--header", action="append", default=[], help="one more, as NAME: VALUE")
     a = parser.parse_args()
-    json.dump(uvloop.run(load(a.port, a.path, a.body.encode(), a.connections, a.seconds)), sys.stdout)
+    json.dump(uvloop.run(load(a.port, a.path, a.body.encode(), a.connections, a.seconds, a.header)), sys.stdout)
 
 
 if __name__ == "__main__":
