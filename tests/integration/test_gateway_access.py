@@ -16,6 +16,7 @@ from gateway.http.context import AUTHENTICATOR, RUNNING
 from gateway.http.openapi import Operation
 from shared.contract.ids import principal_id
 from shared.contract.keys import Keys
+from shared.contract.queues import Priority, Queue
 from tests.gateways import Client, HandWorker, StartGateway, application_of, persist_everything, store
 from tests.waiting import eventually
 
@@ -255,7 +256,8 @@ async def test_a_caller_is_the_subject_and_the_copy_for_a_shadow_belongs_to_nobo
         assert await status_of(gateway, "noop-admin", f"/api/v1/models/echo/experiment{path}") == 404
     await submit(gateway, "ann")
     await eventually(lambda: not application_of(gateway)[RUNNING]._shadowing._under_way, "the copy is published")
-    waiting: list[Any] = [await redis.xrange(keys.requests("echo", version)) for version in ("2.0.0", "1.0.0")]
+    queues = Queue("echo", "2.0.0"), Queue("echo", "1.0.0", Priority.BATCH)
+    waiting: list[Any] = [await redis.xrange(keys.requests(*queue)) for queue in queues]
     ((_, original),), ((_, copy),) = waiting
     assert original[b"subject_id"] == copy[b"subject_id"] == PRINCIPALS["ann"].id.encode()
     path = f"/api/v1/predictions/{copy[b'id'].decode()}"
