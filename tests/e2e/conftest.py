@@ -26,15 +26,21 @@ class Start(Protocol):
     def __call__(self, module: str, *, ready: bool = True, **settings: str) -> Service: ...
 
 
+# The files whose services count for coverage, beside the gateway of raw_http; others reach little that these do not.
+_TRACED = ("test_model_lifecycle.py", "test_pipeline.py", "test_traces.py")
+
+
 @contextmanager
-def services(environment: Mapping[str, str], folder: Path, stderr: int | None = None) -> Iterator[Start]:
+def services(
+    environment: Mapping[str, str], folder: Path, stderr: int | None = None, *, traced: bool = False
+) -> Iterator[Start]:
     """Start services for the length of the block, which print to the descriptor `stderr` or each to a file."""
     started: list[Service] = []
 
     def start(module: str, *, ready: bool = True, **settings: str) -> Service:
         port = free_port()
         own = {**environment_of(module, environment), _PORTS[module]: str(port), **settings}
-        service = Service(module, port, own, folder / f"{module}-{len(started)}.log", stderr)
+        service = Service(module, port, own, folder / f"{module}-{len(started)}.log", stderr, traced=traced)
         started.append(service)
         if ready:
             service.wait_ready()
@@ -51,7 +57,7 @@ def services(environment: Mapping[str, str], folder: Path, stderr: int | None = 
 
 
 @pytest.fixture
-def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+def start(request: pytest.FixtureRequest, environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
     """Start services that use this test's stores."""
-    with services(environment, tmp_path) as start_service:
+    with services(environment, tmp_path, traced=request.path.name in _TRACED) as start_service:
         yield start_service

@@ -41,7 +41,7 @@ def gateway(
             "MODEL_CATALOGUE": str(FIXTURES / "models.toml"),
             "ACCEPT_ENCODED_BODIES": "true",
         }
-        with services(environment, tmp_path_factory.mktemp("raw")) as start:
+        with services(environment, tmp_path_factory.mktemp("raw"), traced=True) as start:
             yield start("gateway")
 
 
