@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 from shared.contract.limits import Rate
 
@@ -21,19 +22,22 @@ def rate_limit_headers(rates: Rates, counts: Counts) -> dict[str, str]:
         rates: by name, each with the ms until it is full again.
         counts: limits of what may be there at a time, by name: the most, and how many are.
     """
-    policies = [_item(name, q=rate.quota, w=rate.window_s) for name, (rate, _) in rates.items()]
-    policies += [_item(name, q=most) for name, (most, _) in counts.items()]
-    left = [_item(name, r=rate.left(full_ms), t=_next_s(rate, full_ms)) for name, (rate, full_ms) in rates.items()]
+    policies = [_policy(name, rate.quota, rate.window_s) for name, (rate, _) in rates.items()]
+    policies += [_policy(name, most) for name, (most, _) in counts.items()]
+    left = [
+        f'"{name}";r={math.ceil(rate.left(full_ms))};t={math.ceil(_next_s(rate, full_ms))}'
+        for name, (rate, full_ms) in rates.items()
+    ]
     left += [f'"{name}";r={max(0, most - count)}' for name, (most, count) in counts.items()]
     return {"RateLimit-Policy": ", ".join(policies), "RateLimit": ", ".join(left)} if policies else {}
 
 
-def _item(policy: str, **parameters: float) -> str:
-    """A policy or what is left of it. Numbers are whole: the draft knows no others."""
-    whole = {name: math.floor(value) if name == "q" else math.ceil(value) for name, value in parameters.items()}
-    told = "".join(f";{name}={value}" for name, value in whole.items())
-    unit = f';qu="{_UNITS[policy]}"' if "q" in parameters and policy in _UNITS else ""
-    return f'"{policy}"{told}{unit}'
+@lru_cache(maxsize=1000)  # every answer tells them
+def _policy(name: str, quota: float, window_s: float | None = None) -> str:
+    """What may be used, in whole numbers: the draft knows no others."""
+    window = "" if window_s is None else f";w={math.ceil(window_s)}"
+    unit = f';qu="{_UNITS[name]}"' if name in _UNITS else ""
+    return f'"{name}";q={math.floor(quota)}{window}{unit}'
 
 
 def _next_s(rate: Rate, full_ms: float) -> float:
