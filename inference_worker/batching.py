@@ -7,7 +7,8 @@ forever. A deep queue is read several batches ahead, which gives more items of l
 only a batch, so that no entry waits in a busy worker's hands while another worker is idle.
 
 What is `interactive` goes before `batch`, but one pass in eight is for `batch` if it waits. A pass has items of one
-priority only, and one of `batch` is small: it cannot be interrupted, so whoever comes next waits for it.
+priority only, and one of `batch` is small: it cannot be interrupted, so whoever comes next waits for it. Where nobody
+has come for many passes, they are as large as others.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MOST_ENCODED_CHARS = 65_536
 MOST_CONSIDERED = 256  # a pass is chosen from this many of the oldest
 ONE_IN = 8  # passes is for `batch` while both wait
 BATCH_PART = 8  # of the limits of a pass is what one of `batch` may have
+QUIET_PASSES = 100  # of `batch` one after the other: then they are whole, for half of the time is lost with small ones
 
 
 def read_size(waiting: int, waiting_bytes: int, last_read: int, limits: BatchLimits) -> int:
@@ -39,8 +41,14 @@ def read_size(waiting: int, waiting_bytes: int, last_read: int, limits: BatchLim
     return max(0, ahead - waiting)
 
 
-def limits_of_batch(limits: BatchLimits) -> BatchLimits:
-    """The limits of a pass of `batch`."""
+def limits_of_batch(limits: BatchLimits, in_a_row: int) -> BatchLimits:
+    """The limits of a pass of `batch`.
+
+    Args:
+        in_a_row: passes of `batch` since the last interactive one.
+    """
+    if in_a_row >= QUIET_PASSES:
+        return limits
     size, tokens = max(1, limits.max_batch_size // BATCH_PART), max(1, limits.max_batch_tokens // BATCH_PART)
     return limits.model_copy(update={"max_batch_size": size, "max_batch_tokens": tokens})
 

@@ -77,8 +77,8 @@ class Passes:
         self._label_counts = LabelCounts(*self._labels, engine.labels)
         self.costs = CostMeter()
         self._waiting: dict[Priority, list[Job]] = {each: [] for each in Priority}  # the oldest first
-        self._limits_of = {Priority.INTERACTIVE: self._limits, Priority.BATCH: limits_of_batch(self._limits)}
         self._since_batch = 0  # passes of interactive requests
+        self._since_interactive = 0  # passes of batch
         self._busy = 0  # children that compute
         self._running: set[asyncio.Task[None]] = set()
 
@@ -173,10 +173,15 @@ class Passes:
         """The jobs of the next pass."""
         interactive, batch = (len(self._waiting[each]) for each in Priority)
         priority = next_priority(interactive, batch, self._since_batch)
-        self._since_batch = 0 if priority is Priority.BATCH else self._since_batch + 1
+        limits = self._limits
+        if priority is Priority.BATCH:
+            limits = limits_of_batch(limits, self._since_interactive)
+            self._since_batch, self._since_interactive = 0, self._since_interactive + 1
+        else:
+            self._since_batch, self._since_interactive = self._since_batch + 1, 0
         waiting = self._waiting[priority]
         costs = [(job.encoded.tokens, job.encoded.rows) for job in waiting]
-        chosen = next_pass(costs, self._engine.processes, self._limits_of[priority])
+        chosen = next_pass(costs, self._engine.processes, limits)
         jobs = [waiting[index] for index in chosen]
         for index in reversed(chosen):
             del waiting[index]

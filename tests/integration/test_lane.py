@@ -12,6 +12,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
+from inference_worker.batching import QUIET_PASSES
 from inference_worker.heartbeat import keep_heartbeat
 from inference_worker.lane import Lane
 from inference_worker.settings import WorkerSettings
@@ -550,6 +551,21 @@ async def test_who_waits_goes_before_all_of_batch_that_was_read_ahead(redis: Red
     assert task.batches[0] == ["late"] * 2, "a pass of batch is an eighth"
     assert ["soon"] in task.batches[1:3], "the pass that is being recorded may have been followed by one"
     assert sum(each.priority is Priority.BATCH for each in computed) == 100
+
+
+async def test_passes_of_batch_are_whole_where_nobody_has_come_for_long(redis: Redis, keys: Keys, make: Make) -> None:
+    await publish(redis, keys, *("late" for _ in range(2 * QUIET_PASSES + 100)), priority=Priority.BATCH)
+    lane, task = make(max_batch_size=16)
+    task.on_batch = lambda: time.sleep(0.002)  # long enough for the lane to read ahead
+    async with Running(lane):
+        await all_results(redis, keys, 2 * QUIET_PASSES + 100)
+        before = len(task.batches)
+        assert max(map(len, task.batches[:QUIET_PASSES])) == 2 < max(map(len, task.batches[QUIET_PASSES:]))
+        await publish(redis, keys, "soon")
+        await all_results(redis, keys, 2 * QUIET_PASSES + 101)
+        await publish(redis, keys, *("late" for _ in range(10)), priority=Priority.BATCH)
+        await all_results(redis, keys, 2 * QUIET_PASSES + 111)
+    assert task.batches[before] == ["soon"] and max(map(len, task.batches[before:])) <= 2
 
 
 async def test_entries_of_both_streams_are_taken_over_given_up_expired_and_given_back(

@@ -13,6 +13,7 @@ from inference_worker.batching import (
     MOST_CONSIDERED,
     MOST_ENCODED_CHARS,
     MOST_WAITING_BYTES,
+    QUIET_PASSES,
     encode_windows,
     limits_of_batch,
     next_pass,
@@ -141,7 +142,9 @@ def test_batch_that_comes_after_seven_others_is_next() -> None:
 
 
 def test_a_pass_of_batch_is_an_eighth_and_never_empty() -> None:
-    limits = limits_of_batch(BatchLimits(max_batch_size=32, max_batch_tokens=512, max_wait_ms=5))
+    whole = BatchLimits(max_batch_size=32, max_batch_tokens=512, max_wait_ms=5)
+    limits = limits_of_batch(whole, QUIET_PASSES - 1)
     assert (limits.max_batch_size, limits.max_batch_tokens) == (4, 64)
-    least = limits_of_batch(BatchLimits(max_batch_size=1))
+    assert limits_of_batch(whole, QUIET_PASSES) is whole
+    least = limits_of_batch(BatchLimits(max_batch_size=1), 0)
     assert least.max_batch_size == 1 and next_pass([(1000, 1), (1000, 1)], 1, least) == [0]
