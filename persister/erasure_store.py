@@ -12,7 +12,7 @@ from persister.partitions import month_of
 from shared.contract.audit import told
 from shared.contract.erasure import Erasure
 from shared.contract.errors import StoreUnavailable
-from shared.postgres.audit_log import AuditLog
+from shared.postgres.audit_log import audited
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need
 
@@ -150,14 +150,11 @@ class ErasureStore:
 
     async def finish(self, erasure: Erasure, note: str, look_again: timedelta) -> None:
         """Note that nothing is left, and when to look again."""
-        async with self._postgres.connection() as connection:
-            async with connection.transaction():
-                audit_log = AuditLog(connection)
-                await audit_log.lock()
-                by, *counts = await connection.fetchrow(_FINISH, erasure.id, note, look_again)
-                found = dict(zip(("predictions", "requests", "dead_letters"), counts, strict=True))
-                await audit_log.add(by, "erasure.finish", str(erasure.id), None, told({**found, "note": note}))
-        audit_log.committed()
+        async with audited(self._postgres) as (connection, audit_log):
+            await audit_log.lock()
+            by, *counts = await connection.fetchrow(_FINISH, erasure.id, note, look_again)
+            found = dict(zip(("predictions", "requests", "dead_letters"), counts, strict=True))
+            await audit_log.add(by, "erasure.finish", str(erasure.id), None, told({**found, "note": note}))
 
     async def look_again(self, erasure: Erasure, until: timedelta, every: timedelta) -> None:
         """Note when to look again at one that is done: not any more once it has been for so long."""

@@ -10,7 +10,7 @@ from gateway.control.experiments.assignment import subject_id
 from gateway.core.principal import Principal
 from shared.contract.audit import told
 from shared.contract.ids import first_id_at
-from shared.postgres.audit_log import AuditLog
+from shared.postgres.audit_log import audited
 from shared.postgres.pool import Postgres
 
 _COLUMNS = (
@@ -74,13 +74,10 @@ class Erasures:
             "subject_id": named,
             "before": which.before and which.before.isoformat(),
         }
-        async with self._postgres.connection() as connection:
-            async with connection.transaction():
-                audit_log = AuditLog(connection)
-                await audit_log.lock()
-                row = await connection.fetchrow(_ADD, erasure_id, which.principal, named, which.before, below, by.id)
-                await audit_log.add(by.id, "erasure.request", str(erasure_id), None, told(wanted))
-        audit_log.committed()
+        async with audited(self._postgres) as (connection, audit_log):
+            await audit_log.lock()
+            row = await connection.fetchrow(_ADD, erasure_id, which.principal, named, which.before, below, by.id)
+            await audit_log.add(by.id, "erasure.request", str(erasure_id), None, told(wanted))
         return Requested(*row)
 
     async def find(self, erasure_id: UUID) -> Requested | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from shared.contract.audit import FIRST, Entry
+from shared.postgres.pool import Postgres
 
 log = logging.getLogger(__name__)
 
@@ -48,3 +51,17 @@ class AuditLog:
         for entry, digest in self._written:
             facts = {"number": entry.number, "digest": digest.hex(), "principal": entry.principal}
             log.info("audited", extra={**facts, "action": entry.action, "target": entry.target})
+
+
+@asynccontextmanager
+async def audited(postgres: Postgres) -> AsyncIterator[tuple[Any, AuditLog]]:
+    """A transaction and its audit log, which is told on once it is committed.
+
+    Raises:
+        StoreUnavailable: Postgres cannot be reached.
+    """
+    async with postgres.connection() as connection:
+        audit_log = AuditLog(connection)
+        async with connection.transaction():
+            yield connection, audit_log
+    audit_log.committed()

@@ -13,7 +13,7 @@ from scripts.stack.ports import free_port
 from tests.access import environment_of
 from tests.processes import Service
 
-_PORTS = {
+PORTS = {  # the setting of each service's port
     "gateway": "GATEWAY_PORT",
     "inference_worker": "WORKER_METRICS_PORT",
     "persister": "PERSISTER_METRICS_PORT",
@@ -39,7 +39,7 @@ def services(
 
     def start(module: str, *, ready: bool = True, **settings: str) -> Service:
         port = free_port()
-        own = {**environment_of(module, environment), _PORTS[module]: str(port), **settings}
+        own = {**environment_of(module, environment), PORTS[module]: str(port), **settings}
         service = Service(module, port, own, folder / f"{module}-{len(started)}.log", stderr, traced=traced)
         started.append(service)
         if ready:

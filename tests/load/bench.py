@@ -28,6 +28,7 @@ from scripts.stack.ports import answers as listens
 from scripts.stack.ports import free_port
 from scripts.stack.redis import AppendFsync
 from tests.chaos import control
+from tests.e2e.conftest import PORTS
 from tests.load.stores import running_stores
 from tests.processes import REPOSITORY, Service, wait_until
 
@@ -45,9 +46,6 @@ FLOOR_METERED_SHARE = 0.95
 FLOOR_LIMITED_SHARE = 0.90
 ROUNDS = 5
 LEVELS = (1, 64, 256)
-
-
-_PORTS = {"inference_worker": "WORKER_METRICS_PORT", "persister": "PERSISTER_METRICS_PORT"}
 
 
 class Run(NamedTuple):
@@ -133,7 +131,7 @@ def pipeline(folder: Path, appendfsync: AppendFsync) -> Iterator[Pipeline]:
 
 def _start(stack: ExitStack, log: Path, module: str, environment: Mapping[str, str]) -> Service:
     port = free_port()
-    service = Service(module, port, {**environment, _PORTS.get(module, "GATEWAY_PORT"): str(port)}, log)
+    service = Service(module, port, {**environment, PORTS.get(module, PORTS["gateway"]): str(port)}, log)
     stack.callback(service.stop)
     return service
 

@@ -12,7 +12,7 @@ import orjson
 
 from gateway.control.experiments.assignment import Arm, Experiment, Shadow
 from shared.contract.audit import told
-from shared.postgres.audit_log import AuditLog
+from shared.postgres.audit_log import AuditLog, audited
 from shared.postgres.pool import Postgres
 
 # A change to a model's experiment waits for another one: two would both stop what runs, and both start.
@@ -95,19 +95,17 @@ class ExperimentStore:
     @asynccontextmanager
     async def _changing(self, model: str) -> AsyncIterator[tuple[Any, AuditLog]]:
         """A transaction that may change the experiment of a model."""
-        async with self._postgres.connection() as connection:
-            audit_log = AuditLog(connection)
-            async with connection.transaction():
-                await connection.execute(_LOCK, model)
-                yield connection, audit_log
-        audit_log.committed()
+        async with audited(self._postgres) as (connection, audit_log):
+            await connection.execute(_LOCK, model)
+            yield connection, audit_log
 
 
 def _told(row: Mapping[str, Any] | None) -> str | None:
     """An experiment as the audit log has it."""
     if row is None:
         return None
-    experiment, shadow = _record(row).experiment, _record(row).experiment.shadow
+    experiment = _record(row).experiment
+    shadow = experiment.shadow
     about: dict[str, Any] = {"experiment_id": experiment.id, "arms": [arm._asdict() for arm in experiment.arms]}
     return told(about | {"shadow": shadow and shadow._asdict()})
 
