@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
@@ -22,6 +22,7 @@ from shared.streams.shard import Shard
 from shared.telemetry.metrics import ERRORS
 
 ANSWER_WITHIN_S = 0.25
+MOST_A_LOOK = 500  # results of up to 16 KiB in one answer of Redis
 PAUSE_S = 1.0  # after it could not be reached
 LARGEST_BYTES = 16 * 1024
 ALL_TENANTS = "*"  # whose results an erasure makes forgotten: nobody knows the tenant of what it erases
@@ -32,6 +33,19 @@ class CachedResult(NamedTuple):
 
     result: bytes
     confidence: float | None
+
+
+class _Look:
+    """What is looked for together: with one command for all who ask while another look is under way.
+
+    Attributes:
+        wanted: the digests, each once.
+        task: does it.
+    """
+
+    def __init__(self, ask: Callable[[_Look], Coroutine[Any, Any, dict[str, CachedResult]]]) -> None:
+        self.wanted: dict[str, None] = {}
+        self.task = asyncio.create_task(ask(self), name="look into the cache")
 
 
 class ResultCache:
@@ -52,6 +66,8 @@ class ResultCache:
         self._ttl_ms = round(ttl_s * 1000)
         self._most_percent = 100 if own is not None else max_memory_percent // 2
         self._away_until = 0.0
+        self._looking = asyncio.Lock()
+        self._next: _Look | None = None
 
     async def close(self) -> None:
         """Close the connections to a Redis of its own."""
@@ -67,14 +83,28 @@ class ResultCache:
         """Those that are there, by digest; none if it cannot be asked within `ANSWER_WITHIN_S`."""
         if self.away or not digests:
             return {}
+        look = self._next
+        if look is None or len(look.wanted) + len(digests) > MOST_A_LOOK:
+            look = self._next = _Look(self._ask)
+        look.wanted |= dict.fromkeys(digests)
+        found = await asyncio.shield(look.task)  # others wait for it too
+        return {each: found[each] for each in digests if each in found}
+
+    async def _ask(self, look: _Look) -> dict[str, CachedResult]:
         try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
+            async with asyncio.timeout(ANSWER_WITHIN_S), self._looking:
+                self._next = None  # who asks from now on is answered by another look
+                if self.away:
+                    return {}
+                digests = list(look.wanted)
                 with redis_errors():
                     found = await self._redis.mget([self._keys.cached(each) for each in digests])
         except (StoreUnavailable, TimeoutError):
+            self._next = None
             self._leave_alone()
             return {}
-        return {digest: _decoded(text) for digest, text in zip(digests, found, strict=True) if isinstance(text, bytes)}
+        texts = zip(digests, found, strict=True)
+        return {digest: _decoded(text) for digest, text in texts if isinstance(text, bytes)}
 
     async def store(self, digest: str, found: CachedResult) -> bool:
         """Keep a result; returns whether it is kept: it is not if it is too large, or if memory or Redis lacks."""

@@ -9,20 +9,51 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-import aiohttp
+import uvloop
 
+from tests.load.client import Connection
 from tests.load.inference import MODEL, pipeline, texts
 from tests.processes import REPOSITORY
 
 POPULAR = 100
 ROUNDS = 3
+
+
+class Caller(Connection):
+    """A client that asks for another text each time."""
+
+    def __init__(self, texts: Iterator[str], header: str, *rest: Any) -> None:
+        super().__init__(b"", *rest)
+        self._texts = texts
+        self._head = f"POST /api/v1/predict HTTP/1.1\r\nHost: localhost\r\nCache-Control: {header}\r\n"
+
+    def _send(self) -> None:
+        body = json.dumps({**MODEL, "text": next(self._texts)})
+        head = f"{self._head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._request = (head + body).encode()
+        super()._send()
+
+
+def asked(repeats: int, seed: int) -> Iterator[str]:
+    """Texts of which so many percent are asked for again and again."""
+    chance = random.Random(seed)
+    popular = list(islice(texts(0), POPULAR))
+    for number, new in enumerate(texts(seed)):  # new in each round
+        yield chance.choice(popular) if chance.random() * 100 < repeats else f"{number} {new}"
 
 
 async def load(url: str, header: str, repeats: int, clients: int, seconds: float, seed: int) -> float:
@@ -31,28 +62,18 @@ async def load(url: str, header: str, repeats: int, clients: int, seconds: float
     Raises:
         SystemExit: an answer was not 200.
     """
-    chance = random.Random(seed)
-    source = texts(seed)  # new in each round
-    again = texts(0)
-    popular = [next(again) for _ in range(POPULAR)]
-    answered = 0
+    each, statuses, took = asked(repeats, seed), Counter[bytes](), list[float]()
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    headers = {"Cache-Control": header}
-    async with aiohttp.ClientSession(url, headers=headers, connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def client() -> None:
-            nonlocal answered
-            while loop.time() < until:
-                text = chance.choice(popular) if chance.random() * 100 < repeats else f"{answered} {next(source)}"
-                async with session.post("/api/v1/predict", json={**MODEL, "text": text}) as answer:
-                    if answer.status != 200:
-                        raise SystemExit(f"{answer.status}: {await answer.text()}")
-                    await answer.read()
-                answered += 1
-
-        await asyncio.gather(*(client() for _ in range(clients)))
-    return answered / seconds
+    until = time.perf_counter() + seconds
+    host, port = "127.0.0.1", urlsplit(url).port or 80
+    callers = [
+        (await loop.create_connection(lambda: Caller(each, header, until, took, statuses), host, port))[1]
+        for _ in range(clients)
+    ]
+    await asyncio.gather(*(caller.done for caller in callers))
+    if set(statuses) != {b"200"}:
+        raise SystemExit(f"answers by status: {dict(statuses)}")
+    return len(took) / seconds
 
 
 def run(url: str, header: str, parsed: argparse.Namespace, seed: int) -> float:
@@ -75,7 +96,7 @@ def main() -> None:
     parsed = parser.parse_args()
     if parsed.load:
         url, header, repeats, clients, seconds, seed = parsed.load
-        print(asyncio.run(load(url, header, int(repeats), int(clients), float(seconds), int(seed))))
+        print(uvloop.run(load(url, header, int(repeats), int(clients), float(seconds), int(seed))))
         return
     settings = {"CACHE_SECRET": "a secret for a measurement, of some length"}
     with tempfile.TemporaryDirectory() as folder, pipeline(Path(folder), 1, "", **settings) as at:

@@ -24,6 +24,7 @@ OWNED_TASKS = {
     "gateway/control/known_keys.py": "whatever comes of it is given to those who wait for it",
     "gateway/core/caching.py": "a cache that fails is counted and left alone; awaited at the end",
     "gateway/core/submissions.py": "whatever it raises is given to those who wait for it",
+    "shared/streams/result_cache.py": "a cache that fails is counted and left alone; awaited by all who look with it",
     "gateway/upkeep/queue_metrics.py": "each scrape reads its result; cancelled and awaited at the end",
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
     "inference_worker/following.py": "each version's ends the worker if it fails; all are awaited at the end",
