@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from shared.contract.catalogue import GroupName, VersionName, VersionSettings
-from shared.contract.tasks import NO_NUL
+from shared.contract.tasks import NO_NUL, TASKS
 
-BuiltInTask = Literal["text-classification", "summarization", "feature-extraction", "zero-shot-classification"]
+
+def _built_in(task: str) -> str:
+    if task not in TASKS:
+        raise PydanticCustomError("unknown_task", "must be one of {tasks}", {"tasks": ", ".join(TASKS)})
+    return task
+
+
+BuiltInTask = Annotated[str, AfterValidator(_built_in), WithJsonSchema({"type": "string", "enum": [*TASKS]})]
 
 
 class NewVersionBody(VersionSettings):

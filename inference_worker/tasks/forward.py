@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -39,10 +38,18 @@ class Forward:
     def __call__(self, rows: Sequence[Row]) -> Tensor:
         """One float32 vector for each row, in the order of the rows: shape (rows, anything)."""
         vectors: list[Tensor | None] = [None] * len(rows)
-        for indices in passes([len(row.ids) for row in rows], self._token_budget):
-            for index, vector in zip(indices, self._pass([rows[index] for index in indices]), strict=True):
-                vectors[index] = vector
+        for index, vector in self.each(rows):
+            vectors[index] = vector
         return torch.stack([vector for vector in vectors if vector is not None])
+
+    def each(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
+        """What is made of each row, pass by pass, with the row's index; every row comes once.
+
+        `reduce` may make something of each token here, shape (longest row of the pass, anything). What is to be kept
+        of it is copied by whoever asks: all the rest of a pass is gone before the next.
+        """
+        for indices in passes([len(row.ids) for row in rows], self._token_budget):
+            yield from zip(indices, self._pass([rows[index] for index in indices]), strict=True)
 
     def _pass(self, rows: Sequence[Row]) -> Tensor:
         inputs = pad(rows, self._tokenizer.pad_id)
@@ -68,7 +75,15 @@ def rounded(values: Tensor) -> list[float]:
     Raises:
         ValueError: one of them is not finite, which JSON cannot express and no client could use.
     """
-    numbers = [round(float(value), _PLACES) for value in values.tolist()]
-    if not all(map(math.isfinite, numbers)):
+    return [round(float(value), _PLACES) for value in finite(values).tolist()]
+
+
+def finite(values: Tensor) -> Tensor:
+    """The same numbers.
+
+    Raises:
+        ValueError: one of them is not finite.
+    """
+    if not bool(values.isfinite().all()):
         raise ValueError("the model answered with a number that is not finite")
-    return numbers
+    return values

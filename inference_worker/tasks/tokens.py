@@ -54,9 +54,11 @@ class TextTokenizer:
         limit: most tokens in a row, special tokens included.
         pad_id: the token that fills short rows.
         inputs: which tensors the model takes.
+        raw: transformers' own tokenizer, for what one task alone wants to know of it.
     """
 
     def __init__(self, tokenizer: Any, limit: int, pad_id: int = 0) -> None:
+        self.raw = tokenizer
         self._tokenizer = tokenizer
         self._tokenizer.split_special_tokens = True
         self.limit = limit
@@ -77,6 +79,16 @@ class TextTokenizer:
     def row_room(self) -> int:
         """Most tokens of text in a row."""
         return self.limit - self._single.size
+
+    @property
+    def pair_room(self) -> int:
+        """Most tokens of two texts in a row of both."""
+        return self.limit - self._pair.size
+
+    def of_text(self, row: Row) -> slice:
+        """Where in a row of one text its tokens stand, between the special ones."""
+        first = len(self._single.before)
+        return slice(first, first + len(row.ids) - self._single.size)
 
     @property
     def _names(self) -> set[str]:
@@ -104,11 +116,11 @@ class TextTokenizer:
             ValueError: a second text leaves no room for the first.
         """
         others = self.tokenize(seconds)
-        room = self.limit - self._pair.size - max(len(other.ids) for other in others)
+        room = self.pair_room - max(len(other.ids) for other in others)
         if room < self.limit // 4:
             raise ValueError(f"a label is too long for a model that reads {self.limit} tokens")
         chunked = [chunks(text, room) for text in self.tokenize(texts)]
-        return [[[self._frame_pair(ids, other.ids) for ids in parts] for other in others] for parts in chunked]
+        return [[[self.pair_row(ids, other.ids) for ids in parts] for other in others] for parts in chunked]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of generated tokens, without special tokens."""
@@ -141,19 +153,21 @@ class TextTokenizer:
         self.tokenize([prompt])  # sets the tokenizer back to reading texts as text
         return list(ids)
 
-    def _rows_of(self, text: TokenizedText) -> list[Row]:
-        return [self._frame_single(ids) for ids in chunks(text, self.row_room)]
-
-    def _frame_single(self, ids: Sequence[int]) -> Row:
+    def row(self, ids: Sequence[int]) -> Row:
+        """The row of one text's tokens."""
         frame = self._single
         row = [*frame.before, *ids, *frame.after]
         return Row(row, [frame.types[1]] * len(row), max(1, len(ids)))
 
-    def _frame_pair(self, ids: Sequence[int], other: Sequence[int]) -> Row:
+    def pair_row(self, ids: Sequence[int], other: Sequence[int]) -> Row:
+        """The row of two texts' tokens."""
         frame = self._pair
         parts = (frame.before, ids, frame.between, other, frame.after)
         types = [kind for kind, part in zip(frame.types, parts, strict=True) for _ in part]
         return Row([token for part in parts for token in part], types, max(1, len(ids)))
+
+    def _rows_of(self, text: TokenizedText) -> list[Row]:
+        return [self.row(ids) for ids in chunks(text, self.row_room)]
 
     def _probe(self, *texts: str) -> _Frame:
         """See where the tokenizer puts special tokens, by letting it encode letters.

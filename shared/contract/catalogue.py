@@ -19,7 +19,7 @@ from shared.contract.errors import ConfigurationError
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.options import CUSTOM_DEFAULT
 from shared.contract.selection import GROUP, parse_selection
-from shared.contract.tasks import TASKS
+from shared.contract.tasks import TASKS, wrong_engine
 
 HUB_PREFIX = "hf://"
 MOST = 1_000_000_000
@@ -132,6 +132,8 @@ class Model(_Strict):
         for version in self.versions:
             if self.task not in TASKS and version.engine != "torch":
                 raise ValueError(f"version {version.version!r}: engine is for built-in tasks; {self.task!r} is a class")
+            if wrong := wrong_engine(self.task, version.engine):
+                raise ValueError(f"version {version.version!r}: {wrong}")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}
         if twice:

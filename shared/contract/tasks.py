@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,16 +44,35 @@ class SummarizationOptions(Options):
     )
 
 
+class TokenClassificationOptions(Options):
+    """Options of `token-classification`."""
+
+    aggregation_strategy: Literal["none", "simple", "first", "average", "max"] = Field(
+        "simple",
+        description="token-classification: how tokens become entities, as in the pipeline of transformers: each token "
+        "by itself (none), neighbours of one kind (simple), or whole words of one kind, whose label is that of their "
+        "first token, of the average of their tokens, or of their surest",
+    )
+
+
+class FillMaskOptions(Options):
+    """Options of `fill-mask`."""
+
+    top_k: int = Field(5, ge=1, le=100, description="fill-mask: how many tokens are proposed for each mask")
+
+
 class Task(NamedTuple):
     """A built-in task.
 
     Attributes:
         loader: `module:function` that loads an artifact; imported only by workers.
         options: validates the options of a request, and describes them in the OpenAPI document.
+        engines: what can compute it.
     """
 
     loader: str
     options: type[Options] = Options
+    engines: tuple[str, ...] = ("torch", "openvino")
 
 
 _MODULES = "inference_worker.tasks"
@@ -63,5 +82,17 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         "summarization": Task(f"{_MODULES}.summarization:load_summarization", SummarizationOptions),
         "feature-extraction": Task(f"{_MODULES}.feature_extraction:FeatureExtraction.load"),
         "zero-shot-classification": Task(f"{_MODULES}.zero_shot:load_zero_shot", ZeroShotOptions),
+        "token-classification": Task(
+            f"{_MODULES}.token_classification:TokenClassification.load", TokenClassificationOptions
+        ),
+        "fill-mask": Task(f"{_MODULES}.fill_mask:FillMask.load", FillMaskOptions),
     }
 )
+
+
+def wrong_engine(task: str, engine: str) -> str:
+    """Why an engine cannot compute a task's models, in words; empty if it can. A class has torch, or none of ours."""
+    engines = TASKS[task].engines if task in TASKS else ("torch",)
+    if engine in engines:
+        return ""
+    return f"engine {engine!r} does not compute {task!r}: choose {' or '.join(engines)}"

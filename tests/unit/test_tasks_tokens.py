@@ -159,6 +159,14 @@ def test_a_pair_stands_as_the_tokenizer_would_write_it(frame: Any, ids: list[int
     assert TextTokenizer(raw(frame, 4), 12).pair_rows(["The bridge"], ["a"]) == [[[Row(ids, types, 2)]]]  # uncut
 
 
+@pytest.mark.parametrize(("frame", "first"), [(BERT, 1), (T5, 0)])
+def test_where_in_a_row_the_text_stands_is_known(frame: Any, first: int) -> None:
+    tokens = tokenizer(frame)
+    row = tokens.row([THE, BRIDGE])
+    assert tokens.of_text(row) == slice(first, first + 2) and row.ids[tokens.of_text(row)] == [THE, BRIDGE]
+    assert tokens.of_text(tokens.row([])) == slice(first, first)
+
+
 def test_each_part_of_a_row_has_the_type_that_the_tokenizer_gives_it() -> None:
     frame = processors.TemplateProcessing(
         single="[CLS]:1 $A:1 [SEP]:1",
@@ -186,6 +194,11 @@ def test_a_long_text_is_cut_between_sentences_and_nothing_of_it_is_lost() -> Non
     assert [row.weight for row in rows] == [10, 3]
     [rows] = tokenizer(limit=12).rows(["a b " * 5])
     assert [row.ids for row in rows] == [[CLS, *[A, B] * 5, SEP]]  # what fits exactly is one row
+
+
+def test_a_row_of_two_texts_has_room_for_both_and_what_stands_around_them() -> None:
+    tokens = tokenizer(limit=12)
+    assert tokens.pair_room == 9 and len(tokens.pair_row([A] * 4, [B] * 5).ids) == 12
 
 
 def test_of_a_pair_the_text_is_cut_and_each_part_stands_beside_every_second_text() -> None:

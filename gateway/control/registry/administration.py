@@ -15,7 +15,7 @@ from gateway.core.principal import Principal
 from shared.contract.catalogue import ServedVersion, Version, VersionSettings
 from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.registry import says_of
-from shared.contract.tasks import TASKS
+from shared.contract.tasks import TASKS, wrong_engine
 from shared.service.artifacts import ArtifactRefused, open_artifact
 from shared.streams.known_streams import KnownStreams
 from shared.streams.workers import WorkerDirectory
@@ -87,6 +87,8 @@ class ModelAdmin:
         async with self._store.changing() as change:
             stored = await self._stored(change, new.model)
             task = _task_of(new, stored)
+            if wrong := wrong_engine(task, new.settings.engine):
+                raise InvalidOrder([(("body", "engine"), wrong)])
             if _is_there_already(new, stored, found.digest):
                 return False
             if await change.count_registered() >= MOST_REGISTERED:
