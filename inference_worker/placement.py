@@ -8,6 +8,8 @@ from inference_worker.children.child import LoadPlan
 from inference_worker.cpus import memory_given
 from inference_worker.engine import ChildLimits
 from shared.contract.catalogue import ServedVersion, Version
+from shared.contract.errors import ConfigurationError
+from shared.service.own_packages import folder_of
 
 SMALL_MODEL_BYTES = 256 * 1024 * 1024
 
@@ -24,8 +26,12 @@ def processes_of(served: ServedVersion, location: str, cpus: int) -> int:
     return cpus if small else 1
 
 
-def load_plan(location: str, served: ServedVersion, cpus: int) -> tuple[LoadPlan, int]:
-    """What each child of a version loads, and how many there are: together they have `cpus` threads."""
+def load_plan(location: str, served: ServedVersion, cpus: int, catalogue_directory: str = ".") -> tuple[LoadPlan, int]:
+    """What each child of a version loads, and how many there are: together they have `cpus` threads.
+
+    Raises:
+        ConfigurationError: its own packages are not installed.
+    """
     version = served.version
     processes = processes_of(served, location, cpus)
     memory = memory_given() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
@@ -41,8 +47,19 @@ def load_plan(location: str, served: ServedVersion, cpus: int) -> tuple[LoadPlan
         version.max_output_bytes,
         version.limits.tokens,
         version.limits.chunks,
+        _packages(version, catalogue_directory),
     )
     return plan, processes
+
+
+def _packages(version: Version, catalogue_directory: str) -> str:
+    if not version.requirements:
+        return ""
+    folder = folder_of(version.requirements, catalogue_directory)
+    if not folder.is_dir():
+        names = ", ".join(version.requirements)
+        raise ConfigurationError(f"what it requires ({names}) is not installed: `make models` does it, or says why not")
+    return str(folder)
 
 
 def child_limits(version: Version, load_timeout_s: float) -> ChildLimits:

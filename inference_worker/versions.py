@@ -148,7 +148,7 @@ class ServedVersions:
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
         location, digest = await self._artifact(served)
-        plan, processes = load_plan(location, served, self._cpus)
+        plan, processes = load_plan(location, served, self._cpus, self._seed.directory)
         engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
         self.fingerprints.pop(served.label, None)
         _, fingerprint = await asyncio.gather(engine.start(), asyncio.to_thread(fingerprint_of, plan, digest))

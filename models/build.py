@@ -17,8 +17,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from models.artifacts import Recipe, build, only_builder  # noqa: E402
+from models.own_packages import chosen_catalogue, install_all  # noqa: E402
 from models.packages import BuildError, say  # noqa: E402
 from models.recipes import RECIPES  # noqa: E402
+from shared.contract.errors import MillstreamError  # noqa: E402
 
 
 def build_all(only: str | None = None) -> bool:
@@ -56,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     try:
         built = build_all(only)
-    except BuildError as error:
+        if only is None:
+            install_all(chosen_catalogue())
+    except MillstreamError as error:
         print(f"models: error: {error}", file=sys.stderr)
         return 1
     say(f"{'built' if built else 'up to date'} ({time.monotonic() - started:.1f} s)")

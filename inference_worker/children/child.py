@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +38,7 @@ class LoadPlan(NamedTuple):
     Attributes:
         threads: threads of one forward pass.
         memory_bytes: what it may allocate beyond what it has when it is loaded.
+        packages: a folder from which it imports what the worker does not have; empty for none.
     """
 
     label: str
@@ -49,6 +52,7 @@ class LoadPlan(NamedTuple):
     most_output_bytes: int
     most_tokens: int
     most_chunks: int
+    packages: str = ""
 
 
 def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, hub_token: str = "") -> None:
@@ -101,6 +105,8 @@ def _logged_in(hub_token: str) -> Iterator[None]:
 
 def _load(plan: LoadPlan) -> Task:
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
+    if plan.packages:  # before those that were installed for others, and after the standard library
+        sys.path.insert(sys.path.index(sysconfig.get_path("purelib")), plan.packages)
     if ":" not in plan.task:
         from inference_worker.tasks.torch_threads import configure_torch
 

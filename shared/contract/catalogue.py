@@ -31,6 +31,8 @@ ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, patte
 OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
 VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, pattern=NAME_PATTERN)]
 GroupName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
+# As pip takes it (PEP 508), but no option of pip.
+Requirement = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][^\x00-\x1f]*$")]
 StoreInput = Literal["whole", "digest", "none"]  # what is kept of an input once its request has ended
 
 
@@ -99,6 +101,11 @@ class Version(VersionSettings):
 
     default: bool = Field(False, description="it serves requests that name no version: true for exactly one, active")
     active: bool = Field(True, description="false: it is not served; requests for it are a 404")
+    requirements: tuple[Requirement, ...] = Field(
+        (),
+        max_length=50,
+        description="packages that it needs besides those of Millstream, as for pip; `make models` installs them",
+    )
 
 
 class Model(_Strict):

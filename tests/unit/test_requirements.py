@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import tomllib
 import venv
-import zipfile
 from importlib.metadata import PackageNotFoundError, distribution, packages_distributions
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from packaging.requirements import Requirement
 
 from scripts.requirements import HASHES, closure, normal, pinned, requirements
 from tests.unit.test_import_rules import imports
+from tests.wheels import write_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -130,24 +129,6 @@ def test_a_package_is_read_with_its_hashes_and_who_needs_it() -> None:
     assert closure(packages, {"torch"}) == ["a-b", "c-d"] and closure(packages, {"c-d"}) == ["c-d"]
 
 
-def wheel(folder: Path) -> Path:
-    """A package of one file."""
-    path = folder / "tiny-1.0-py3-none-any.whl"
-    files = {
-        "tiny.py": "",
-        "tiny-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n",
-        "tiny-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(
-        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip('=')},\n"
-        for name, text in files.items()
-    )
-    with zipfile.ZipFile(path, "w") as made:
-        for name, text in (*files.items(), ("tiny-1.0.dist-info/RECORD", f"{record}tiny-1.0.dist-info/RECORD,,\n")):
-            made.writestr(name, text)
-    return path
-
-
 @pytest.mark.parametrize("is_right", [True, False])
 def test_an_image_is_not_built_with_a_file_of_another_hash(is_right: bool, tmp_path: Path) -> None:
     """The build step of the Dockerfile, in a project of one small package."""
@@ -156,7 +137,7 @@ def test_an_image_is_not_built_with_a_file_of_another_hash(is_right: bool, tmp_p
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["tiny==1.0"]\n[project.optional-dependencies]\ngateway = []\n', encoding="utf-8"
     )
-    content = wheel(tmp_path).read_bytes() + (b"" if is_right else b" ")
+    content = write_wheel(tmp_path, "tiny").read_bytes() + (b"" if is_right else b" ")
     digest = hashlib.sha256(content).hexdigest()
     hashes = f"tiny==1.0 \\\n    --hash=sha256:{digest}\n    # via millstream (pyproject.toml)\n"
     (tmp_path / "scripts" / "hashes.txt").write_text(hashes, encoding="utf-8")
