@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+import transformers as typed
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+transformers: Any = typed  # tokenizers have no types
 
 CORPUS = (
     "Ada Lovelace wrote to Charles Babbage in London, and Mary Somerville read what the two of them had written.",
@@ -98,8 +100,7 @@ def _modernbert() -> Any:
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    fast: Any = transformers.PreTrainedTokenizerFast  # has no types
-    return fast(tokenizer_object=made, model_max_length=LIMIT, **special)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=LIMIT, **special)
 
 
 # Name: (tokenizer, configuration, what it has beyond the usual sizes)
@@ -139,11 +140,155 @@ def encoder(directory: Path, family: str, head: str, **settings: Any) -> str:
     return save(directory, tokenizer, config, head, {**SIZES, **sizes, **settings})
 
 
-def save(directory: Path, tokenizer: Any, config: str, head: str, settings: dict[str, Any]) -> str:
+def save(
+    directory: Path,
+    tokenizer: Any,
+    config: str,
+    head: str,
+    settings: dict[str, Any],
+    generation: dict[str, Any] | None = None,
+) -> str:
     """Write a model with random weights, and its tokenizer."""
     torch.manual_seed(0)
     special = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "bos", "eos")}
     made = getattr(transformers, config)(**{"vocab_size": len(tokenizer), **special, **settings})
-    getattr(transformers, head).from_config(made).save_pretrained(directory)
+    model = getattr(transformers, head).from_config(made)
+    if generation:
+        model.generation_config.update(**generation)
+    model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return str(directory)
+
+
+FAIRSEQ = ("<s>", "<pad>", "</s>", "<unk>")
+_SEQ2SEQ = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_ffn_dim": 32,
+    "max_position_embeddings": LIMIT,
+    "init_std": 0.5,
+    "tie_word_embeddings": False,  # with them, a random model says the same token again and again
+}
+
+
+def _t5(directory: Path) -> Any:
+    return transformers.T5Tokenizer(vocab=unigram("<pad>", "</s>", "<unk>", unknown="<unk>"), model_max_length=LIMIT)
+
+
+def _mbart(directory: Path) -> Any:
+    vocabulary = unigram(*FAIRSEQ, unknown="<unk>")
+    languages = [(code, 0.0) for code in ("de_DE", "en_XX", "fr_XX")]
+    return transformers.MBartTokenizer(vocab=[*vocabulary, *languages, ("<mask>", 0.0)], model_max_length=LIMIT)
+
+
+def _mbart50(directory: Path) -> Any:
+    vocabulary = unigram(*FAIRSEQ, unknown="<unk>")
+    languages = [(code, 0.0) for code in ("de_DE", "en_XX", "fr_XX")]
+    return transformers.MBart50Tokenizer(vocab=[*vocabulary, *languages, ("<mask>", 0.0)], model_max_length=LIMIT)
+
+
+def _nllb(directory: Path) -> Any:
+    made = Tokenizer(models.BPE(unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.train_from_iterator(
+        CORPUS, trainers.BpeTrainer(vocab_size=150, special_tokens=[*FAIRSEQ], show_progress=False)
+    )
+    model = json.loads(made.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    return transformers.NllbTokenizer(vocab=model["vocab"], merges=merges, model_max_length=LIMIT)
+
+
+def _sentencepiece(directory: Path, name: str) -> dict[str, int]:
+    """Train and write a sentencepiece model; its vocabulary."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS * 4), model_prefix=str(directory / name), vocab_size=100, minloglevel=2
+    )
+    lines = (directory / f"{name}.vocab").read_text(encoding="utf-8").splitlines()
+    return {line.split("\t")[0]: index for index, line in enumerate(lines)}
+
+
+def _marian(directory: Path) -> Any:
+    pieces = _sentencepiece(directory, "source")
+    for source, copy in (("source.model", "source.spm"), ("source.model", "target.spm")):
+        (directory / copy).write_bytes((directory / source).read_bytes())
+    names = [
+        "</s>",
+        "<unk>",
+        *(each for each in pieces if each not in ("<s>", "</s>", "<unk>")),
+        ">>fra<<",
+        ">>deu<<",
+        "<pad>",
+    ]
+    (directory / "vocab.json").write_text(
+        json.dumps({name: index for index, name in enumerate(names)}), encoding="utf-8"
+    )
+    spm = [str(directory / name) for name in ("source.spm", "target.spm", "vocab.json")]
+    return transformers.MarianTokenizer(*spm, source_lang="eng", target_lang="fra", model_max_length=LIMIT)
+
+
+def _m2m100(directory: Path) -> Any:
+    pieces = _sentencepiece(directory, "sentencepiece.bpe")
+    names = ["<s>", "<pad>", "</s>", "<unk>", *(each for each in pieces if each not in ("<s>", "</s>", "<unk>"))]
+    (directory / "vocab.json").write_text(
+        json.dumps({name: index for index, name in enumerate(names)}), encoding="utf-8"
+    )
+    files = {"vocab_file": str(directory / "vocab.json"), "spm_file": str(directory / "sentencepiece.bpe.model")}
+    return transformers.M2M100Tokenizer(**files, model_max_length=LIMIT)
+
+
+_T5_TASKS = {
+    "translation_en_to_de": {"prefix": "translate English to German: ", "num_beams": 3, "max_length": 14},
+    "translation_en_to_fr": {"prefix": "translate English to French: "},
+}
+# Name: (tokenizer, configuration, what it has beyond the usual sizes, languages to ask for)
+TRANSLATORS: dict[str, tuple[Callable[[Path], Any], str, dict[str, Any], dict[str, str]]] = {
+    "t5": (
+        _t5,
+        "T5Config",
+        {
+            "d_model": 32,
+            "d_kv": 16,
+            "d_ff": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "initializer_factor": 3.0,
+            "tie_word_embeddings": False,
+        }
+        | {"decoder_start_token_id": 0, "task_specific_params": _T5_TASKS},
+        {"src_lang": "en", "tgt_lang": "de"},
+    ),
+    "mbart": (_mbart, "MBartConfig", _SEQ2SEQ, {"src_lang": "en_XX", "tgt_lang": "de_DE"}),
+    "mbart50": (
+        _mbart50,
+        "MBartConfig",
+        _SEQ2SEQ | {"decoder_start_token_id": 2},
+        {"src_lang": "de_DE", "tgt_lang": "fr_XX"},
+    ),
+    "nllb": (
+        _nllb,
+        "M2M100Config",
+        _SEQ2SEQ | {"decoder_start_token_id": 2},
+        {"src_lang": "eng_Latn", "tgt_lang": "fra_Latn"},
+    ),
+    "m2m100": (
+        _m2m100,
+        "M2M100Config",
+        _SEQ2SEQ | {"decoder_start_token_id": 2, "vocab_size": 224},
+        {"src_lang": "en", "tgt_lang": "fr"},
+    ),
+    "marian": (_marian, "MarianConfig", _SEQ2SEQ, {}),
+}
+
+
+def translator(directory: Path, family: str, **generation: Any) -> str:
+    """Write an encoder-decoder that translates, one of `TRANSLATORS`, with these generation settings."""
+    make, config, sizes, _ = TRANSLATORS[family]
+    tokenizer = make(directory)
+    start = {} if "decoder_start_token_id" in sizes else {"decoder_start_token_id": tokenizer.pad_token_id}
+    return save(directory, tokenizer, config, "AutoModelForSeq2SeqLM", {**sizes, **start}, generation)

@@ -132,17 +132,20 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
     return model.eval()
 
 
-def load_tokenizer(artifact: Artifact) -> Any:
-    """Load the artifact's fast tokenizer.
+def load_tokenizer(artifact: Artifact, fast: bool = True) -> Any:
+    """Load the artifact's tokenizer.
+
+    Args:
+        fast: it must be one that knows where in a text its tokens are, as chunking by tokens needs.
 
     Raises:
-        ConfigurationError: there is none, or only one without token offsets, which chunking needs.
+        ConfigurationError: there is none, or not a fast one.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(artifact.directory, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ConfigurationError(f"cannot load the tokenizer of {artifact.location}: {_first_line(error)}") from error
-    if not tokenizer.is_fast:
+    if fast and not tokenizer.is_fast:
         raise ConfigurationError(f"{artifact.location} has no fast tokenizer (tokenizer.json)")
     return tokenizer
 

@@ -61,6 +61,20 @@ class FillMaskOptions(Options):
     top_k: int = Field(5, ge=1, le=100, description="fill-mask: how many tokens are proposed for each mask")
 
 
+Language = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9_@-]+$")]
+
+
+class TranslationOptions(Options):
+    """Options of `translation`."""
+
+    src_lang: Language | None = Field(
+        None, description="translation: the language of the text, as the model calls it (`eng_Latn`, `en_XX`, `en`)"
+    )
+    tgt_lang: Language | None = Field(
+        None, description="translation: the language to translate into, as the model calls it"
+    )
+
+
 class Task(NamedTuple):
     """A built-in task.
 
@@ -86,6 +100,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             f"{_MODULES}.token_classification:TokenClassification.load", TokenClassificationOptions
         ),
         "fill-mask": Task(f"{_MODULES}.fill_mask:FillMask.load", FillMaskOptions),
+        "translation": Task(f"{_MODULES}.translation:Translation.load", TranslationOptions, ("torch",)),
     }
 )
 

@@ -243,6 +243,9 @@ async def test_a_new_model_has_a_task_and_a_description_and_at_first_no_default(
     path, body = "/api/v1/models/fresh/versions", {"version": "1", "artifact": "new"}
     missing = await call(gateway, "POST", path, body, 422)
     assert [each["loc"] for each in missing["errors"]] == [["body", "task"], ["body", "description"]]
+    written = {"task": "translation", "description": "new", "engine": "openvino"}
+    refused = await call(gateway, "POST", path, body | written, 422)
+    assert "engine 'openvino' does not compute 'translation': choose torch" in refused["detail"]
     about = {"task": "summarization", "description": "new", "group": "nlp"}
     made = await call(gateway, "POST", path, body | about, 201)
     assert (made["task"], made["description"], made["group"]) == ("summarization", "new", "nlp")

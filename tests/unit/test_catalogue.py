@@ -67,6 +67,10 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
             model(task="m:T", versions=version(more='default = true\nengine = "openvino"')),
             "version '1.0.0': engine is for built-in tasks; 'm:T' is a class",
         ),
+        (
+            model(task="translation", versions=version(more='default = true\nengine = "openvino"')),
+            "version '1.0.0': engine 'openvino' does not compute 'translation': choose torch",
+        ),
         (model(versions=version(more="default = true\ncolour = 1")), "colour: Extra inputs are not permitted"),
         (model(versions=version(more="default = true").replace("here", "h" * 256)), "models.0.versions.0.artifact"),
     ],

@@ -1,0 +1,177 @@
+"""Task `translation`: a text in another language, as `{"translation": "…"}`, by an encoder-decoder.
+
+Decoding is by beams, as the artifact's generation settings say, or as transformers' pipeline does if they say nothing:
+four beams, at most 256 tokens. A text longer than the model reads at once is translated in parts that end with a
+sentence; what stood between them, such as a blank line, stands between their translations.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM, GenerationConfig
+
+from inference_worker.tasks.artifacts import Artifact, load_model, load_tokenizer
+from inference_worker.tasks.languages import Direction, languages_of
+from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.rows import Row, pad, passes
+from inference_worker.tasks.sentences import sentence_spans
+from inference_worker.tasks.tokens import input_limit
+from shared.contract.errors import ConfigurationError
+
+_DEFAULT_BEAMS, _DEFAULT_MOST_TOKENS = 4, 256  # of transformers' pipeline
+_LEAST_ROOM = 16
+_Settings: Any = GenerationConfig  # has no types
+
+
+class _Text(NamedTuple):
+    """A text in parts: the token ids of each, and what stood after each."""
+
+    direction: Direction
+    parts: list[list[int]]
+    between: list[str]
+
+
+class Translation:
+    """Any encoder-decoder that translates."""
+
+    def __init__(self, model: Any, tokenizer: Any, token_budget: int) -> None:
+        self._model, self._tokenizer, self._token_budget = model, tokenizer, token_budget
+        # What the artifact says of generating is taken from the model, which would prefer it to what it is told.
+        self._said, model.generation_config = model.generation_config.to_diff_dict(), _Settings()
+        self._tokenizer.split_special_tokens = True  # a text is only data: `</s>` in it is text
+        self._languages = languages_of(tokenizer, model.config)
+        self._limit = input_limit(model.config, tokenizer)
+        self.sample = Item("The bridge is closed. Repairs take six weeks.", self._languages.sample)
+
+    @classmethod
+    def load(cls, artifact: Artifact, token_budget: int) -> Translation:
+        """Load an encoder-decoder.
+
+        Raises:
+            ConfigurationError: the artifact is of another kind.
+        """
+        if not artifact.config.is_encoder_decoder:
+            raise ConfigurationError(f"{artifact.location} is no encoder-decoder: translation needs one")
+        return cls(load_model(AutoModelForSeq2SeqLM, artifact), load_tokenizer(artifact, fast=False), token_budget)
+
+    def encode(self, items: Sequence[Item]) -> list[Encoded]:
+        """Cut and tokenize; `data` is a `_Text`.
+
+        Raises:
+            ValueError: the options name a language that the model does not know.
+        """
+        return [self._encode(item) for item in items]
+
+    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+        """Translate all parts, those of one direction together; no confidence."""
+        parts = [(each.data.direction, ids) for each in batch for ids in each.data.parts]
+        by_direction: dict[Direction, list[int]] = defaultdict(list)
+        for index, (direction, _) in enumerate(parts):
+            by_direction[direction].append(index)
+        done: dict[int, str] = {}
+        for direction, indices in by_direction.items():
+            texts = self._translate(direction, [parts[index][1] for index in indices])
+            done.update(zip(indices, texts, strict=True))
+        in_order = iter(done[index] for index in range(len(parts)))
+        return [Output({"translation": _joined(each.data, in_order)}) for each in batch]
+
+    def _encode(self, item: Item) -> Encoded:
+        direction = self._languages.direction(item.options.get("src_lang"), item.options.get("tgt_lang"))
+        if direction.source is not None:
+            self._tokenizer.src_lang = direction.source
+        room = self._limit
+        if len(self._ids(direction, "")) + _LEAST_ROOM > room:
+            raise ValueError(f"a model that reads {room} tokens has no room for a text")
+        spans = list(self._parts(direction, item.text))
+        texts = [item.text] if len(spans) == 1 else [item.text[start:end] for start, end in spans]
+        between = [item.text[end:start] or " " for (_, end), (start, _) in zip(spans, spans[1:], strict=False)]
+        parts = [self._ids(direction, text) for text in texts]
+        longest = max(map(len, parts)) + self._most(direction)
+        return Encoded(longest, _Text(direction, parts, [*between, ""]), len(parts))
+
+    def _ids(self, direction: Direction, text: str) -> list[int]:
+        return list(self._tokenizer(direction.prefix + text, verbose=False)["input_ids"])
+
+    def _parts(self, direction: Direction, text: str) -> Iterator[tuple[int, int]]:
+        """Spans of a text that fit the model, halved between sentences, else between words, until they do."""
+        starts = [start for start, _ in sentence_spans(text)]
+        waiting = [_stripped(text, 0, len(text))]
+        while waiting:
+            start, end = waiting.pop()
+            if len(self._ids(direction, text[start:end])) <= self._limit or end - start < 2:
+                yield start, end
+                continue
+            cut = _middle(text, start, end, starts)
+            halves = [_stripped(text, start, cut), _stripped(text, cut, end)]
+            waiting += [half for half in reversed(halves) if half[0] < half[1]]
+
+    def _translate(self, direction: Direction, parts: Sequence[Sequence[int]]) -> list[str]:
+        rows = [Row(ids, (), len(ids)) for ids in parts]
+        settings = self._settings(direction)
+        texts = [""] * len(rows)
+        sizes = [len(row.ids) + self._most(direction) for row in rows]
+        for indices in passes(sizes, self._token_budget):
+            inputs = pad([rows[index] for index in indices], self._tokenizer.pad_token_id or 0)
+            with torch.inference_mode():
+                ids: Tensor = self._model.generate(
+                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=settings
+                )
+            for index, written in zip(indices, ids.tolist(), strict=True):
+                texts[index] = self._tokenizer.decode(
+                    written, skip_special_tokens=True, clean_up_tokenization_spaces=False
+                )
+        return texts
+
+    def _most(self, direction: Direction) -> int:
+        return int(self._settings(direction).max_new_tokens)
+
+    def _settings(self, direction: Direction) -> Any:
+        """The pair's, then the artifact's, then the pipeline's; never sampled: the same text has one translation."""
+        said = self._said | dict(direction.settings)
+        lengths = (
+            dict(direction.settings) if {"max_new_tokens", "max_length"} & dict(direction.settings).keys() else said
+        )
+        settings = _Settings(**said)
+        settings.update(
+            max_new_tokens=_most_tokens(lengths), max_length=None, num_beams=said.get("num_beams", _DEFAULT_BEAMS)
+        )
+        settings.update(do_sample=False, temperature=None, top_p=None, top_k=None)
+        settings.update(num_return_sequences=1, return_dict_in_generate=False)
+        if direction.first_token is not None:
+            settings.update(forced_bos_token_id=direction.first_token)
+        if settings.pad_token_id is None:
+            settings.update(pad_token_id=self._tokenizer.pad_token_id)
+        return settings
+
+
+def _most_tokens(said: Mapping[str, Any]) -> int:
+    """How many tokens a translation has at most; `max_length` counts the token too that a decoder starts with."""
+    if most := said.get("max_new_tokens"):
+        return int(most)
+    return int(said["max_length"]) - 1 if said.get("max_length") else _DEFAULT_MOST_TOKENS
+
+
+def _joined(text: _Text, translations: Iterator[str]) -> str:
+    return "".join(next(translations) + between for between in text.between)
+
+
+def _middle(text: str, start: int, end: int, sentences: Sequence[int]) -> int:
+    """Where to halve a span: at the sentence nearest to its middle, else the word before it, else there."""
+    middle = (start + end) // 2
+    at = bisect_left(sentences, middle)
+    near = [cut for cut in sentences[max(0, at - 1) : at + 1] if start < cut < end]
+    if near:
+        return min(near, key=lambda cut: abs(cut - middle))
+    return next((cut for cut in range(middle, start, -1) if text[cut].isspace()), middle)
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    part = text[start:end]
+    leading = len(part) - len(part.lstrip())
+    return start + leading, max(start + leading, start + len(part.rstrip()))
