@@ -292,3 +292,62 @@ def translator(directory: Path, family: str, **generation: Any) -> str:
     tokenizer = make(directory)
     start = {} if "decoder_start_token_id" in sizes else {"decoder_start_token_id": tokenizer.pad_token_id}
     return save(directory, tokenizer, config, "AutoModelForSeq2SeqLM", {**sizes, **start}, generation)
+
+
+_CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+)
+
+
+def _bytes_tokenizer(*special: str, **named: Any) -> Any:
+    made = Tokenizer(models.BPE(**bytes_bpe(*special)))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, model_max_length=LIMIT, **named)
+
+
+def _gpt2() -> Any:
+    return _bytes_tokenizer("<|endoftext|>", eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+
+
+def _llama() -> Any:
+    tokenizer = _bytes_tokenizer("<s>", "</s>", "<unk>", bos_token="<s>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 0)]
+    )
+    return tokenizer
+
+
+def _qwen2() -> Any:
+    special = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+    tokenizer = _bytes_tokenizer(
+        *special, pad_token=special[0], eos_token=special[2], additional_special_tokens=list(special)
+    )
+    tokenizer.chat_template = _CHATML
+    return tokenizer
+
+
+_DECODER = SIZES | {
+    "num_key_value_heads": 1,
+    "max_position_embeddings": LIMIT,
+    "initializer_range": 0.5,
+    "tie_word_embeddings": False,
+}
+WRITERS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+    "gpt2": (
+        _gpt2,
+        "GPT2Config",
+        {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": LIMIT, "initializer_range": 0.5}
+        | {"tie_word_embeddings": False},
+    ),
+    "llama": (_llama, "LlamaConfig", _DECODER),
+    "qwen2": (_qwen2, "Qwen2Config", _DECODER),
+}
+
+
+def writer(directory: Path, family: str, **generation: Any) -> str:
+    """Write a causal language model, one of `WRITERS`, with these generation settings."""
+    make, config, sizes = WRITERS[family]
+    return save(directory, make(), config, "AutoModelForCausalLM", sizes, generation)

@@ -75,6 +75,35 @@ class TranslationOptions(Options):
     )
 
 
+StopText = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
+
+
+class TextGenerationOptions(Options):
+    """Options of `text-generation`."""
+
+    max_new_tokens: int = Field(
+        256,
+        ge=1,
+        le=4096,
+        description="text-generation: most tokens that are written; fewer where the model has no room",
+    )
+    temperature: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="text-generation: how freely tokens are drawn; 0: always the likeliest",
+    )
+    seed: int = Field(
+        0, ge=0, le=2**32 - 1, description="text-generation: another seed draws other tokens, the same one the same"
+    )
+    stop: list[StopText] = Field(
+        default_factory=list, max_length=4, description="text-generation: texts before which the answer ends"
+    )
+    thinking: bool = Field(
+        False, description="text-generation: whether a model that can is to think aloud before it answers"
+    )
+
+
 class Task(NamedTuple):
     """A built-in task.
 
@@ -101,6 +130,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         ),
         "fill-mask": Task(f"{_MODULES}.fill_mask:FillMask.load", FillMaskOptions),
         "translation": Task(f"{_MODULES}.translation:Translation.load", TranslationOptions, ("torch",)),
+        "text-generation": Task(f"{_MODULES}.text_generation:TextGeneration.load", TextGenerationOptions, ("torch",)),
     }
 )
 

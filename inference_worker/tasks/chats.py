@@ -1,0 +1,54 @@
+"""A chat as the token ids of a prompt, in the model's own template; what people say in it is only ever text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import TemplateError
+
+from inference_worker.tasks.tokens import TextTokenizer
+
+_MARK = "\u241f{}\u241f"  # stands where a message goes while the prompt is made; no template contains it
+
+Message = Mapping[str, str]  # its `role` and its `content`
+
+
+def chat_ids(tokenizer: TextTokenizer, messages: Sequence[Message], thinking: bool) -> list[int]:
+    """The ids of a chat, up to where the model's answer begins.
+
+    Args:
+        thinking: whether the model is to think aloud first, if its template knows that.
+
+    Raises:
+        ValueError: the template takes no such chat, as when turns do not alternate.
+    """
+    names = control_names(tokenizer.raw)
+    if not any(name in message["content"] for message in messages for name in names):
+        return tokenizer.control(_rendered(tokenizer.raw, messages, thinking))
+    # A message that names a control token: the template's parts are read apart from what people say.
+    marked = [{**message, "content": _MARK.format(at)} for at, message in enumerate(messages)]
+    rest, ids = _rendered(tokenizer.raw, marked, thinking), list[int]()
+    for at, message in enumerate(messages):
+        before, found, after = rest.partition(_MARK.format(at))
+        if found:  # a template may leave a message out
+            [text] = tokenizer.tokenize([message["content"]])
+            ids += [*tokenizer.control(before), *text.ids]
+            rest = after
+    return [*ids, *tokenizer.control(rest)]
+
+
+def control_names(tokenizer: Any) -> set[str]:
+    """What control tokens are called."""
+    return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content}
+
+
+def _rendered(tokenizer: Any, messages: Sequence[Message], thinking: bool) -> str:
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            )
+        )
+    except TemplateError as error:
+        raise ValueError(f"the model's chat template refuses this chat: {error}") from error
