@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from inference_worker.children.wire import MODEL_ERROR, Answer, Failure
+from shared.contract.inputs import strings_of
 from shared.contract.messages import Outcome, PredictionRequest, Status, readable
 
+_QUOTED_CHARS = 3  # a shorter part of the input is also a part of words
 HIDDEN_ERROR = "the model failed; the worker's log has the reason under this id"
 
 
@@ -33,9 +36,12 @@ def shares_us(seconds: float, tokens: Sequence[int]) -> list[int]:
     return [round(seconds * 1_000_000 * each / total) for each in tokens]
 
 
-def told_of(failure: Failure, text: str) -> str:
-    """A failure for the worker's log: one line, without the input if the model quotes it."""
-    error = failure.error.replace(text, "[the text]") if text.strip() else failure.error
+def told_of(failure: Failure, value: Any) -> str:
+    """A failure for the worker's log: one line, without the strings of the input if the model quotes them."""
+    error = failure.error
+    for text in sorted(strings_of(value), key=len, reverse=True):
+        if len(text.strip()) >= (1 if text == value else _QUOTED_CHARS):
+            error = error.replace(text, "[the text]")
     return readable(error)
 
 

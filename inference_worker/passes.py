@@ -29,7 +29,8 @@ from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Item
 from inference_worker.triage import Readable
 from shared.contract.catalogue import ServedVersion
-from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest
+from shared.contract.inputs import INVALID_INPUT, size_of
+from shared.contract.messages import Outcome, PredictionRequest
 from shared.contract.queues import Priority
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.version_streams import Counts
@@ -102,7 +103,7 @@ class Passes:
         """
         jobs: list[Job] = []
         try:
-            for window in encode_windows([len(request.text) for _, request in requests]):
+            for window in encode_windows([size_of(request.input) for _, request in requests]):
                 jobs += await self._encode(requests[window], now_ms, stop)
         except EngineDown:
             await self._held.give_back([delivery for delivery, _ in requests])
@@ -192,7 +193,7 @@ class Passes:
         jobs, ended = [], []
         while requests:
             with self._movement.computing():
-                encoded = await self._engine.encode([Item(each.text, each.options) for _, each in requests])
+                encoded = await self._engine.encode([Item(each.input, each.options) for _, each in requests])
             again: list[Readable] = []
             for (delivery, request), answer in zip(requests, encoded, strict=True):
                 queued_ms = max(0, now_ms - request.submitted_at)
@@ -240,7 +241,9 @@ class Passes:
         BATCH_SIZE.labels(*self._labels).observe(len(jobs))
         INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
         shares_us = outcomes.shares_us(seconds, [job.encoded.tokens for job in jobs])
-        self.costs.learn(seconds, sum(job.encoded.tokens for job in jobs), sum(len(job.request.text) for job in jobs))
+        self.costs.learn(
+            seconds, sum(job.encoded.tokens for job in jobs), sum(size_of(job.request.input) for job in jobs)
+        )
         finished, labels, lost = [], [], []
         for job, answer, exemplar, share_us in zip(jobs, answers, exemplars, shares_us, strict=True):
             if isinstance(answer, ChildLost):
@@ -278,6 +281,6 @@ class Passes:
             about = {"prediction_id": request.id, "lane": self._label, "reason": answer.reason}
             if trace_id := trace_id_of(request.traceparent):
                 about["trace_id"] = trace_id
-            log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.text)})
+            log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.input)})
         exposes = self._settings.exposes_model_errors
         return outcomes.outcome_of(answer, took_ms, queued_ms, self._worker_id, exposes)

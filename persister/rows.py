@@ -19,7 +19,7 @@ from shared.contract.messages import (
     Outcome,
     PredictionResult,
     Status,
-    input_of,
+    given_of,
     priority_of,
     readable,
 )
@@ -55,6 +55,7 @@ class Row(NamedTuple):
     shadow_of: Annotated[str | None, "uuid"] = None
     shadow_for: Annotated[str | None, "text"] = None
     priority: Annotated[str, "text"] = Priority.INTERACTIVE.value
+    options: Annotated[str | None, "jsonb"] = None  # of an input that is no text; those of a text are in `input_data`
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -67,13 +68,13 @@ COLUMNS: Mapping[str, str] = {
 
 def row_of(result: PredictionResult) -> Row:
     """The row that keeps this result."""
-    outcome = result.outcome
+    outcome, made_of = result.outcome, given_of(result)
     completed_at = datetime.fromtimestamp(result.completed_at / 1000, UTC)
     return Row(
         id=result.id,
         model=result.model,
         version=result.version,
-        input_data=input_of(result).decode(),
+        input_data=made_of.input.decode(),
         output_data=None if outcome.result is None else outcome.result.decode(),
         confidence=outcome.confidence,
         processing_time_ms=outcome.processing_time_ms,
@@ -94,6 +95,7 @@ def row_of(result: PredictionResult) -> Row:
         shadow_of=result.shadow_of or None,
         shadow_for=result.shadow_for or None,
         priority=result.priority.value,
+        options=None if made_of.options is None else made_of.options.decode(),
         traceparent=result.traceparent,
     )
 
@@ -110,7 +112,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         version=_text(fields, b"version", UNREADABLE),
         outcome=Outcome(Status.FAILED, error=readable(f"the result could not be read: {error}")),
         attempt=_number(fields.get(b"attempt", b"")),
-        input=_json_object(fields, b"input"),
+        input=_json(fields, b"input"),
         options=_json_object(fields, b"options"),
         principal=_text(fields, b"principal", ""),
         completed_at=_number(fields.get(b"completed_at", b"")),
@@ -141,6 +143,7 @@ def rejected(row: Row, reason: str) -> Row:
     """The row that stands for one that Postgres rejects: failed, without the data that it would not take."""
     return row._replace(
         input_data="{}",
+        options=None,
         output_data=None,
         confidence=None,
         processing_time_ms=0,
@@ -185,6 +188,15 @@ def _id(fields: Fields, name: bytes) -> str:
 
 def _number(raw: bytes) -> int:
     return int(raw) if raw.isdigit() and len(raw) <= 18 else 0
+
+
+def _json(fields: Fields, name: bytes) -> bytes:
+    raw = fields.get(name, b"")
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return b"{}"
+    return raw
 
 
 def _json_object(fields: Fields, name: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
@@ -17,32 +17,34 @@ from gateway.http.cache_control import cache_wish
 from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, PROFILES, SETTINGS, TRACE
 from gateway.http.idempotency import fingerprint, key_of
 from gateway.http.preferences import Wait, wait_of
-from gateway.http.problems import ProblemError
+from gateway.http.problems import ProblemError, invalid
 from gateway.http.queries import read_query
 from gateway.http.rate_limits import rate_limit_headers
 from gateway.http.responses import json_response
-from shared.contract.messages import INVALID_INPUT, Status
+from shared.contract.inputs import read_refusal
+from shared.contract.messages import Status
 from shared.telemetry.traceparent import trace_id_of
 
 
 async def predict(request: web.Request) -> web.Response:
-    """Predict for one text."""
+    """Predict for one input."""
     preferences = _preferences(request)
     body = await read_body(request, PredictRequest)
-    ((prediction_id, finished, note),) = await _submit(request, preferences, body, [Input(body.text, ("body", "text"))])
+    input_ = _one(body.text, body.input)
+    ((prediction_id, finished, note),) = await _submit(request, preferences, body, [input_])
     if finished is None:
         headers = {"Location": f"/api/v1/predictions/{prediction_id}", **preferences.headers}
         return json_response(queued_body(prediction_id, note), status=202, headers=headers)
     if finished.outcome.status is not Status.SUCCEEDED:
-        raise _unsuccessful(finished)
+        raise _unsuccessful(finished, input_)
     return json_response(prediction_body(finished), headers=preferences.headers)
 
 
 async def predict_batch(request: web.Request) -> web.Response:
-    """Predict for several texts: 200 if all are finished, even if some failed; 202 if some are not."""
+    """Predict for several inputs: 200 if all are finished, even if some failed; 202 if some are not."""
     preferences = _preferences(request)
     body = await read_body(request, BatchRequest)
-    inputs = [Input(text, ("body", "texts", index)) for index, text in enumerate(body.texts)]
+    inputs = _several(body.texts, body.inputs)
     answers = await _submit(request, preferences, body, inputs)
     items = [
         queued_body(each.id, each.note) if each.finished is None else prediction_body(each.finished) for each in answers
@@ -104,11 +106,31 @@ async def _submit(
     return await request.app[INTAKE].submit(order, note)
 
 
-def _unsuccessful(finished: Finished) -> ProblemError:
+def _one(text: str | None, value: Any) -> Input:
+    _check_one_of("text", text, "input", value)
+    return Input(text, ("body", "text")) if text is not None else Input(value, ("body", "input"), sent_as_input=True)
+
+
+def _several(texts: Sequence[str] | None, values: Sequence[Any] | None) -> list[Input]:
+    _check_one_of("texts", texts, "inputs", values)
+    if texts is not None:
+        return [Input(text, ("body", "texts", index)) for index, text in enumerate(texts)]
+    return [Input(each, ("body", "inputs", index), sent_as_input=True) for index, each in enumerate(values or ())]
+
+
+def _check_one_of(name: str, value: Any, other_name: str, other: Any) -> None:
+    if (value is None) == (other is None):
+        problem = "Field required" if value is None else "cannot be given together with"
+        detail = f"{problem}: `{name}`, or `{other_name}` for other JSON" if value is None else f"{problem} `{name}`"
+        raise invalid([(("body", name if value is None else other_name), detail)])
+
+
+def _unsuccessful(finished: Finished, sent: Input) -> ProblemError:
     extra, outcome = {"prediction_id": finished.id}, finished.outcome
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
-    if outcome.error.startswith(f"{INVALID_INPUT}: "):
-        detail = outcome.error.partition(": ")[2]
-        return ProblemError(422, "invalid-input", detail, errors=[(("body", "text"), detail)], extra=extra)
+    if (refusal := read_refusal(outcome.error)) is not None:
+        path, detail = refusal
+        place = (*sent.place, *path) if sent.sent_as_input else sent.place
+        return ProblemError(422, "invalid-input", detail, errors=[(place, detail)], extra=extra)
     return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -24,15 +25,14 @@ TEXT_PATTERN = rf"^[^\x00]*[^\x00{_BLANK}][^\x00]*$"
 
 MOST_TEXTS = 1000  # MAX_BATCH_TEXTS is at most this: a list over it is refused before its texts are looked at
 
-Text = Annotated[
-    str,
-    Field(
-        min_length=1,
-        pattern=NO_NUL,
-        description="the input text; must not be blank",
-        json_schema_extra={"pattern": TEXT_PATTERN},
-    ),
-]
+Text = Annotated[str, Field(min_length=1, pattern=NO_NUL)]
+_TEXT_SCHEMA = {
+    "type": "string",
+    "minLength": 1,
+    "pattern": TEXT_PATTERN,
+    "description": "the input text; must not be blank",
+}
+_TEXTS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": _TEXT_SCHEMA}
 _Model = Annotated[
     str, Field(min_length=1, max_length=MODEL_MAX_CHARS, description="name of a model, see /api/v1/models")
 ]
@@ -50,6 +50,10 @@ _Version = Annotated[
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _is_none(value: Any) -> bool:
+    return value is None
 
 
 # Both are left out of what an Idempotency-Key stands for if they are not given: as before there were any.
@@ -76,11 +80,34 @@ _Priority = Annotated[
 ]
 
 
+_INPUT = "for models that take something else than a text: an object, a list, or any other JSON"
+_INPUT_SCHEMA = {"type": ["object", "array", "string", "number", "boolean"], "description": _INPUT}
+_INPUTS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": _INPUT_SCHEMA}
+
+
+def _one_of(name: str, other: str) -> Callable[[dict[str, Any]], None]:
+    """What the schema of a body says of two fields of which one is given, and neither is null."""
+
+    def change(schema: dict[str, Any]) -> None:
+        schema["oneOf"] = [{"required": [each]} for each in (name, other)]
+        for each in (name, other):
+            schema["properties"][each].pop("default")
+
+    return change
+
+
 class PredictRequest(_Strict):
-    """One text for one model."""
+    """One input for one model: a `text`, or any JSON as `input`."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("text", "input"))
 
     model: _Model = Field(examples=["sentiment-analysis"])
-    text: Text = Field(examples=["This is great!"])
+    text: Annotated[Text | None, WithJsonSchema(_TEXT_SCHEMA)] = Field(
+        None, examples=["This is great!"], exclude_if=_is_none
+    )
+    input: Annotated[Any, WithJsonSchema(_INPUT_SCHEMA)] = Field(
+        None, examples=[{"petal_length": 4.7}], exclude_if=_is_none
+    )
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
     subject: _Subject = None
@@ -88,10 +115,21 @@ class PredictRequest(_Strict):
 
 
 class BatchRequest(_Strict):
-    """Several texts for one model; accepted or refused as a whole."""
+    """Several inputs for one model, `texts` or any JSON as `inputs`; accepted or refused as a whole."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of("texts", "inputs"))
 
     model: _Model = Field(examples=["sentiment-analysis"])
-    texts: list[Text] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["This is great!", "This is bad."]])
+    texts: Annotated[list[Text] | None, WithJsonSchema(_TEXTS_SCHEMA)] = Field(
+        None,
+        min_length=1,
+        max_length=MOST_TEXTS,
+        examples=[["This is great!", "This is bad."]],
+        exclude_if=_is_none,
+    )
+    inputs: Annotated[list[Any] | None, WithJsonSchema(_INPUTS_SCHEMA)] = Field(
+        None, min_length=1, max_length=MOST_TEXTS, examples=[[{"petal_length": 4.7}]], exclude_if=_is_none
+    )
     version: _Version | None = Field(None, examples=["1.0.0"])
     options: _Options | None = None
     subject: _Subject = None
@@ -142,11 +180,13 @@ class Prediction(BaseModel):
 class StoredPrediction(Prediction):
     """A finished prediction, when read by id."""
 
-    input: dict[str, Any] | None = Field(
+    input: Any = Field(
         None,
-        description="what is kept of the input: the text, redacted perhaps, and the options if there were any; or "
-        "`text_hmac_sha256`, the HMAC-SHA-256 of the text in hexadecimal digits; absent if nothing is kept",
+        description="what is kept of the input: of a text `text`, redacted perhaps, with the `options` if there were "
+        "any; else the JSON as it was sent; or `text_hmac_sha256`, `input_hmac_sha256`: the HMAC-SHA-256 of the text, "
+        "or of the JSON, in hexadecimal digits; absent if nothing is kept",
     )
+    options: dict[str, Any] | None = Field(None, description="beside an input that is no text; absent without any")
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:
@@ -171,8 +211,10 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
         body["priority"] = finished.priority.value
     if outcome.error:
         body["error"] = outcome.error
-    if finished.input is not None and finished.input != b"{}":
-        body["input"] = orjson.Fragment(finished.input)
+    if finished.given is not None and finished.given.input != b"{}":
+        body["input"] = orjson.Fragment(finished.given.input)
+        if finished.given.options is not None:
+            body["options"] = orjson.Fragment(finished.given.options)
     return body
 
 

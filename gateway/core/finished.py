@@ -7,7 +7,7 @@ from typing import NamedTuple
 import orjson
 
 from shared.contract.hints import Hint
-from shared.contract.messages import Outcome, PredictionResult, input_of
+from shared.contract.messages import Given, Outcome, PredictionResult, given_of
 from shared.contract.queues import Priority
 
 
@@ -15,7 +15,7 @@ class Finished(NamedTuple):
     """A finished prediction.
 
     Attributes:
-        input: the JSON text of its input and options; None if it is not known here.
+        given: its input and options; None if they are not known here.
         principal: the id of who asked for it; empty also if it comes from a hint, which does not say.
         priority: with which it was queued; interactive also if it comes from a hint.
     """
@@ -24,7 +24,7 @@ class Finished(NamedTuple):
     model: str
     version: str
     outcome: Outcome
-    input: bytes | None = None
+    given: Given | None = None
     principal: str = ""
     priority: Priority = Priority.INTERACTIVE
 
@@ -36,7 +36,7 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    about = input_of(result), result.principal, result.priority
+    about = given_of(result), result.principal, result.priority
     return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 

@@ -19,7 +19,7 @@ from gateway.core.errors import UnknownModel
 from gateway.core.finished import Finished, best_first
 from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
-from shared.contract.messages import Outcome, Status
+from shared.contract.messages import Given, Outcome, Status
 from shared.contract.queues import Priority
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
@@ -34,7 +34,9 @@ _LISTED = ", ".join(
     ["p.id", "p.principal", "p.priority", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
 )
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
-_FIND = f"SELECT {_LISTED}, p.input_data FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
+_FIND = (
+    f"SELECT {_LISTED}, p.input_data, p.options FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
+)
 _VERSIONS = (
     "SELECT v.id, m.name FROM model_versions v JOIN models m ON m.id = v.model_id "
     "WHERE ($1::text IS NULL OR m.name = $1) AND ($2::text IS NULL OR v.version = $2)"
@@ -55,7 +57,16 @@ _PAGE_OF_VERSION = f"""(
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(
-        ("id", "model_version_id", "input_data", "principal", "priority", "shadow_of", *_OUTCOME_COLUMNS.values())
+        (
+            "id",
+            "model_version_id",
+            "input_data",
+            "options",
+            "principal",
+            "priority",
+            "shadow_of",
+            *_OUTCOME_COLUMNS.values(),
+        )
     ),
     "models": Need(("id", "name", "worker_group", "says", "generation"), _WRITTEN),
     "model_versions": Need(
@@ -187,9 +198,15 @@ def _page_of_versions(count: int) -> str:
 
 
 def _finished(row: asyncpg.Record) -> Finished:
-    shown_input = row["input_data"].encode() if "input_data" in row else None
-    about = shown_input, row["principal"], Priority(row["priority"])
+    about = _given(row), row["principal"], Priority(row["priority"])
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
+
+
+def _given(row: asyncpg.Record) -> Given | None:
+    if "input_data" not in row:
+        return None
+    options = row["options"]
+    return Given(row["input_data"].encode(), None if options is None else options.encode())
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

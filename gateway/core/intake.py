@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-import orjson
-
 from gateway.core.assignment import Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
 from gateway.core.finished import Finished
-from gateway.core.inputs import Inputs
+from gateway.core.inputs import Inputs, encoded_input
 from gateway.core.lookup import Lookup
-from gateway.core.order import Answer, Order
+from gateway.core.order import Answer, Input, Order
 from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
@@ -99,7 +97,7 @@ class Intake:
         order, stored = await self._inputs.prepare(served, order, options)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
-        inputs = [orjson.dumps({"text": each.text}) for each in order.inputs]
+        inputs = [encoded_input(each) for each in order.inputs]
         with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
             look = await self._look(served, order, options, inputs)
             new = assigned.noted(self._new_requests(served, order, options, inputs, ids, stored, look))
@@ -154,7 +152,7 @@ class Intake:
                 principal=order.caller.id,
                 traceparent=order.traceparent,
                 wait=order.wait_s > 0,
-                cost_us=self._serving.estimate_us(served.label, len(each.text)) if limited else 0,
+                cost_us=self._serving.estimate_us(served.label, _size(each, encoded)) if limited else 0,
                 answer=look.found.get(key),
                 stored_input=kept,
             )
@@ -222,7 +220,7 @@ class Intake:
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
         try:
             found = await self._lookup.finished(ids)
-            return [each._replace(input=None, priority=Priority.INTERACTIVE) for each in found]  # as from a hint
+            return [each._replace(given=None, priority=Priority.INTERACTIVE) for each in found]  # as from a hint
         except StoreUnavailable as error:  # they were accepted anyway, and the client gets their ids
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return ()
@@ -231,6 +229,10 @@ class Intake:
 def _cached(served: ServedVersion, prediction_id: str, answer: CachedResult) -> Finished:
     outcome = Outcome(Status.SUCCEEDED, answer.result, answer.confidence, cached=True)
     return Finished(prediction_id, served.model, served.version.version, outcome)
+
+
+def _size(each: Input, encoded: bytes) -> int:
+    return len(encoded) if each.text is None else len(each.text)
 
 
 def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:

@@ -9,6 +9,7 @@ from gateway.core.errors import Place
 from gateway.core.finished import Finished
 from gateway.core.principal import ANYBODY, Principal
 from gateway.core.tracing import Trace
+from shared.contract.inputs import text_of
 from shared.contract.limits import CallerLimits
 from shared.contract.queues import Priority
 
@@ -21,14 +22,26 @@ class CacheWish(NamedTuple):
 
 
 class Input(NamedTuple):
-    """An input text, and its place in the caller's request, for error messages."""
+    """What one prediction is made of: a text or any other JSON value, and its place in the caller's request.
 
-    text: str
+    Attributes:
+        value: a text that was sent as such is a `str`.
+        place: for error messages.
+        sent_as_input: whether it was sent as JSON, and not as a text.
+    """
+
+    value: Any
     place: Place
+    sent_as_input: bool = False
+
+    @property
+    def text(self) -> str | None:
+        """The text that it is; None for other JSON."""
+        return self.value if isinstance(self.value, str) else text_of(self.value)
 
 
 class Order(NamedTuple):
-    """Texts for one model, accepted together or not at all.
+    """Inputs for one model, accepted together or not at all.
 
     Attributes:
         version: None for the default version.

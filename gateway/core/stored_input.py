@@ -8,35 +8,42 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
+from typing import Any
 
 import orjson
 
 from shared.contract.catalogue import ServedVersion, StoreInput
 from shared.contract.errors import ConfigurationError
+from shared.contract.inputs import text_of
 from shared.contract.messages import with_options
 
-DIGEST = "text_hmac_sha256"
+DIGEST, DIGEST_OF_JSON = "text_hmac_sha256", "input_hmac_sha256"
+KEEP_OPTIONS = b"+"  # begins what is kept of other JSON, beside which the options stay (see kept.lua)
 AS_IT_IS = b""
 _NOTHING = b"{}"
 
 
-def stored_input(kept: StoreInput, text: str, options: bytes, redacted: str | None, secret: bytes) -> bytes:
-    """What is kept: the text of a JSON object, or `AS_IT_IS` if input and options stay as they are.
+def stored_input(kept: StoreInput, value: Any, options: bytes, redacted: Any, secret: bytes) -> bytes:
+    """What is kept: JSON, after `KEEP_OPTIONS` if the options stay; or `AS_IT_IS` if input and options stay.
 
     Args:
         kept: what the version wants.
-        text: as the model sees it.
-        options: the text of a JSON object; only kept with the text.
-        redacted: the text in the form in which it may be kept; None if it may be kept as it is.
+        value: the input as the model sees it, a text or other JSON.
+        options: the text of a JSON object; only kept with the input.
+        redacted: the input in the form in which it may be kept; None if it may be kept as it is.
         secret: of digests.
     """
     if kept == "none":
         return _NOTHING
     if kept == "digest":
-        return orjson.dumps({DIGEST: hmac.digest(secret, text.encode(), "sha256").hex()})
-    if redacted is None or redacted == text:
+        text = text_of(value)
+        name, raw = (DIGEST, text.encode()) if text is not None else (DIGEST_OF_JSON, orjson.dumps(value))
+        return orjson.dumps({name: hmac.digest(secret, raw, "sha256").hex()})
+    if redacted is None or redacted == value:
         return AS_IT_IS
-    return with_options(orjson.dumps({"text": redacted}), options)
+    if isinstance(redacted, str):
+        return with_options(orjson.dumps({"text": redacted}), options)
+    return KEEP_OPTIONS + orjson.dumps(redacted)
 
 
 def check_secret(versions: Iterable[ServedVersion], secret: bytes) -> None:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import math
 import pickle  # nosec B403 - read again only by a child of the same version
-import re
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 import orjson
 
-from inference_worker.children.guard import BadOutput, InvalidInput, ResultTooLarge
+from inference_worker.children.guard import BadOutput, ResultTooLarge
 from inference_worker.children.wire import Answer, Prepared
-from inference_worker.tasks.protocol import Encoded, Output
+from inference_worker.tasks.protocol import Encoded, InvalidInput, Output
+from shared.contract.inputs import NUL
 
 MOST_ENCODED_BYTES = 16 * 1024 * 1024
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # behind a backslash that is itself escaped it is text
 
 
 def preparing(most_tokens: int, most_chunks: int) -> Callable[[object], Prepared]:
@@ -33,9 +32,9 @@ def preparing(most_tokens: int, most_chunks: int) -> Callable[[object], Prepared
             raise BadOutput("encode returned an Encoded whose tokens and rows are not whole numbers")
         tokens, rows = int(encoded.tokens), int(encoded.rows)
         if rows > most_chunks:
-            raise InvalidInput(f"the text has {rows} chunks for this model (limits.chunks: {most_chunks}); split it")
+            raise InvalidInput(f"the input has {rows} chunks for this model (limits.chunks: {most_chunks}); split it")
         if tokens * rows > most_tokens:
-            raise InvalidInput(f"the text has {tokens * rows} tokens (limits.tokens: {most_tokens}); split it")
+            raise InvalidInput(f"the input has {tokens * rows} tokens (limits.tokens: {most_tokens}); split it")
         data = pickle.dumps(encoded.data, protocol=pickle.HIGHEST_PROTOCOL)
         if len(data) > MOST_ENCODED_BYTES:
             raise BadOutput(f"encode returned {len(data)} bytes for an item; at most {MOST_ENCODED_BYTES} are allowed")
@@ -80,7 +79,7 @@ def _encoded(fields: Mapping[str, Any], most_bytes: int) -> bytes:
         orjson.loads(encoded)  # an `orjson.Fragment` may hold anything
     except (TypeError, ValueError) as error:
         raise BadOutput(f"the model's result is not a JSON object: {error}") from error
-    if _NUL.search(encoded):
+    if NUL.search(encoded):
         raise BadOutput("the model's result has a NUL character, which cannot be stored")
     if b"null" in encoded and not _finite(fields):
         raise BadOutput("the model's result has a number that is not finite (nan or inf), which JSON does not know")

@@ -79,7 +79,7 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, hub_
     prepare = preparing(plan.most_tokens, plan.most_chunks)
 
     def encode(items: Any, _: bytes) -> bytes:
-        batch = [Item(text, options) for text, options in items]
+        batch = [Item(each, options) for each, options in items]
         return wire.encode_reply(run_step(task.encode, prepare, batch))
 
     def predict(costs: Any, body: bytes) -> bytes:

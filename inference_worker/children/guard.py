@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from inference_worker.children.wire import BAD_OUTPUT, MODEL_ERROR, RESULT_TOO_LARGE, Failure
-from shared.contract.messages import INVALID_INPUT
+from inference_worker.tasks.protocol import InvalidInput
+from shared.contract.inputs import INVALID_INPUT, refusal_of
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -25,10 +26,6 @@ class BadOutput(Exception):
 
 class ResultTooLarge(BadOutput):
     """The model's answer is larger than its version's may be: the message has the figure and the limit."""
-
-
-class InvalidInput(Exception):
-    """A text is more than the version takes: the message has the figure and the limit."""
 
 
 class OutOfMemory(Exception):
@@ -79,7 +76,7 @@ def _leave_if_forked(own_process: int) -> None:
 def failure(error: BaseException) -> Failure:
     """Why an item failed, from what the model raised."""
     if isinstance(error, InvalidInput):
-        return Failure(INVALID_INPUT, f"{INVALID_INPUT}: {error}")
+        return Failure(INVALID_INPUT, refusal_of(str(error), error.path)[:MOST_ERROR_CHARS])
     if isinstance(error, ResultTooLarge):
         return Failure(RESULT_TOO_LARGE, f"{RESULT_TOO_LARGE}: {error}")
     name = type(error).__name__

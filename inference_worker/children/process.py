@@ -161,7 +161,7 @@ class Child:
             ChildLost: it ended over this, or before.
         """
         async with self._encoding_alone:
-            request = wire.encode_request([(item.text, dict(item.options)) for item in items])
+            request = wire.encode_request([(item.input, dict(item.options)) for item in items])
             return await self._ask(self._encoding, request, wire.read_encode_reply, len(items))
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:

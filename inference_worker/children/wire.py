@@ -19,7 +19,7 @@ Out = TypeVar("Out")
 
 MOST_HEAD_BYTES = 64 * 1024 * 1024
 
-# The reasons of failures, beside `shared.contract.messages.INVALID_INPUT`. Only the text of MODEL_ERROR is the model's.
+# The reasons of failures, beside `shared.contract.inputs.INVALID_INPUT`. Only the text of MODEL_ERROR is the model's.
 MODEL_ERROR, BAD_OUTPUT, RESULT_TOO_LARGE = "model_error", "bad_output", "result_too_large"
 
 
@@ -56,8 +56,8 @@ def frame(head: Any, parts: Sequence[bytes] = ()) -> bytes:
     return b"".join((PREFIX.pack(len(encoded), sum(map(len, parts))), encoded, *parts))
 
 
-def encode_request(items: Sequence[tuple[str, Any]]) -> bytes:
-    """Ask for texts with their options to be encoded."""
+def encode_request(items: Sequence[tuple[Any, Any]]) -> bytes:
+    """Ask for inputs with their options to be encoded."""
     return frame(items)
 
 

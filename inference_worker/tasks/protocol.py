@@ -12,12 +12,39 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
+class InvalidInput(Exception):
+    """An input that the model does not take: the caller is told why, as a mistake of its own.
+
+    Args:
+        path: where in the input: names and indices, as in `InvalidInput("must be positive", "petals", 2)`.
+    """
+
+    def __init__(self, message: str, *path: str | int) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One text to predict, with the request's options (see `shared.contract.options`)."""
+    """What to predict for, with the request's options (see `shared.contract.options`).
 
-    text: str
+    Attributes:
+        input: a text, or any other JSON value.
+    """
+
+    input: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The text.
+
+        Raises:
+            InvalidInput: the input is something else.
+        """
+        if not isinstance(self.input, str):
+            raise InvalidInput("must be a text: a string, or an object with nothing but a string `text`")
+        return self.input
 
 
 @dataclass(frozen=True, slots=True)

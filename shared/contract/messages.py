@@ -15,11 +15,11 @@ import orjson
 
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import is_id
+from shared.contract.inputs import NUL, normal, text_of
 from shared.contract.queues import Priority
 
 SCHEMA = 1
 ERROR_MAX_CHARS = 500
-INVALID_INPUT = "invalid_input"  # an outcome's error begins with it if the text is more than its version takes
 # The most that fields hold, as in the catalogue, the table `predictions` and Redis's scripts: nothing beyond is read.
 MODEL_MAX_CHARS, VERSION_MAX_CHARS, PRINCIPAL_MAX_CHARS = 100, 20, 200
 ARM_MAX_CHARS, SUBJECT_ID_MAX_CHARS = 40, 64
@@ -55,12 +55,16 @@ REQUEST_FIELDS = (
 
 
 class PredictionRequest(NamedTuple):
-    """A request as a worker reads it. Times are ms since the epoch, on Redis's clock."""
+    """A request as a worker reads it. Times are ms since the epoch, on Redis's clock.
+
+    Attributes:
+        input: a text, or any other JSON value: see `shared.contract.inputs`.
+    """
 
     id: str
     model: str
     version: str
-    text: str
+    input: Any
     options: Mapping[str, Any]
     attempt: int = 0
     principal: str = ""
@@ -134,7 +138,7 @@ def decode_outcome(fields: Fields) -> Outcome:
 
 
 class PredictionResult(NamedTuple):
-    """A finished prediction as gateway and persister read it; `input` and `options` are the texts of JSON objects.
+    """A finished prediction as gateway and persister read it; `input` is JSON, `options` the text of a JSON object.
 
     Attributes:
         experiment_id, arm: of which it was part, if any.
@@ -169,14 +173,11 @@ def decode_request(fields: Fields) -> PredictionRequest:
         MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
     """
     _check_schema(fields)
-    text = _json_object(fields, b"input").get("text")
-    if not isinstance(text, str) or "\0" in text:
-        raise MalformedMessage("bad_input", "field 'input' has no string 'text' without NUL")
     return PredictionRequest(
         id=_id(fields),
         model=_name(fields, b"model", MODEL_MAX_CHARS),
         version=_name(fields, b"version", VERSION_MAX_CHARS),
-        text=text,
+        input=_input(fields),
         options=_json_object(fields, b"options", default=b"{}"),
         attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
         principal=_optional_name(fields, b"principal", PRINCIPAL_MAX_CHARS),
@@ -194,7 +195,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         MalformedMessage: a field is missing or wrong, or the schema is newer than ours.
     """
     _check_schema(fields)
-    _json_object(fields, b"input")
+    _json(fields, b"input")
     for name in (b"options", b"result"):
         _json_object(fields, name, default=b"{}")
     return PredictionResult(
@@ -218,9 +219,26 @@ def decode_result(fields: Fields) -> PredictionResult:
     )
 
 
-def input_of(result: PredictionResult) -> bytes:
-    """The input as it is stored and shown: with the options, if there were any."""
-    return with_options(result.input, result.options)
+class Given(NamedTuple):
+    """What a prediction was made of, as it is stored and shown: the texts of JSON values.
+
+    Attributes:
+        input: of a text an object, with the options if there were any.
+        options: of everything else, if there were any; else None.
+    """
+
+    input: bytes
+    options: bytes | None = None
+
+
+def given_of(result: PredictionResult) -> Given:
+    """What a finished prediction was made of."""
+    if result.options == b"{}":
+        return Given(result.input)
+    value = orjson.loads(result.input)
+    if value == {} or (isinstance(value, dict) and text_of(value) is not None):
+        return Given(with_options(result.input, result.options))
+    return Given(result.input, result.options)
 
 
 def with_options(input_: bytes, options: bytes) -> bytes:
@@ -294,12 +312,23 @@ def _number(fields: Fields, name: bytes) -> float | None:
     return value
 
 
-def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> dict[str, Any]:
+def _input(fields: Fields) -> Any:
+    value = _json(fields, b"input")
+    if value is None or value == {} or NUL.search(fields[b"input"]):
+        raise MalformedMessage("bad_input", "field 'input' has nothing to predict for, or a NUL")
+    return normal(value)
+
+
+def _json(fields: Fields, name: bytes, default: bytes | None = None) -> Any:
     raw = _raw(fields, name, default) or default or b""
     try:
-        value = orjson.loads(raw)
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise MalformedMessage("bad_json", f"field {name.decode()!r} is not JSON: {error}") from error
+
+
+def _json_object(fields: Fields, name: bytes, default: bytes | None = None) -> dict[str, Any]:
+    value = _json(fields, name, default)
     if not isinstance(value, dict):
         raise MalformedMessage("bad_json", f"field {name.decode()!r} is not a JSON object")
     return value

@@ -7,7 +7,6 @@ the catalogue and limits the size; the task checks the values.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,12 +14,12 @@ import orjson
 from pydantic import ValidationError
 
 from shared.contract.errors import MillstreamError
+from shared.contract.inputs import NUL, shown
 from shared.contract.tasks import NO_NUL, TASKS
 
 MAX_CUSTOM_BYTES = 16_384
 CUSTOM_DEFAULT = ("labels", "max_length")
 _NOTHING = b"{}"
-_ESCAPED_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class OptionErrors(MillstreamError):
@@ -76,8 +75,7 @@ def _message(task: str, error: Mapping[str, Any]) -> str:
 
 
 def _printable(name: str | int) -> str | int:
-    """A name chosen by a client, made safe for a response: shortened, without lone surrogates."""
-    return name if isinstance(name, int) else name[:100].encode("utf-8", "replace").decode()
+    return name if isinstance(name, int) else shown(name)
 
 
 def _custom(task: str, options: Mapping[str, Any], names: Sequence[str]) -> bytes:
@@ -92,6 +90,6 @@ def _custom(task: str, options: Mapping[str, Any], names: Sequence[str]) -> byte
         raise OptionErrors([((), f"must be JSON in valid Unicode, not nested too deeply: {error}")]) from None
     if len(encoded) > MAX_CUSTOM_BYTES:
         raise OptionErrors([((), f"must be at most {MAX_CUSTOM_BYTES} bytes as JSON, not {len(encoded)}")])
-    if _ESCAPED_NUL.search(encoded):
+    if NUL.search(encoded):
         raise OptionErrors([((), "must not contain NUL characters (U+0000)")])
     return encoded

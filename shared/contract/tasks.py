@@ -111,11 +111,13 @@ class Task(NamedTuple):
         loader: `module:function` that loads an artifact; imported only by workers.
         options: validates the options of a request, and describes them in the OpenAPI document.
         engines: what can compute it.
+        takes_text: whether its input is a text, and nothing else.
     """
 
     loader: str
     options: type[Options] = Options
     engines: tuple[str, ...] = ("torch", "openvino")
+    takes_text: bool = True
 
 
 _MODULES = "inference_worker.tasks"

@@ -319,7 +319,7 @@ async def test_an_entry_reads_as_the_contract_says(publisher: CountingPublisher,
     ((entry, fields),) = await entries(redis, keys)
     seconds, microseconds = await redis.time()
     request = decode_request(fields)
-    assert (request.id, request.model, request.version, request.text) == (new.id, *STREAM, "a")
+    assert (request.id, request.model, request.version, request.input) == (new.id, *STREAM, "a")
     assert (request.options, request.principal, request.traceparent) == ({"labels": ["x", "y"]}, "me", "00-trace")
     assert request.deadline_at - request.submitted_at == 1500
     assert 0 <= seconds * 1000 + microseconds // 1000 - request.submitted_at < 60_000

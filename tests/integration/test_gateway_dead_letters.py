@@ -83,7 +83,7 @@ async def test_a_replay_keeps_the_id_and_its_end_replaces_the_failure(
         assert await status_of(gateway, prediction_id) == "queued"
     waiting = asyncio.create_task(status_after_wait(gateway, prediction_id))
     ((delivery, request),) = await worker.take()
-    assert (request.id, request.attempt, request.text) == (prediction_id, 1, "poison")
+    assert (request.id, request.attempt, request.input) == (prediction_id, 1, "poison")
     await worker.finish([(delivery, request)], succeeded({"label": "AT LAST"}))
     assert await waiting == "succeeded"
     await persist_everything(redis, keys, database_url)

@@ -92,7 +92,7 @@ async def test_text_survives_byte_for_byte_from_http_to_jsonb_and_back(
         assert answer.status == 202, await answer.text()
         ids = [item["prediction_id"] for item in (await answer.json())["items"]]
     taken = await worker.take(len(batch))
-    assert [request.text for _, request in taken] == batch
+    assert [request.input for _, request in taken] == batch
     await worker.finish(taken)
     await persist_everything(redis, keys, database_url)
     for prediction_id, text in zip(ids, batch, strict=True):

@@ -128,7 +128,7 @@ async def test_a_preference_that_makes_no_sense_is_ignored(start_gateway: StartG
 async def test_a_batch_is_answered_in_its_order_though_items_fail(gateway: Client, worker: HandWorker) -> None:
     asked = asyncio.create_task(gateway.post(BATCH, json={"model": "echo", "texts": ["a", "b", "c"]}))
     taken = await worker.take(3)
-    assert [request.text for _, request in taken] == ["a", "b", "c"]
+    assert [request.input for _, request in taken] == ["a", "b", "c"]
     for each in reversed(taken):
         bad = Outcome(Status.FAILED, error="no good")
         await worker.finish([each], bad if each[1].text == "b" else succeeded({"was": each[1].text}))

@@ -52,7 +52,7 @@ async def test_the_model_sees_one_text_and_only_the_redacted_one_is_kept(
     status, body = await submit(gateway, options={"max_length": 9})
     assert status == 202
     ((delivery, request),) = await worker.take()
-    assert request.text == seen
+    assert request.input == seen
     await worker.finish([(delivery, request)])
     kept = {"text": REDACTED, "options": {"max_length": 9}}
     for _ in range(2):  # as it is in Redis, then as it is in Postgres
@@ -68,7 +68,7 @@ async def test_each_text_of_a_batch_is_redacted(start_gateway: StartGateway, wor
     given = {"model": "echo", "texts": [TEXT, "hello", TEXT]}
     async with gateway.post("/api/v1/predict/batch?wait=0", json=given) as answer:
         assert answer.status == 202
-    assert [request.text for _, request in await worker.take(3)] == [REDACTED, "hello", REDACTED]
+    assert [request.input for _, request in await worker.take(3)] == [REDACTED, "hello", REDACTED]
 
 
 @pytest.mark.parametrize("stage", ["input", "store"])

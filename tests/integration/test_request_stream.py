@@ -45,7 +45,7 @@ async def test_a_request_travels_from_publish_to_result(redis: Redis, keys: Keys
     read = await worker.read(10, 10)
     assert [each.deliveries for each in read.deliveries] == [1]
     request = decode_request(read.deliveries[0].fields)
-    assert (request.id, request.text, request.model, request.version) == (prediction_id, "hello", MODEL, VERSION)
+    assert (request.id, request.input, request.model, request.version) == (prediction_id, "hello", MODEL, VERSION)
     assert request.submitted_at <= read.now_ms < request.deadline_at == request.submitted_at + 60_000
     assert await worker.complete([finished(read.deliveries[0])]) == [True]
     assert await redis.xlen(worker.key) == 0
@@ -166,7 +166,7 @@ async def test_abandoned_entries_are_claimed_one_at_a_time_with_their_count(redi
     assert await alive.complete([finished(first[0])]) == [True]
     second = (await alive.claim(0, 10)).deliveries
     assert [each.deliveries for each in second] == [2]
-    assert decode_request(second[0].fields).text == "b"
+    assert decode_request(second[0].fields).input == "b"
 
 
 async def test_two_workers_never_claim_the_same_entry(redis: Redis, keys: Keys) -> None:

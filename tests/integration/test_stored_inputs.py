@@ -87,7 +87,7 @@ async def test_from_its_end_on_only_what_is_to_be_kept_is_there(
 ) -> None:
     prediction_id = await submit(gateway)
     ((delivery, request),) = await worker.take()
-    assert request.text == TEXT, "the model sees the text"
+    assert request.input == TEXT, "the model sees the text"
     await worker.finish([(delivery, request)])
     assert await shown(gateway, prediction_id) == kept[1]
     assert (TEXT.encode() in await everything(redis, keys)) == (kept[0] == "whole")
@@ -96,6 +96,21 @@ async def test_from_its_end_on_only_what_is_to_be_kept_is_there(
     row = await database.fetchrow("SELECT input_data::text, input_bytes FROM predictions")
     assert row and orjson.loads(row["input_data"]) == kept[1]
     assert row["input_bytes"] == INPUT_BYTES, "usage counts what was sent"
+
+
+async def test_of_other_json_no_more_is_kept(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, kept: tuple[StoreInput, dict[str, str]]
+) -> None:
+    value = {"about": [TEXT]}
+    async with gateway.post("/api/v1/predict?wait=0", json={"model": "echo", "input": value}) as answer:
+        prediction_id = str((await answer.json())["prediction_id"])
+    ((delivery, request),) = await worker.take()
+    assert request.input == value
+    await worker.finish([(delivery, request)])
+    digest = hmac.digest(SECRET.encode(), orjson.dumps(value), "sha256").hex()
+    expected = {"whole": value, "digest": {"input_hmac_sha256": digest}, "none": {}}[kept[0]]
+    assert await shown(gateway, prediction_id) == expected
+    assert (TEXT.encode() in await everything(redis, keys)) == (kept[0] == "whole")
 
 
 async def test_an_expired_request_keeps_no_more(
@@ -121,7 +136,7 @@ async def test_a_dead_letter_has_its_input_until_it_is_replayed_and_its_predicti
     async with gateway.post(f"/api/v1/dead-letters/{entry.decode()}/replay") as answer:
         assert answer.status == 202, await answer.text()
     ((delivery, request),) = await worker.take()
-    assert request.text == TEXT
+    assert request.input == TEXT
     await worker.finish([(delivery, request)])
     await redis.xtrim(keys.results, minid=(await redis.xrevrange(keys.results, count=1))[0][0])  # of the first attempt
     assert await shown(gateway, prediction_id) == kept[1]

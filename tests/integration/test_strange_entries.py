@@ -19,6 +19,7 @@ from persister.batch_writer import BatchWriter
 from persister.database import Database
 from persister.settings import PersisterSettings
 from shared.contract.errors import MalformedMessage
+from shared.contract.inputs import strings_of
 from shared.contract.keys import Keys
 from shared.contract.messages import decode_request
 from shared.service.liveness import Liveness
@@ -166,5 +167,6 @@ def test_every_request_is_read_or_refused_with_a_reason(fields: dict[bytes, byte
         return
     assert 0 <= request.submitted_at < 2**53 and 0 <= request.deadline_at < 2**53
     assert 0 <= request.attempt < 2**31
-    assert 0 < len(request.model) <= 100 and 0 < len(request.version) <= 20 and "\0" not in request.model + request.text
+    assert 0 < len(request.model) <= 100 and 0 < len(request.version) <= 20
+    assert "\0" not in request.model and "\0" not in "".join(strings_of(request.input))
     assert len(request.principal) <= 200

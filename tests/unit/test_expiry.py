@@ -137,7 +137,7 @@ async def test_all_that_is_late_expires_and_is_counted(late: Late, caplog: pytes
     assert [expired_of("1"), expired_of("2")] == [before[0] + 500, before[1] + 500]
     error = "the deadline passed after 700 ms in the queue; no live worker had it"
     assert {each.outcome for each in late.finished} == {Outcome(Status.EXPIRED, queue_time_ms=700, error=error)}
-    assert {(each.request.model, each.request.text) for each in late.finished} == {("expiring", "hello")}
+    assert {(each.request.model, each.request.input) for each in late.finished} == {("expiring", "hello")}
     assert {(record.message, record.name) for record in caplog.records} == {("expired", expiry_module.__name__)}
     assert await expire() == 0
 

@@ -11,7 +11,7 @@ from gateway.api.schemas import prediction_body
 from gateway.core.finished import best_first, from_hint, from_result
 from shared.contract.hints import Hint
 from shared.contract.ids import uuid7
-from shared.contract.messages import Outcome, PredictionResult, Status
+from shared.contract.messages import Given, Outcome, PredictionResult, Status
 
 ID = uuid7(1_700_000_000_123, 5)
 
@@ -33,7 +33,7 @@ def test_a_hint_and_a_state_tell_the_same(outcome: Outcome) -> None:
     hinted = from_hint(Hint(ID, 0, "echo", "1.0.0", outcome))
     read = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
     assert hinted is not None
-    assert read.input == b'{"text":"a"}' and read._replace(input=None) == hinted
+    assert read.given == Given(b'{"text":"a"}') and read._replace(given=None) == hinted
 
 
 @given(outcome=outcomes())
@@ -62,8 +62,15 @@ def test_a_hint_without_an_outcome_has_to_be_looked_up() -> None:
 def test_options_are_shown_where_there_were_any() -> None:
     outcome = Outcome(Status.SUCCEEDED, b"{}")
     result = PredictionResult(ID, "labels", "1.0.0", outcome, input=b'{"text":"a"}', options=b'{"labels":["x","y"]}')
-    assert prediction_body(from_result(result))["input"] is not None
-    assert orjson.loads(from_result(result).input or b"") == {"text": "a", "options": {"labels": ["x", "y"]}}
+    body = orjson.loads(orjson.dumps(prediction_body(from_result(result))))
+    assert body["input"] == {"text": "a", "options": {"labels": ["x", "y"]}} and "options" not in body
+
+
+def test_what_is_no_text_is_shown_as_it_was_sent_with_the_options_beside_it() -> None:
+    result = PredictionResult(ID, "m", "1", Outcome(Status.SUCCEEDED, b"{}"), input=b"[1, 2]", options=b'{"k":1}')
+    body = orjson.loads(orjson.dumps(prediction_body(from_result(result))))
+    assert (body["input"], body["options"]) == ([1, 2], {"k": 1})
+    assert "options" not in prediction_body(from_result(result._replace(options=b"{}")))
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_an_encoded_item_is_checked_too(encoded: object) -> None:
 def test_a_text_that_is_more_than_its_version_takes_is_invalid(encoded: Encoded, told: str) -> None:
     good, refused = run_step(lambda batch: [Encoded(500, "x", 2), encoded], preparing(1000, 100), ["a", "b"])
     assert isinstance(good, Prepared) and isinstance(refused, Failure)
-    assert refused.reason == "invalid_input" and refused.error.startswith("invalid_input: the text has ")
+    assert refused.reason == "invalid_input" and refused.error.startswith("invalid_input: the input has ")
     assert told in refused.error
 
 

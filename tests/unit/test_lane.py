@@ -165,7 +165,7 @@ async def test_what_is_read_is_computed_and_finished_and_then_the_lane_leaves(ma
     assert bench.lane.cost is None
     await bench.run()
     assert bench.lane.cost is not None
-    outcomes = {each.request.text: each.outcome for each in bench.stream.finished}
+    outcomes = {each.request.input: each.outcome for each in bench.stream.finished}
     assert {text: (each.status, each.worker) for text, each in outcomes.items()} == {
         text: (Status.SUCCEEDED, WORKER) for text in ("a", "b")
     }
@@ -269,7 +269,7 @@ async def test_a_second_read_that_fails_loses_nothing(make: Make) -> None:
     bench = make(max_wait_ms=1)
     bench.stream.reads = [[delivery("a")], AWAY]
     await bench.run()
-    assert [each.request.text for each in bench.stream.finished] == ["a"]
+    assert [each.request.input for each in bench.stream.finished] == ["a"]
 
 
 async def test_without_a_pause_a_batch_that_is_not_full_is_computed_at_once(make: Make) -> None:
@@ -294,9 +294,9 @@ async def test_what_will_not_be_computed_ends_at_once_through_an_outage_too(make
     await bench.run()
     expired, computed = bench.stream.finished
     error = "the deadline passed after 700 ms in the queue"
-    assert expired.delivery is late and expired.request.text == "late"
+    assert expired.delivery is late and expired.request.input == "late"
     assert expired.outcome == Outcome(Status.EXPIRED, queue_time_ms=700, error=error, worker=WORKER)
-    assert computed.request.text == "often" and computed.outcome.queue_time_ms == 700
+    assert computed.request.input == "often" and computed.outcome.queue_time_ms == 700
     assert calls.dead_letter.mock_calls[-1].args[:2] == (poison, "max_deliveries")
     assert bench.lane.in_hand == 0
 
@@ -387,7 +387,7 @@ async def test_an_engine_that_breaks_down_while_encoding_ends_its_lane_once_all_
     bench.engine.let_go()
     with pytest.raises(EngineDown, match="no child"):
         await bench.running
-    assert [each.request.text for each in bench.stream.finished] == finished
+    assert [each.request.input for each in bench.stream.finished] == finished
 
 
 async def test_a_lane_that_cannot_take_its_consumer_away_says_so_and_ends(

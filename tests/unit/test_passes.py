@@ -25,7 +25,8 @@ from inference_worker.tracing import LaneSpans
 from inference_worker.triage import Readable
 from shared.contract.catalogue import BatchLimits, ServedVersion, Version
 from shared.contract.costs import Cost
-from shared.contract.messages import INVALID_INPUT, Outcome, PredictionRequest, Status
+from shared.contract.inputs import INVALID_INPUT
+from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
 from tests.waiting import eventually
@@ -130,10 +131,10 @@ class Held:
         if finished:
             await self.may_finish.wait()
         self.finished += finished
-        return [each.request.text != "too late" for each in finished]
+        return [each.request.input != "too late" for each in finished]
 
     def texts(self) -> list[str]:
-        return [each.request.text for each in self.finished]
+        return [each.request.input for each in self.finished]
 
 
 class Lane:
@@ -249,7 +250,7 @@ async def test_an_item_that_fails_is_completed_with_its_error_and_told_in_the_lo
     await lane.compute(readable("a"), bad, readable("b", 3))
     own: dict[str, Any] = {"tokens": tokens, "compute_us": compute_us}
     failed = Outcome(Status.FAILED, None, None, took_ms, QUEUED_MS, error=told, worker=WORKER, **own)
-    assert {each.request.text: each for each in lane.held.finished}["bad"] == Completed(*bad, failed)
+    assert {each.request.input: each for each in lane.held.finished}["bad"] == Completed(*bad, failed)
     assert sorted(lane.held.texts()) == ["a", "b", "bad"]
     assert {each.args[1] for each in lane.held.calls.finish.mock_calls} == {lane.stop}
     (said,) = [vars(record) for record in caplog.records]
@@ -300,7 +301,11 @@ async def test_an_item_that_ends_its_child_is_tried_again_alone_and_counted_each
     counted = [killer[0]._replace(deliveries=number) for number in (1, 2)]
     assert lane.held.calls.count_delivery.mock_calls == [call(each, lane.stop) for each in counted]
     assert sorted(lane.held.texts()) == ["a", "b", "killer"]
-    assert {each.request.text: each.delivery.deliveries for each in lane.held.finished} == {"killer": 3, "a": 1, "b": 1}
+    assert {each.request.input: each.delivery.deliveries for each in lane.held.finished} == {
+        "killer": 3,
+        "a": 1,
+        "b": 1,
+    }
     lane.held.calls.dead_letter.assert_not_called()
 
 
@@ -486,7 +491,7 @@ async def test_metrics_lead_to_traces_and_the_timing_of_a_pass_is_handed_on(
     monkeypatch.setattr(passes, "INFERENCE_DURATION", duration)
     monkeypatch.setattr(passes, "QUEUE_WAIT", wait)
     spans, exemplar = Mock(LaneSpans), {"trace_id": TRACE_ID}
-    spans.exemplars.side_effect = lambda requests: [exemplar if each.text == "b" else None for each in requests]
+    spans.exemplars.side_effect = lambda requests: [exemplar if each.input == "b" else None for each in requests]
     lane = make(max_batch_size=2, spans=spans)
     await lane.compute(*readables("a", "b"))
     spans.timing.assert_called_once_with(TOOK_S, 2)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import principal_id, uuid7
-from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, input_of
+from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, given_of
 from shared.contract.queues import Priority
 
 ID = uuid7(1_733_000_000_000, 1)
@@ -74,6 +74,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         **dict.fromkeys(PART),
         "shadow_for": None,
         "priority": "interactive",
+        "options": None,
         "traceparent": "",
     }
 
@@ -179,7 +180,7 @@ def test_stand_ins_keep_less_and_less() -> None:
 
 
 def test_options_are_kept_beside_the_text() -> None:
-    assert orjson.loads(input_of(result(options=b'{"labels":["a","b"]}'))) == {
+    assert orjson.loads(given_of(result(options=b'{"labels":["a","b"]}')).input) == {
         "text": "hello",
         "options": {"labels": ["a", "b"]},
     }
@@ -187,12 +188,22 @@ def test_options_are_kept_beside_the_text() -> None:
 
 @pytest.mark.parametrize("empty", [b"{}", b"{ }", b" {} "])
 def test_options_stand_alone_beside_an_empty_input(empty: bytes) -> None:
-    assert orjson.loads(input_of(result(input=empty, options=b'{"a":1}'))) == {"options": {"a": 1}}
+    assert orjson.loads(given_of(result(input=empty, options=b'{"a":1}')).input) == {"options": {"a": 1}}
 
 
 def test_an_input_keeps_its_spaces_inside() -> None:
-    assert input_of(result(input=b' {"text":"a b" } ', options=b"{}")) == b' {"text":"a b" } '
-    assert input_of(result(input=b' {"text":"a b" } ', options=b"[]")) == b'{"text":"a b","options":[]}'
+    assert given_of(result(input=b' {"text":"a b" } ', options=b"{}")) == (b' {"text":"a b" } ', None)
+    assert given_of(result(input=b' {"text":"a b" } ', options=b'{"a":1}')) == (
+        b'{"text":"a b","options":{"a":1}}',
+        None,
+    )
+
+
+@pytest.mark.parametrize("raw", [b"[1]", b'"text"', b'{"text":"a","lang":"en"}', b'{"options":1}', b"0", b"false"])
+def test_options_have_a_column_where_the_input_is_no_object_with_a_text_alone(raw: bytes) -> None:
+    row = row_of(result(input=raw, options=b'{"a":1}'))
+    assert (row.input_data, row.options) == (raw.decode(), '{"a":1}')
+    assert row_of(result(input=raw, options=b"{}")).options is None
 
 
 def test_what_cannot_be_read_is_called_so() -> None:
@@ -203,6 +214,7 @@ def test_a_rejected_row_keeps_nothing_else() -> None:
     row = row_of(result())
     data = {
         "input_data": "{}",
+        "options": None,
         "output_data": None,
         "confidence": None,
         "principal": "",
@@ -221,8 +233,8 @@ def test_a_rejected_row_is_still_its_callers() -> None:
     assert rejected(row_of(result(principal="p" * 300)), "why").principal == ""
 
 
-@pytest.mark.parametrize("raw", [b"[1]", b'"text"', b"1", b"null", b"{", b"\xff", b""])
-def test_an_input_that_is_no_object_is_replaced(raw: bytes) -> None:
+@pytest.mark.parametrize("raw", [b"{", b"\xff", b""])
+def test_an_input_that_is_no_json_is_replaced(raw: bytes) -> None:
     assert unreadable(ID, ENTRY, {**FIELDS, b"input": raw, b"options": b"{}"}, "why").input_data == "{}"
 
 

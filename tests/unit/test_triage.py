@@ -23,7 +23,7 @@ FIELDS = {
 def test_a_request_within_its_deadline_is_computed() -> None:
     delivery = Delivery("1-0", FIELDS, deliveries=3)
     ((computed, request),) = triage(Read([delivery], NOW_MS), max_deliveries=3).to_compute
-    assert computed is delivery and request.text == "hello"
+    assert computed is delivery and request.input == "hello"
 
 
 def test_a_request_past_its_deadline_expires() -> None:
