@@ -60,6 +60,7 @@ class Engine:
         self.labels: Sequence[str] = ()
         self._plan, self._limits = plan, limits
         self._children: list[Child] = []
+        self._loading: set[Child] = set()
         self._free: asyncio.Queue[Child | None] = asyncio.Queue()  # None wakes who waits for a child in vain
         self._down: EngineDown | None = None
         self._next_to_encode = 0
@@ -102,6 +103,10 @@ class Engine:
             EngineDown: there is no child any more.
         """
         return await self._each(batch, self._predict, self._predict_alone) if batch else []
+
+    def memory_bytes(self) -> int:
+        """The memory of its children, those that still load too."""
+        return sum(child.memory_bytes() for child in [*self._children, *self._loading])
 
     def close(self) -> None:
         """End all children."""
@@ -184,7 +189,13 @@ class Engine:
                 child.close()
 
     async def _start_child(self) -> Child:
-        return await Child.start(self._plan, self._limits.load_s, self._limits.compute_s, self._replace)
+        child = await Child.start(self._plan, self._limits.compute_s, self._replace)
+        self._loading.add(child)
+        try:
+            await child.load(self._plan.label, self._limits.load_s)
+        finally:
+            self._loading.discard(child)
+        return child
 
     def _add(self, child: Child) -> None:
         self._children.append(child)

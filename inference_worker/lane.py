@@ -43,7 +43,11 @@ _LOOK_AGAIN_MS = 10  # while enough of `batch` waits here: whether it still does
 
 
 class Lane:
-    """Serves one model version from its streams."""
+    """Serves one model version from its streams.
+
+    Attributes:
+        last_used: when it last had a request, on the monotonic clock; at first, when it was made.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class Lane:
         self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans)
         self._next_claim = 0.0
         self._last_read = 0
+        self.last_used = time.monotonic()
 
     @property
     def cost(self) -> Cost | None:
@@ -78,6 +83,10 @@ class Lane:
     def in_hand(self) -> int:
         """How many entries this lane has read and not yet finished."""
         return len(self._held.entries)
+
+    def memory_bytes(self) -> int:
+        """The memory of its children."""
+        return self._engine.memory_bytes()
 
     @property
     def unavailable(self) -> str | None:
@@ -172,6 +181,8 @@ class Lane:
 
     async def _begin(self, read: Read, stop: asyncio.Event) -> None:
         """Decode, and pass on what will be computed; the rest is finished here."""
+        if read.deliveries:
+            self.last_used = time.monotonic()
         sorted_out = triage(read, self._settings.max_deliveries)
         for each in sorted_out.given_up:
             await self._held.dead_letter(*each, stop)

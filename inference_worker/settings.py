@@ -24,6 +24,13 @@ class WorkerSettings(Settings):
     worker_cpus: float | None = Field(
         None, gt=0, le=1024, description="CPUs for torch; unset: all that the process may use"
     )
+    worker_memory_mb: int | None = Field(
+        None,
+        ge=1,
+        le=10_000_000,
+        description="MB of memory for the processes of all models together; a version that would not fit takes the "
+        "place of the one that was used least recently. Unset: no limit",
+    )
     worker_strict: bool = Field(
         False, description="end with code 2 if a version cannot be loaded, instead of serving the others"
     )

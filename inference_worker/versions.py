@@ -1,8 +1,8 @@
 """The versions that a worker serves: each is loaded, tried again while it cannot be, and then served by a lane.
 
 One version that cannot be loaded does not stop the others: it is reported (log, metric, `/health` and
-`GET /api/v1/models`) and tried again with growing pauses. Which versions those are changes while a worker runs: see
-`inference_worker.following`.
+`GET /api/v1/models`) and tried again with growing pauses. One that has no room waits: see `inference_worker.memory`.
+Which versions those are changes while a worker runs: see `inference_worker.following`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from inference_worker.cpus import cpus_given
 from inference_worker.engine import Engine
 from inference_worker.fingerprint import fingerprint_of
 from inference_worker.lane import Lane
+from inference_worker.memory import Memory, NoRoom
 from inference_worker.placement import child_limits, load_plan
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
@@ -29,6 +30,7 @@ from shared.service.artifacts import open_artifact
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
+from shared.streams.known_streams import KnownStreams
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.shard import Shard
 from shared.streams.version_streams import VersionStreams
@@ -74,14 +76,15 @@ class ServedVersions:
         self._first: frozenset[str] | None = None
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
-        self._loading = asyncio.Semaphore(self._cpus)
+        streams = KnownStreams(shard, tuple, worker_id)
+        self._memory = Memory(settings.worker_memory_mb, self._cpus, streams, self.news)
 
     @property
     def states(self) -> dict[str, VersionState]:
         """How far each version is that is to be served or still served."""
         ready = {lane.served.label: VersionState(State.READY) for lane in self.lanes}
         failed = {label: VersionState(State.FAILED, why) for label, why in self.failures.items()}
-        return dict.fromkeys(self.wanted, VersionState(State.LOADING)) | failed | ready
+        return dict.fromkeys(self.wanted, VersionState(State.LOADING)) | self._memory.out | failed | ready
 
     def want(self, wanted: Mapping[str, ServedVersion]) -> None:
         """Say what is to be served from now on; what was said first is waited for at the start."""
@@ -92,10 +95,13 @@ class ServedVersions:
         self.wanted = wanted
 
     def not_ready(self) -> str | None:
-        """Why requests should not be counted on yet; None if all that it began with is served or known not to be."""
+        """Why requests should not be counted on yet; None if all that it began with is served or known not to be.
+
+        What has no room, or has made room, may still be served: by whom requests wait for.
+        """
         if self._first is None:
             return "it is not known yet what is to be served"
-        known = {lane.served.label for lane in self.lanes} | self.failures.keys()
+        known = {lane.served.label for lane in self.lanes} | self.failures.keys() | self._memory.out.keys()
         loading = [label for label in self.wanted if label in self._first and label not in known]
         if loading:
             return f"loading {', '.join(loading)}"
@@ -109,27 +115,38 @@ class ServedVersions:
                 `WORKER_STRICT` is set.
         """
         loop, backoff = f"serve {served.label}", Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        if self._first is not None and served.label not in self._first:
+            self._memory.owe(served.label)
         try:
             async with _either(stop, given_up) as end:
                 with self._liveness.moving(loop):  # loading has a limit, and the lane's loops are watched
                     while not end.is_set():
                         self._liveness.moved(loop)
                         try:
-                            async with self._loading:
+                            async with self._memory.turn:
+                                if end.is_set():
+                                    return
+                                await self._memory.make_room(served.label)
                                 lane = await self._load(served)
                             backoff.succeeded()
                             await self._run(lane, end)
+                            await self._memory.until_wanted(served.label, end)
+                        except NoRoom as error:
+                            self.failures.pop(served.label, None)
+                            self._memory.note(served.label, error)
+                            await self._memory.until_wanted(served.label, end)
                         except ConfigurationError as error:
                             self._note_failure(served, error)
                             await backoff.pause(end)
         finally:
             self.failures.pop(served.label, None)
             self.fingerprints.pop(served.label, None)
+            self._memory.forget(served.label)
             self._liveness.ended(loop)
             self.news.set()
 
     async def _run(self, lane: Lane, stop: asyncio.Event) -> None:
-        """Serve until `stop` is set.
+        """Serve until `stop` is set, or it has to make room for another version.
 
         Raises:
             EngineDown: the lane has ended before, and the worker goes on without it.
@@ -138,12 +155,16 @@ class ServedVersions:
         self.lanes.append(lane)
         self.news.set()
         try:
-            async with _either(stop) as own_stop:
-                loops = {f"lane {lane.served.label}": lane.run(own_stop)}
-                loops[f"claims {lane.served.label}"] = lane.keep_claims(own_stop)
-                await run_tasks(loops, own_stop, self._settings.shutdown_grace_s, self._liveness)
+            with self._memory.held_by(lane) as leave:
+                await self._run_loops(lane, stop, leave)
         finally:
             self.lanes.remove(lane)
+
+    async def _run_loops(self, lane: Lane, *stops: asyncio.Event) -> None:
+        async with _either(*stops) as stop:
+            loops = {f"lane {lane.served.label}": lane.run(stop)}
+            loops[f"claims {lane.served.label}"] = lane.keep_claims(stop)
+            await run_tasks(loops, stop, self._settings.shutdown_grace_s, self._liveness)
 
     async def _load(self, served: ServedVersion) -> Lane:
         started = time.monotonic()
@@ -151,7 +172,9 @@ class ServedVersions:
         plan, processes = load_plan(location, served, self._cpus, self._seed.directory)
         engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
         self.fingerprints.pop(served.label, None)
-        _, fingerprint = await asyncio.gather(engine.start(), asyncio.to_thread(fingerprint_of, plan, digest))
+        _, fingerprint = await asyncio.gather(
+            self._memory.start(served.label, engine), asyncio.to_thread(fingerprint_of, plan, digest)
+        )
         seconds = time.monotonic() - started
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)
         facts = {"model": served.label, "processes": processes, "threads": plan.threads}

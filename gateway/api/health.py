@@ -13,6 +13,7 @@ from gateway.http.access import is_admin
 from gateway.http.context import CATALOGUE, DRAIN, FOLLOWED, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
+from shared.contract.version_states import State, VersionState
 from shared.streams.preconditions import Level
 
 _ANSWER_WITHIN_S = 2.0
@@ -52,9 +53,11 @@ async def _report(app: web.Application) -> tuple[int, dict[str, Any], dict[str, 
 
 
 class _Seen(NamedTuple):
-    """What Redis knows: versions without a worker, why versions cannot be loaded, streams without a version."""
+    """What Redis knows: versions without a worker, or why it has no memory for them; why versions cannot be loaded;
+    streams without a version."""
 
     unserved: Sequence[str] = ()
+    waiting_for_memory: Mapping[str, str] = {}
     load_errors: Mapping[str, str] = {}
     orphans: Sequence[str] = ()
 
@@ -62,8 +65,20 @@ class _Seen(NamedTuple):
 async def _look(app: web.Application) -> _Seen:
     workers, served = app[WORKERS], app[CATALOGUE].served()
     live, load_errors = await workers.live(served), await workers.load_errors(served)
+    states = await workers.states()
+    unserved = {label: list(states.get(label, {}).values()) for label, workers in live.items() if workers == 0}
     orphans = sorted({each.queue.version_label for each in await app[KNOWN_STREAMS].orphans()})
-    return _Seen([label for label, workers in live.items() if workers == 0], load_errors, orphans)
+    return _Seen(_without_worker(unserved), _waiting(unserved), load_errors, orphans)
+
+
+def _without_worker(unserved: Mapping[str, Sequence[VersionState]]) -> list[str]:
+    """Those of the versions that nobody would load at once if a request came."""
+    return [label for label, told in unserved.items() if State.UNLOADED not in {each.state for each in told}]
+
+
+def _waiting(unserved: Mapping[str, Sequence[VersionState]]) -> dict[str, str]:
+    """Why workers have no memory for versions that requests wait for."""
+    return {label: each.reason for label, told in unserved.items() for each in told if each.state is State.WAITING}
 
 
 async def _ask_redis(app: web.Application, reasons: dict[str, str]) -> _Seen:

@@ -321,7 +321,7 @@ class WorkerState(BaseModel):
 
     worker: str
     state: State
-    reason: str | None = Field(description="why it cannot load it; it tries again by itself")
+    reason: str | None = Field(description="why it does not serve it; it tries again by itself")
 
 
 class ModelVersionInfo(BaseModel):
@@ -367,7 +367,12 @@ class Health(BaseModel):
     warnings: list[str] = Field(
         [], description="what is wrong with the settings of Redis; requests are accepted all the same"
     )
-    unserved: list[str] = Field([], description="active model versions that no live worker serves")
+    unserved: list[str] = Field(
+        [], description="active model versions that no live worker serves, or would load if a request came"
+    )
+    waiting_for_memory: dict[str, str] = Field(
+        {}, description="why workers have no memory for a version that requests wait for, by `model:version`"
+    )
     load_errors: dict[str, str] = Field({}, description="why a worker cannot load a version, by `model:version`")
     orphans: list[str] = Field(
         [], description="versions that requests wait for but that are not in the catalogue: they end at their deadline"

@@ -65,7 +65,7 @@ class _Connection:
 
 
 class Child:
-    """A loaded child.
+    """A child.
 
     Attributes:
         labels: see `inference_worker.tasks.protocol.Task`.
@@ -94,41 +94,45 @@ class Child:
         asyncio.get_running_loop().add_reader(process.sentinel, self._ended)
 
     @classmethod
-    async def start(
-        cls, plan: LoadPlan, load_timeout_s: float, timeout_s: float, on_end: Callable[[Child, str], None]
-    ) -> Child:
-        """Start a child and wait until it has loaded.
+    async def start(cls, plan: LoadPlan, timeout_s: float, on_end: Callable[[Child, str], None]) -> Child:
+        """Start a child, which has yet to load.
 
         Args:
             on_end: called once with the reason when its process has ended, whatever it was doing.
 
         Raises:
-            ConfigurationError: it cannot load: the message says why.
+            ConfigurationError: it cannot be started: the message says why.
         """
         try:
             process, encoding, computing = await asyncio.to_thread(forkserver.start, plan)
         except (EOFError, OSError) as error:  # no memory, descriptors or processes left, or the server has just ended
             raise ConfigurationError(f"cannot start a process for {plan.label}: {error!r}") from None
         ends = await _Connection.over(encoding), await _Connection.over(computing)
-        child = cls(process, *ends, timeout_s, plan.most_output_bytes, on_end)
+        return cls(process, *ends, timeout_s, plan.most_output_bytes, on_end)
+
+    async def load(self, label: str, timeout_s: float) -> None:
+        """Wait until it has loaded; one that has not is ended.
+
+        Raises:
+            ConfigurationError: it cannot load: the message says why.
+        """
         try:
-            async with asyncio.timeout(load_timeout_s):
-                said, _ = await ends[1].receive(wire.MOST_HEAD_BYTES)
+            async with asyncio.timeout(timeout_s):
+                said, _ = await self._computing.receive(wire.MOST_HEAD_BYTES)
         except TimeoutError:
-            child.close()
-            raise ConfigurationError(f"{plan.label} was not loaded after {load_timeout_s:g} s") from None
+            self.close()
+            raise ConfigurationError(f"{label} was not loaded after {timeout_s:g} s") from None
         except (EOFError, OSError, BadFrame) as error:
-            raise ConfigurationError(f"cannot load {plan.label}: {await child._end(error)}") from None
+            raise ConfigurationError(f"cannot load {label}: {await self._end(error)}") from None
         except BaseException:
-            child.close()
+            self.close()
             raise
         if not isinstance(said, dict) or "labels" not in said:
-            child.close()
+            self.close()
             why = said.get("failed") if isinstance(said, dict) else "it did not say that it is loaded"
-            raise ConfigurationError(f"cannot load {plan.label}: {why}")
-        child.labels = tuple(map(str, said["labels"]))
-        child._memory_loaded = child._memory_bytes()
-        return child
+            raise ConfigurationError(f"cannot load {label}: {why}")
+        self.labels = tuple(map(str, said["labels"]))
+        self._memory_loaded = self._resident_bytes()
 
     @property
     def idle(self) -> bool:
@@ -139,9 +143,17 @@ class Child:
         """Whether it has computed, or grown by, as much as it may."""
         if most_requests is not None and self._computed >= most_requests:
             return True
-        return most_growth_bytes is not None and self._memory_bytes() - self._memory_loaded > most_growth_bytes
+        return most_growth_bytes is not None and self._resident_bytes() - self._memory_loaded > most_growth_bytes
 
-    def _memory_bytes(self) -> int:
+    def memory_bytes(self) -> int:
+        """Its part of the memory in use: what it shares with others is divided among them; 0 once it has ended."""
+        try:
+            rollup = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text(encoding="ascii")
+        except OSError:  # no such file here, or no right to read it
+            return self._resident_bytes()
+        return next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+
+    def _resident_bytes(self) -> int:
         """Its resident memory; 0 if that cannot be known."""
         try:
             pages = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()[1]

@@ -141,6 +141,27 @@ def _processes() -> list[Json]:
             "Per minute. child_died: a crash; out_of_memory, compute_timeout: a limit was reached; worn: as planned.",
         ),
         graph(
+            "Memory",
+            [(f"sum by (model, version) (millstream_model_memory_bytes{{{CHOSEN}}})", BY_VERSION)],
+            "bytes",
+            "Memory of the processes. WORKER_MEMORY_MB, if it is set, bounds what a worker's versions have together.",
+        ),
+        graph(
+            "Unloaded for others",
+            [
+                (
+                    f"sum by (model, version) ({rate('millstream_model_unloads_total', CHOSEN)}) * 60",
+                    f"{BY_VERSION} unloaded",
+                ),
+                (
+                    f"max by (model, version) (millstream_model_waiting_for_memory{{{CHOSEN}}})",
+                    f"{BY_VERSION} waits",
+                ),
+            ],
+            "short",
+            "Unloads per minute, and 1 while a version waits for memory. Many: workers have too little memory.",
+        ),
+        graph(
             "Loading",
             [
                 (f"max by (model, version) (millstream_model_load_seconds{{{CHOSEN}}})", BY_VERSION),

@@ -1,4 +1,4 @@
-"""What a worker tells of each version that it is to serve: that it loads it, serves it, or cannot. Pure."""
+"""What a worker tells of each version: that it loads it, serves it, has unloaded it, or cannot load it. Pure."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ class State(StrEnum):
     LOADING = "loading"
     READY = "ready"
     FAILED = "failed"
+    UNLOADED = "unloaded"  # to make room; it is loaded again when requests come
+    WAITING = "waiting_for_memory"  # requests wait for it, and nothing may be unloaded for it
 
 
 class VersionState(NamedTuple):
-    """How far a worker is with a version, and why it cannot load it."""
+    """How far a worker is with a version, and why it does not serve it."""
 
     state: State
     reason: str = ""

@@ -89,6 +89,15 @@ CHILD_RESTARTS = Counter(
     ["model", "version", "reason"],
 )
 CHILDREN = Gauge("millstream_children", "Processes of a model that can compute", ["model", "version"])
+MODEL_MEMORY = Gauge("millstream_model_memory_bytes", "Memory of a model's processes", ["model", "version"])
+MODEL_UNLOADS = Counter(
+    "millstream_model_unloads_total", "Times a version was unloaded to make room for another", ["model", "version"]
+)
+WAITING_FOR_MEMORY = Gauge(
+    "millstream_model_waiting_for_memory",
+    "1 while a version that is needed has no room within WORKER_MEMORY_MB",
+    ["model", "version"],
+)
 LOAD_FAILURES = Counter("millstream_model_load_failures_total", "Times a version was not loaded", ["model", "version"])
 LOAD_SECONDS = Gauge("millstream_model_load_seconds", "Time that loading a version took", ["model", "version"])
 DEAD_LETTERS = Counter(

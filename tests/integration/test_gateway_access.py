@@ -219,7 +219,7 @@ async def test_the_same_idempotency_key_of_two_callers_is_two_keys(gateway: Clie
 
 
 async def test_health_tells_details_to_administrators_alone(gateway: Client) -> None:
-    details = {"reasons", "warnings", "unserved", "load_errors", "orphans"}
+    details = {"reasons", "warnings", "unserved", "waiting_for_memory", "load_errors", "orphans"}
     async with gateway.get("/health", headers=by("admin")) as answer:
         assert details < set(await answer.json())
     for headers in ({}, by("ann")):

@@ -30,6 +30,7 @@ from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
+from shared.contract.version_states import State, VersionState, encode_states
 from shared.service.liveness import Liveness
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.access import USERS_FILE, running_redis, shard_of
@@ -238,6 +239,7 @@ class TestWithPostgres:
             "reasons": {},
             "warnings": [],
             "unserved": [],
+            "waiting_for_memory": {},
             "load_errors": {},
             "orphans": [],
         }
@@ -247,6 +249,26 @@ class TestWithPostgres:
         body = await get(gateway, "/health")
         assert (body["status"], body["postgres"]) == ("degraded", "ok")
         assert body["unserved"] == ["echo:1.0.0", "echo:2.0.0", "noop:1.0.0", "labels:1.0.0"]
+
+    async def test_what_is_unloaded_for_want_of_memory_is_well_until_somebody_waits_for_it(
+        self, gateway: Client, redis: Redis, keys: Keys, catalogue: Catalogue
+    ) -> None:
+        label = "labels:1.0.0"
+        await serve_everything(redis, keys, Catalogue(models=catalogue.models[:-1]))
+        heartbeat = Heartbeat(shard_of("inference_worker", redis, keys), "full", 60)
+        told = {"unloaded": "needs 60 MB", "waiting_for_memory": "needs 60 MB, and 120 of 170 are taken"}
+        for state, unserved, waiting in (
+            ("unloaded", [], {}),
+            ("waiting_for_memory", [label], {label: told["waiting_for_memory"]}),
+        ):
+            states = {label: VersionState(State(state), told[state])}
+            await heartbeat.beat([], states=encode_states(states))
+            body = await get(gateway, "/health")
+            assert (body["unserved"], body["waiting_for_memory"]) == (unserved, waiting)
+            assert body["status"] == ("degraded" if waiting else "ok")
+            (version,) = (await get(gateway, "/api/v1/models/labels"))["versions"]
+            assert version["states"] == [{"worker": "full", "state": state, "reason": told[state]}]
+            assert version["workers"] == 0
 
 
 async def test_health_is_degraded_without_postgres(
@@ -261,6 +283,7 @@ async def test_health_is_degraded_without_postgres(
         "postgres": "unavailable",
         "warnings": [],
         "unserved": [],
+        "waiting_for_memory": {},
         "load_errors": {},
         "orphans": [],
     }

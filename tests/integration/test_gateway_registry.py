@@ -202,6 +202,17 @@ async def test_the_default_of_the_file_can_be_left_and_taken_again(gateway: Clie
     assert state_of(await act(gateway, "activate", "1.0.0"), "1.0.0") == (True, False)
 
 
+async def test_what_is_unloaded_to_save_memory_can_be_made_the_default(
+    gateway: Client, redis: Redis, keys: Keys
+) -> None:
+    await register(gateway)
+    await act(gateway, "activate")
+    heartbeat = Heartbeat(shard_of("inference_worker", redis, keys), "full", 60)
+    for state, status in ((State.WAITING, 409), (State.UNLOADED, 200)):
+        await heartbeat.beat([], states=encode_states({"labels:2.0.0": VersionState(state)}))
+        await make_default(gateway, "2.0.0", status)
+
+
 async def test_each_change_stands_in_the_audit_log(
     gateway: Client, redis: Redis, keys: Keys, database: asyncpg.Connection
 ) -> None:

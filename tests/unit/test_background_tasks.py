@@ -29,6 +29,7 @@ OWNED_TASKS = {
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
     "inference_worker/following.py": "each version's ends the worker if it fails; all are awaited at the end",
     "inference_worker/heartbeat.py": "awaited at once",
+    "inference_worker/memory.py": "awaited by who starts the children; cancelled and awaited if they have no room",
     "inference_worker/passes.py": "the lane reads the result of each pass",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }

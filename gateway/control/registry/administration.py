@@ -16,6 +16,7 @@ from shared.contract.catalogue import ServedVersion, Version, VersionSettings
 from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.registry import says_of
 from shared.contract.tasks import TASKS, wrong_engine
+from shared.contract.version_states import State
 from shared.service.artifacts import ArtifactRefused, open_artifact
 from shared.streams.known_streams import KnownStreams
 from shared.streams.workers import WorkerDirectory
@@ -189,6 +190,9 @@ class ModelAdmin:
 
     async def _check_ready(self, stored: StoredModel, model: str, found: StoredVersion) -> None:
         served = _served(stored, model, found)
+        told = (await self._workers.states()).get(served.label, {})
+        if State.UNLOADED in {each.state for each in told.values()}:
+            return  # it is loaded as soon as a request comes
         if not (await self._workers.live([served]))[served.label]:
             detail = f"no live worker serves {served.label}: wait until GET /api/v1/models/{model} says that one does"
             raise Conflict("not-ready", detail)
