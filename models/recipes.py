@@ -92,8 +92,9 @@ def _convert(
     """Put the weights beside themselves in OpenVINO's form as well; in 8 bits if there are texts to calibrate with."""
     import transformers
 
-    from inference_worker.tasks.artifacts import load_tokenizer, open_artifact
+    from inference_worker.tasks.artifacts import open_artifact
     from inference_worker.tasks.encoders import convert, write_converted
+    from inference_worker.tasks.tokenizer_files import load_tokenizer
     from inference_worker.tasks.tokens import TextTokenizer
 
     artifact = open_artifact(str(directory), dtype, "openvino")

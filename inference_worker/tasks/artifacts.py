@@ -1,8 +1,8 @@
 """From a catalogue's artifact to a model in memory: standard transformers directories, safetensors only.
 
-A hub address is fetched into the hub's own cache first (a pinned revision that is there already needs no network), so
-that everything behind it reads one local directory and never reaches out. Code from a repository is never run and
-pickled weights are never read: either could execute anything on this machine.
+A hub address is fetched into the hub's own cache first, so that everything behind it reads one local directory and
+never reaches out. Code from a repository is never run and pickled weights are never read: either could execute
+anything on this machine.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
+from inference_worker.tasks import adapters, hub
+from inference_worker.tasks.directories import check_directory, check_quantised, model_folder
+from inference_worker.tasks.hub import words
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
-_WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
-_UNWANTED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", ".eval_results/*"]
-_PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _LOGGING: Any = logging  # its functions carry no types
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_OWN_CODE = "trust_remote_code"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +37,13 @@ class Artifact:
     """A model directory that may be loaded.
 
     Attributes:
-        directory: where it is on this machine.
+        directory: where its configuration and weights are on this machine.
         config: its `config.json`, as transformers reads it.
         dtype: what the weights are computed in.
         location: what the catalogue calls it, for messages.
         engine: what computes it, `torch` or `openvino`.
+        root: the directory that the catalogue names, if that is another one: of a sentence-transformers repository
+            whose model is in a subfolder, or of an adapter, whose weights are laid over those of `directory`.
     """
 
     directory: Path
@@ -47,15 +51,29 @@ class Artifact:
     dtype: torch.dtype
     location: str
     engine: str = "torch"
+    root: Path | None = None
 
     @property
     def architecture(self) -> str:
         """The class the weights were saved from, such as `BertForSequenceClassification`; else empty."""
         return str((getattr(self.config, "architectures", None) or [""])[0])
 
+    @property
+    def home(self) -> Path:
+        """The directory that the catalogue names."""
+        return self.root or self.directory
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether it reads from left to right only, as language models that write do."""
+        kind = self.config.model_type
+        return not self.config.is_encoder_decoder and (
+            kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+        )
+
 
 def open_artifact(location: str, dtype: str, engine: str = "torch") -> Artifact:
-    """Find an artifact and read its configuration; nothing is loaded yet.
+    """Find an artifact and read its configuration; no weights are loaded yet.
 
     Args:
         location: a directory, or `hf://owner/name[@revision]`.
@@ -67,34 +85,13 @@ def open_artifact(location: str, dtype: str, engine: str = "torch") -> Artifact:
     """
     if dtype not in _DTYPES:
         raise ConfigurationError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
-    directory = _fetch(location) if location.startswith(HUB_PREFIX) else Path(location)
+    root = hub.fetch(location) if location.startswith(HUB_PREFIX) else Path(location)
+    base = adapters.base_of(root, location)
+    directory = model_folder(root if base is None else base)
     check_directory(directory, location)
-    try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"cannot read config.json of {location}: {_first_line(error)}") from error
-    return Artifact(directory, config, _DTYPES[dtype], location, engine)
-
-
-def check_directory(directory: Path, location: str) -> None:
-    """Refuse what is not a directory with a configuration and safetensors weights.
-
-    Raises:
-        ConfigurationError: with what is missing and what to do.
-    """
-    if not directory.is_dir():
-        raise ConfigurationError(f"the model directory {location} is missing; run: make models")
-    if not (directory / "config.json").is_file():
-        raise ConfigurationError(f"{location} has no config.json: it is not a transformers model directory")
-    files = list(directory.iterdir())
-    if any(file.suffix == ".safetensors" for file in files):
-        return
-    if any(file.suffix in _PICKLES for file in files):
-        raise ConfigurationError(
-            f"{location} has pickled weights only, which could run code when read; convert it once with "
-            "save_pretrained(directory, safe_serialization=True), or choose a revision that has model.safetensors"
-        )
-    raise ConfigurationError(f"{location} has no model.safetensors")
+    config = _read_config(directory, location)
+    check_quantised(config, location)
+    return Artifact(directory, config, _DTYPES[dtype], location, engine, None if root == directory else root)
 
 
 def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = ()) -> Any:
@@ -110,21 +107,28 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
             those with random numbers and serve noise.
     """
     wanted = auto_class.__name__.replace("AutoModel", "a model ", 1)
+    adapter = adapters.read(artifact.home, artifact.location)
+    config = artifact.config if adapter is None else adapter.fitted(artifact.config)
     try:
         with _quiet():
             model, report = auto_class.from_pretrained(
                 artifact.directory,
-                config=artifact.config,
+                config=config,
                 dtype=artifact.dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=adapter is not None,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {_first_line(error)}") from error
-    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith(optional)]
-    if missing or report["mismatched_keys"]:
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: B902 - each architecture, file format and quantisation raises its own
+        raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {words(error)}") from error
+    replaced = () if adapter is None else adapter.apply(model)
+    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith((*optional, *replaced))]
+    mismatched = [key for key in report["mismatched_keys"] if not str(key[0]).startswith(tuple(replaced))]
+    if missing or mismatched:
         raise ConfigurationError(
             f"{artifact.location} does not fit its task: as {wanted} it lacks trained weights "
             f"({', '.join(missing[:3]) or 'wrong shapes'}); its architecture is {artifact.architecture or 'unknown'}"
@@ -132,32 +136,19 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
     return model.eval()
 
 
-def load_tokenizer(artifact: Artifact, fast: bool = True) -> Any:
-    """Load the artifact's tokenizer.
-
-    Args:
-        fast: it must be one that knows where in a text its tokens are, as chunking by tokens needs.
-
-    Raises:
-        ConfigurationError: there is none, or not a fast one.
-    """
+def _read_config(directory: Path, location: str) -> Any:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(artifact.directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise ConfigurationError(f"cannot load the tokenizer of {artifact.location}: {_first_line(error)}") from error
-    if fast and not tokenizer.is_fast:
-        raise ConfigurationError(f"{artifact.location} has no fast tokenizer (tokenizer.json)")
-    return tokenizer
-
-
-def _fetch(location: str) -> Path:
-    name, _, revision = location.removeprefix(HUB_PREFIX).partition("@")
-    try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
-        )
-    except (OSError, ValueError, HFValidationError) as error:
-        raise ConfigurationError(f"cannot fetch {location} from the model hub: {_first_line(error)}") from error
+        config: Any = AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # noqa: B902 - what does not fit is told in many ways
+        if _OWN_CODE in str(error):
+            raise ConfigurationError(
+                f"{location} brings code of its own, which is never run here: take a model that transformers knows, or "
+                "serve it by a class of your own (task = 'package.module:Class')"
+            ) from error
+        raise ConfigurationError(f"cannot read config.json of {location}: {words(error)}") from error
+    if config._attn_implementation not in (None, "eager", "sdpa"):
+        config._attn_implementation = None  # what its trainers had, such as flash_attention_2: the numbers are the same
+    return config
 
 
 @contextlib.contextmanager
@@ -172,7 +163,3 @@ def _quiet() -> Iterator[None]:
         _LOGGING.set_verbosity(verbosity)
         if bar:
             _LOGGING.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -7,6 +7,7 @@ them for the shipped artifacts. Any other artifact is converted whenever it is l
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import warnings
 from collections.abc import Sequence
@@ -67,12 +68,13 @@ class OpenVinoEncoder:
     def __init__(self, model: Any, artifact: Artifact, inputs: Sequence[str], output: str) -> None:
         openvino = _openvino()
         given, made = [{name for port in ports for name in port.get_names()} for ports in (model.inputs, model.outputs)]
-        if given != set(inputs) or output not in made:
+        if not given <= set(inputs) or output not in made:
             raise ConfigurationError(
                 f"{CONVERTED} of {artifact.location} takes {', '.join(sorted(given))} and gives "
                 f"{', '.join(sorted(made))}; its task needs {', '.join(sorted(inputs))} and {output}: delete it"
             )
         self.config = artifact.config
+        self._given = given
         self._output = output
         compiled = openvino.Core().compile_model(
             model,
@@ -87,7 +89,7 @@ class OpenVinoEncoder:
 
     def __call__(self, **inputs: Tensor) -> SimpleNamespace:
         """Compute; the answer's tensor is only good until the next call."""
-        self._request.infer({name: tensor.numpy() for name, tensor in inputs.items()})
+        self._request.infer({name: tensor.numpy() for name, tensor in inputs.items() if name in self._given})
         return SimpleNamespace(**{self._output: torch.from_numpy(self._request.get_tensor(self._output).data)})
 
 
@@ -107,6 +109,7 @@ def convert(
     openvino = _openvino()
     exact = dataclasses.replace(artifact, dtype=torch.float32)
     original = load_model(auto_class, exact, optional)
+    inputs = accepted(original, inputs)
     try:
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):  # what tracing fixes is compared below
             whole = openvino.convert_model(original, example_input=_example(inputs, artifact, *_SHAPES[0]))
@@ -125,6 +128,18 @@ def convert(
                 f"tokens, where {_TOLERANCE:g} is allowed: choose engine torch"
             )
     return model
+
+
+def accepted(model: Any, names: Sequence[str], *, sure: bool = False) -> tuple[str, ...]:
+    """Those inputs that the model takes: a tokenizer may name others, such as BERT's own beside a DistilBERT.
+
+    Args:
+        sure: only what it names, also if it does not name its inputs at all.
+    """
+    takes = inspect.signature(getattr(model, "forward", model)).parameters
+    if "input_ids" not in takes and not sure:
+        return tuple(names)
+    return tuple(name for name in names if name in takes)
 
 
 def write_converted(model: Any, artifact: Artifact, *, halved: bool) -> None:

@@ -6,11 +6,9 @@ their ids, texts and probabilities, each mask for itself. A text must fit the mo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoModelForMaskedLM
 
@@ -44,7 +42,7 @@ class FillMask:
         tokenizer = TextTokenizer.load(artifact)
         if tokenizer.raw.mask_token_id is None:
             raise ConfigurationError(f"{artifact.location} has no mask token: fill-mask needs a masked language model")
-        read_masks(tokenizer.raw)
+        tokenizer.read_masks()
         model = load_encoder(AutoModelForMaskedLM, artifact, tokenizer.inputs, "logits")
         return cls(model, tokenizer, token_budget)
 
@@ -90,11 +88,3 @@ class FillMask:
             for ids, values in zip(best.indices.tolist(), best.values, strict=True)
         ]
         return Output({"masks": masks}, min(mask[0]["score"] for mask in masks))
-
-
-def read_masks(tokenizer: Any) -> None:
-    """Have a tokenizer that reads control tokens as text read its mask as a mask all the same."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for added in state["added_tokens"]:
-        added["special"] &= added["content"] != tokenizer.mask_token
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Side = Literal["left", "right"]
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -21,26 +23,30 @@ class Row:
         ids: token ids.
         types: token type ids (0 first text, 1 second text of a pair), as many as `ids`.
         weight: how many tokens of the client's text it holds, for averaging over chunks.
+        skipped: how many tokens at its start are read but not pooled, such as an instruction's.
     """
 
     ids: Sequence[int]
     types: Sequence[int]
     weight: int
+    skipped: int = 0
 
 
-def passes(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+def passes(lengths: Sequence[int], token_budget: int, *, mixed: bool = True) -> Iterator[list[int]]:
     """Group rows of similar length into forward passes.
 
     Args:
         lengths: tokens in each row.
         token_budget: most padded tokens (rows x longest row) in a pass; a row longer than that goes alone.
+        mixed: whether rows of different length may share a pass.
 
     Yields:
         The indices of one pass; each index occurs in exactly one of them.
     """
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
-        if group and (len(group) + 1) * lengths[group[0]] > token_budget:
+        longest = lengths[group[0]] if group else 0
+        if group and ((len(group) + 1) * longest > token_budget or not (mixed or lengths[index] == longest)):
             yield group
             group = []
         group.append(index)
@@ -48,11 +54,12 @@ def passes(lengths: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         yield group
 
 
-def pad(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "right") -> dict[str, Tensor]:
+def pad(rows: Sequence[Row], pad_id: int | None, side: Side = "right") -> dict[str, Tensor]:
     """Pad rows to the longest of them.
 
     Returns:
-        `input_ids`, `attention_mask` and `token_type_ids`, each int64 of shape (rows, longest row).
+        `input_ids`, `attention_mask`, `token_type_ids` and `pooled_mask`, which is 1 where a token is pooled; each
+        int64 of shape (rows, longest row).
     """
     longest = max(len(row.ids) for row in rows)
 
@@ -63,7 +70,8 @@ def pad(rows: Sequence[Row], pad_id: int, side: Literal["left", "right"] = "righ
         return torch.tensor([[*line, *blank] for blank, line in zip(blanks, values, strict=True)])
 
     return {
-        "input_ids": rectangle([row.ids for row in rows], pad_id),
+        "input_ids": rectangle([row.ids for row in rows], pad_id or 0),
         "attention_mask": rectangle([[1] * len(row.ids) for row in rows], 0),
         "token_type_ids": rectangle([row.types for row in rows], 0),
+        "pooled_mask": rectangle([[0] * row.skipped + [1] * (len(row.ids) - row.skipped) for row in rows], 0),
     }

@@ -58,7 +58,7 @@ class ExtractiveSummarization:
 
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Embed every sentence and choose; no confidence."""
-        vectors = self._embedder.embed([rows for each in batch for rows in each.data[1]])
+        vectors = self._embedder.embed_unit([rows for each in batch for rows in each.data[1]])
         parts = vectors.numpy()
         outputs, start = [], 0
         for each in batch:

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
-from inference_worker.tasks.artifacts import Artifact, load_model, load_tokenizer
+from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.languages import Direction, languages_of
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import sentence_spans
+from inference_worker.tasks.tokenizer_files import load_tokenizer
 from inference_worker.tasks.tokens import input_limit
 from shared.contract.errors import ConfigurationError
 
@@ -46,7 +47,7 @@ class Translation:
         self._said, model.generation_config = model.generation_config.to_diff_dict(), _Settings()
         self._tokenizer.split_special_tokens = True  # a text is only data: `</s>` in it is text
         self._languages = languages_of(tokenizer, model.config)
-        self._limit = input_limit(model.config, tokenizer)
+        self._limit = input_limit(model.config, tokenizer.model_max_length)
         self.sample = Item("The bridge is closed. Repairs take six weeks.", self._languages.sample)
 
     @classmethod

@@ -3,7 +3,7 @@
 Two kinds of model can do it. A text encoder compares the text with a sentence about each label: the cosine of their
 embeddings, over a temperature, through a softmax. A classifier trained on natural language inference is asked whether
 the text entails a sentence about each label (Yin, Hay & Roth, EMNLP 2019), at the cost of one row for each label. The
-artifact's configuration tells which kind it is.
+artifact's configuration, or else its weights, tell which kind it is.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
 
 from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.classifiers import is_classifier, load_classifier
 from inference_worker.tasks.embedding import Embedder
-from inference_worker.tasks.encoders import load_encoder
 from inference_worker.tasks.forward import Forward, average_by_weight, parts_of
-from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.text_classification import label_output
 from inference_worker.tasks.tokens import TextTokenizer
@@ -39,7 +38,7 @@ def load_zero_shot(artifact: Artifact, token_budget: int) -> SimilarityZeroShot 
     Raises:
         ConfigurationError: a classifier that has no label `entailment`.
     """
-    if artifact.architecture.endswith("ForSequenceClassification"):
+    if is_classifier(artifact):
         return EntailmentZeroShot.load(artifact, token_budget)
     return SimilarityZeroShot(Embedder.load(artifact, token_budget))
 
@@ -54,39 +53,42 @@ class SimilarityZeroShot:
         self._prompts: OrderedDict[str, Tensor] = OrderedDict()  # only `predict` touches it
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
-        """Tokenize texts; `data` is (rows, labels, rows of each label's prompt).
+        """Tokenize texts; `data` is (rows, the prompt of each label, the rows of each prompt).
 
         Raises:
-            ValueError: an item has no labels.
+            InvalidInput: an item has no labels, only one, or options that only inference models have.
         """
-        labels = [_labels(item.options) for item in items]
-        prompts = sorted({label for each in labels for label in each})
-        rows = dict(
-            zip(prompts, self._embedder.rows([_prompt(SIMILARITY_PROMPT, each) for each in prompts]), strict=True)
-        )
-        texts = self._embedder.rows([item.text for item in items])
+        prompts = [_prompts(item.options) for item in items]
+        texts = [item.text for item in items]
+        distinct = sorted({prompt for each in prompts for prompt in each.values()})
+        rows = self._embedder.rows([*texts, *distinct])
+        by_prompt = dict(zip(distinct, rows[len(texts) :], strict=True))
         return [
-            Encoded(max(len(row.ids) for row in text), (text, {label: rows[label] for label in each}), len(text))
-            for text, each in zip(texts, labels, strict=True)
+            Encoded(
+                max(len(row.ids) for row in text),
+                (text, each, {prompt: by_prompt[prompt] for prompt in each.values()}),
+                len(text),
+            )
+            for text, each in zip(rows[: len(texts)], prompts, strict=True)
         ]
 
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Compare; the confidence is the score of the best label."""
-        self._learn({label: rows for each in batch for label, rows in each.data[1].items()})
-        texts = self._embedder.embed([each.data[0] for each in batch])
-        return [self._compare(text, list(each.data[1])) for text, each in zip(texts, batch, strict=True)]
+        self._learn({prompt: rows for each in batch for prompt, rows in each.data[2].items()})
+        texts = self._embedder.embed_unit([each.data[0] for each in batch])
+        return [self._compare(text, each.data[1]) for text, each in zip(texts, batch, strict=True)]
 
-    def _compare(self, text: Tensor, labels: Sequence[str]) -> Output:
-        cosines = torch.stack([self._prompts[label] for label in labels]) @ text
-        return label_output(labels, (cosines / TEMPERATURE).softmax(0))
+    def _compare(self, text: Tensor, prompts: Mapping[str, str]) -> Output:
+        cosines = torch.stack([self._prompts[prompt] for prompt in prompts.values()]) @ text
+        return label_output(list(prompts), (cosines / TEMPERATURE).softmax(0))
 
     def _learn(self, prompts: Mapping[str, Sequence[Row]]) -> None:
-        """Embed the labels not seen lately, and forget the oldest beyond the limit, though none of this batch."""
-        new = [label for label in prompts if label not in self._prompts]
+        """Embed the prompts not seen lately, and forget the oldest beyond the limit, though none of this batch."""
+        new = [prompt for prompt in prompts if prompt not in self._prompts]
         if new:
-            self._prompts.update(zip(new, self._embedder.embed([prompts[label] for label in new]), strict=True))
-        for label in prompts:
-            self._prompts.move_to_end(label)
+            self._prompts.update(zip(new, self._embedder.embed_unit([prompts[prompt] for prompt in new]), strict=True))
+        for prompt in prompts:
+            self._prompts.move_to_end(prompt)
         while len(self._prompts) > max(_REMEMBERED_PROMPTS, len(prompts)):
             self._prompts.popitem(last=False)
 
@@ -98,8 +100,9 @@ class EntailmentZeroShot:
 
     def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, entailment: int) -> None:
         self._tokenizer = tokenizer
+        contradiction = -1 if entailment == 0 else 0  # where transformers' pipeline looks for it
         self._forward = Forward(
-            model, tokenizer, token_budget, lambda output, mask: output.logits.float()[:, entailment : entailment + 1]
+            model, tokenizer, token_budget, lambda output, mask: output.logits.float()[:, [contradiction, entailment]]
         )
 
     @classmethod
@@ -116,15 +119,13 @@ class EntailmentZeroShot:
                 f"{artifact.location} is a classifier for {', '.join(labels)}: zero-shot-classification needs one with "
                 "the label 'entailment', or a text encoder; serve this one as text-classification"
             )
-        tokenizer = TextTokenizer.load(artifact)
-        model = load_encoder(AutoModelForSequenceClassification, artifact, tokenizer.inputs, "logits")
-        return cls(model, tokenizer, token_budget, int(entailment))
+        return cls(*load_classifier(artifact), token_budget, int(entailment))
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
-        """Tokenize pairs; `data` is (labels, rows of each label).
+        """Tokenize pairs; `data` is (labels, rows of each label, whether labels are independent of each other).
 
         Raises:
-            ValueError: an item has no labels, or one too long for the model.
+            InvalidInput: an item has no labels, or one too long for the model.
         """
         return [self._encode(item) for item in items]
 
@@ -136,22 +137,40 @@ class EntailmentZeroShot:
 
     def _encode(self, item: Item) -> Encoded:
         labels = _labels(item.options)
-        [rows] = self._tokenizer.pair_rows([item.text], [_prompt(ENTAILMENT_PROMPT, label) for label in labels])
+        template = item.options.get("hypothesis_template") or ENTAILMENT_PROMPT
+        [rows] = self._tokenizer.pair_rows([item.text], [_prompt(template, label) for label in labels])
         longest = max(len(row.ids) for label in rows for row in label)
-        return Encoded(longest, (labels, rows), sum(map(len, rows)))
+        independent = bool(item.options.get("multi_label")) or len(labels) == 1
+        return Encoded(longest, (labels, rows, independent), sum(map(len, rows)))
 
     @staticmethod
-    def _answer(logits: Tensor, labels: Sequence[str], rows: Sequence[Sequence[Row]]) -> Output:
-        by_chunk = logits.view(len(labels), -1).T.softmax(1)  # (chunks, labels): each chunk chooses among the labels
+    def _answer(logits: Tensor, labels: Sequence[str], rows: Sequence[Sequence[Row]], independent: bool) -> Output:
+        """`logits` of shape (labels x chunks, 2): of the contradiction and of the entailment of each."""
+        if independent:  # does the text rather entail it, or contradict it?
+            by_chunk = logits.softmax(1)[:, 1].view(len(labels), -1).T
+        else:  # (chunks, labels): each chunk chooses among the labels
+            by_chunk = logits[:, 1].view(len(labels), -1).T.softmax(1)
         return label_output(labels, average_by_weight(by_chunk, rows[0]))
 
 
 def _labels(options: Mapping[str, Any]) -> list[str]:
     labels = options.get("labels")
     if not labels:
-        raise ValueError("zero-shot-classification needs options.labels")
+        raise InvalidInput("zero-shot-classification needs options.labels")
     return list(dict.fromkeys(labels))
 
 
+def _prompts(options: Mapping[str, Any]) -> dict[str, str]:
+    """The sentence about each label, for a text encoder."""
+    labels = _labels(options)
+    if options.get("multi_label") or len(labels) == 1:
+        raise InvalidInput(
+            "this model compares labels with each other: it needs two or more, and knows no multi_label, which takes a "
+            "model trained on natural language inference"
+        )
+    template = options.get("hypothesis_template") or SIMILARITY_PROMPT
+    return {label: _prompt(template, label) for label in labels}
+
+
 def _prompt(template: str, label: str) -> str:
-    return template.format(label)
+    return template.replace("{}", label)

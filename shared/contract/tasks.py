@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 NO_NUL = r"^[^\x00]*$"  # Postgres's jsonb cannot hold U+0000
 
+_ONE_PLACE = r"^[^\x00{}]*\{\}[^\x00{}]*$"
+
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=NO_NUL)]
 
 
@@ -26,10 +28,52 @@ class ZeroShotOptions(Options):
     """Options of `zero-shot-classification`."""
 
     labels: list[Label] = Field(
-        min_length=2,
+        min_length=1,
         max_length=64,
         description="zero-shot-classification (required): the candidate labels",
         examples=[["sport", "politics"]],
+    )
+    multi_label: bool = Field(
+        False,
+        description="zero-shot-classification: score each label by itself, as several may be true; of inference models",
+    )
+    hypothesis_template: str | None = Field(
+        None,
+        min_length=2,
+        max_length=200,
+        pattern=_ONE_PLACE,
+        description="zero-shot-classification: the sentence about a label, which stands in place of {}",
+        examples=["This example is {}."],
+    )
+
+
+class ClassificationOptions(Options):
+    """Options of `text-classification`."""
+
+    text_pair: str | None = Field(
+        None,
+        min_length=1,
+        max_length=20_000,
+        pattern=NO_NUL,
+        description="text-classification: the second text, for models that judge pairs of texts; never cut",
+    )
+
+
+class EmbeddingOptions(Options):
+    """Options of `feature-extraction`."""
+
+    prompt_name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        pattern=NO_NUL,
+        description="feature-extraction: which of the model's own prompts is written before the text, such as query",
+    )
+    dimensions: int | None = Field(
+        None, ge=1, le=65_536, description="feature-extraction: keep so many numbers, of models trained for that"
+    )
+    normalize: bool = Field(
+        False, description="feature-extraction: length 1, also if the model does not do that itself"
     )
 
 
@@ -123,9 +167,9 @@ class Task(NamedTuple):
 _MODULES = "inference_worker.tasks"
 TASKS: Mapping[str, Task] = MappingProxyType(
     {
-        "text-classification": Task(f"{_MODULES}.text_classification:TextClassification.load"),
+        "text-classification": Task(f"{_MODULES}.text_classification:TextClassification.load", ClassificationOptions),
         "summarization": Task(f"{_MODULES}.summarization:load_summarization", SummarizationOptions),
-        "feature-extraction": Task(f"{_MODULES}.feature_extraction:FeatureExtraction.load"),
+        "feature-extraction": Task(f"{_MODULES}.feature_extraction:FeatureExtraction.load", EmbeddingOptions),
         "zero-shot-classification": Task(f"{_MODULES}.zero_shot:load_zero_shot", ZeroShotOptions),
         "token-classification": Task(
             f"{_MODULES}.token_classification:TokenClassification.load", TokenClassificationOptions

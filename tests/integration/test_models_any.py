@@ -27,7 +27,7 @@ from transformers import (
 from inference_worker.tasks.artifacts import open_artifact
 from inference_worker.tasks.generative import GenerativeSummarization, make_prompt
 from inference_worker.tasks.loading import load_task
-from inference_worker.tasks.protocol import Item
+from inference_worker.tasks.protocol import InvalidInput, Item
 from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
 from shared.contract.errors import ConfigurationError
@@ -133,7 +133,7 @@ def test_an_inference_classifier_does_zero_shot(tmp_path: Path) -> None:
 def test_a_label_that_leaves_no_room_for_the_text_is_an_error(tmp_path: Path) -> None:
     model = BertForSequenceClassification(bert(id2label=NLI, label2id={name: index for index, name in NLI.items()}))
     task = load_task("zero-shot-classification", save(tmp_path, model))
-    with pytest.raises(ValueError, match="too long"):
+    with pytest.raises(InvalidInput, match="too long"):
         task.encode([Item("The bridge.", {"labels": ["a " * 45, "b"]})])
 
 
@@ -180,19 +180,9 @@ def test_pooling_is_what_the_directory_says(tmp_path: Path, mode: str) -> None:
     assert pooled.predict(pooled.encode(text)) != mean.predict(mean.encode(text))
 
 
-@pytest.mark.parametrize("extra", [{"pooling_mode_lasttoken": True}, {"pooling_mode_cls_token": True}])
-def test_unknown_or_combined_pooling_is_refused(tmp_path: Path, extra: dict[str, bool]) -> None:
-    location = save(tmp_path, BertModel(bert()))
-    (tmp_path / "1_Pooling").mkdir()
-    config = {"pooling_mode_mean_tokens": "pooling_mode_cls_token" in extra, **extra}
-    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="pools by"):
-        load_task("feature-extraction", location)
-
-
 def test_an_encoder_decoder_has_no_embeddings(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="encoder-decoder"):
-        load_task("feature-extraction", save(tmp_path, _t5()))
+        load_task("feature-extraction", save(tmp_path, _bart()))
 
 
 def test_a_model_with_too_little_room_is_refused(tmp_path: Path) -> None:

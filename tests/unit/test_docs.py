@@ -31,6 +31,7 @@ DOCUMENTS = (
     "docs/PRIVACY.md",
     "docs/RUNBOOK.md",
     "docs/SCALING.md",
+    "docs/HUB.md",
     "docs/TASKS.md",
     "k8s/README.md",
     "k8s/chart/README.md",

@@ -57,7 +57,9 @@ def test_options_fit_the_task_or_the_first_that_does_not_is_named(
 @pytest.mark.parametrize(
     ("task", "options"),
     [
-        ("zero-shot-classification", {"labels": ["one"]}),
+        ("zero-shot-classification", {"labels": []}),
+        ("zero-shot-classification", {"labels": ["x", "y"], "hypothesis_template": "no place"}),
+        ("zero-shot-classification", {"labels": ["x", "y"], "hypothesis_template": "{} and {}"}),
         ("zero-shot-classification", {"labels": ["x"] * 65}),
         ("zero-shot-classification", {"labels": ["", "x"]}),
         ("zero-shot-classification", {"labels": ["x", "y" * 101]}),

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from transformers import BertForSequenceClassification
 
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from shared.contract.errors import ConfigurationError
+from tests.tiny_models import bert, save
 
 
 class Echo:
@@ -57,8 +59,10 @@ def test_a_directory_without_a_configuration_is_refused(tmp_path: Path) -> None:
 
 
 def test_broken_weights_are_refused(tmp_path: Path) -> None:
+    location = save(tmp_path, BertForSequenceClassification(bert(num_labels=2)))
+    (tmp_path / "model.safetensors").write_bytes(b"broken")
     with pytest.raises(ConfigurationError, match="cannot load"):
-        load_task("text-classification", _directory(tmp_path, "model.safetensors"))
+        load_task("text-classification", location)
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:

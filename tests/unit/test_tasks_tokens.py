@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import BertConfig, PreTrainedTokenizerFast
 
 from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.protocol import InvalidInput
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer, chunks, input_limit
 from shared.contract.errors import ConfigurationError
@@ -69,7 +70,7 @@ def tokenizer(frame: Any = BERT, limit: int = 12) -> TextTokenizer:
 def test_a_model_reads_the_least_that_its_configuration_and_its_tokenizer_name(
     config: dict[str, Any], of_tokenizer: int, limit: int
 ) -> None:
-    assert input_limit(SimpleNamespace(**config), SimpleNamespace(model_max_length=of_tokenizer)) == limit
+    assert input_limit(SimpleNamespace(**config), of_tokenizer) == limit
 
 
 def test_a_row_has_room_for_at_least_one_token() -> None:
@@ -98,7 +99,7 @@ def test_what_is_loaded_reads_as_much_as_it_is_told_or_else_its_configuration(
     tmp_path: Path, given: int | None, limit: int, pad_id: int
 ) -> None:
     raw(saved_state=False).save_pretrained(tmp_path)
-    config = SimpleNamespace(model_type="bert", max_position_embeddings=20, pad_token_id=pad_id)
+    config = BertConfig(vocab_size=12, max_position_embeddings=20, pad_token_id=pad_id)
     tokens = TextTokenizer.load(Artifact(tmp_path, config, torch.float32, "here"), given)
     assert (tokens.limit, tokens.pad_id) == (limit, pad_id)
     assert tokens.rows(["The bridge"]) == [[Row([CLS, THE, BRIDGE, SEP], [0] * 4, 2)]]
@@ -213,7 +214,7 @@ def test_a_second_text_leaves_a_quarter_of_the_room() -> None:
     tokens = tokenizer(limit=12)
     [[[row, *_]]] = tokens.pair_rows(["a b " * 5], ["a " * 6])
     assert len(row.ids) == 12 and row.weight == 3
-    with pytest.raises(ValueError, match="a label is too long for a model that reads 12 tokens"):
+    with pytest.raises(InvalidInput, match="a label is too long for a model that reads 12 tokens"):
         tokens.pair_rows(["a b"], ["b", "a " * 7])
     [[[row, *_]]] = tokenizer(limit=15).pair_rows(["a b " * 5], ["a " * 9])  # a quarter is rounded down
     assert row.weight == 3

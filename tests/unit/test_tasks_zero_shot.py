@@ -12,7 +12,7 @@ from torch import Tensor
 
 from inference_worker.tasks import zero_shot
 from inference_worker.tasks.embedding import Embedder
-from inference_worker.tasks.protocol import Item, Output
+from inference_worker.tasks.protocol import InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.zero_shot import SIMILARITY_PROMPT, EntailmentZeroShot, SimilarityZeroShot
 
@@ -29,7 +29,7 @@ class Table:
         """One row a text."""
         return [[Row([ord(text)], [0], 1)] for text in (self._letter(each) for each in texts)]
 
-    def embed(self, texts: Sequence[Sequence[Row]]) -> Tensor:
+    def embed_unit(self, texts: Sequence[Sequence[Row]]) -> Tensor:
         """The vectors of the letters."""
         letters = [chr(rows[0].ids[0]) for rows in texts]
         self.embedded.append(letters)
@@ -84,17 +84,27 @@ def test_none_of_a_batch_is_forgotten_however_many_they_are(monkeypatch: pytest.
 
 
 def test_each_chunk_chooses_among_the_labels_and_counts_by_its_length() -> None:
-    logits = torch.tensor([[2.0], [0.5], [0.0], [1.0]])  # label x of chunks 1 and 2, then label y of them
+    # contradiction and entailment: label x of chunks 1 and 2, then label y of them
+    logits = torch.tensor([[0.0, 2.0], [0.0, 0.5], [1.0, 0.0], [1.0, 1.0]])
     rows = [[Row([], [], 30), Row([], [], 10)]] * 2
-    output = EntailmentZeroShot._answer(logits, ["x", "y"], rows)
+    output = EntailmentZeroShot._answer(logits, ["x", "y"], rows, independent=False)
     first, second = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(0.5))
     assert scores(output)["x"] == pytest.approx((30 * first + 10 * second) / 40, abs=1e-6)
     assert sum(scores(output).values()) == pytest.approx(1, abs=1e-5)
+    output = EntailmentZeroShot._answer(logits, ["x", "y"], rows, independent=True)
+    first, second = 1 / (1 + math.exp(1)), 1 / 2
+    assert scores(output)["y"] == pytest.approx((30 * first + 10 * second) / 40, abs=1e-6)
+
+
+@pytest.mark.parametrize("options", [{"labels": ["a"]}, {"labels": ["a", "b"], "multi_label": True}])
+def test_a_text_encoder_only_compares_labels_with_each_other(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput, match="two or more"):
+        SimilarityZeroShot(cast(Embedder, Table())).encode([Item("a", options)])
 
 
 @pytest.mark.parametrize("options", [{}, {"labels": []}])
 def test_without_labels_there_is_nothing_to_choose_from(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="needs options.labels"):
+    with pytest.raises(InvalidInput, match="needs options.labels"):
         SimilarityZeroShot(cast(Embedder, Table())).encode([Item("a", options)])
 
 
