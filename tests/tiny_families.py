@@ -235,6 +235,7 @@ def _marian(directory: Path) -> Any:
 def _m2m100(directory: Path) -> Any:
     pieces = _sentencepiece(directory, "sentencepiece.bpe")
     names = ["<s>", "<pad>", "</s>", "<unk>", *(each for each in pieces if each not in ("<s>", "</s>", "<unk>"))]
+    names += [f"unused{number}" for number in range(3000)]  # far more than there are languages, as in the real one
     (directory / "vocab.json").write_text(
         json.dumps({name: index for index, name in enumerate(names)}), encoding="utf-8"
     )
@@ -279,7 +280,7 @@ TRANSLATORS: dict[str, tuple[Callable[[Path], Any], str, dict[str, Any], dict[st
     "m2m100": (
         _m2m100,
         "M2M100Config",
-        _SEQ2SEQ | {"decoder_start_token_id": 2, "vocab_size": 224},
+        _SEQ2SEQ | {"decoder_start_token_id": 2},
         {"src_lang": "en", "tgt_lang": "fr"},
     ),
     "marian": (_marian, "MarianConfig", _SEQ2SEQ, {}),
@@ -291,6 +292,8 @@ def translator(directory: Path, family: str, **generation: Any) -> str:
     make, config, sizes, _ = TRANSLATORS[family]
     tokenizer = make(directory)
     start = {} if "decoder_start_token_id" in sizes else {"decoder_start_token_id": tokenizer.pad_token_id}
+    if family == "m2m100":  # its languages follow its vocabulary
+        start["vocab_size"] = max(tokenizer.lang_code_to_id.values()) + 1
     return save(directory, tokenizer, config, "AutoModelForSeq2SeqLM", {**sizes, **start}, generation)
 
 
@@ -351,3 +354,36 @@ def writer(directory: Path, family: str, **generation: Any) -> str:
     """Write a causal language model, one of `WRITERS`, with these generation settings."""
     make, config, sizes = WRITERS[family]
     return save(directory, make(), config, "AutoModelForCausalLM", sizes, generation)
+
+
+_PREPARED = {"do_resize": True, "size": {"height": 32, "width": 32}, "do_normalize": True}
+CLASSIFIERS_OF_IMAGES: dict[str, tuple[str, dict[str, Any], str, dict[str, Any]]] = {
+    "vit": (
+        "ViTConfig",
+        SIZES | {"image_size": 32, "patch_size": 8},
+        "ViTImageProcessorPil",
+        _PREPARED,
+    ),
+    "convnext": (
+        "ConvNextConfig",
+        {"depths": [1, 1], "hidden_sizes": [8, 16], "num_stages": 2, "initializer_range": 0.3},
+        "ConvNextImageProcessorPil",
+        {"size": {"shortest_edge": 32}},
+    ),
+    "resnet": (
+        "ResNetConfig",
+        {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]},
+        "ConvNextImageProcessorPil",
+        {"size": {"shortest_edge": 32}, "crop_pct": 0.875},
+    ),
+}
+
+
+def image_classifier(directory: Path, family: str, **settings: Any) -> str:
+    """Write an image classifier, one of `CLASSIFIERS_OF_IMAGES`, and how it prepares images."""
+    config, sizes, processor, prepared = CLASSIFIERS_OF_IMAGES[family]
+    torch.manual_seed(0)
+    made = getattr(transformers, config)(**{"num_labels": 7, **sizes, **settings})
+    transformers.AutoModelForImageClassification.from_config(made).save_pretrained(directory)
+    getattr(transformers, processor)(**prepared).save_pretrained(directory)
+    return str(directory)

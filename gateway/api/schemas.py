@@ -154,7 +154,9 @@ def options_schema(catalogue: Catalogue) -> dict[str, Any]:
     for model in catalogue.models:
         properties |= {} if model.task in TASKS else {name: {} for name in model.options}
     for task in TASKS.values():
-        properties |= task.options.model_json_schema().get("properties", {})
+        for name, schema in task.options.model_json_schema().get("properties", {}).items():
+            known = properties.get(name)  # another task's option of that name: either is right
+            properties[name] = {"anyOf": [*known.get("anyOf", [known]), schema]} if known else schema
     description = "options of the model's task"
     return {"type": "object", "description": description, "properties": properties, "additionalProperties": False}
 

@@ -7,11 +7,38 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from inference_worker.tasks.fields import Fields
+from inference_worker.tasks.protocol import InvalidInput
 from inference_worker.tasks.tokens import TextTokenizer
 
 _MARK = "\u241f{}\u241f"  # stands where a message goes while the prompt is made; no template contains it
 
+MOST_MESSAGES = 256
+_ROLES = ("system", "user", "assistant")
+
 Message = Mapping[str, str]  # its `role` and its `content`
+
+
+def messages_of(value: Any) -> list[Message]:
+    """The messages of an input: a text is the user's turn.
+
+    Raises:
+        InvalidInput: it is neither a text nor `{"messages": [{"role", "content"}]}` that ends with the user's turn.
+    """
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    fields = Fields(value)
+    messages = [_message(each) for each in fields.objects("messages", MOST_MESSAGES)]
+    fields.nothing_else()
+    if messages[-1]["role"] != "user":
+        raise InvalidInput("the last one must be the user's", "messages", len(messages) - 1, "role")
+    return messages
+
+
+def _message(fields: Fields) -> Message:
+    message = {"role": fields.choice("role", _ROLES), "content": fields.text("content")}
+    fields.nothing_else()
+    return message
 
 
 def chat_ids(tokenizer: TextTokenizer, messages: Sequence[Message], thinking: bool) -> list[int]:
@@ -21,7 +48,7 @@ def chat_ids(tokenizer: TextTokenizer, messages: Sequence[Message], thinking: bo
         thinking: whether the model is to think aloud first, if its template knows that.
 
     Raises:
-        ValueError: the template takes no such chat, as when turns do not alternate.
+        InvalidInput: the template takes no such chat, as when turns do not alternate.
     """
     names = control_names(tokenizer.raw)
     if not any(name in message["content"] for message in messages for name in names):
@@ -51,4 +78,4 @@ def _rendered(tokenizer: Any, messages: Sequence[Message], thinking: bool) -> st
             )
         )
     except TemplateError as error:
-        raise ValueError(f"the model's chat template refuses this chat: {error}") from error
+        raise InvalidInput(f"the model's chat template refuses this chat: {error}") from error

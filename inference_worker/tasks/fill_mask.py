@@ -15,7 +15,7 @@ from transformers import AutoModelForMaskedLM
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.encoders import load_encoder
 from inference_worker.tasks.forward import Forward, rounded
-from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.tokens import TextTokenizer, TokenizedText
 from shared.contract.errors import ConfigurationError
 
@@ -50,7 +50,7 @@ class FillMask:
         """Tokenize; `data` is (row, positions of the masks, how many tokens are wanted for each).
 
         Raises:
-            ValueError: a text has no mask, too many, or does not fit the model.
+            InvalidInput: a text has no mask, too many, or does not fit the model.
         """
         texts = self._tokenizer.tokenize([item.text for item in items])
         return [
@@ -61,7 +61,7 @@ class FillMask:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Fill; the confidence is the score of the best token of the least sure mask."""
         outputs: dict[int, Output] = {}
-        for index, logits in self._forward.each([each.data[0] for each in batch]):
+        for index, logits in self._forward.each_token([each.data[0] for each in batch]):
             _, masks, top_k = batch[index].data
             outputs[index] = self._output(logits[masks].float().softmax(-1), top_k)
         return [outputs[index] for index in range(len(batch))]
@@ -71,9 +71,9 @@ class FillMask:
         row = self._tokenizer.row(text.ids)
         masks = [at for at, token in enumerate(row.ids) if token == self._mask_id]
         if not 1 <= len(masks) <= MOST_MASKS:
-            raise ValueError(f"the text must have the mask {mask} 1 to {MOST_MASKS} times, not {len(masks)}")
+            raise InvalidInput(f"the text must have the mask {mask} 1 to {MOST_MASKS} times, not {len(masks)}")
         if len(row.ids) > self._tokenizer.limit:
-            raise ValueError(
+            raise InvalidInput(
                 f"the text has {len(row.ids)} tokens; a model that reads {self._tokenizer.limit} fills no mask in it"
             )
         return Encoded(len(row.ids), (row, masks, top_k))

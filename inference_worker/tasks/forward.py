@@ -65,13 +65,18 @@ class Forward:
     def each(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
         """What is made of each row, pass by pass, with the row's index; every row comes once.
 
-        `reduce` may make something of each token here, shape (longest row of the pass, anything). What is to be kept
-        of it is copied by whoever asks: all the rest of a pass is gone before the next.
+        What is to be kept is copied by whoever asks: all the rest of a pass is gone before the next.
         """
         for group in self._alike(rows):
             for places in passes([len(rows[index].ids) for index in group], self._token_budget, mixed=self._filled):
                 indices = [group[place] for place in places]
                 yield from zip(indices, self._pass([rows[index] for index in indices]), strict=True)
+
+    def each_token(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
+        """The same where `reduce` makes something of each token: shape (tokens of the row, anything)."""
+        for index, vectors in self.each(rows):
+            tokens = len(rows[index].ids)
+            yield index, vectors[-tokens:] if self._side == "left" else vectors[:tokens]
 
     def _alike(self, rows: Sequence[Row]) -> Iterable[Sequence[int]]:
         """The indices of rows that may share a pass: encoder-decoders want as many end tokens in each."""

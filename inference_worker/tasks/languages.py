@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from inference_worker.tasks.protocol import InvalidInput
+
 _CODE = re.compile(r"[a-z]{2,3}_[A-Za-z]{2,4}")
 _PAIR = re.compile(r"translation_(\w+)_to_(\w+)")
 _MOST_NAMED = 20
@@ -54,7 +56,7 @@ class CodedLanguages:
         """What a request's languages mean for this model.
 
         Raises:
-            ValueError: the model does not know them, or must be told.
+            InvalidInput: the model does not know them, or must be told.
         """
         source = self._known("src_lang", source or self.source)
         return Direction(source, self.codes[self._known("tgt_lang", target or self.target)])
@@ -63,7 +65,7 @@ class CodedLanguages:
         if code in self.codes:
             return str(code)
         wrong = f"not {code!r}" if code else "and must be given"
-        raise ValueError(f"options.{option} is one of {_named(list(self.codes))}, {wrong}")
+        raise InvalidInput(f"options.{option} is one of {_named(list(self.codes))}, {wrong}")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class PrefixedLanguages:
         fitting = [pair for pair in self.pairs if source in (None, pair[0]) and target in (None, pair[1])]
         if len(fitting) != 1:
             known = _named([f"{one} to {other}" for one, other in self.pairs])
-            raise ValueError(f"options.src_lang and tgt_lang must name one of the model's pairs: {known}")
+            raise InvalidInput(f"options.src_lang and tgt_lang must name one of the model's pairs: {known}")
         settings = dict(self.pairs[fitting[0]])
         return Direction(prefix=settings.pop("prefix", ""), settings=tuple(settings.items()))
 
@@ -101,14 +103,14 @@ class OneSource:
     def direction(self, source: str | None, target: str | None) -> Direction:
         """As of `CodedLanguages`."""
         if source is not None:
-            raise ValueError("options.src_lang: the model has one source language: leave it out")
+            raise InvalidInput("options.src_lang: the model has one source language: leave it out")
         if target is None:
             return Direction(prefix=self.prefix)
         if target not in self.targets:
             known = (
                 f"is one of {_named(self.targets)}, not {target!r}" if self.targets else "has one value: leave it out"
             )
-            raise ValueError(f"options.tgt_lang {known}")
+            raise InvalidInput(f"options.tgt_lang {known}")
         return Direction(prefix=f"{self.prefix}>>{target}<< ")
 
 

@@ -1,5 +1,7 @@
 """Task `text-generation`: a text goes on, or is answered if the model's tokenizer has a chat template.
 
+The input is a text, or a chat: `{"messages": [{"role": "user", "content": "…"}]}`.
+
 The result is `{"text", "finish_reason", "prompt_tokens", "new_tokens"}`; `finish_reason` is `stop` if the model or one
 of `options.stop` ended the text, and `length` if it was cut off. The same request has the same answer, whatever else is
 in its batch: without `options.temperature` the likeliest tokens are written, with it they are drawn by its seed.
@@ -15,9 +17,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact, load_model
-from inference_worker.tasks.chats import chat_ids
+from inference_worker.tasks.chats import chat_ids, messages_of
 from inference_worker.tasks.decoding import RowSampler, RowStops, Wish, cut_at_stop
-from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import passes
 from inference_worker.tasks.tokens import TextTokenizer
 from shared.contract.errors import ConfigurationError
@@ -67,7 +69,7 @@ class TextGeneration:
         """Tokenize; `data` is a prompt and how it is to go on.
 
         Raises:
-            ValueError: a prompt leaves no room for an answer.
+            InvalidInput: it is no text and no chat, or leaves no room for an answer.
         """
         return [self._encode(item) for item in items]
 
@@ -86,14 +88,18 @@ class TextGeneration:
         ids = self._ids(item)
         most = min(options.get("max_new_tokens", DEFAULT_MOST_TOKENS), limit - len(ids))
         if most < 1:
-            raise ValueError(f"the prompt has {len(ids)} tokens; a model that reads {limit} has no room for an answer")
+            raise InvalidInput(
+                f"the prompt has {len(ids)} tokens; a model that reads {limit} has no room for an answer"
+            )
         wish = Wish(most, options.get("temperature", 0.0), options.get("seed", 0), tuple(options.get("stop", ())))
         return Encoded(len(ids) + most, _Prompt(ids, wish))
 
     def _ids(self, item: Item) -> list[int]:
         if self._tokenizer.raw.chat_template:
-            turns = [{"role": "user", "content": item.text}]
-            return chat_ids(self._tokenizer, turns, bool(item.options.get("thinking", False)))
+            thinking = bool(item.options.get("thinking", False))
+            return chat_ids(self._tokenizer, messages_of(item.input), thinking)
+        if isinstance(item.input, dict):
+            raise InvalidInput("must be a text: the model has no chat template")
         [text] = self._tokenizer.tokenize([item.text])
         return list(self._tokenizer.row(text.ids).ids)
 

@@ -115,6 +115,11 @@ class TextTokenizer:
         first = len(self._single.before)
         return slice(first, first + len(row.ids) - self._single.size)
 
+    def of_second(self, row: Row, count: int) -> slice:
+        """Where in a row of two texts the `count` tokens of the second stand."""
+        end = len(row.ids) - len(self._pair.after)
+        return slice(end - count, end)
+
     def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
         """Tokenize a list in one call, whole and without special tokens."""
         if not texts:

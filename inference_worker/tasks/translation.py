@@ -18,10 +18,10 @@ from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.languages import Direction, languages_of
-from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import sentence_spans
-from inference_worker.tasks.tokenizer_files import load_tokenizer
+from inference_worker.tasks.tokenizer_files import load_tokenizer, text_reader
 from inference_worker.tasks.tokens import input_limit
 from shared.contract.errors import ConfigurationError
 
@@ -46,6 +46,7 @@ class Translation:
         # What the artifact says of generating is taken from the model, which would prefer it to what it is told.
         self._said, model.generation_config = model.generation_config.to_diff_dict(), _Settings()
         self._tokenizer.split_special_tokens = True  # a text is only data: `</s>` in it is text
+        self._reader = text_reader(tokenizer) if tokenizer.is_fast else None
         self._languages = languages_of(tokenizer, model.config)
         self._limit = input_limit(model.config, tokenizer.model_max_length)
         self.sample = Item("The bridge is closed. Repairs take six weeks.", self._languages.sample)
@@ -65,7 +66,7 @@ class Translation:
         """Cut and tokenize; `data` is a `_Text`.
 
         Raises:
-            ValueError: the options name a language that the model does not know.
+            InvalidInput: the options name a language that the model does not know.
         """
         return [self._encode(item) for item in items]
 
@@ -88,7 +89,7 @@ class Translation:
             self._tokenizer.src_lang = direction.source
         room = self._limit
         if len(self._ids(direction, "")) + _LEAST_ROOM > room:
-            raise ValueError(f"a model that reads {room} tokens has no room for a text")
+            raise InvalidInput(f"a model that reads {room} tokens has no room for a text")
         spans = list(self._parts(direction, item.text))
         texts = [item.text] if len(spans) == 1 else [item.text[start:end] for start, end in spans]
         between = [item.text[end:start] or " " for (_, end), (start, _) in zip(spans, spans[1:], strict=False)]
@@ -97,7 +98,12 @@ class Translation:
         return Encoded(longest, _Text(direction, parts, [*between, ""]), len(parts))
 
     def _ids(self, direction: Direction, text: str) -> list[int]:
-        return list(self._tokenizer(direction.prefix + text, verbose=False)["input_ids"])
+        if self._reader is None:
+            return list(self._tokenizer(direction.prefix + text, verbose=False)["input_ids"])
+        around = list(self._tokenizer("", verbose=False)["input_ids"])
+        before = len(getattr(self._tokenizer, "prefix_tokens", ()))
+        ids = self._reader.encode(direction.prefix + text, add_special_tokens=False).ids
+        return [*around[:before], *ids, *around[before:]]
 
     def _parts(self, direction: Direction, text: str) -> Iterator[tuple[int, int]]:
         """Spans of a text that fit the model, halved between sentences, else between words, until they do."""

@@ -28,6 +28,18 @@ if [ -d "$packages/openvino" ]; then
     rm -f "$packages/distutils-precedence.pth"
 fi
 
+if [ -d "$packages/PIL" ]; then
+    # Of Pillow, what reads the formats of inference_worker/tasks/images.py stays: AVIF and fonts are 9 MB.
+    rm -f "$packages"/PIL/_avif.* "$packages"/PIL/_imagingft.* "$packages"/PIL/_imagingtk.*
+    for part in libavif libfreetype libharfbuzz libbrotli libpng16; do
+        rm -f "$packages/pillow.libs/$part"*
+    done
+    if command -v strip > /dev/null; then # symbols for debuggers, 20 MB
+        find "$packages/PIL" "$packages/uvloop" "$packages/tokenizers" "$packages/regex" -name '*.so' \
+            -exec strip --strip-unneeded {} +
+    fi
+fi
+
 # Tests of packages are never run here; torch imports torch/testing itself.
 find "$venv" -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
 # Compiled, a start takes half the time. One of 450 architectures in transformers/models is used, if any.

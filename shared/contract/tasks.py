@@ -148,6 +148,22 @@ class TextGenerationOptions(Options):
     )
 
 
+class QuestionAnsweringOptions(Options):
+    """Options of `question-answering`."""
+
+    top_k: int = Field(1, ge=1, le=20, description="question-answering: most answers")
+    max_answer_len: int = Field(15, ge=1, le=128, description="question-answering: most tokens of an answer")
+    handle_impossible_answer: bool = Field(
+        False, description="question-answering: whether that there is no answer is one, with an empty text"
+    )
+
+
+class ImageClassificationOptions(Options):
+    """Options of `image-classification`."""
+
+    top_k: int = Field(5, ge=1, le=100, description="image-classification: how many labels are told, the best first")
+
+
 class Task(NamedTuple):
     """A built-in task.
 
@@ -176,7 +192,16 @@ TASKS: Mapping[str, Task] = MappingProxyType(
         ),
         "fill-mask": Task(f"{_MODULES}.fill_mask:FillMask.load", FillMaskOptions),
         "translation": Task(f"{_MODULES}.translation:Translation.load", TranslationOptions, ("torch",)),
-        "text-generation": Task(f"{_MODULES}.text_generation:TextGeneration.load", TextGenerationOptions, ("torch",)),
+        "text-generation": Task(
+            f"{_MODULES}.text_generation:TextGeneration.load", TextGenerationOptions, ("torch",), False
+        ),
+        "text-ranking": Task(f"{_MODULES}.text_ranking:TextRanking.load", takes_text=False),
+        "question-answering": Task(
+            f"{_MODULES}.question_answering:QuestionAnswering.load", QuestionAnsweringOptions, ("torch",), False
+        ),
+        "image-classification": Task(
+            f"{_MODULES}.image_classification:ImageClassification.load", ImageClassificationOptions, ("torch",), False
+        ),
     }
 )
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 import transformers
 
+from inference_worker.tasks.chats import messages_of
 from inference_worker.tasks.decoding import cut_at_stop
 from inference_worker.tasks.loading import load_task
-from inference_worker.tasks.protocol import Item, Task
+from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
 from tests.tiny_families import CORPUS, LIMIT, WRITERS, encoder, texts, translator, writer
 
@@ -101,7 +102,9 @@ def test_a_prompt_leaves_room_for_an_answer_or_is_refused(task: Task) -> None:
     size = written(task, Item("a", {"max_new_tokens": 1}))[0]["prompt_tokens"]
     [encoded] = task.encode([Item("a b c " * 8, {"max_new_tokens": 4096})])
     assert encoded.tokens == LIMIT and size < LIMIT
-    with pytest.raises(ValueError, match=r"the prompt has \d+ tokens; a model that reads 96 has no room for an answer"):
+    with pytest.raises(
+        InvalidInput, match=r"the prompt has \d+ tokens; a model that reads 96 has no room for an answer"
+    ):
         task.encode([Item("a b c " * 40)])
 
 
@@ -132,11 +135,56 @@ def test_in_a_chat_what_people_say_is_text(tmp_path: Path) -> None:
     assert len(thinking.data.ids) < len(ids[0])
 
 
+def test_a_chat_is_what_the_pipeline_makes_of_its_messages(tmp_path: Path) -> None:
+    location = writer(tmp_path, "qwen2")
+    task: Any = load_task("text-generation", location)
+    chat = [("system", "Be brief."), ("user", "Who wrote?"), ("assistant", "Ada."), ("user", "To whom?")]
+    messages = [{"role": role, "content": content} for role, content in chat]
+    pipeline: Any = transformers.pipeline("text-generation", location, device="cpu")
+    wanted = pipeline.tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)
+    [encoded, hostile] = task.encode([Item({"messages": each}) for each in (messages, [*messages[:3], HOSTILE])])
+    assert encoded.data.ids == list(wanted["input_ids"])
+    assert hostile.data.ids.count(1) == encoded.data.ids.count(1) == 5
+    [answer] = pipeline(messages, do_sample=False, max_new_tokens=9, tokenizer_encode_kwargs={"enable_thinking": False})
+    [ours] = written(task, Item({"messages": messages}, NINE))
+    assert ours["text"] == answer["generated_text"][-1]["content"]
+
+
+HOSTILE = {"role": "user", "content": "<|im_start|>"}
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (["hello"], ": must be an object"),
+        ({"messages": "hello"}, "messages: must be a list of objects, at least one"),
+        ({"messages": [{"role": "user", "content": "a"}] * 257}, "messages: must have at most 256 objects, not 257"),
+        ({"messages": ["hello"]}, "messages.0: must be an object"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content: must be given"),
+        ({"messages": [{"role": "root", "content": "a"}]}, "messages.0.role: must be one of system, user, assistant"),
+        ({"messages": [{"role": "user", "content": ["a"]}]}, "messages.0.content: must be a text"),
+        ({"messages": [{"role": "assistant", "content": "a"}]}, "messages.0.role: the last one must be the user's"),
+        ({"messages": [HOSTILE | {"name": "a"}]}, "messages.0.name: is not known: role and content are"),
+        ({"messages": [HOSTILE], "tools": []}, "tools: is not known: messages are"),
+    ],
+)
+def test_what_is_no_chat_is_told_with_its_path(value: Any, told: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        messages_of(value)
+    assert f"{'.'.join(map(str, caught.value.path))}: {caught.value}" == told
+
+
+def test_a_model_without_a_template_takes_no_chat(tmp_path: Path) -> None:
+    task = load_task("text-generation", writer(tmp_path, "gpt2"))
+    with pytest.raises(InvalidInput, match="must be a text: the model has no chat template"):
+        task.encode([Item({"messages": [HOSTILE]})])
+
+
 def test_a_template_that_refuses_says_so(tmp_path: Path) -> None:
     location = writer(tmp_path, "qwen2")
     task = load_task("text-generation", location)
     task._tokenizer.raw.chat_template = "{{ raise_exception('only poems') }}"  # type: ignore[attr-defined]
-    with pytest.raises(ValueError, match="the model's chat template refuses this chat: only poems"):
+    with pytest.raises(InvalidInput, match="the model's chat template refuses this chat: only poems"):
         task.encode([Item("hello")])
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
 from inference_worker.tasks.loading import load_task
-from inference_worker.tasks.protocol import Item, Task
+from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
 from tests.tiny_families import CORPUS, ENCODERS, encoder, texts
 from tests.tiny_models import bert, save
@@ -128,11 +128,11 @@ def test_masks_are_filled_as_by_the_pipeline_alone_and_among_others(filler: str)
             [each["score"] for each in found[0]], abs=1e-5
         )
     assert len(answers(task, [Item(written[0])])[0]["masks"][0]) == 5
-    with pytest.raises(ValueError, match=f"must have the mask {re.escape(mask)} 1 to 16 times, not 0"):
+    with pytest.raises(InvalidInput, match=f"must have the mask {re.escape(mask)} 1 to 16 times, not 0"):
         task.encode([Item("Paris.")])
-    with pytest.raises(ValueError, match="1 to 16 times, not 17"):
+    with pytest.raises(InvalidInput, match="1 to 16 times, not 17"):
         task.encode([Item(f"{mask} " * 17)])
-    with pytest.raises(ValueError, match=r"the text has \d+ tokens; a model that reads 96 fills no mask in it"):
+    with pytest.raises(InvalidInput, match=r"the text has \d+ tokens; a model that reads 96 fills no mask in it"):
         task.encode([Item(" ".join(CORPUS) + mask)])
 
 

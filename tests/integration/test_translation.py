@@ -14,13 +14,13 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from inference_worker.tasks.languages import Direction
 from inference_worker.tasks.loading import load_task
-from inference_worker.tasks.protocol import Item, Task
+from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
 from tests.tiny_families import CORPUS, LIMIT, TRANSLATORS, encoder, texts, translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
 
-BEAMS = {"num_beams": 2, "max_new_tokens": 8}
+BEAMS = {"num_beams": 2, "max_new_tokens": 8, "min_new_tokens": 4}
 LONG = "\n\n".join(CORPUS * 2)
 
 
@@ -66,7 +66,7 @@ def test_translations_are_those_of_the_pipeline_alone_and_among_others(task: Tas
         settings = BEAMS
     items = [Item(text, options) for text in texts()[:6]]
     together = translations(task, items)
-    assert len(set(together)) > 3
+    assert len(set(together)) > 2
     for item, translation in zip(items[:4], together, strict=False):
         assert translation == reference(location, prefix + item.text, options, **settings)
         assert translations(task, [item]) == [translation]
@@ -93,7 +93,7 @@ def test_parts_end_with_sentences_and_a_text_without_any_is_cut_between_words(ta
         assert " ".join(text[start:end] for start, end in spans).split() == text.split() or " " not in text
 
 
-@pytest.mark.parametrize("family", ["nllb", "m2m100"])
+@pytest.mark.parametrize("family", ["t5", "mbart", "mbart50", "nllb", "m2m100"])
 def test_control_tokens_in_a_text_are_text(tmp_path: Path, family: str) -> None:
     task: Any = load_task("translation", translator(tmp_path, family))
     options = TRANSLATORS[family][3]
@@ -117,7 +117,7 @@ WRONG = {
 
 def test_languages_that_a_model_does_not_know_are_told(task: Task, family: str) -> None:
     options, told = WRONG[family]
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(InvalidInput, match=told):
         task.encode([Item("Paris.", options)])
 
 
@@ -125,7 +125,7 @@ def test_one_of_several_targets_is_named_by_its_mark(tmp_path: Path) -> None:
     task = load_task("translation", translator(tmp_path, "marian"))
     named, marked = task.encode([Item("Paris.", {"tgt_lang": "deu"}), Item(">>deu<< Paris.")])
     assert named.data.parts == marked.data.parts
-    with pytest.raises(ValueError, match="options.tgt_lang is one of fra, deu, not 'spa'"):
+    with pytest.raises(InvalidInput, match="options.tgt_lang is one of fra, deu, not 'spa'"):
         task.encode([Item("Paris.", {"tgt_lang": "spa"})])
 
 
