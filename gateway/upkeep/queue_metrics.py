@@ -23,6 +23,7 @@ from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import (
     ERRORS,
+    MODEL_GROUP,
     MODELS_ACTIVE,
     QUEUE_DEPTH,
     QUEUE_OLDEST_AGE,
@@ -33,7 +34,7 @@ from shared.telemetry.metrics import (
 
 PATIENCE_S = 0.5
 
-_BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS_LIVE)
+_BY_LABEL = (QUEUE_DEPTH, QUEUE_PENDING, QUEUE_OLDEST_AGE, REDIS_MEMORY, WORKERS_LIVE, MODEL_GROUP)
 _Stream = tuple[str, str]  # its logical name, and the priority of what waits in it
 
 
@@ -43,6 +44,7 @@ class _Look(NamedTuple):
     depths: dict[_Stream, Depth]
     memory: Memory
     live: dict[tuple[str, str], int]
+    groups: set[tuple[str, str]]
 
 
 class QueueMetrics:
@@ -91,7 +93,8 @@ class QueueMetrics:
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return None
         told = {(names | orphans)[key]: depth for key, depth in depths.items() if key in names or depth.entries}
-        return _Look(told, memory, {(each.model, each.version.version): live[each.label] for each in served})
+        groups_of = {(each.model, each.group) for each in served if each.group}
+        return _Look(told, memory, {(each.model, each.version.version): live[each.label] for each in served}, groups_of)
 
     def _tell(self, look: _Look) -> None:
         for stream in self._shown - look.depths.keys():
@@ -108,6 +111,9 @@ class QueueMetrics:
         REDIS_MEMORY.labels("limit").set(look.memory.limit)
         for version, workers in look.live.items():
             WORKERS_LIVE.labels(*version).set(workers)
+        MODEL_GROUP.clear()
+        for group in look.groups:
+            MODEL_GROUP.labels(*group).set(1)
         MODELS_ACTIVE.set(sum(1 for workers in look.live.values() if workers))
 
 

@@ -54,6 +54,12 @@ CPU = {"type": ["string", "number"], "pattern": "^([0-9]+m|[0-9]+(\\.[0-9]+)?)$"
 SIZE = {"type": "string", "pattern": "^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)$"}
 ADDRESS = {"type": "string", "pattern": "^[^/:@]+:[0-9]{1,5}$"}
 URL = {"type": ["string", "null"], "pattern": "^https?://[^/]+:[0-9]{1,5}$"}
+# What WORKER_MODELS takes: a model, a model:version, either with `*` and `?`, or a group.
+SERVED = {
+    "type": "string",
+    "pattern": "^!?(group:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[a-z0-9*?]([a-z0-9._*?-]{0,61}[a-z0-9*?])?"
+    "(:[a-z0-9*?]([a-z0-9._*?-]{0,18}[a-z0-9*?])?)?)$",
+}
 # Model and version become the values of label selectors: 63 letters at most, the last one no sign.
 VERSION = {
     "type": "string",
@@ -154,7 +160,10 @@ def volume() -> Schema:
 def schema() -> Schema:
     """The whole schema."""
     worker = component(
-        autoscaling=scaling("queueDepth"), tmpSize=SIZE, startupSeconds=integer(5, 86_400)
+        image={**IMAGE, "type": ["string", "null"]},
+        autoscaling=scaling("queueDepth"),
+        tmpSize=SIZE,
+        startupSeconds=integer(5, 86_400),
     )  # an entry of `models` may set each of them
     top = {
         "global": {"type": "object", "description": "Helm's own, where this chart is a part of another"},
@@ -179,7 +188,7 @@ def schema() -> Schema:
             "type": "object",
             "minProperties": 1,
             "propertyNames": {"pattern": "^[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?$"},
-            "additionalProperties": closed({"versions": listed(VERSION, 1), **worker}, ("versions",)),
+            "additionalProperties": closed({"versions": listed(SERVED, 1), **worker}, ("versions",)),
         },
         "persister": closed(component(autoscaling=scaling("queueDepth"))),
         "migrate": closed({"enabled": FLAG, "resources": reference("resources")}),

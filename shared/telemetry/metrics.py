@@ -61,6 +61,7 @@ SHADOW_COPIES = Counter(
 )
 MODELS_ACTIVE = Gauge("millstream_models_active", "Model versions served by at least one live worker")
 WORKERS_LIVE = Gauge("millstream_workers_live", "Live workers", ["model", "version"])
+MODEL_GROUP = Gauge("millstream_model_group", "1 for each model that has a group", ["model", "group"])
 DB_POOL = Gauge(
     "millstream_db_pool_connections", "Postgres connections: idle, used, and the limit", ["component", "state"]
 )

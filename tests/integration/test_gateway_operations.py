@@ -526,6 +526,23 @@ async def test_the_queues_are_measured_by_their_logical_names(
     assert found["millstream_redis_memory_bytes", "limit"] == 512 * 1024 * 1024
 
 
+class TestGroups:
+    """With a model that has a group."""
+
+    @pytest.fixture
+    def catalogue(self, catalogue: Catalogue) -> Catalogue:
+        """The fixture models, of which one has a group."""
+        models = [
+            each.model_copy(update={"group": "nlp" if each.name == "echo" else None}) for each in catalogue.models
+        ]
+        return catalogue.model_copy(update={"models": tuple(models)})
+
+    async def test_a_metric_says_which_group_a_model_has(self, gateway: Client) -> None:
+        found = await samples(gateway)
+        groups = {tuple(labels): value for (name, *labels), value in found.items() if name == "millstream_model_group"}
+        assert groups == {("nlp", "echo"): 1}
+
+
 async def test_requests_are_counted_with_bounded_labels(gateway: Client) -> None:
     before = await samples(gateway)
     for number in range(3):

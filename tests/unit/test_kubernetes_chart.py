@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,17 @@ from scripts.kubernetes import __main__ as kubernetes
 from scripts.kubernetes import plain, room, values_schema, values_table
 from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
 from scripts.stack import dotenv
+from shared.contract.catalogue import ServedVersion, Version
 from shared.contract.keys import Keys
 from shared.contract.queues import queues_of
+from shared.contract.selection import parse_selection
 from shared.streams.access import SCALER
+from tests.hpa.adapter import load_rules, rule_of
 
 Object = dict[str, Any]
 
+DEFAULT_MODELS = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["models"]
+RECORDED = ("namespace_worker:millstream_queue_depth:sum", "namespace_model_version:millstream_queue_depth:max")
 FILES = sorted([*CHART.glob("values-*.yaml"), *(CHART / "ci").glob("*.yaml")])
 
 
@@ -118,7 +126,9 @@ def test_the_files_of_values_render(path: Path) -> None:
         ("postgres.image=postgres", "image"),
         ("autoscaling.mode=magic", "mode"),
         ("api.resources.limits.memory=null", "memory"),
-        ("models.sentiment.versions={sentiment-analysis}", "versions"),
+        ("models.sentiment.versions={Sentiment}", "versions"),
+        ("models.sentiment.versions={group:n*}", "a group is named whole"),
+        ("models.sentiment.image=ours", "image"),
         ("models.Sentiment.versions={sentiment-analysis:1.0.0}", "Sentiment"),
         ("models.more.replicas=1", "versions"),
         ("namePrefix=Ml", "namePrefix"),
@@ -126,7 +136,9 @@ def test_the_files_of_values_render(path: Path) -> None:
         ("api.autoscaling.minReplicas=11", "minReplicas (11) is above maxReplicas (10)"),
         ("models.sentiment.autoscaling.minReplicas=9", "models.sentiment.autoscaling: minReplicas (9)"),
         ("settings.DRAIN_DELAY_S=30", "DRAIN_DELAY_S (30) must be below SHUTDOWN_GRACE_S (30)"),
-        ("models.more.versions={embeddings:1.0.0}", "which models.embeddings serves too"),
+        ("models.more.versions={embeddings:1.0.0}", "which models.more serves too"),
+        ("models.more.versions={embed*}", "embeddings:1.0.0, which models.more serves too"),
+        ("models.sentiment.versions={sentiment-analysis,!*:1.1.0}", "test.version: sentiment-analysis:1.1.0"),
         ("test.version=embeddings:9.0.0", "embeddings:9.0.0 is served by no entry of models"),
         ("postgres.maxConnections=50", "postgres.maxConnections (50) is too few"),
         ("redis.enabled=false", "redis.external."),
@@ -185,17 +197,132 @@ def test_redis_gets_twice_its_maxmemory() -> None:
         assert option in command
 
 
-def test_models_with_other_versions_each_have_a_metric_of_their_own() -> None:
-    option = "--set=models.embeddings.versions={embeddings:1.0.0,zero-shot-classification:1.1.0}"
-    metrics = named(objects(option), "HorizontalPodAutoscaler", "millstream-worker-embeddings")["spec"]["metrics"]
-    selectors = [each["external"]["metric"]["selector"]["matchExpressions"] for each in metrics if "external" in each]
-    assert [[each["values"] for each in selector] for selector in selectors] == [
-        [["embeddings"], ["1.0.0"]],
-        [["zero-shot-classification"], ["1.1.0"]],
-    ]
+def own_metric(made: list[Object], worker: str) -> Object:
+    """What a worker is scaled on besides CPU."""
+    own, cpu = named(made, "HorizontalPodAutoscaler", worker)["spec"]["metrics"]
+    assert cpu["resource"]["name"] == "cpu" and own["external"]["target"] == {
+        "type": "AverageValue",
+        "averageValue": "200",
+    }
+    return own["external"]["metric"]  # type: ignore[no-any-return]
 
 
-def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
+@pytest.mark.parametrize(
+    "versions",
+    [
+        "{embeddings:1.0.0,zero-shot-classification:1.1.0}",
+        "{embeddings}",
+        "{emb*,zero-shot-classification}",
+        "{group:nlp,!*-slow}",
+    ],
+)
+def test_what_a_selector_cannot_name_is_added_up_by_a_rule(versions: str) -> None:
+    made = objects(f"--set=models.embeddings.versions={versions}", "--set=prometheusRule.enabled=true")
+    worker = "millstream-worker-embeddings"
+    assert own_metric(made, worker) == {
+        "name": "millstream_worker_queue_depth",
+        "selector": {"matchLabels": {"worker": worker}},
+    }
+    rule = rule_of(load_rules(), "external", "millstream_worker_queue_depth")
+    (recorded,) = [series for series in RECORDED if rule.names(series)]
+    asked = rule.external_query(recorded, "millstream", {"worker": worker})
+    assert asked == f'max by (worker) ({recorded}{{worker="{worker}",namespace="millstream"}})'
+    assert container(named(made, "Deployment", worker))["env"][0] == {"name": "WORKER_MODELS", "value": versions[1:-1]}
+    file = yaml.safe_load(named(made, "ConfigMap", "millstream-prometheus-rules")["data"]["workers.yml"])
+    assert file == named(made, "PrometheusRule", "millstream-workers")["spec"]
+    (group,) = file["groups"]
+    assert [each.get("labels") for each in group["rules"]] == [None, {"worker": worker}]
+
+
+def test_a_selector_names_the_versions_where_it_can() -> None:
+    made = objects()
+    assert own_metric(made, "millstream-worker-sentiment") == {
+        "name": "millstream_model_queue_depth",
+        "selector": {
+            "matchExpressions": [
+                {"key": "model", "operator": "In", "values": ["sentiment-analysis"]},
+                {"key": "version", "operator": "In", "values": ["1.0.0", "1.1.0"]},
+            ]
+        },
+    }
+    assert "workers.yml" not in named(made, "ConfigMap", "millstream-prometheus-rules")["data"]
+
+
+SERVED = [
+    ("sentiment-analysis", "1.0.0", "nlp"),
+    ("sentiment-analysis", "1.1.0", "nlp"),
+    ("sentiment-slow", "1.0.0", "nlp"),
+    ("sentiment", "2.0.0", None),
+    ("embeddings", "1.0.0", "vectors"),
+    ("embeddings", "1x0x0", "vectors"),
+]
+
+
+def version_of(model: str, version: str, group: str | None) -> ServedVersion:
+    """One of these."""
+    return ServedVersion(model=model, task="m:T", version=Version(version=version, artifact="none"), group=group)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="no promtool is installed (Debian: apt install prometheus)"
+)
+@pytest.mark.parametrize(
+    "versions",
+    [
+        "*",
+        "sentiment",
+        "sentiment-*",
+        "embeddings:1.0.0,sentiment:2.0.0",
+        "sentiment?analysis:1.?.0,embeddings",
+        "*:1.0.0",
+        "*1.0.0",
+        "group:nlp",
+        "group:nlp,embeddings:1.0*,!sentiment-slow",
+        "sentiment*,!*:1.1.0,!group:vectors",
+        "!group:nlp",
+        "!embeddings,!sentiment:2.0.0",
+    ],
+)
+def test_the_rule_adds_up_what_the_worker_selects(versions: str, tmp_path: Path) -> None:
+    """Each version has a depth that is a power of two, half of it of each priority: the sum tells which are in it."""
+    selected = parse_selection(versions)
+    models = dict.fromkeys(DEFAULT_MODELS) | {"all": {"versions": versions.split(",")}}
+    first = next(each for each in SERVED if selected.has(version_of(*each)))
+    made = objects(f"--set-json=models={json.dumps(models)}", f"--set=test.version={first[0]}:{first[1]}")
+    data = named(made, "ConfigMap", "millstream-prometheus-rules")["data"]
+    expected, series = 0, []
+    for power, (model, version, group) in enumerate(SERVED, start=1):
+        expected += 2**power * selected.has(version_of(model, version, group))
+        labels = f'namespace="millstream",stream="requests/{model}/{version}"'
+        for pod, priority in (("a", "interactive"), ("b", "interactive"), ("a", "batch")):
+            name = f'millstream_queue_depth{{{labels},pod="{pod}",priority="{priority}"}}'
+            series.append({"series": name, "values": f"{2 ** (power - 1)}x8"})
+        series.append({"series": series[-1]["series"].replace('"millstream"', '"another"'), "values": "500x8"})
+        if group:
+            name = f'millstream_model_group{{namespace="millstream",pod="a",model="{model}",group="{group}"}}'
+            series.append({"series": name, "values": "1x8"})
+    series = list({each["series"]: each for each in series}.values())
+    labels = '{namespace="millstream",worker="millstream-worker-all"}'
+    sample = {"labels": f"namespace_worker:millstream_queue_depth:sum{labels}", "value": expected}
+    test = {
+        "interval": "15s",
+        "input_series": series,
+        "promql_expr_test": [
+            {"expr": "namespace_worker:millstream_queue_depth:sum", "eval_time": "2m", "exp_samples": [sample]}
+        ],
+    }
+    names = [path.name for path in (CHART / "files" / "rules").glob("recording.yml")] + ["workers.yml"]
+    for name in names:
+        (tmp_path / name).write_text(data[name], encoding="utf-8")
+    order = ["millstream-recorded-scaling", "millstream-recorded-workers"]
+    whole = {"rule_files": names, "evaluation_interval": "15s", "group_eval_order": order, "tests": [test]}
+    (tmp_path / "test.yml").write_text(json.dumps(whole), encoding="utf-8")
+    command = ["promtool", "test", "rules", str(tmp_path / "test.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_keda_goes_by_the_sum_of_the_streams_that_are_used() -> None:
     made = objects("--set=autoscaling.mode=keda", "--set=settings.KEY_PREFIX=ours:")
     assert not [each for each in made if each["kind"] == "HorizontalPodAutoscaler"]
     keys = Keys("ours:")
@@ -206,6 +333,12 @@ def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
     assert [each["metadata"]["stream"] for each in streams] == [
         keys.requests(*queue) for version in ("1.0.0", "1.1.0") for queue in queues_of("sentiment-analysis", version)
     ]
+    assert worker["advanced"]["scalingModifiers"] == {
+        "formula": " + ".join(each["name"] for each in streams),
+        "target": "200",
+        "metricType": "AverageValue",
+    }
+    assert len({each["name"] for each in streams}) == 4
     # With a consumer group KEDA would ask for what is pending or lagging, and miss the rest.
     assert all(set(each["metadata"]) == {"address", "stream", "streamLength"} for each in streams)
     persister = named(made, "ScaledObject", "millstream-persister")["spec"]
@@ -219,6 +352,36 @@ def test_keda_asks_for_the_length_of_the_streams_that_are_used() -> None:
     assert named(made, "Secret", "millstream-redis-scaler")["stringData"] == {"USERNAME": SCALER}
     redis = named(made, "StatefulSet", "millstream-redis")["spec"]["template"]["spec"]["containers"][0]["env"]
     assert "REDIS_SCALER_PASSWORD" in {each["name"] for each in redis}
+
+
+def test_keda_asks_prometheus_for_what_patterns_select() -> None:
+    options = ["--set=autoscaling.mode=keda", "--set=models.sentiment.versions={sentiment-*}"]
+    spec = named(objects(*options), "ScaledObject", "millstream-worker-sentiment")["spec"]
+    assert "scalingModifiers" not in spec["advanced"]
+    assert spec["triggers"][0] == {
+        "type": "prometheus",
+        "metricType": "AverageValue",
+        "metadata": {
+            "serverAddress": "http://millstream-prometheus.millstream.svc:9090",
+            "query": 'namespace_worker:millstream_queue_depth:sum{namespace="millstream",'
+            'worker="millstream-worker-sentiment"}',
+            "threshold": "200",
+            "ignoreNullValues": "false",
+        },
+    }
+    with pytest.raises(RenderingFailed, match="models.sentiment: KEDA asks Prometheus for the depth of what patterns"):
+        render(*options, "--set=prometheus.enabled=false", "--set=grafana.enabled=false")
+
+
+def test_a_worker_may_have_an_image_of_its_own() -> None:
+    made = objects("--set=models.sentiment.image=registry.example.com/ours:1")
+    images = {
+        each["metadata"]["name"].rsplit("-", 1)[1]: container(each)["image"]
+        for each in made
+        if each["kind"] == "Deployment" and "worker" in each["metadata"]["name"]
+    }
+    assert images.pop("sentiment") == "registry.example.com/ours:1"
+    assert len(set(images.values())) == 1 and "inference-worker:" in images["embeddings"]
 
 
 def test_what_keda_took_to_zero_comes_back_when_keda_goes() -> None:

@@ -2,15 +2,21 @@
 {{- define "millstream.checks" -}}
 {{- if not .Values.models }}{{ fail "models: no worker is left; name at least one" }}{{ end -}}
 {{- if gt (len (include "millstream.name" (list . ""))) 40 }}{{ fail "namePrefix: names would be too long; give a prefix of 40 characters at most (unset, it is the release's name and a hyphen)" }}{{ end -}}
-{{- $served := dict -}}
+{{- $tested := false -}}
 {{- $pods := dict "api" .Values.api "persister" .Values.persister -}}
 {{- range $key, $entry := .Values.models -}}
   {{- $_ := set $pods (printf "models.%s" $key) (include "millstream.worker" (list $ $entry) | fromJson) -}}
+  {{- if include "millstream.serves" (list $entry.versions $.Values.test.version true) }}{{ $tested = true }}{{ end -}}
+  {{- if and (eq $.Values.autoscaling.mode "keda") (not (include "millstream.areNamed" $entry.versions)) (not (include "millstream.kedasPrometheus" $)) -}}
+    {{- fail (printf "models.%s: KEDA asks Prometheus for the depth of what patterns and groups select; set autoscaling.keda.prometheusUrl, or name each model:version" $key) -}}
+  {{- end -}}
   {{- range $version := $entry.versions -}}
-    {{- with get $served $version -}}
-      {{- fail (printf "models.%s serves %s, which models.%s serves too: both would be scaled on its queue" $key $version .) -}}
+    {{- if regexMatch "^!?group:.*[*?]" $version }}{{ fail (printf "models.%s.versions: %s: a group is named whole" $key $version) }}{{ end -}}
+    {{- range $other, $others := $.Values.models -}}
+      {{- if and (ne $key $other) (include "millstream.areNamed" (list $version)) (include "millstream.serves" (list $others.versions $version false)) -}}
+        {{- fail (printf "models.%s serves %s, which models.%s serves too: both would be scaled on its queue" $key $version $other) -}}
+      {{- end -}}
     {{- end -}}
-    {{- $_ := set $served $version $key -}}
   {{- end -}}
 {{- end -}}
 {{- range $key, $pod := $pods -}}
@@ -19,7 +25,7 @@
     {{- fail (printf "%s.autoscaling: minReplicas (%v) is above maxReplicas (%v)" $key $limits.minReplicas $limits.maxReplicas) -}}
   {{- end -}}
 {{- end -}}
-{{- if not (hasKey $served .Values.test.version) -}}
+{{- if not $tested -}}
   {{- fail (printf "test.version: %s is served by no entry of models" .Values.test.version) -}}
 {{- end -}}
 {{- $grace := include "millstream.setting" (list . .Values.api.settings "SHUTDOWN_GRACE_S" 30) | float64 -}}

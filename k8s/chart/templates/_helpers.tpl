@@ -244,6 +244,41 @@ priorityClassName: {{ . }}
 {{- mergeOverwrite (deepCopy (index . 0).Values.worker) (deepCopy (index . 1)) | toJson -}}
 {{- end -}}
 
+{{/* Whether all parts of a `versions` are names of a `model:version`: (list "a:1" "b-*") */}}
+{{- define "millstream.areNamed" -}}
+{{- $named := true -}}
+{{- range . }}{{ if not (regexMatch "^[^!*?:]+:[^*?]+$" .) }}{{ $named = false }}{{ end }}{{ if hasPrefix "group:" . }}{{ $named = false }}{{ end }}{{ end -}}
+{{- if $named }}yes{{ end -}}
+{{- end -}}
+
+{{/* Names and patterns as one regular expression of `model:version`: (list "a" "b-*:1"). A model is all its versions. */}}
+{{- define "millstream.regex" -}}
+{{- $all := list -}}
+{{- range . }}{{ $all = append $all (. | replace "." "[.]" | replace "*" ".*" | replace "?" ".") }}{{ end -}}
+({{ join "|" $all }})(:.+)?
+{{- end -}}
+
+{{/* The parts of a `versions`, as JSON: names, groups, and those of either that are left out */}}
+{{- define "millstream.selection" -}}
+{{- $parts := dict "names" list "groups" list "notNames" list "notGroups" list -}}
+{{- range . -}}
+{{- $kind := hasPrefix "group:" (trimPrefix "!" .) | ternary "groups" "names" -}}
+{{- if hasPrefix "!" . }}{{ $kind = printf "not%s" (title $kind) }}{{ end -}}
+{{- $_ := set $parts $kind (append (get $parts $kind) (trimPrefix "group:" (trimPrefix "!" .))) -}}
+{{- end -}}
+{{- if not (or $parts.names $parts.groups) }}{{ $_ := set $parts "names" (list "*") }}{{ end -}}
+{{- toJson $parts -}}
+{{- end -}}
+
+{{/* Whether a `versions` selects a model:version; groups, of which the chart does not know, may be taken to:
+(list versions "a:1" true) */}}
+{{- define "millstream.serves" -}}
+{{- $parts := include "millstream.selection" (index . 0) | fromJson -}}
+{{- $fits := or (and $parts.groups (index . 2)) (and $parts.names (regexMatch (printf "^(%s)$" (include "millstream.regex" $parts.names)) (index . 1))) -}}
+{{- $not := and $parts.notNames (regexMatch (printf "^(%s)$" (include "millstream.regex" $parts.notNames)) (index . 1)) -}}
+{{- if and $fits (not $not) }}yes{{ end -}}
+{{- end -}}
+
 {{/* Address of the Redis that KEDA asks */}}
 {{- define "millstream.redisAddress" -}}
 {{- if .Values.redis.enabled -}}
@@ -255,4 +290,13 @@ priorityClassName: {{ . }}
 
 {{- define "millstream.prometheusUrl" -}}
 http://{{ include "millstream.name" (list . "prometheus") }}.{{ .Release.Namespace }}.svc:9090
+{{- end -}}
+
+{{/* The Prometheus that KEDA asks; empty for none */}}
+{{- define "millstream.kedasPrometheus" -}}
+{{- if .Values.autoscaling.keda.prometheusUrl -}}
+{{ .Values.autoscaling.keda.prometheusUrl }}
+{{- else if .Values.prometheus.enabled -}}
+{{ include "millstream.prometheusUrl" . }}
+{{- end -}}
 {{- end -}}
