@@ -16,6 +16,7 @@ import transformers as typed
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 transformers: Any = typed  # tokenizers have no types
+torch.set_num_threads(1)  # models this small are slower with more
 
 CORPUS = (
     "Ada Lovelace wrote to Charles Babbage in London, and Mary Somerville read what the two of them had written.",

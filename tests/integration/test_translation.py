@@ -45,10 +45,8 @@ def translations(task: Task, items: list[Item]) -> list[str]:
     return [str(output.result["translation"]) for output in outputs]
 
 
-def reference(location: str, text: str, options: dict[str, str], **settings: Any) -> str:
+def reference(tokenizer: Any, model: Any, text: str, options: dict[str, str], **settings: Any) -> str:
     """What version 4's pipeline makes of a text."""
-    tokenizer: Any = AutoTokenizer.from_pretrained(location)
-    model: Any = AutoModelForSeq2SeqLM.from_pretrained(location)
     if hasattr(tokenizer, "_build_translation_inputs"):
         inputs = tokenizer._build_translation_inputs(text, return_tensors="pt", **options)
     else:
@@ -64,12 +62,14 @@ def test_translations_are_those_of_the_pipeline_alone_and_among_others(task: Tas
         prefix, settings = "translate English to German: ", {"num_beams": 3, "max_new_tokens": 13}
     else:
         settings = BEAMS
-    items = [Item(text, options) for text in texts()[:6]]
+    items = [Item(text, options) for text in texts()[:5]]
     together = translations(task, items)
     assert len(set(together)) > 2
-    for item, translation in zip(items[:4], together, strict=False):
-        assert translation == reference(location, prefix + item.text, options, **settings)
-        assert translations(task, [item]) == [translation]
+    tokenizer: Any = AutoTokenizer.from_pretrained(location)
+    model: Any = AutoModelForSeq2SeqLM.from_pretrained(location)
+    for item, translation in zip(items[:3], together, strict=False):
+        assert translation == reference(tokenizer, model, prefix + item.text, options, **settings)
+    assert translations(task, items[1:2]) == together[1:2]
 
 
 def test_a_long_text_is_translated_in_parts_that_fit_and_what_stood_between_them_stays(task: Task, family: str) -> None:
