@@ -47,6 +47,11 @@ class WorkerSettings(Settings):
 
     hf_token: SecretStr | None = Field(None, description="password for models of the Hugging Face hub that want one")
     hf_token_file: Path | None = secret_file("HF_TOKEN")
+    # Read by the hub's library and its HTTP client, from the environment: named here so that they are passed on.
+    hf_endpoint: str | None = Field(None, min_length=1, description="address of a mirror of the Hugging Face hub")
+    hf_hub_offline: bool = Field(False, description="never ask the hub: serve what is in its cache (`HF_HOME`)")
+    https_proxy: str | None = Field(None, min_length=1, description="proxy through which the hub is asked")
+    no_proxy: str | None = Field(None, min_length=1, description="hosts that are asked without the proxy")
 
     @property
     def exposes_model_errors(self) -> bool:

@@ -13,7 +13,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -55,18 +55,18 @@ class LoadPlan(NamedTuple):
     packages: str = ""
 
 
-def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, hub_token: str = "") -> None:
+def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_the_hub: Mapping[str, str]) -> None:
     """Load, say so, and serve until the worker hangs up.
 
     Args:
-        hub_token: the password for the hub, known only while the model is loaded; empty if it needs none.
+        to_the_hub: the password for the hub and the way there, in the environment only while the model is loaded.
     """
     isolation.separate()
     os.register_at_fork(after_in_child=encoding.close)
     os.register_at_fork(after_in_child=computing.close)
     started = time.monotonic()
     try:
-        with _logged_in(hub_token):
+        with _logged_in(to_the_hub):
             task = _load(plan)
     except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
@@ -94,13 +94,13 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, hub_
 
 
 @contextmanager
-def _logged_in(hub_token: str) -> Iterator[None]:
-    if hub_token:
-        os.environ[HUB_TOKEN] = hub_token
+def _logged_in(to_the_hub: Mapping[str, str]) -> Iterator[None]:
+    os.environ.update(to_the_hub)
     try:
         yield
     finally:
-        os.environ.pop(HUB_TOKEN, None)
+        for name in to_the_hub:
+            os.environ.pop(name, None)
 
 
 def _load(plan: LoadPlan) -> Task:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 
 from inference_worker.children import child
 from shared.contract.catalogue import HUB_PREFIX
@@ -21,11 +22,14 @@ from shared.contract.catalogue import HUB_PREFIX
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _PASSED_ON_PREFIXES = (
     *("HF_", "TRANSFORMERS_", "TORCH_", "TOKENIZERS_", "OMP_", "MKL_", "KMP_", "ONEDNN_", "CUDA_"),
-    *("MALLOC_", "LC_", "COV"),
+    *("MALLOC_", "LC_", "COV", "SSL_CERT_"),
 )
 # glibc gives a large block back to the system as soon as it is freed; the next pass then pays for the same pages again,
 # each filled with zeros: a tenth of all CPU time with passes of 400 tokens. It may keep blocks of up to 32 MB.
 _MEMORY_IS_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 28)}
+
+
+_WAY_TO_THE_HUB = [name for upper in ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY") for name in (upper, upper.lower())]
 
 
 def preload(with_libraries: bool) -> None:
@@ -47,7 +51,7 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
         if_it_fails.callback(computing.close)
         process = context.Process(
             target=child.main,
-            args=(encoding_there, computing_there, plan, hub_token(plan)),
+            args=(encoding_there, computing_there, plan, hub_environment(plan)),
             name=f"child {plan.label}",
             daemon=True,
         )
@@ -58,9 +62,14 @@ def start(plan: child.LoadPlan) -> tuple[ForkServerProcess, socket.socket, socke
     return process, encoding, computing
 
 
-def hub_token(plan: child.LoadPlan) -> str:
-    """The password for the hub, for a child that may have to fetch its files from there; empty for others."""
-    return os.environ.get(child.HUB_TOKEN, "") if plan.location.startswith(HUB_PREFIX) else ""
+def hub_environment(plan: child.LoadPlan) -> dict[str, str]:
+    """The hub's password and the way there, for a child that may have to fetch files from it; nothing for others.
+
+    An adapter may lie here, and its base model there.
+    """
+    if not plan.location.startswith(HUB_PREFIX) and not Path(plan.location, "adapter_config.json").is_file():
+        return {}
+    return {name: os.environ[name] for name in (child.HUB_TOKEN, *_WAY_TO_THE_HUB) if os.environ.get(name)}
 
 
 def passed_on(environ: dict[str, str]) -> dict[str, str]:

@@ -121,7 +121,10 @@ class Child:
                 said, _ = await self._computing.receive(wire.MOST_HEAD_BYTES)
         except TimeoutError:
             self.close()
-            raise ConfigurationError(f"{label} was not loaded after {timeout_s:g} s") from None
+            raise ConfigurationError(
+                f"{label} was not loaded after {timeout_s:g} s (LOAD_TIMEOUT_S): it is tried again; what was fetched "
+                "of a model of the hub until then is kept"
+            ) from None
         except (EOFError, OSError, BadFrame) as error:
             raise ConfigurationError(f"cannot load {label}: {await self._end(error)}") from None
         except BaseException:

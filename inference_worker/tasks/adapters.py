@@ -38,7 +38,7 @@ def base_of(root: Path, location: str) -> Path | None:
         return None
     config = read_json(root / ADAPTER_CONFIG)
     name = str(config.get("base_model_name_or_path") or "")
-    for directory in (Path(name), root / name):
+    for directory in () if location.startswith(HUB_PREFIX) else (Path(name), root / name):
         if name and directory.is_dir() and directory.resolve() != root.resolve():
             return directory
     if not _HUB_NAME.fullmatch(name):

@@ -15,6 +15,8 @@ _MARK = "\u241f{}\u241f"  # stands where a message goes while the prompt is made
 
 MOST_MESSAGES = 256
 _ROLES = ("system", "user", "assistant")
+_OPENS, _CLOSES = "<think>", "</think>"
+_CLOSED = f"\n{_CLOSES}\n\n"
 
 Message = Mapping[str, str]  # its `role` and its `content`
 
@@ -52,10 +54,10 @@ def chat_ids(tokenizer: TextTokenizer, messages: Sequence[Message], thinking: bo
     """
     names = control_names(tokenizer.raw)
     if not any(name in message["content"] for message in messages for name in names):
-        return tokenizer.control(_rendered(tokenizer.raw, messages, thinking))
+        return tokenizer.control(rendered(tokenizer.raw, messages, thinking))
     # A message that names a control token: the template's parts are read apart from what people say.
     marked = [{**message, "content": _MARK.format(at)} for at, message in enumerate(messages)]
-    rest, ids = _rendered(tokenizer.raw, marked, thinking), list[int]()
+    rest, ids = rendered(tokenizer.raw, marked, thinking), list[int]()
     for at, message in enumerate(messages):
         before, found, after = rest.partition(_MARK.format(at))
         if found:  # a template may leave a message out
@@ -70,12 +72,39 @@ def control_names(tokenizer: Any) -> set[str]:
     return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special and token.content}
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Message], thinking: bool) -> str:
+def rendered(tokenizer: Any, messages: Sequence[Message], thinking: bool) -> str:
+    """A chat in the model's template, up to where its answer begins. Of several templates, the one named `default`.
+
+    Families call the switch for thinking differently. A template that opens a thought all the same has it closed.
+
+    Raises:
+        InvalidInput: the template takes no such chat.
+    """
+    templates = tokenizer.chat_template
+    if isinstance(templates, dict):
+        templates = templates.get("default") or next(iter(templates.values()))
     try:
-        return str(
-            tokenizer.apply_chat_template(
-                list(messages), tokenize=False, add_generation_prompt=True, enable_thinking=thinking
-            )
+        prompt = tokenizer.apply_chat_template(
+            list(messages),
+            chat_template=templates,
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=thinking,
+            thinking=thinking,
         )
     except TemplateError as error:
         raise InvalidInput(f"the model's chat template refuses this chat: {error}") from error
+    opened = not thinking and str(prompt).rstrip().endswith(_OPENS)
+    return f"{prompt}{_CLOSED}" if opened else str(prompt)
+
+
+def without_thought(text: str) -> str:
+    """What follows a thought.
+
+    Raises:
+        InvalidInput: it is not finished.
+    """
+    thought, closed, answer = text.rpartition(_CLOSES)
+    if not closed and _OPENS in answer:
+        raise InvalidInput("the model was still thinking when its answer was full: raise options.max_length")
+    return answer

@@ -25,7 +25,9 @@ _SAMPLE = Item(
 
 def load_summarization(artifact: Artifact, token_budget: int) -> ExtractiveSummarization | GenerativeSummarization:
     """Load a summarizer of the kind the artifact is (see the module's text)."""
-    if artifact.config.is_encoder_decoder or artifact.architecture.endswith(("ForCausalLM", "LMHeadModel")):
+    written = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    nameless = artifact.is_causal and not artifact.architecture
+    if artifact.config.is_encoder_decoder or nameless or artifact.architecture.endswith(written):
         return GenerativeSummarization.load(artifact, token_budget, _SAMPLE)
     return ExtractiveSummarization(Embedder.load(artifact, token_budget))
 

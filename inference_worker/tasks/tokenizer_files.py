@@ -127,9 +127,10 @@ def _check_size(tokenizer: Any, artifact: Artifact) -> None:
     rows = embeddings_of(artifact.config)
     if rows is None:
         return
-    known = max(*tokenizer.get_vocab().values(), *tokenizer.all_special_ids, 0) + 1  # a language may be special only
+    known = max(tokenizer.get_vocab().values(), default=-1) + 1
     padded = any(-(-known // size) * size == rows for size in _PADDED_TO)
-    if known > rows or not (padded or rows - known <= _MOST_UNUSED * rows):
+    counted = tokenizer.is_fast  # others have tokens beside their vocabulary, such as the languages of M2M100
+    if known > rows or (counted and not padded and rows - known > _MOST_UNUSED * rows):
         raise ConfigurationError(
             f"the tokenizer of {artifact.location} knows {known} tokens and the model {rows}: it is another model's, "
             "or tokens were added to one of them alone; save both from where they were trained"

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jinja2 import TemplateError
 from tokenizers.normalizers import Lowercase
 from tokenizers.normalizers import Sequence as Steps
 
@@ -201,21 +200,6 @@ class TextTokenizer:
         opens = len(self._single.before)
         ids = [list(text.ids) for text in self.tokenize([before, after])]
         return [*row.ids[:opens], *ids[0]], [*ids[1], *row.ids[opens:]]
-
-    def chat(self, instruction: str, content: str) -> str | None:
-        """A chat in the model's template, up to where its answer begins; None if it has no template.
-
-        The instruction is a system turn, or the start of the user's turn if the template knows no system turns.
-        """
-        if not self._tokenizer.chat_template:
-            return None
-        turns = [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
-        try:
-            prompt = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError:
-            turns = [{"role": "user", "content": f"{instruction}\n\n{content}"}]
-            prompt = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return str(prompt)
 
     def control(self, prompt: str) -> list[int]:
         """The ids of a part of our own prompt, in which control tokens count; only for use while loading."""

@@ -84,7 +84,14 @@ class SummarizationOptions(Options):
         None,
         ge=8,
         le=512,
-        description="summarization: maximum length, in words for extractive models and tokens for generative ones",
+        description="summarization: maximum length, in words for extractive models and tokens for generative ones; "
+        "unset: as the model's own settings say",
+    )
+    min_length: int | None = Field(
+        None, ge=1, le=512, description="summarization: minimum length in tokens, for models that write"
+    )
+    thinking: bool = Field(
+        False, description="summarization: let a chat model think aloud first, which counts for its length"
     )
 
 

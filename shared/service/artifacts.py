@@ -53,6 +53,10 @@ def open_artifact(artifact: str, roots: Sequence[Path], owners: Collection[str])
         return Artifact(artifact, f"commit:{_commit(artifact, owners)}")
     try:
         directory, root = _directory(artifact, roots)
+        if (directory / "adapter_config.json").is_file():
+            raise ArtifactRefused(
+                f"{artifact!r} is an adapter, whose base may be anywhere: merge it into its base first"
+            )
         return Artifact(str(directory), _digest(_allowed_files(directory, root)))
     except OSError as error:
         raise ArtifactRefused(f"{artifact!r} cannot be read: {error.strerror}") from error

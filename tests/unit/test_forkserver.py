@@ -11,7 +11,7 @@ import pytest
 
 from inference_worker import __main__ as worker
 from inference_worker.children.child import HUB_TOKEN, LoadPlan
-from inference_worker.children.forkserver import hub_token, passed_on
+from inference_worker.children.forkserver import hub_environment, passed_on
 
 
 def test_the_libraries_can_be_imported() -> None:
@@ -42,7 +42,9 @@ def test_only_a_child_that_fetches_from_the_hub_is_given_its_password(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "t")
     plan = LoadPlan("m:1", "a:B", location, "float32", "torch", 1, 1, 1, 1, 1, 1)
-    assert hub_token(plan) == token
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
+    given = hub_environment(plan)
+    assert given == ({"HF_TOKEN": token, "HTTPS_PROXY": "http://proxy:1"} if token else {})
 
 
 def test_what_the_operator_sets_for_memory_wins() -> None:

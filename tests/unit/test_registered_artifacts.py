@@ -125,3 +125,9 @@ def test_a_commit_of_a_known_owner_is_its_own_digest() -> None:
 def test_any_other_form_of_a_commit_is_refused(address: str) -> None:
     with pytest.raises(ArtifactRefused, match="40 hexadecimal digits"):
         open_artifact(address, [], ["o"])
+
+
+def test_an_adapter_is_refused_since_its_base_may_be_anywhere(root: Path) -> None:
+    (root / "good" / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ArtifactRefused, match="is an adapter, .*merge it"):
+        open_artifact("good", [root], ())

@@ -240,19 +240,6 @@ def test_generated_tokens_are_read_without_special_ones() -> None:
     assert TextTokenizer(cleans_up, 12).decode([THE, BRIDGE, DOT]) == "the bridge ."  # as it was generated
 
 
-def test_a_chat_is_in_the_models_template_up_to_where_its_answer_begins() -> None:
-    made = raw()
-    tokens = TextTokenizer(made, 12)
-    assert tokens.chat("do", "this") is None
-    turns = "{% for turn in messages %}{{ turn.role }}:{{ turn.content }};{% endfor %}"
-    made.chat_template = turns + "{% if add_generation_prompt %}answer:{% endif %}"
-    assert tokens.chat("do", "this") == "system:do;user:this;answer:"
-    made.chat_template = (
-        "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + made.chat_template
-    )
-    assert tokens.chat("do", "this") == "user:do\n\nthis;answer:"
-
-
 @pytest.mark.parametrize(("room", "count"), [(10, 1), (9, 2), (5, 2), (3, 4)])
 def test_chunks_have_at_most_so_many_tokens(room: int, count: int) -> None:
     [text] = tokenizer().tokenize(["a b " * 5])
