@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from inference_worker.children.child import LoadPlan
@@ -53,11 +53,13 @@ class Engine:
     Attributes:
         processes: how many there are while all are well: as many batches compute at once.
         labels: the values that the `label` of its results can have; empty if it has no such list.
+        schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
     """
 
     def __init__(self, plan: LoadPlan, processes: int, limits: ChildLimits) -> None:
         self.processes = processes
         self.labels: Sequence[str] = ()
+        self.schemas: Mapping[str, Any] = {}
         self._plan, self._limits = plan, limits
         self._children: list[Child] = []
         self._loading: set[Child] = set()
@@ -81,7 +83,7 @@ class Engine:
         try:
             first = await self._start_child()
             self._add(first)  # alone: what it has read from disk, the others find in memory
-            self.labels = first.labels
+            self.labels, self.schemas = first.labels, first.schemas
             for child in await asyncio.gather(*(self._start_child() for _ in range(self.processes - 1))):
                 self._add(child)
         except BaseException:

@@ -30,6 +30,8 @@ def fingerprint_of(plan: LoadPlan, artifact_digest: str | None = None) -> str:
     for part in (plan.task, plan.dtype, plan.engine, plan.location, Path(plan.packages).name):
         digest.update(f"{part}\0".encode())
     digest.update(hashlib.sha256(code).digest())
+    if not plan.location:
+        return digest.hexdigest()[:32]
     try:
         digest.update((artifact_digest or digest_of(plan.location)).encode())
     except OSError:
@@ -39,6 +41,9 @@ def fingerprint_of(plan: LoadPlan, artifact_digest: str | None = None) -> str:
 
 def _source_of(task: str) -> bytes | None:
     """The source of a task's module, found without importing it; None if it is no file."""
+    name = task.rpartition(":")[0]
+    if name.endswith(".py"):
+        return Path(name).read_bytes() if Path(name).is_file() else None
     relative = Path(*task.partition(":")[0].split("."))
     for folder in map(Path, sys.path):
         for found in (folder / relative.with_suffix(".py"), folder / relative / "__init__.py"):

@@ -14,6 +14,7 @@ import orjson
 from inference_worker.lane import Lane
 from shared.contract.costs import encode_costs
 from shared.contract.errors import StoreUnavailable
+from shared.contract.schemas import encode_schemas
 from shared.contract.version_states import VersionState, encode_states
 from shared.service.lifecycle import cancel_until_ended
 from shared.service.liveness import Liveness
@@ -67,6 +68,7 @@ async def keep_heartbeat(
                 in_flight=str(sum(lane.in_hand for lane in versions.lanes)),
                 fingerprints=orjson.dumps(dict(versions.fingerprints)),
                 states=encode_states(versions.states),
+                schemas=encode_schemas({lane.served.label: lane.schemas for lane in versions.lanes}),
                 costs=encode_costs({lane.served.label: lane.cost for lane in versions.lanes if lane.cost}),
             )
             await heartbeat.report_failures(versions.failures)

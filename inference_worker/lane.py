@@ -28,6 +28,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.messages import priority_of
 from shared.contract.queues import Priority
+from shared.contract.schemas import Schemas
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Read
@@ -73,6 +74,11 @@ class Lane:
         self._next_claim = 0.0
         self._last_read = 0
         self.last_used = time.monotonic()
+
+    @property
+    def schemas(self) -> Schemas:
+        """What its task declares that it takes and gives."""
+        return self._engine.schemas
 
     @property
     def cost(self) -> Cost | None:

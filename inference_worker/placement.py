@@ -30,14 +30,14 @@ def load_plan(location: str, served: ServedVersion, cpus: int, catalogue_directo
     """What each child of a version loads, and how many there are: together they have `cpus` threads.
 
     Raises:
-        ConfigurationError: its own packages are not installed.
+        ConfigurationError: its own packages are not installed, or the file of its class is not there.
     """
     version = served.version
     processes = processes_of(served, location, cpus)
     memory = memory_given() if version.max_memory_mb is None else version.max_memory_mb * 1024 * 1024
     plan = LoadPlan(
         served.label,
-        served.task,
+        task_at(served.task, catalogue_directory),
         location,
         version.dtype,
         version.engine,
@@ -50,6 +50,22 @@ def load_plan(location: str, served: ServedVersion, cpus: int, catalogue_directo
         _packages(version, catalogue_directory),
     )
     return plan, processes
+
+
+def task_at(task: str, catalogue_directory: str) -> str:
+    """A task, with the path of its file if it is a class of a file: beside the catalogue, or in the working directory.
+
+    Raises:
+        ConfigurationError: there is no such file.
+    """
+    file, _, name = task.rpartition(":")
+    if not file.endswith(".py"):
+        return task
+    places = [Path(each, file).resolve() for each in (catalogue_directory, ".")]
+    found = next(filter(Path.is_file, places), None)
+    if found is None:
+        raise ConfigurationError(f"there is no file {' or '.join(map(str, dict.fromkeys(places)))}")
+    return f"{found}:{name}"
 
 
 def _packages(version: Version, catalogue_directory: str) -> str:

@@ -13,6 +13,7 @@ from gateway.http.preconditions import etag
 from gateway.http.responses import json_response
 from shared.contract.catalogue import Model
 from shared.contract.registry import RegisteredVersion
+from shared.contract.schemas import schemas_of
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -46,6 +47,9 @@ async def model_response(request: web.Request, model: Model, status: int = 200) 
                 {"worker": worker, "state": each.state, "reason": each.reason or None}
                 for worker, each in sorted(by_worker.items())
             ]
+    schemas = await request.app[WORKERS].schemas()
+    for version in info["versions"]:
+        version["schemas"] = schemas_of(model.task, schemas.get(f"{model.name}:{version['version']}", {}))
     generation = request.app[CATALOGUE].generation(model.name)
     return json_response(info, status=status, headers={"ETag": etag(generation)})
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from gateway.api.queries import PredictQuery, timeout_ms_of
 from gateway.api.schemas import BatchRequest, PredictRequest, prediction_body, queued_body
 from gateway.core.caller_limits import Standing
+from gateway.core.errors import Place
 from gateway.core.finished import Finished
 from gateway.core.order import Answer, Input, Order
 from gateway.http.bodies import read_body
@@ -125,12 +126,19 @@ def _check_one_of(name: str, value: Any, other_name: str, other: Any) -> None:
         raise invalid([(("body", name if value is None else other_name), detail)])
 
 
+def _place(sent: Input, path: Place) -> Place:
+    """Where in the caller's request is what a model refused; its path begins with `input` or `options`."""
+    if path and path[0] == "options":
+        return ("body", *path)
+    return (*sent.place, *path[1:]) if sent.sent_as_input else sent.place
+
+
 def _unsuccessful(finished: Finished, sent: Input) -> ProblemError:
     extra, outcome = {"prediction_id": finished.id}, finished.outcome
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
     if (refusal := read_refusal(outcome.error)) is not None:
         path, detail = refusal
-        place = (*sent.place, *path) if sent.sent_as_input else sent.place
+        place = _place(sent, path)
         return ProblemError(422, "invalid-input", detail, errors=[(place, detail)], extra=extra)
     return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

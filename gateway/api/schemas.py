@@ -326,6 +326,15 @@ class WorkerState(BaseModel):
     reason: str | None = Field(description="why it does not serve it; it tries again by itself")
 
 
+class VersionSchemas(BaseModel):
+    """What a version takes and gives; each is absent if it is not known."""
+
+    input: dict[str, Any] | None = Field(None, description="JSON Schema of `input`; a string: it takes a `text`")
+    options: dict[str, Any] | None = Field(None, description="JSON Schema of `options`")
+    output: dict[str, Any] | None = Field(None, description="JSON Schema of `result`")
+    example: Any = Field(None, description="an input")
+
+
 class ModelVersionInfo(BaseModel):
     """One version of a model."""
 
@@ -336,6 +345,9 @@ class ModelVersionInfo(BaseModel):
     limits: InputLimits
     workers: int = Field(description="live workers that serve it; if 0, requests wait until there is one")
     load_error: str | None = Field(description="why a worker cannot load it; it tries again by itself", default=None)
+    schemas: VersionSchemas | None = Field(
+        None, description="what it takes and gives; one model only, of a class of your own while a worker serves it"
+    )
     states: list[WorkerState] | None = Field(
         None, description="how far each live worker is that is to serve it; one model only, for administrators"
     )

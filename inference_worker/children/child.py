@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +24,7 @@ from inference_worker.children.wire import Failure
 from inference_worker.tasks.protocol import Item, Task
 
 HUB_TOKEN = "HF_TOKEN"
+MOST_SCHEMA_BYTES = 16_384
 
 # Exit codes of a child: its connections are broken; it has no memory left.
 LOST = 70
@@ -67,14 +66,15 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
     started = time.monotonic()
     try:
         with _logged_in(to_the_hub):
-            task = _load(plan)
+            task, schemas = _load(plan)
     except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
         return
     isolation.give_back_memory()
     isolation.limit_growth(plan.memory_bytes)
     labels = [str(label) for label in getattr(task, "labels", ())]
-    _send(computing, wire.frame({"labels": labels, "seconds": round(time.monotonic() - started, 2)}))
+    ready = {"labels": labels, "schemas": schemas, "seconds": round(time.monotonic() - started, 2)}
+    _send(computing, wire.frame(ready))
     answer = answering(plan.most_output_bytes, bool(labels))
     prepare = preparing(plan.most_tokens, plan.most_chunks)
 
@@ -103,23 +103,30 @@ def _logged_in(to_the_hub: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _load(plan: LoadPlan) -> Task:
+def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
+    """The task, warmed up, and the schemas of what it takes and gives."""
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
-    if plan.packages:  # before those that were installed for others, and after the standard library
-        sys.path.insert(sys.path.index(sysconfig.get_path("purelib")), plan.packages)
+    from inference_worker.tasks.custom import import_also_from
+
+    if plan.packages:
+        import_also_from(plan.packages)
     if ":" not in plan.task:
         from inference_worker.tasks.torch_threads import configure_torch
 
         configure_torch(plan.threads)
+    from inference_worker.tasks.declared import declared_by
     from inference_worker.tasks.loading import load_task
 
     task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
     answer = answering(plan.most_output_bytes, with_labels=False)
     prepare = preparing(plan.most_tokens, plan.most_chunks)
+    declared = declared_by(task)
+    samples = [] if declared.sample is None else [declared.sample]
     for _ in range(2):  # so that no request waits for what is set up lazily, and what cannot serve says so now
-        for encoded in _all_good(run_step(task.encode, prepare, [task.sample])):
+        for encoded in _all_good(run_step(task.encode, prepare, samples)):
             _all_good(run_step(task.predict, answer, [unpacked(encoded)]))
-    return task
+    schemas = declared.schemas()
+    return task, schemas if len(orjson.dumps(schemas)) <= MOST_SCHEMA_BYTES else {}
 
 
 def _all_good(answers: Sequence[Any]) -> Sequence[Any]:

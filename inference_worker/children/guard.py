@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from inference_worker.children.wire import BAD_OUTPUT, MODEL_ERROR, RESULT_TOO_LARGE, Failure
-from inference_worker.tasks.protocol import InvalidInput
+from inference_worker.tasks.protocol import InvalidInput, InvalidOptions
 from shared.contract.inputs import INVALID_INPUT, refusal_of
 
 In = TypeVar("In")
@@ -76,7 +76,9 @@ def _leave_if_forked(own_process: int) -> None:
 def failure(error: BaseException) -> Failure:
     """Why an item failed, from what the model raised."""
     if isinstance(error, InvalidInput):
-        return Failure(INVALID_INPUT, refusal_of(str(error), error.path)[:MOST_ERROR_CHARS])
+        options = isinstance(error, InvalidOptions)
+        path = ("options" if options else "input", *error.path) if options or error.path else ()
+        return Failure(INVALID_INPUT, refusal_of(str(error), path)[:MOST_ERROR_CHARS])
     if isinstance(error, ResultTooLarge):
         return Failure(RESULT_TOO_LARGE, f"{RESULT_TOO_LARGE}: {error}")
     name = type(error).__name__

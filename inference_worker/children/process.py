@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -69,6 +69,7 @@ class Child:
 
     Attributes:
         labels: see `inference_worker.tasks.protocol.Task`.
+        schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class Child:
         on_end: Callable[[Child, str], None],
     ) -> None:
         self.labels: Sequence[str] = ()
+        self.schemas: Mapping[str, Any] = {}
         self._process = process
         self._encoding, self._computing = encoding, computing
         self._encoding_alone, self._computing_alone = asyncio.Lock(), asyncio.Lock()
@@ -135,6 +137,7 @@ class Child:
             why = said.get("failed") if isinstance(said, dict) else "it did not say that it is loaded"
             raise ConfigurationError(f"cannot load {label}: {why}")
         self.labels = tuple(map(str, said["labels"]))
+        self.schemas = said["schemas"] if isinstance(said.get("schemas"), dict) else {}
         self._memory_loaded = self._resident_bytes()
 
     @property

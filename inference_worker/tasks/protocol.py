@@ -24,6 +24,10 @@ class InvalidInput(Exception):
         self.path = path
 
 
+class InvalidOptions(InvalidInput):
+    """Options that the model does not take; the path is one in the options."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What to predict for, with the request's options (see `shared.contract.options`).
@@ -82,7 +86,7 @@ class Task(Protocol):
     counts how often each label is the answer.
 
     Attributes:
-        sample: an item to warm up with.
+        sample: an item, or of a class of the user's own just an input, to warm up with; such a class may have none.
     """
 
     sample: Item

@@ -25,7 +25,7 @@ HUB_PREFIX = "hf://"
 MOST = 1_000_000_000
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
-_TASK = re.compile(r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+_TASK = re.compile(r"^(?:[A-Za-z_][\w.]*|[^:\x00]+\.py):[A-Za-z_]\w*$")
 
 ModelName = Annotated[str, Field(min_length=1, max_length=MODEL_MAX_CHARS, pattern=NAME_PATTERN)]
 OptionName = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z_]\w*$")]
@@ -64,9 +64,10 @@ class VersionSettings(_Strict):
 
     version: VersionName = Field(description="its name, unique in the model: lower-case letters, digits, `.`, `_`, `-`")
     artifact: str = Field(
-        min_length=1,
+        "",
         max_length=255,
-        description="directory relative to the catalogue file, or hf://owner/name[@revision]",
+        description="directory relative to the catalogue file, or hf://owner/name[@revision]; a class of your own may "
+        "have none",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="what the weights are computed in; bfloat16 is faster on CPUs that have it"
@@ -112,7 +113,9 @@ class Model(_Strict):
     """A model, under the name that clients send."""
 
     name: ModelName = Field(description="lower-case letters, digits, `.`, `_`, `-`; unique")
-    task: str = Field(description=f"one of {', '.join(TASKS)}; or a class of your own, `package.module:Class`")
+    task: str = Field(
+        description=f"one of {', '.join(TASKS)}; or a class of your own, `package.module:Class` or `file.py:Class`"
+    )
     description: str = Field(min_length=1, max_length=500, description="for people, in `GET /api/v1/models`")
     group: GroupName | None = Field(None, description="workers may select it by this (`WORKER_MODELS=group:NAME`)")
     options: tuple[OptionName, ...] = Field(
@@ -131,12 +134,16 @@ class Model(_Strict):
     def _check(self) -> Self:
         if self.task not in TASKS and not _TASK.match(self.task):
             known = ", ".join(TASKS)
-            raise ValueError(f"task {self.task!r} is not one of {known}, nor a class ('package.module:Class')")
+            raise ValueError(
+                f"task {self.task!r} is not one of {known}, nor a class ('package.module:Class', 'file.py:Class')"
+            )
         if self.name == GROUP.removesuffix(":"):
             raise ValueError(f"no model can be named {self.name!r}: workers select groups by it")
         if self.task in TASKS and "options" in self.model_fields_set:
             raise ValueError(f"task {self.task!r} defines its own options: remove `options`")
         for version in self.versions:
+            if self.task in TASKS and not version.artifact:
+                raise ValueError(f"version {version.version!r} needs an `artifact`: task {self.task!r} is built in")
             if self.task not in TASKS and version.engine != "torch":
                 raise ValueError(f"version {version.version!r}: engine is for built-in tasks; {self.task!r} is a class")
             if wrong := wrong_engine(self.task, version.engine):
@@ -234,8 +241,8 @@ class Catalogue(_Strict):
         return selection.of(served)
 
     def artifact_location(self, version: Version) -> str:
-        """Where the artifact is: its hub address unchanged, or an absolute directory."""
-        if version.artifact.startswith(HUB_PREFIX):
+        """Where the artifact is: its hub address unchanged, an absolute directory, or empty if there is none."""
+        if not version.artifact or version.artifact.startswith(HUB_PREFIX):
             return version.artifact
         return posixpath.normpath(posixpath.join(self.directory, version.artifact))
 

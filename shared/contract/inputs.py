@@ -38,10 +38,10 @@ class UnfitInput(MillstreamError):
 
 
 def refusal_of(message: str, path: Path = ()) -> str:
-    """The error of an outcome whose version does not take the input: `invalid_input at petals.2: …`.
+    """The error of an outcome whose version does not take the input: `invalid_input at input.petals.2: …`.
 
     Args:
-        path: where in the input; it is told up to the first name that is not plain.
+        path: where in the request, from `input` or `options` on; it is told up to the first name that is not plain.
     """
     plain: list[str] = []
     for each in map(str, path):

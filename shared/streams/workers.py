@@ -17,6 +17,7 @@ import orjson
 from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost, decode_costs
 from shared.contract.queues import Queue, queues_of
+from shared.contract.schemas import Schemas, decode_schemas
 from shared.contract.version_states import VersionState, decode_states
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_stream, redis_errors
@@ -40,8 +41,8 @@ class Heartbeat:
 
         Args:
             serves: the labels of what it serves.
-            facts: for people (in flight, since when), `costs` (see `shared.contract.costs`), and `states` (see
-                `shared.contract.version_states`).
+            facts: for people (in flight, since when), `costs` (see `shared.contract.costs`), `states` (see
+                `shared.contract.version_states`), and `schemas` (see `shared.contract.schemas`).
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -120,20 +121,34 @@ class WorkerDirectory:
             _agreed([orjson.loads(fingerprints or b"{}") for _, _, fingerprints in told.values()]),
         )
 
+    async def schemas(self) -> dict[str, Schemas]:
+        """What versions take and give, by their labels: of those that a live worker serves and that declare it.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        schemas: dict[str, Schemas] = {}
+        for (text,) in await self._told(await self._names(), "schemas"):
+            schemas |= decode_schemas(text)
+        return schemas
+
     async def states(self) -> dict[str, dict[str, VersionState]]:
         """How far each live worker is with what it is to serve: by label, then by the worker's id.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        with redis_errors():
-            found = cast(list[bytes], await self._redis.zrangebyscore(self._keys.workers, "-inf", "+inf"))
-        names = sorted(each.decode(errors="replace") for each in found)
+        names = await self._names()
         states: dict[str, dict[str, VersionState]] = {}
         for name, (text,) in zip(names, await self._told(names, "states"), strict=True):
             for label, state in decode_states(text).items():
                 states.setdefault(label, {})[name] = state
         return states
+
+    async def _names(self) -> list[str]:
+        with redis_errors():
+            found = cast(list[bytes], await self._redis.zrangebyscore(self._keys.workers, "-inf", "+inf"))
+        return sorted(each.decode(errors="replace") for each in found)
 
     async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
         """Why workers cannot load versions, by their labels; only those that one cannot load.

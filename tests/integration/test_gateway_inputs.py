@@ -108,7 +108,12 @@ async def test_a_text_task_takes_texts(gateway: Client, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "path", "place"),
-    [({"input": IRIS}, ("petals", "last"), "body.input.petals.last"), ({"text": "a"}, (), "body.text")],
+    [
+        ({"input": IRIS}, ("input", "petals", "last"), "body.input.petals.last"),
+        ({"input": IRIS}, (), "body.input"),
+        ({"text": "a"}, ("input",), "body.text"),
+        ({"text": "a", "options": {"max_length": 1}}, ("options", "max_length"), "body.options.max_length"),
+    ],
 )
 async def test_a_model_that_does_not_take_an_input_says_where(
     gateway: Client, worker: HandWorker, sent: dict[str, Any], path: tuple[str | int, ...], place: str

@@ -18,6 +18,7 @@ from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer
 from shared.contract.keys import Keys
 from shared.contract.registry import Registry, says_of
+from shared.contract.schemas import encode_schemas
 from shared.contract.version_states import State, VersionState, encode_states
 from shared.streams.model_registry import ModelRegistry
 from shared.streams.workers import Heartbeat
@@ -111,6 +112,21 @@ async def follows(gateway: Client, version: str, state: tuple[bool, bool]) -> No
         return any(each["version"] == version for each in model["versions"]) and state_of(model, version) == state
 
     await eventually(known, f"{version} is {state}")
+
+
+async def test_a_model_says_what_it_takes_and_gives(gateway: Client, redis: Redis, keys: Keys) -> None:
+    async def said(model: str) -> Any:
+        return (await call(gateway, "GET", f"/api/v1/models/{model}"))["versions"][0]["schemas"]
+
+    labels = await said("labels")
+    assert labels["input"] == {"type": "string", "minLength": 1} and "labels" in labels["options"]["properties"]
+    assert await said("echo") == {}, "nobody serves it"
+    told = {"input": {"type": "object"}, "example": {"petals": [1]}}
+    heartbeat = Heartbeat(shard_of("inference_worker", redis, keys), "by-hand", 60)
+    await heartbeat.beat(["echo:1.0.0"], schemas=encode_schemas({"echo:1.0.0": told, "labels:1.0.0": {}}))
+    assert await said("echo") == told and await said("labels") == labels
+    await heartbeat.beat(["echo:1.0.0"], schemas=b"[1]")
+    assert await said("echo") == {}
 
 
 # --- the way of a version -----------------------------------------------------------------------------------------

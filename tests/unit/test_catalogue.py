@@ -52,7 +52,7 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
         (model(versions=version(more="default = true\nactive = false")), "it must be active"),
         (model(versions=""), "models.0.versions: Field required"),
         (model(task="poetry"), "task 'poetry' is not one of text-classification"),
-        (model(task="os.system"), "nor a class ('package.module:Class')"),
+        (model(task="os.system"), "nor a class ('package.module:Class', 'file.py:Class')"),
         (model(name="Upper"), "models.0.name"),
         (model(name="a:b"), "models.0.name"),
         (model(name="n" * 101), "models.0.name"),
@@ -72,6 +72,11 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
             "version '1.0.0': engine 'openvino' does not compute 'translation': choose torch",
         ),
         (model(versions=version(more="default = true\ncolour = 1")), "colour: Extra inputs are not permitted"),
+        (
+            model(versions=version(more="default = true").replace("here", "")),
+            "needs an `artifact`: task 'summarization'",
+        ),
+        (model(task="../own.py"), "nor a class"),
         (model(versions=version(more="default = true").replace("here", "h" * 256)), "models.0.versions.0.artifact"),
     ],
 )

@@ -97,7 +97,8 @@ def test_all_strings_but_names_are_replaced(value: Any) -> None:
     ("path", "told", "read"),
     [
         ((), "", ()),
-        (("petals", 2), " at petals.2", ("petals", 2)),
+        (("input",), " at input", ("input",)),
+        (("input", "petals", 2), " at input.petals.2", ("input", "petals", 2)),
         ((0,), " at 0", (0,)),
         (("a b", 1), "", ()),  # a name that could be taken for something else ends the path
         (("a", "x: y", 1), " at a", ("a",)),
