@@ -10,6 +10,9 @@ import math
 from typing import NamedTuple
 
 
+_ROUNDING = 1e-6  # of a unit: what counts as a whole one
+
+
 class Rate(NamedTuple):
     """So many units in so many seconds."""
 
@@ -23,11 +26,11 @@ class Rate(NamedTuple):
 
     def left(self, until_full_ms: float) -> int:
         """How many units may be used now, if everything will have come back in so many ms."""
-        return max(0, math.floor((self.window_s * 1000 - max(0.0, until_full_ms)) / self.interval_ms + 1e-6))
+        return max(0, math.floor((self.window_s * 1000 - max(0.0, until_full_ms)) / self.interval_ms + _ROUNDING))
 
     def wait_ms(self, until_full_ms: float, units: float) -> float:
         """How long until so many units may be used; infinity if they are more than there ever are."""
-        if units > self.quota:
+        if units > self.quota + _ROUNDING:
             return math.inf
         return max(0.0, max(0.0, until_full_ms) + units * self.interval_ms - self.window_s * 1000)
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.control.profiles import Profiles, load_profiles
@@ -43,6 +43,7 @@ def test_a_rate_that_is_full_has_its_quota_left_and_one_that_is_used_up_gives_it
 
 
 @given(st.floats(0.1, 1e6), st.floats(0.1, 1e5), st.floats(0, 1e8))
+@example(1.9999999998835847, 1.0, 0.0)
 def test_what_is_left_may_be_used_at_once_and_one_more_may_not(quota: float, window_s: float, full_ms: float) -> None:
     rate = Rate(quota, window_s)
     left = rate.left(full_ms)
