@@ -1,0 +1,78 @@
+"""Trying a model without a stack: the command, and what users' tests load models with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inference_worker import check
+from inference_worker.testing import Failed, load
+from shared.contract.errors import ConfigurationError
+
+OWN = """
+from pydantic import BaseModel
+
+class Own:
+    class Input(BaseModel):
+        n: int
+        model_config = {"json_schema_extra": {"examples": [{"n": 3}]}}
+
+    def predict(self, inputs, options):
+        return [{"n": each.n * of.get("times", 1), "of": len(inputs) if each.n == 7 else 0} for each, of in
+                zip(inputs, options)]
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    file = tmp_path / "own.py"
+    file.write_text(OWN, encoding="utf-8")
+    return f"{file}:Own"
+
+
+def test_a_model_is_loaded_as_by_a_worker(own: str) -> None:
+    model = load(own)
+    assert model.predict([{"n": 1}, {"n": 2}], times=5) == [{"n": 5, "of": 0}, {"n": 10, "of": 0}]
+    assert model.predict_sample() == [{"n": 3, "of": 0}]
+    with pytest.raises(Failed, match="input 1: invalid_input at input.n: Input should be a valid integer"):
+        model.predict([{"n": 1}, {"n": "x"}])
+
+
+def test_a_class_is_looked_for_beside_the_catalogue(own: str, tmp_path: Path) -> None:
+    assert load("own.py:Own", folder=str(tmp_path)).sample == {"n": 3}
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        load("own.py:Own")
+
+
+def test_what_is_seen_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([own]) == 0
+    seen = dict(line.strip().split("  ", 1) for line in capsys.readouterr().out.splitlines())
+    assert list(seen) == ["loaded", "declares", "input", "result", "bytes", "alone", "8 together"]
+    assert (seen["declares"], seen["input"], seen["result"]) == ("input", '{"n":3}', '{"n":3,"of":0}')
+
+
+def test_another_answer_in_a_batch_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.main([own, '--input={"n": 7}']) == 1
+    assert 'differs  in a batch it answers {"n":7,"of":8}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (['--input={"n": "x"}'], "FAILED  input 0: invalid_input at input.n"),
+        (["nowhere.py:Own"], "FAILED  there is no file"),
+    ],
+)
+def test_what_is_wrong_is_told_with_exit_code_1(
+    own: str, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
+    given = arguments if not arguments[0].startswith("-") else [own, *arguments]
+    assert check.main(given) == 1
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_without_a_sample_is_said_not_to_be_tried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.py").write_text("class Own:\n    def predict(self, inputs): return inputs", encoding="utf-8")
+    assert check.main([f"{tmp_path}/own.py:Own"]) == 0
+    assert "not tried" in capsys.readouterr().out
