@@ -20,6 +20,7 @@ from PIL import Image
 
 from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
+from shared.contract.tasks import TASKS
 from tests.conftest import cloned_database
 from tests.e2e.conftest import services
 from tests.processes import REPOSITORY
@@ -27,7 +28,7 @@ from tests.tiny_families import encoder, image_classifier, translator, writer
 from tests.waiting import eventually
 
 DOCUMENT = (REPOSITORY / "docs/TASKS.md").read_text(encoding="utf-8")
-SECTIONS = {part.partition("\n")[0]: part for part in DOCUMENT.split("\n## ")[1:]}
+SECTIONS = {part.partition("\n")[0]: part for part in DOCUMENT.split("\n## ")[1:] if part.partition("\n")[0] in TASKS}
 ENTRIES = {task: re.findall(r"```\n(\[\[models\]\].*?)```", part, re.DOTALL)[0] for task, part in SECTIONS.items()}
 MAKE: dict[str, Callable[[Path], str]] = {
     "token-classification": lambda path: encoder(path, "bert", "AutoModelForTokenClassification", num_labels=5),

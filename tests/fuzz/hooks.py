@@ -54,6 +54,14 @@ def refuses_valid_days_only_if_they_are_far_apart(ctx: CheckContext, response: R
         assert "days before `last`" in response.text, response.text
 
 
+@schemathesis.check
+def refuses_valid_bodies_only_for_their_input(ctx: CheckContext, response: Response, case: Case[Any]) -> None:
+    """A valid body is refused for what its model does not take: that `input`, or `options` of another task."""
+    if any(_refused_though_valid(case, response, each) for each in ("predict", "predict_batch")):
+        places = [each["loc"][:2] for each in response.json().get("errors", [])]
+        assert places and all(place[1] in ("input", "inputs", "options") for place in places), response.text
+
+
 def _refused_though_valid(case: Case[Any], response: Response, operation_id: str) -> bool:
     valid = case.meta is not None and case.meta.generation.mode.is_positive
     asked = case.operation.definition.raw.get("operationId")

@@ -232,7 +232,7 @@ async def test_with_authentication_the_document_says_so_and_health_tells_no_deta
     async with gateway.get("/openapi.json") as answer:
         document = await answer.json()
         assert document["paths"]["/api/v1/predict"]["post"]["security"] == [{"bearer": []}]
-    for headers, fields in (({}, 3), (by(token(RSA)), 3), (by(token(RSA, scope="admin")), 8)):
+    for headers, fields in (({}, 3), (by(token(RSA)), 3), (by(token(RSA, scope="admin")), 9)):
         async with gateway.get("/health", headers=headers) as answer:
             assert len(await answer.json()) == fields
 
