@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-
 _ROUNDING = 1e-6  # of a unit: what counts as a whole one
 
 
