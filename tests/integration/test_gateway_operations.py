@@ -148,6 +148,7 @@ async def test_models_are_listed_with_what_serves_them(
     await worker.stream.join()  # a consumer without a heartbeat is a dead worker's
     echo = await get(gateway, "/api/v1/models/echo")
     assert [each.pop("states") for each in echo["versions"]] == [[], [], []], "of one model, for administrators"
+    assert [each.pop("schemas") for each in echo["versions"]] == [{}, {}, {}], "of one model"
     assert echo == models[0]
     assert [(each["version"], each["is_default"], each["is_active"], each["workers"]) for each in echo["versions"]] == [
         ("1.0.0", False, True, 0),

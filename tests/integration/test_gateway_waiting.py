@@ -131,7 +131,7 @@ async def test_a_batch_is_answered_in_its_order_though_items_fail(gateway: Clien
     assert [request.input for _, request in taken] == ["a", "b", "c"]
     for each in reversed(taken):
         bad = Outcome(Status.FAILED, error="no good")
-        await worker.finish([each], bad if each[1].text == "b" else succeeded({"was": each[1].text}))
+        await worker.finish([each], bad if each[1].input == "b" else succeeded({"was": each[1].input}))
     answer = await asked
     items = (await answer.json())["items"]
     assert answer.status == 200
