@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from inference_worker.tasks.protocol import Item, Output, Task
+from inference_worker.tasks.protocol import InvalidInput, Item, Output, Task
 from inference_worker.tasks.sentences import split_sentences
 from models.articles import Article, load_articles
 from models.artifacts import ROOT
@@ -146,7 +146,7 @@ def test_zero_shot_chooses_among_the_labels_of_each_request(load: Load) -> None:
 
 
 def test_zero_shot_without_labels_is_an_error(load: Load) -> None:
-    with pytest.raises(ValueError, match="options.labels"):
+    with pytest.raises(InvalidInput, match="options.labels"):
         load("zero-shot-classification", "1.0.0").encode([Item("no labels")])
 
 
