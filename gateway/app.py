@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.api.operations import OPERATIONS
-from gateway.api.schemas import bounds_schema, options_schema
+from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.components import add_components
 from gateway.control.authentication import Authentication
 from gateway.http.access import guarded

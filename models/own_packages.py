@@ -31,7 +31,18 @@ from shared.service.own_packages import folder_of
 # pyproject.toml, by test: an image does not have that file.)
 OF_THE_WORKER = (
     *("aiohttp", "hiredis", "orjson", "prometheus-client", "pydantic", "pydantic-settings", "python-json-logger"),
-    *("redis", "uvloop", "numpy", "openvino", "safetensors", "torch", "transformers"),
+    *(
+        "redis",
+        "uvloop",
+        "numpy",
+        "openvino",
+        "pillow",
+        "protobuf",
+        "safetensors",
+        "sentencepiece",
+        "torch",
+        "transformers",
+    ),
 )
 _TAKEN_OUT = {"hf-xet", "pygments", "rich", "setuptools"}  # of its image, see scripts/image/install.sh
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input")

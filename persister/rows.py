@@ -113,7 +113,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         outcome=Outcome(Status.FAILED, error=readable(f"the result could not be read: {error}")),
         attempt=_number(fields.get(b"attempt", b"")),
         input=_json(fields, b"input"),
-        options=_json_object(fields, b"options"),
+        options=_json(fields, b"options", dict),
         principal=_text(fields, b"principal", ""),
         completed_at=_number(fields.get(b"completed_at", b"")),
         traceparent=_text(fields, b"traceparent", ""),
@@ -190,18 +190,10 @@ def _number(raw: bytes) -> int:
     return int(raw) if raw.isdigit() and len(raw) <= 18 else 0
 
 
-def _json(fields: Fields, name: bytes) -> bytes:
+def _json(fields: Fields, name: bytes, kind: type = object) -> bytes:
+    """A field that holds JSON of some kind; an empty object in the place of anything else."""
     raw = fields.get(name, b"")
     try:
-        orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return b"{}"
-    return raw
-
-
-def _json_object(fields: Fields, name: bytes) -> bytes:
-    raw = fields.get(name, b"")
-    try:
-        return raw if isinstance(orjson.loads(raw), dict) else b"{}"
+        return raw if isinstance(orjson.loads(raw), kind) else b"{}"
     except orjson.JSONDecodeError:
         return b"{}"

@@ -167,3 +167,11 @@ async def store(
         [(UUID(each), number, '{"text": "hello"}', output, 0.5, id_time(each), status) for each in ids],
     )
     return ids
+
+
+async def shown(client: Client, prediction_id: str) -> dict[str, Any]:
+    """A finished prediction, as who reads it by id sees it."""
+    async with client.get(f"/api/v1/predictions/{prediction_id}") as answer:
+        body: dict[str, Any] = await answer.json()
+        assert answer.status == 200 and body["status"] != "queued", body
+        return body

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import orjson
@@ -89,3 +90,14 @@ async def spoil(redis: Redis, keys: Keys, prediction_id: str, changes: Mapping[b
                 pipe.xadd(keys.results, kept)
                 _, spoilt = await pipe.execute()
             await redis.hset(keys.prediction(prediction_id), "result_entry", spoilt)
+
+
+@asynccontextmanager
+async def memory_limit(redis: Redis, limit: int) -> AsyncIterator[None]:
+    """A Redis with another `maxmemory`, in bytes, and then with its own again."""
+    before = (await redis.config_get("maxmemory"))["maxmemory"]
+    await redis.config_set("maxmemory", limit)
+    try:
+        yield
+    finally:
+        await redis.config_set("maxmemory", before)

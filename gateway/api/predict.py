@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from gateway.api.queries import PredictQuery, timeout_ms_of
-from gateway.api.schemas import BatchRequest, PredictRequest, prediction_body, queued_body
+from gateway.api.request_schemas import BatchRequest, PredictRequest
+from gateway.api.schemas import prediction_body, queued_body
 from gateway.core.caller_limits import Standing
 from gateway.core.errors import Place
 from gateway.core.finished import Finished

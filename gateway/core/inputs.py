@@ -25,6 +25,19 @@ class OrderLimits(NamedTuple):
     max_text_chars: int
 
 
+class Prepared(NamedTuple):
+    """An order that may be published.
+
+    Attributes:
+        encoded: its inputs, as JSON for the stream.
+        stored: what is kept of each: see `stored_input`.
+    """
+
+    order: Order
+    encoded: list[bytes]
+    stored: list[bytes]
+
+
 class Inputs:
     """Prepares the inputs of orders.
 
@@ -38,11 +51,11 @@ class Inputs:
         self._digest_secret = digest_secret
         self._redaction = redaction
 
-    def check(self, served: ServedVersion, order: Order) -> None:
-        """Check how many inputs there are, how large each is, and whether it is a text where only texts are taken.
+    def encoded(self, served: ServedVersion, order: Order) -> list[bytes]:
+        """The inputs as JSON for the stream, if there are not too many and the version may be sent each.
 
         Raises:
-            InvalidOrder: there are too many, or one is too large, blank, or no text.
+            InvalidOrder: there are too many, or one is too large, blank, no text, or cannot be published or stored.
         """
         max_texts, max_chars = self._limits
         max_chars = min(max_chars, served.version.limits.chars or max_chars)
@@ -50,22 +63,25 @@ class Inputs:
             place = order.inputs[0].place[:-1]  # of the list of texts
             raise InvalidOrder([(place, f"must have at most {max_texts} texts, not {len(order.inputs)}")])
         task = TASKS.get(served.task)
+        inputs = []
         for each in order.inputs:
             text, place = each.text, each.place
-            encoded = encoded_input(each) if each.sent_as_input else b""
-            if text is None:
-                if task is not None and task.takes_text:
-                    raise InvalidOrder([(place, f"a {served.task} model takes a text: {_A_TEXT}")])
-                size, unit = len(encoded), "bytes of JSON"
-            else:
-                size, unit = len(text), "characters"
+            encoded = _encoded(each)
+            if text is None and task is not None and task.takes_text:
+                raise InvalidOrder([(place, f"a {served.task} model takes a text: {_A_TEXT}")])
+            size, unit = size_of(each, encoded), "bytes of JSON" if text is None else "characters"
             if size > max_chars:
                 raise InvalidOrder([(place, f"must have at most {max_chars} {unit}, not {size}")])
             if text is not None and not text.strip() and (task is not None or not each.sent_as_input):
                 raise InvalidOrder([(place, "must not be blank")])
+            inputs.append(encoded)
+        return inputs
 
-    async def prepare(self, served: ServedVersion, order: Order, options: bytes) -> tuple[Order, list[bytes]]:
-        """The order as the model is to see it, and what is kept of each input: see `stored_input`.
+    async def prepare(self, served: ServedVersion, order: Order, options: bytes, encoded: list[bytes]) -> Prepared:
+        """The order as the model is to see it.
+
+        Args:
+            encoded: its inputs, as `encoded` gave them.
 
         Raises:
             RedactionFailed: a text could not be redacted.
@@ -78,19 +94,20 @@ class Inputs:
             values = await _redacted(redaction, order)
             inputs = [each._replace(value=value) for each, value in zip(order.inputs, values, strict=True)]
             order = order._replace(inputs=inputs)
-            self.check(served, order)
+            encoded = self.encoded(served, order)
         elif redaction is not None and kept == "whole":
             redacted = await _redacted(redaction, order)
         pairs = zip(order.inputs, redacted, strict=True)
-        return order, [stored_input(kept, each.value, options, value, self._digest_secret) for each, value in pairs]
+        stored = [stored_input(kept, each.value, options, value, self._digest_secret) for each, value in pairs]
+        return Prepared(order, encoded, stored)
 
 
-def encoded_input(each: Input) -> bytes:
-    """An input as JSON for the stream.
+def size_of(each: Input, encoded: bytes) -> int:
+    """The size by which limits and costs count: see `shared.contract.inputs.size_of`."""
+    return len(encoded) if each.text is None else len(each.text)
 
-    Raises:
-        InvalidOrder: it has what cannot be published or stored.
-    """
+
+def _encoded(each: Input) -> bytes:
     if not each.sent_as_input:
         return orjson.dumps({"text": each.value})
     try:

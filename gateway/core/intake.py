@@ -13,9 +13,9 @@ from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
 from gateway.core.finished import Finished
-from gateway.core.inputs import Inputs, encoded_input
+from gateway.core.inputs import Inputs, size_of
 from gateway.core.lookup import Lookup
-from gateway.core.order import Answer, Input, Order
+from gateway.core.order import Answer, Order
 from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
@@ -91,13 +91,12 @@ class Intake:
         assigned = self._experiments.assign(order)
         served = self._resolve(order, assigned.version or order.version)
         options = _options(served, order)
-        self._inputs.check(served, order)
+        inputs = self._inputs.encoded(served, order)
         self._check_redis()
         self._waiters.check_room(len(order.inputs) if order.wait_s else 0, served.label, order.caller.id, order.limits)
-        order, stored = await self._inputs.prepare(served, order, options)
+        order, inputs, stored = await self._inputs.prepare(served, order, options, inputs)
         batch = Batch(time.time_ns() // 1_000_000, self._shard, secrets.token_hex(16), len(order.inputs))
         ids = batch.ids()
-        inputs = [encoded_input(each) for each in order.inputs]
         with self._waiters.expect(ids if order.wait_s else [], served.label, order.caller.id) as expected:
             look = await self._look(served, order, options, inputs)
             new = assigned.noted(self._new_requests(served, order, options, inputs, ids, stored, look))
@@ -152,7 +151,7 @@ class Intake:
                 principal=order.caller.id,
                 traceparent=order.traceparent,
                 wait=order.wait_s > 0,
-                cost_us=self._serving.estimate_us(served.label, _size(each, encoded)) if limited else 0,
+                cost_us=self._serving.estimate_us(served.label, size_of(each, encoded)) if limited else 0,
                 answer=look.found.get(key),
                 stored_input=kept,
             )
@@ -229,10 +228,6 @@ class Intake:
 def _cached(served: ServedVersion, prediction_id: str, answer: CachedResult) -> Finished:
     outcome = Outcome(Status.SUCCEEDED, answer.result, answer.confidence, cached=True)
     return Finished(prediction_id, served.model, served.version.version, outcome)
-
-
-def _size(each: Input, encoded: bytes) -> int:
-    return len(encoded) if each.text is None else len(each.text)
 
 
 def _group(order: Order, batch: Batch, new: Sequence[NewRequest]) -> Group:

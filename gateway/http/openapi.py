@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -188,9 +189,13 @@ def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
         used.update(model for answer in each.answers.values() for model in _models(answer))
         if each.body is not None:
             used.add(each.body)
-    ordered = sorted(used, key=lambda model: model.__name__)
+    return _definitions(tuple(sorted(used, key=lambda model: model.__name__)))
+
+
+@cache  # it takes a tenth of a second, and tests make many applications
+def _definitions(models: Sequence[type[BaseModel]]) -> dict[str, Any]:
     _, definitions = models_json_schema(
-        [(model, "validation") for model in ordered], ref_template="#/components/schemas/{model}"
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
     schemas: dict[str, Any] = definitions["$defs"]
     return schemas

@@ -6,7 +6,6 @@ the client as succeeded before.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import pickle  # nosec B403 - read again only by a child of the same version
 from collections.abc import Callable, Mapping
@@ -14,10 +13,10 @@ from numbers import Integral, Real
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
 
 from inference_worker.children.guard import BadOutput, ResultTooLarge
 from inference_worker.children.wire import Answer, Prepared
+from inference_worker.tasks.objects import fields_of, has_fields
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Output
 from shared.contract.inputs import NUL
 
@@ -65,10 +64,8 @@ def answering(most_bytes: int, with_labels: bool) -> Callable[[object], Answer]:
 
 
 def _fields(result: object) -> dict[str, Any]:
-    if isinstance(result, BaseModel):
-        return result.model_dump()
-    if dataclasses.is_dataclass(result) and not isinstance(result, type):
-        return {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+    if has_fields(result):
+        return fields_of(result)
     try:
         return dict(result)  # type: ignore[call-overload,no-any-return]
     except (TypeError, ValueError) as error:
@@ -96,8 +93,8 @@ def _plain(value: Any) -> Any:
     """What the encoder does not take itself: arrays of one number, with gaps or of texts; tensors."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    if isinstance(value, BaseModel):
-        return value.model_dump()
+    if has_fields(value):
+        return fields_of(value)
     raise TypeError(f"{_kind(value)} has no JSON")
 
 
@@ -109,10 +106,8 @@ def _finite(value: Any) -> bool:
         return all(map(_finite, value))
     if hasattr(value, "tolist"):
         return _finite(value.tolist())
-    if isinstance(value, BaseModel):
-        return _finite(value.model_dump())
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return all(_finite(getattr(value, field.name)) for field in dataclasses.fields(value))
+    if has_fields(value):
+        return _finite(fields_of(value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -106,9 +106,9 @@ def _logged_in(to_the_hub: Mapping[str, str]) -> Iterator[None]:
 def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
     """The task, warmed up, and the schemas of what it takes and gives."""
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
-    from inference_worker.tasks.custom import import_also_from
-
     if plan.packages:
+        from inference_worker.tasks.custom import import_also_from
+
         import_also_from(plan.packages)
     if ":" not in plan.task:
         from inference_worker.tasks.torch_threads import configure_torch

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from inference_worker.tasks.declared import Declared, Declaring, is_object
+from inference_worker.tasks.declared import Declared, Declaring
+from inference_worker.tasks.objects import has_fields
 from inference_worker.tasks.protocol import Encoded, Item, Output, Task
 from shared.contract.errors import ConfigurationError
 
@@ -78,7 +79,7 @@ class Plain:
 def _output(result: Any) -> Output:
     if isinstance(result, Output):
         return result
-    return Output(result if is_object(result) else {"value": result})
+    return Output(result if isinstance(result, Mapping) or has_fields(result) else {"value": result})
 
 
 def _imported(task: str, name: str) -> ModuleType:

@@ -6,11 +6,10 @@ instance. Their JSON Schemas are shown to callers.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import to_jsonable_python
 
@@ -122,13 +121,6 @@ class Declaring:
 def declared_by(task: Task) -> Declared:
     """What a task declares, whichever way it was loaded."""
     return task.declared if isinstance(task, Declaring) else Declared(task)
-
-
-def is_object(result: Any) -> bool:
-    """Whether a result is a JSON object by itself."""
-    return isinstance(result, Mapping | BaseModel) or (
-        dataclasses.is_dataclass(result) and not isinstance(result, type)
-    )
 
 
 def _adapter(name: str, kind: Any) -> TypeAdapter[Any]:

@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification
 
 from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.encoders import load_encoder
+from inference_worker.tasks.classifiers import load_classifier
 from inference_worker.tasks.fields import Fields
 from inference_worker.tasks.forward import Forward, parts_of, rounded
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
@@ -48,10 +47,7 @@ class TextRanking:
                 f"{artifact.location} has {artifact.config.num_labels} labels: text-ranking needs a cross-encoder with "
                 "one output; serve this one as text-classification"
             )
-        tokenizer = TextTokenizer.load(artifact)
-        artifact.config.pad_token_id = tokenizer.pad_id  # a decoder finds its last token by it
-        model = load_encoder(AutoModelForSequenceClassification, artifact, tokenizer.inputs, "logits")
-        return cls(model, tokenizer, token_budget, as_probability=gives_probabilities(artifact))
+        return cls(*load_classifier(artifact), token_budget, as_probability=gives_probabilities(artifact))
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize; `data` is the rows of each document.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from scripts.tools.kit import ROOT, find
 
@@ -46,3 +49,8 @@ def documents(rendered: str) -> list[tuple[str, str]]:
         if head.startswith(_SOURCE):
             made.append((Path(head.removeprefix(_SOURCE)).name, text.strip("\n") + "\n"))
     return made
+
+
+def objects(text: str) -> list[Any]:
+    """The objects that YAML documents describe, without empty ones."""
+    return [each for each in yaml.load_all(text, Loader=yaml.CSafeLoader) if each]

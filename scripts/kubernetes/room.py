@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import yaml
-
-from scripts.kubernetes.chart import CHART, documents, render
+from scripts.kubernetes.chart import CHART, objects, render
 
 FILES = ("values.yaml", "values-staging.yaml", "values-production.yaml")
 BEGIN = "<!-- room: made by make manifests -->"
@@ -34,7 +32,7 @@ def requested(values: str) -> tuple[Room, Room]:
         RenderingFailed: helm refuses the values.
         ToolMissing: there is no helm.
     """
-    made = [yaml.safe_load(text) for _, text in documents(render("--skip-tests", values=[CHART / values]))]
+    made = objects(render("--skip-tests", values=[CHART / values]))
     return total(made, "minReplicas"), total(made, "maxReplicas")
 
 

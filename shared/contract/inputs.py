@@ -18,6 +18,10 @@ from shared.contract.errors import MillstreamError
 INVALID_INPUT = "invalid_input"  # an outcome's error begins with it if its version does not take the input
 MOST_LEVELS = 100
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")  # in JSON; behind a backslash that is itself escaped it is text
+HAS_NUL, HAS_SURROGATE = (
+    "must not contain NUL characters (U+0000)",
+    "must be valid Unicode: it contains a lone surrogate",
+)
 _SHOWN_CHARS = 100
 _ERROR = re.compile(rf"{INVALID_INPUT}(?: at (?P<path>[\w-]+(?:\.[\w-]+)*))?: (?P<message>.*)", re.ASCII | re.DOTALL)
 _PLAIN = re.compile(r"[\w-]+", re.ASCII)
@@ -144,9 +148,9 @@ def _problem(value: Any) -> str:
     """What is wrong with one value, whatever is below it; empty if nothing is."""
     if isinstance(value, str):
         if "\0" in value:
-            return "must not contain NUL characters (U+0000)"
+            return HAS_NUL
         if not value.isascii() and _has_lone_surrogate(value):
-            return "must be valid Unicode: it contains a lone surrogate"
+            return HAS_SURROGATE
     elif isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -177,8 +177,8 @@ def decode_request(fields: Fields) -> PredictionRequest:
         id=_id(fields),
         model=_name(fields, b"model", MODEL_MAX_CHARS),
         version=_name(fields, b"version", VERSION_MAX_CHARS),
-        input=_input(fields),
-        options=_json_object(fields, b"options", default=b"{}"),
+        input=_passable(_input(fields), "input"),
+        options=_passable(_json_object(fields, b"options", default=b"{}"), "options"),
         attempt=_integer(fields, b"attempt", LARGEST_INT, b"0"),
         principal=_optional_name(fields, b"principal", PRINCIPAL_MAX_CHARS),
         submitted_at=_integer(fields, b"submitted_at", _LATEST_TIME),
@@ -317,6 +317,17 @@ def _input(fields: Fields) -> Any:
     if value is None or value == {} or NUL.search(fields[b"input"]):
         raise MalformedMessage("bad_input", "field 'input' has nothing to predict for, or a NUL")
     return normal(value)
+
+
+def _passable(value: Any, name: str) -> Any:
+    """A value that a child can be sent: what is nested as deeply as JSON may be read cannot be written again."""
+    if isinstance(value, str) or not value:  # for speed: most inputs are texts, and most options empty
+        return value
+    try:
+        orjson.dumps([[value]])
+    except TypeError as error:
+        raise MalformedMessage("bad_json", f"field {name!r} cannot be passed on: {error}") from error
+    return value
 
 
 def _json(fields: Fields, name: bytes, default: bytes | None = None) -> Any:

@@ -14,7 +14,7 @@ import orjson
 from pydantic import ValidationError
 
 from shared.contract.errors import MillstreamError
-from shared.contract.inputs import NUL, shown
+from shared.contract.inputs import HAS_NUL, HAS_SURROGATE, NUL, shown
 from shared.contract.tasks import NO_NUL, TASKS
 
 MAX_CUSTOM_BYTES = 16_384
@@ -59,9 +59,9 @@ def encode_options(task: str, options: Mapping[str, Any] | None, custom: Sequenc
 def describe_invalid_text(error: Mapping[str, Any]) -> str:
     """A pydantic error, reworded if ours is clearer; never with the value, since inputs are private."""
     if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == NO_NUL:
-        return "must not contain NUL characters (U+0000)"
+        return HAS_NUL
     if error["type"] == "string_unicode":
-        return "must be valid Unicode: it contains a lone surrogate"
+        return HAS_SURROGATE
     return str(error["msg"])
 
 
@@ -91,5 +91,5 @@ def _custom(task: str, options: Mapping[str, Any], names: Sequence[str]) -> byte
     if len(encoded) > MAX_CUSTOM_BYTES:
         raise OptionErrors([((), f"must be at most {MAX_CUSTOM_BYTES} bytes as JSON, not {len(encoded)}")])
     if NUL.search(encoded):
-        raise OptionErrors([((), "must not contain NUL characters (U+0000)")])
+        raise OptionErrors([((), HAS_NUL)])
     return encoded

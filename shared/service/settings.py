@@ -165,14 +165,14 @@ def _plain(secret: SecretStr | str) -> str:
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
 
-def load_settings(kind: type[AnySettings]) -> AnySettings:
-    """Read one service's settings.
+def load_settings(kind: type[AnySettings], **given: Any) -> AnySettings:
+    """Read one service's settings; those that are given stand in the place of variables.
 
     Raises:
         ConfigurationError: a variable is missing or wrong; the message names it, and no secret value.
     """
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, each['loc'])).upper() or 'settings'}: {each['msg']}"

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from scripts.kubernetes.chart import objects
 from tests.hpa.adapter import Rule, RuleError, Selector, rule_of
 from tests.hpa.algorithm import DEFAULT_DOWN, DEFAULT_UP, Policy, ScalingRules
 
@@ -56,15 +55,15 @@ def load_hpas(path: Path = MANIFESTS / "hpa.yaml") -> dict[str, Hpa]:
     """The autoscalers of a file, by the Deployment that they scale."""
     return {
         each["spec"]["scaleTargetRef"]["name"]: _hpa(each["spec"])
-        for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))
-        if each and each["kind"] == "HorizontalPodAutoscaler"
+        for each in objects(path.read_text(encoding="utf-8"))
+        if each["kind"] == "HorizontalPodAutoscaler"
     }
 
 
 def load_cpu(deployment: str, folder: Path = MANIFESTS) -> Cpu:
     """What a Deployment's one container may use."""
-    for document in yaml.safe_load_all((folder / f"deployment-{deployment}.yaml").read_text(encoding="utf-8")):
-        if document and document["kind"] == "Deployment" and document["metadata"]["name"] == deployment:
+    for document in objects((folder / f"deployment-{deployment}.yaml").read_text(encoding="utf-8")):
+        if document["kind"] == "Deployment" and document["metadata"]["name"] == deployment:
             (container,) = document["spec"]["template"]["spec"]["containers"]
             limits = container["resources"]
             return Cpu(quantity(limits["requests"]["cpu"]), quantity(limits["limits"]["cpu"]))

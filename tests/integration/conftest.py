@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 from redis.asyncio import Redis
 
+from gateway.api.health import not_ready
 from gateway.app import make_app
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
@@ -19,7 +20,7 @@ from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from tests.access import database_url_of, redis_url_of, running_redis
-from tests.gateways import Client, HandWorker, StartGateway, waiters_of
+from tests.gateways import Client, HandWorker, StartGateway, application_of
 from tests.waiting import eventually
 
 _OTHER_REDIS = shutil.which("redis-server")  # the system's, beside the one of the local stack
@@ -51,7 +52,7 @@ def start_gateway(
         await server.start_server(auto_decompress=False)  # as gateway.__main__ does
         client = cast(Client, await aiohttp_client(server))
         if ready:
-            await eventually(waiters_of(client).listening.is_set, "the gateway listens for hints")
+            await eventually(lambda: not_ready(application_of(client)) is None, "the gateway is ready")
         return client
 
     return start

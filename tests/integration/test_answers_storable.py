@@ -42,7 +42,7 @@ def connection(postgres_server: PostgresServer) -> Iterator[psycopg.Connection[A
         yield made
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(result=st.dictionaries(TEXTS, VALUES, max_size=4))
 def test_what_leaves_a_child_is_jsonb(connection: psycopg.Connection[Any], result: dict[str, Any]) -> None:
     try:

@@ -38,7 +38,6 @@ BODY = {"model": "echo", "text": "hello"}
 RSA, EC, OTHERS, SMALL = rsa_key(), ec_key(), rsa_key(), rsa_key(1024)
 PUBLIC = public_pem(RSA)
 SECRET = b"0123456789abcdef0123456789abcdef"
-NOW = int(time.time())
 
 StartWith = Callable[..., Awaitable[Client]]
 
@@ -78,63 +77,68 @@ def tampered() -> str:
 
 INVALID = (401, 'Bearer error="invalid_token"', "invalid-token")
 BAD = (400, 'Bearer error="invalid_request"', "invalid-request")
-ATTACKS = {
-    "nothing": (None, (401, "Bearer", "unauthenticated"), "missing"),
-    "empty": ("", (401, "Bearer", "unauthenticated"), "missing"),
-    "another scheme": ("Basic YTpi", (401, "Bearer", "unauthenticated"), "missing"),
-    "no token": ("Bearer ", BAD, "malformed"),
-    "a space in it": ("Bearer a b", BAD, "malformed"),
-    "two headers in one": (f"Bearer {token(RSA)}, Bearer {token(RSA)}", BAD, "malformed"),
-    "oversized": (f"Bearer {'a' * 4097}", BAD, "too_large"),
-    "rubbish": ("Bearer rubbish", INVALID, "malformed"),
-    "rubbish in parts": ("Bearer a.b.c", INVALID, "malformed"),
-    "five parts, as of JWE": ("Bearer a.b.c.d.e", INVALID, "malformed"),
-    "alg none": (f"Bearer {part({'alg': 'none'})}.{part(claims())}.", INVALID, "algorithm"),
-    "alg None": (f"Bearer {part({'alg': 'None'})}.{part(claims())}.", INVALID, "algorithm"),
-    "no alg": (f"Bearer {part({})}.{part(claims())}.", INVALID, "algorithm"),
-    "alg is a list": (f"Bearer {part({'alg': ['RS256']})}.{part(claims())}.", INVALID, "algorithm"),
-    "another alg": (f"Bearer {jwt.encode(claims(), RSA, 'RS512')}", INVALID, "algorithm"),
-    "HS/RS confusion": (f"Bearer {signed_by_hmac_of(public_pem(RSA))}", INVALID, "unknown_key"),
-    "ES for RS": (f"Bearer {token(EC)}", INVALID, "unknown_key"),
-    "another's key": (f"Bearer {token(OTHERS)}", INVALID, "signature"),
-    "tampered": (f"Bearer {tampered()}", INVALID, "signature"),
-    "no signature": (f"Bearer {token(RSA).rpartition('.')[0]}.", INVALID, "signature"),
-    "expired": (f"Bearer {token(RSA, exp=NOW - 3600)}", INVALID, "expired"),
-    "not yet": (f"Bearer {token(RSA, nbf=NOW + 3600)}", INVALID, "not_yet"),
-    "issued in the future": (f"Bearer {token(RSA, iat=NOW + 3600)}", INVALID, "not_yet"),
-    "too old": (f"Bearer {token(RSA, iat=NOW - 100_000)}", INVALID, "age"),
-    "valid for too long": (f"Bearer {token(RSA, exp=NOW + 100_000)}", INVALID, "age"),
-    "wrong aud": (f"Bearer {token(RSA, aud='https://other.example')}", INVALID, "audience"),
-    "aud among others, none ours": (f"Bearer {token(RSA, aud=['a', 'b'])}", INVALID, "audience"),
-    "wrong iss": (f"Bearer {token(RSA, iss='https://other.example')}", INVALID, "issuer"),
-    "no exp": (f"Bearer {token(RSA, exp=None)}", INVALID, "claims"),
-    "no aud": (f"Bearer {token(RSA, aud=None)}", INVALID, "claims"),
-    "no iss": (f"Bearer {token(RSA, iss=None)}", INVALID, "claims"),
-    "no sub": (f"Bearer {token(RSA, sub=None)}", INVALID, "claims"),
-    "empty sub": (f"Bearer {token(RSA, sub='')}", INVALID, "claims"),
-    "sub too long": (f"Bearer {token(RSA, sub='a' * 256)}", INVALID, "claims"),
-    "sub is no text": (
-        f"Bearer {jwt.encode({**claims(), 'sub': 'x'} | {'tenant': 7}, RSA, 'RS256')}",
-        INVALID,
-        "claims",
-    ),
-    "exp is no number": (f"Bearer {token(RSA, exp='soon')}", INVALID, "malformed"),
-    "scope is a list": (f"Bearer {token(RSA, scope=['admin'])}", INVALID, "claims"),
-    "models is a text": (f"Bearer {token(RSA, models='*')}", INVALID, "claims"),
-    "too many models": (f"Bearer {token(RSA, models=['a'] * 51)}", INVALID, "claims"),
-    "crit": (f"Bearer {token(RSA, {'crit': ['b64'], 'b64': True})}", INVALID, "malformed"),
-    "crit of ours": (f"Bearer {token(RSA, {'crit': ['exp']})}", INVALID, "malformed"),
-    "a token for a logout": (f"Bearer {token(RSA, {'typ': 'logout+jwt'})}", INVALID, "malformed"),
-    "kid is a number": (f"Bearer {part({'alg': 'RS256', 'kid': 7})}.{part(claims())}.AAAA", INVALID, "malformed"),
-    "jwk of the attacker": (f"Bearer {token(OTHERS, {'jwk': public_jwk(OTHERS)})}", INVALID, "signature"),
-}
+
+
+def attacks() -> dict[str, tuple[str | None, tuple[int, str, str], str]]:
+    """By name: what is sent, its answer and the reason that is counted; made anew, as tokens do not last."""
+    now = int(time.time())
+    return {
+        "nothing": (None, (401, "Bearer", "unauthenticated"), "missing"),
+        "empty": ("", (401, "Bearer", "unauthenticated"), "missing"),
+        "another scheme": ("Basic YTpi", (401, "Bearer", "unauthenticated"), "missing"),
+        "no token": ("Bearer ", BAD, "malformed"),
+        "a space in it": ("Bearer a b", BAD, "malformed"),
+        "two headers in one": (f"Bearer {token(RSA)}, Bearer {token(RSA)}", BAD, "malformed"),
+        "oversized": (f"Bearer {'a' * 4097}", BAD, "too_large"),
+        "rubbish": ("Bearer rubbish", INVALID, "malformed"),
+        "rubbish in parts": ("Bearer a.b.c", INVALID, "malformed"),
+        "five parts, as of JWE": ("Bearer a.b.c.d.e", INVALID, "malformed"),
+        "alg none": (f"Bearer {part({'alg': 'none'})}.{part(claims())}.", INVALID, "algorithm"),
+        "alg None": (f"Bearer {part({'alg': 'None'})}.{part(claims())}.", INVALID, "algorithm"),
+        "no alg": (f"Bearer {part({})}.{part(claims())}.", INVALID, "algorithm"),
+        "alg is a list": (f"Bearer {part({'alg': ['RS256']})}.{part(claims())}.", INVALID, "algorithm"),
+        "another alg": (f"Bearer {jwt.encode(claims(), RSA, 'RS512')}", INVALID, "algorithm"),
+        "HS/RS confusion": (f"Bearer {signed_by_hmac_of(public_pem(RSA))}", INVALID, "unknown_key"),
+        "ES for RS": (f"Bearer {token(EC)}", INVALID, "unknown_key"),
+        "another's key": (f"Bearer {token(OTHERS)}", INVALID, "signature"),
+        "tampered": (f"Bearer {tampered()}", INVALID, "signature"),
+        "no signature": (f"Bearer {token(RSA).rpartition('.')[0]}.", INVALID, "signature"),
+        "expired": (f"Bearer {token(RSA, exp=now - 3600)}", INVALID, "expired"),
+        "not yet": (f"Bearer {token(RSA, nbf=now + 3600)}", INVALID, "not_yet"),
+        "issued in the future": (f"Bearer {token(RSA, iat=now + 3600)}", INVALID, "not_yet"),
+        "too old": (f"Bearer {token(RSA, iat=now - 100_000)}", INVALID, "age"),
+        "valid for too long": (f"Bearer {token(RSA, exp=now + 100_000)}", INVALID, "age"),
+        "wrong aud": (f"Bearer {token(RSA, aud='https://other.example')}", INVALID, "audience"),
+        "aud among others, none ours": (f"Bearer {token(RSA, aud=['a', 'b'])}", INVALID, "audience"),
+        "wrong iss": (f"Bearer {token(RSA, iss='https://other.example')}", INVALID, "issuer"),
+        "no exp": (f"Bearer {token(RSA, exp=None)}", INVALID, "claims"),
+        "no aud": (f"Bearer {token(RSA, aud=None)}", INVALID, "claims"),
+        "no iss": (f"Bearer {token(RSA, iss=None)}", INVALID, "claims"),
+        "no sub": (f"Bearer {token(RSA, sub=None)}", INVALID, "claims"),
+        "empty sub": (f"Bearer {token(RSA, sub='')}", INVALID, "claims"),
+        "sub too long": (f"Bearer {token(RSA, sub='a' * 256)}", INVALID, "claims"),
+        "sub is no text": (
+            f"Bearer {jwt.encode({**claims(), 'sub': 'x'} | {'tenant': 7}, RSA, 'RS256')}",
+            INVALID,
+            "claims",
+        ),
+        "exp is no number": (f"Bearer {token(RSA, exp='soon')}", INVALID, "malformed"),
+        "scope is a list": (f"Bearer {token(RSA, scope=['admin'])}", INVALID, "claims"),
+        "models is a text": (f"Bearer {token(RSA, models='*')}", INVALID, "claims"),
+        "too many models": (f"Bearer {token(RSA, models=['a'] * 51)}", INVALID, "claims"),
+        "crit": (f"Bearer {token(RSA, {'crit': ['b64'], 'b64': True})}", INVALID, "malformed"),
+        "crit of ours": (f"Bearer {token(RSA, {'crit': ['exp']})}", INVALID, "malformed"),
+        "a token for a logout": (f"Bearer {token(RSA, {'typ': 'logout+jwt'})}", INVALID, "malformed"),
+        "kid is a number": (f"Bearer {part({'alg': 'RS256', 'kid': 7})}.{part(claims())}.AAAA", INVALID, "malformed"),
+        "jwk of the attacker": (f"Bearer {token(OTHERS, {'jwk': public_jwk(OTHERS)})}", INVALID, "signature"),
+    }
 
 
 async def test_every_attack_has_its_answer(start_with: StartWith, caplog: pytest.LogCaptureFixture) -> None:
     gateway = await start_with()
     assert (await answer_to(gateway, f"Bearer {token(RSA)}"))[0] == 200
     counted: dict[str, int] = {}
-    for name, (sent, expected, reason) in ATTACKS.items():
+    for name, (sent, expected, reason) in attacks().items():
         assert await answer_to(gateway, sent) == expected, name
         counted[reason] = counted.get(reason, 0) + 1
         for secret in (sent or "").split(" ")[1:]:

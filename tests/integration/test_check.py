@@ -22,6 +22,13 @@ class Own:
         return [{"n": each.n * of.get("times", 1), "of": len(inputs) if each.n == 7 else 0} for each, of in
                 zip(inputs, options)]
 """
+SECOND = """
+class Own:
+    def predict(self, inputs):
+        if len(inputs) == 1:
+            return [{"score": [0.5]}]
+        return [{"score": [0.5 + CHANGE * (place == 5)]} for place in range(len(inputs))]
+"""
 
 
 @pytest.fixture
@@ -55,6 +62,13 @@ def test_what_is_seen_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_another_answer_in_a_batch_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main([own, '--input={"n": 7}']) == 1
     assert 'differs  in a batch it answers {"n":7,"of":8}' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("change", "code"), [("1e-7", 0), ("1e-3", 1)])
+def test_each_of_a_batch_is_compared_but_for_rounding(change: str, code: int, tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(SECOND.replace("CHANGE", change), encoding="utf-8")
+    assert check.main([f"{file}:Own", "--input=1"]) == code
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.streams.result_cache import LARGEST_BYTES
 from tests.gateways import Client, HandWorker, StartGateway, application_of, persist_everything, succeeded, waiters_of
+from tests.streams import memory_limit
 from tests.waiting import eventually
 
 BODY = {"model": "echo", "text": "hello"}
@@ -274,14 +275,11 @@ async def test_a_redis_that_is_half_full_is_left_to_requests(
 ) -> None:
     gateway = await start(max_memory_percent=70)
     used = int((await redis.info("memory"))["used_memory"])
-    await redis.config_set("maxmemory", used * 2)
-    try:
+    async with memory_limit(redis, used * 2):
         for _ in range(3):
             await computed(gateway, worker)
         await asyncio.gather(*caching_of(gateway)._storing)
         assert await redis.keys(keys.cached("*")) == []
-    finally:
-        await redis.config_set("maxmemory", 0)
 
 
 async def test_a_cached_answer_counts_as_a_request_and_neither_waits_nor_costs(

@@ -26,7 +26,7 @@ from shared.streams.publishing import Group, Limits, NewRequest, Published, Publ
 from shared.streams.redis_client import connect
 from shared.streams.shard import Shard
 from tests.access import running_redis, shard_of
-from tests.streams import LIMITS
+from tests.streams import LIMITS, memory_limit
 
 pytestmark = pytest.mark.every_server
 
@@ -296,11 +296,8 @@ async def test_a_call_is_bounded_in_bytes(stuck: StuckPublisher) -> None:
 async def test_a_full_redis_is_named_as_the_reason(quiet: Redis, keys: Keys) -> None:
     publisher = Publisher(shard_of("gateway", quiet, keys), "gateway-1", PLENTY)
     await publisher.publish(*STREAM, [group()])
-    await quiet.config_set("maxmemory", "1")
-    try:
+    async with memory_limit(quiet, 1):
         assert verdicts_of(await publisher.publish(*STREAM, [group(), group()])) == [Verdict.MEMORY] * 2
-    finally:
-        await quiet.config_set("maxmemory", "0")
 
 
 async def test_results_that_pile_up_refuse_requests(redis: Redis, keys: Keys) -> None:

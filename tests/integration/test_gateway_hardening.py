@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from gateway.api.schemas import PredictRequest
+from gateway.api.request_schemas import PredictRequest
 from gateway.http.bodies import _second_look
 from gateway.http.problems import ProblemError
 from shared.contract.keys import Keys

@@ -14,7 +14,7 @@ from shared.contract.inputs import refusal_of
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from tests.fixtures import redactions
-from tests.gateways import Client, HandWorker, StartGateway, persist_everything
+from tests.gateways import Client, HandWorker, StartGateway, persist_everything, shown
 
 IRIS = {"petals": [4.7, 1.4], "name": "ann@example.org", "deep": {"ok": True, "none": None}}
 PREDICT, BATCH = "/api/v1/predict", "/api/v1/predict/batch"
@@ -23,12 +23,6 @@ PREDICT, BATCH = "/api/v1/predict", "/api/v1/predict/batch"
 async def post(gateway: Client, path: str, **body: Any) -> tuple[int, Any]:
     async with gateway.post(f"{path}?wait=0", json={"model": "echo", **body}) as answer:
         return answer.status, await answer.json(content_type=None)
-
-
-async def shown(gateway: Client, prediction_id: str) -> Any:
-    async with gateway.get(f"/api/v1/predictions/{prediction_id}") as answer:
-        assert answer.status == 200
-        return await answer.json()
 
 
 @pytest.mark.parametrize("value", [IRIS, [1, "a", []], "hello", 0, False, {"text": "a", "lang": "en"}, {"text": "a"}])

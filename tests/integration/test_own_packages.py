@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -129,6 +130,13 @@ def test_an_interrupted_installation_leaves_nothing_that_looks_complete(
     with pytest.raises(KeyboardInterrupt):
         install_all(catalogue(tmp_path, anns=["anns"]))
     assert list((tmp_path / "artifacts" / "packages").iterdir()) == []
+
+
+def test_what_its_image_does_without_is_known_here_too() -> None:
+    script = (REPOSITORY / "scripts/image/install.sh").read_text("utf-8")
+    without = " ".join(re.findall(r'unused="([^"]*)"', script)).replace("$unused", "").split()
+    modules = {"_distutils_hack", "pkg_resources", "openvino_telemetry"}  # of setuptools; none that others need
+    assert {normal(each) for each in set(without) - modules} == own_packages._TAKEN_OUT
 
 
 def test_what_a_worker_has_is_known_here_too() -> None:

@@ -35,7 +35,7 @@ from tests.streams import MODEL, VERSION
 pytestmark = pytest.mark.every_server
 
 DEEP = "STREAM_MACHINE_EXAMPLES" in os.environ
-EXAMPLES = int(os.environ.get("STREAM_MACHINE_EXAMPLES", "75"))
+EXAMPLES = int(os.environ.get("STREAM_MACHINE_EXAMPLES", "30"))
 STEPS = 80
 
 WHO = st.sampled_from([0, 0, 0, 1, 1, 2])

@@ -8,7 +8,7 @@ import orjson
 import uvloop
 from aiohttp import web
 
-from gateway.api.schemas import PredictRequest
+from gateway.api.request_schemas import PredictRequest
 
 
 async def predict(request: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 from pydantic import ValidationError
 
-from gateway.api.schemas import BatchRequest, PredictRequest
+from gateway.api.request_schemas import BatchRequest, PredictRequest
 from gateway.http.problems import TITLES, ProblemError, invalid, invalid_fields, of_http_error, unavailable
 
 

@@ -6,7 +6,7 @@ import re
 import sys
 
 from gateway.api.operations import OPERATIONS
-from gateway.api.schemas import TEXT_PATTERN
+from gateway.api.request_schemas import TEXT_PATTERN
 from gateway.http.openapi import openapi
 from shared.contract.tasks import NO_NUL
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.schemas import PredictRequest
+from gateway.api.request_schemas import PredictRequest
 from gateway.http.idempotency import PATTERN, fingerprint, key_of
 from gateway.http.problems import ProblemError
 

@@ -78,6 +78,7 @@ PURE_MODULES = (
     "gateway/http/idempotency.py",
     "gateway/http/openapi.py",
     "gateway/http/preferences.py",
+    "gateway/api/request_schemas.py",
     "gateway/api/schemas.py",
     "inference_worker/batching.py",
     "inference_worker/children/answers.py",

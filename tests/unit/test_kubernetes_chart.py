@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from scripts.kubernetes import __main__ as kubernetes
-from scripts.kubernetes import plain, room, values_schema, values_table
-from scripts.kubernetes.chart import CHART, RenderingFailed, documents, render
+from scripts.kubernetes import chart, plain, room, values_schema, values_table
+from scripts.kubernetes.chart import CHART, RenderingFailed, render
 from scripts.stack import dotenv
 from shared.contract.catalogue import ServedVersion, Version
 from shared.contract.keys import Keys
@@ -33,7 +33,7 @@ FILES = sorted([*CHART.glob("values-*.yaml"), *(CHART / "ci").glob("*.yaml")])
 
 def objects(*options: str, values: tuple[Path, ...] = ()) -> list[Object]:
     """What the chart renders."""
-    return [yaml.safe_load(text) for _, text in documents(render(*options, values=values))]
+    return chart.objects(render(*options, values=values))
 
 
 def named(made: list[Object], kind: str, name: str) -> Object:

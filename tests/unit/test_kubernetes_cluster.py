@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from scripts.kubernetes.chart import CHART
+from scripts.kubernetes.chart import CHART, objects
 from scripts.kubernetes.plain import FOLDER
 from scripts.tools.kit import find
 from tests.kubernetes_api import Cluster, cluster
@@ -41,7 +40,7 @@ class Admin:
         made = await self._run(
             "helm", "template", "millstream", str(CHART), "--namespace=millstream", *on_server, *words
         )
-        return [each for each in yaml.safe_load_all(made) if each]
+        return objects(made)
 
     async def _run(self, program: str, *words: str) -> str:
         process = await asyncio.create_subprocess_exec(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.kubernetes import chart
 from scripts.kubernetes.plain import BY_HAND, FOLDER
 from scripts.settings_table import variables
 from scripts.tools.kit import find
@@ -35,7 +36,7 @@ OTHERS_VARIABLES = re.compile(
 def objects(pattern: str = "*") -> list[Object]:
     """The objects of the files that match."""
     paths = sorted(FOLDER.glob(f"{pattern}.yaml"))
-    return [each for path in paths for each in yaml.safe_load_all(path.read_text(encoding="utf-8")) if each]
+    return [each for path in paths for each in chart.objects(path.read_text(encoding="utf-8"))]
 
 
 ALL = objects()
@@ -331,7 +332,7 @@ def test_images_of_ones_own_replace_all_of_the_services() -> None:
     words = ("kustomize", "--load-restrictor=LoadRestrictionsNone", str(FOLDER / "own-images"))
     assert f"kubectl {' '.join(words[:2])} k8s/own-images" in (FOLDER / "README.md").read_text(encoding="utf-8")
     made = subprocess.run([find("kubectl"), *words], capture_output=True, text=True, timeout=60, check=True).stdout
-    rendered = [each for each in yaml.safe_load_all(made) if each]
+    rendered = chart.objects(made)
     assert {(each["kind"], each["metadata"]["name"]) for each in rendered} == {
         (each["kind"], each["metadata"]["name"]) for each in ALL
     }

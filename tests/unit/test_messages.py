@@ -78,6 +78,9 @@ def test_a_result_decodes_with_its_outcome() -> None:
         (b"input", b"{}", "bad_input"),
         (b"input", b'{"text": "\\u0000"}', "bad_input"),
         (b"options", b"3", "bad_json"),
+        (b"input", b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", "bad_json"),  # can be read, but not be written again
+        (b"input", b"[" * 1000 + b"]" * 1000, "bad_json"),
+        (b"options", b'{"a": ' + b"[" * 300 + b"]" * 300 + b"}", "bad_json"),
         (b"model", b"\xff", "bad_field"),
         (b"attempt", b"-1", "bad_field"),
         (b"submitted_at", b"9" * 30, "bad_field"),

@@ -1,0 +1,152 @@
+"""The command: `python -m inference_worker.dev my_models/iris.py:Iris [--reload]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+from aiohttp import web
+from pydantic import ValidationError
+
+from gateway.http.connections import possible_connections
+from gateway.http.context import CONNECTIONS, LIVENESS, WAITERS
+from gateway.settings import GatewaySettings
+from inference_worker.children.forkserver import preload
+from inference_worker.dev.application import make_app
+from inference_worker.dev.memory import Memory
+from inference_worker.dev.serving import Development
+from inference_worker.dev.stand_ins import OneWorker
+from inference_worker.lane import Lane
+from inference_worker.placement import task_at
+from inference_worker.settings import WorkerSettings
+from shared.contract.catalogue import Catalogue, Model
+from shared.contract.errors import ConfigurationError
+from shared.contract.options import CUSTOM_DEFAULT
+from shared.contract.schemas import Schemas, schemas_of
+from shared.contract.tasks import TASKS
+from shared.service.lifecycle import exit_code, run_tasks, stop_on_signals
+from shared.service.listening import listen
+from shared.service.logs import configure_logging
+from shared.service.settings import load_settings
+
+HOST = "127.0.0.1"
+_TEXT = "This is great!"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until a signal; returns the exit code: 2 if the model cannot be loaded."""
+    parser = argparse.ArgumentParser(prog="python -m inference_worker.dev", description=__doc__)
+    parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
+    parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--option", action="append", default=[], help="name of an option that a class takes; repeatable"
+    )
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--reload", action="store_true", help="load it again whenever its code changes")
+    given = parser.parse_args(arguments)
+    return exit_code("inference_worker.dev", lambda: asyncio.run(_serve(given)))
+
+
+async def _serve(given: argparse.Namespace) -> None:
+    model = model_of(given.task, given.artifact, given.dtype, given.option)
+    catalogue = Catalogue(models=(model,))
+    (served,) = catalogue.served()
+    settings = load_settings(GatewaySettings, _env_file=None, auth="off", gateway_port=given.port)
+    of_worker = load_settings(WorkerSettings, _env_file=None, expose_model_errors=True, log_format="console")
+    configure_logging(of_worker, "dev")
+    logging.getLogger("gateway").setLevel(logging.WARNING)  # no line for each request
+    preload(with_libraries=model.task in TASKS)
+    stop, memory, worker = stop_on_signals(), Memory(), OneWorker()
+    app = make_app(settings, catalogue, memory, worker)
+    runner = web.AppRunner(app, handler_cancellation=True)
+    await runner.setup()
+    try:
+        assert runner.server is not None
+        app[CONNECTIONS].most = possible_connections(settings.max_connections)
+        listener = await listen(app[CONNECTIONS].accept_for(runner.server), HOST, given.port, "--port")
+        code = code_of(served.task) if given.reload else None
+        tell = _Telling(model, given.port)
+        development = Development(of_worker, served, given.artifact, code, memory, worker, say, tell.loaded)
+        loops = {"hints": app[WAITERS].listen(stop), "model": development.run(stop)}
+        await run_tasks(loops, stop, settings.shutdown_grace_s, app[LIVENESS])
+        listener.close()
+    finally:
+        await runner.cleanup()
+
+
+def model_of(task: str, artifact: str, dtype: str, options: Sequence[str]) -> Model:
+    """The model under the name of its class, or of its task, with one version, `dev`.
+
+    Raises:
+        ConfigurationError: there is no such task, or something else is wrong.
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", task.rpartition(":")[2]).lower().strip("_-")
+    about = {"options": options or CUSTOM_DEFAULT} if task not in TASKS else {}
+    version = {"version": "dev", "artifact": artifact, "dtype": dtype, "default": True, "processes": 1}
+    try:
+        return Model.model_validate({"name": name, "task": task, "description": task, "versions": [version], **about})
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(each["msg"] for each in error.errors())) from None
+
+
+def code_of(task: str) -> Path:
+    """The directory of a class's code.
+
+    Raises:
+        ConfigurationError: it is no class of one's own, or there is no such file or module.
+    """
+    file, _, _ = task_at(task, ".").rpartition(":")
+    if not file:
+        raise ConfigurationError(f"--reload is for a class of your own, and {task} is built in")
+    if file.endswith(".py"):
+        return Path(file).parent
+    found = importlib.util.find_spec(file)
+    if found is None or found.origin is None:
+        raise ConfigurationError(f"there is no module {file}")
+    return Path(found.origin).parent
+
+
+def say(line: str) -> None:
+    """Tell who develops the model."""
+    print(line, flush=True)
+
+
+class _Telling:
+    """Tells once how the model can be asked."""
+
+    def __init__(self, model: Model, port: int) -> None:
+        self._model, self._port = model, port
+        self._told = False
+
+    def loaded(self, lane: Lane) -> None:
+        """Tell it, unless that was done before."""
+        if not self._told:
+            self._told = True
+            say(how_to_ask(self._model, lane.schemas, self._port))
+
+
+def how_to_ask(model: Model, told: Schemas, port: int) -> str:
+    """What to do now: a command that asks the model, with its example if it has one."""
+    schemas, address = schemas_of(model.task, told), f"http://{HOST}:{port}"
+    task = TASKS.get(model.task)
+    example = schemas.get("example", _TEXT)
+    sent = {"text" if isinstance(example, str) and task is not None and task.takes_text else "input": example}
+    body = shlex.quote(orjson.dumps({"model": model.name, **sent}).decode())
+    return (
+        f"{address}/docs shows what can be asked; for example:\n"
+        f"  curl -s {address}/api/v1/predict -H 'content-type: application/json' -d {body}\n"
+        "Nothing is stored: predictions are kept in memory, the last 1000 of them. Ctrl+C ends it."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
