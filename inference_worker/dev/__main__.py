@@ -89,7 +89,7 @@ def model_of(task: str, artifact: str, dtype: str, options: Sequence[str]) -> Mo
     Raises:
         ConfigurationError: there is no such task, or something else is wrong.
     """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", task.rpartition(":")[2]).lower().strip("_-")
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", task.rpartition(":")[2]).lower().strip("_-") or "model"
     about = {"options": options or CUSTOM_DEFAULT} if task not in TASKS else {}
     version = {"version": "dev", "artifact": artifact, "dtype": dtype, "default": True, "processes": 1}
     try:
@@ -109,7 +109,10 @@ def code_of(task: str) -> Path:
         raise ConfigurationError(f"--reload is for a class of your own, and {task} is built in")
     if file.endswith(".py"):
         return Path(file).parent
-    found = importlib.util.find_spec(file)
+    try:
+        found = importlib.util.find_spec(file)
+    except ModuleNotFoundError:
+        found = None
     if found is None or found.origin is None:
         raise ConfigurationError(f"there is no module {file}")
     return Path(found.origin).parent
