@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -123,6 +124,11 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
             )
     except MemoryError:
         raise
+    except SafetensorError as error:
+        raise ConfigurationError(
+            f"cannot load {artifact.location}: its weights (*.safetensors) are torn or cut short, so copy or fetch them "
+            f"again: {words(error)}"
+        ) from error
     except Exception as error:  # noqa: B902 - each architecture, file format and quantisation raises its own
         raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {words(error)}") from error
     replaced = () if adapter is None else adapter.apply(model)

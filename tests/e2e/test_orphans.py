@@ -16,8 +16,8 @@ from tests.processes import REPOSITORY
 from tests.waiting import eventually
 
 CATALOGUE = (REPOSITORY / "tests/fixtures/models.toml").read_text(encoding="utf-8")
-TIMEOUT_S = 2.0
-WITHIN_S = TIMEOUT_S + 3  # the deadline, EXPIRY_INTERVAL_S (1), and what starting a gateway takes of them
+TIMEOUT_S = 8.0  # a gateway starts meanwhile
+LATE_S = 5.0  # EXPIRY_INTERVAL_S (1), on a busy machine
 
 
 async def submit(url: str, text: str) -> str:
@@ -55,10 +55,11 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
 ) -> None:
     first = start("gateway")
     prediction_id = await submit(first.url, "left alone")
+    deadline = time.monotonic() + TIMEOUT_S
     first.stop()
-    began = time.monotonic()
     (tmp_path / "models.toml").write_text(CHANGES[change], encoding="utf-8")
     gateway = start("gateway", MODEL_CATALOGUE=str(tmp_path / "models.toml"))
+    ready = time.monotonic()
     async with aiohttp.ClientSession(gateway.metrics_url) as session, session.get("/metrics") as answer:
         assert 'millstream_queue_depth{priority="interactive",stream="requests/echo/1.0.0"} 1.0' in await answer.text()
     assert "not in the catalogue any more" in (await read(gateway.url, prediction_id))["note"]
@@ -68,7 +69,7 @@ async def test_a_version_that_leaves_the_catalogue_leaves_nothing_queued(
         return bool((await read(gateway.url, prediction_id))["status"] == "expired")
 
     await eventually(expired, "its deadline has passed")
-    assert time.monotonic() - began < WITHIN_S + 2
+    assert time.monotonic() < max(deadline, ready) + LATE_S
     async with aiohttp.ClientSession(gateway.metrics_url) as session, session.get("/metrics") as answer:
         assert "requests/echo/1.0.0" not in await answer.text()
     assert (await health(gateway.url))["orphans"] == []
