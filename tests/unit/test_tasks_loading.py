@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import BertForSequenceClassification
 
+from inference_worker.tasks.artifacts import open_artifact
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from shared.contract.errors import ConfigurationError
@@ -85,3 +87,13 @@ def test_a_class_of_the_user_is_a_task() -> None:
     task = load_task(f"{__name__}:Echo", "anywhere", "bfloat16", 64)
     assert isinstance(task, Echo) and task.settings == ("anywhere", "bfloat16", 64)
     assert task.predict(task.encode([Item("hi")])) == [Output({"echo": "hi"})]
+
+
+@pytest.mark.parametrize(("has_bfloat16", "computed"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_computed_in_what_the_cpu_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, computed: torch.dtype
+) -> None:
+    save(tmp_path, BertForSequenceClassification(bert()))
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bfloat16)
+    assert open_artifact(str(tmp_path), "bfloat16").dtype == computed
+    assert open_artifact(str(tmp_path), "float32").dtype == torch.float32
