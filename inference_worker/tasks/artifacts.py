@@ -96,8 +96,7 @@ def open_artifact(location: str, dtype: str, engine: str = "torch") -> Artifact:
 
 
 def _computed(dtype: str) -> torch.dtype:
-    """What is computed in on this CPU: one that has no bfloat16 would convert at each step, which takes four times as
-    long as float32."""
+    """What is computed in: a CPU without bfloat16 would convert at each step, which takes four times as long."""
     has_it = dtype != "bfloat16" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return _DTYPES[dtype] if has_it else torch.float32
 
