@@ -41,7 +41,7 @@ _POSTGRES = {"max_connections": "200", "authentication_timeout": "5s"}
 
 
 # What the tests in these do themselves does not count for coverage: they have services do it, or libraries.
-_NOT_COUNTED = ("e2e/", "integration/test_hub_")
+_NOT_COUNTED = ("e2e/", "integration/test_hub_", "unit/test_hpa_simulation")
 
 
 @pytest.hookimpl(wrapper=True)

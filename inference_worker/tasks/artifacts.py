@@ -132,8 +132,8 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
         raise
     except SafetensorError as error:
         raise ConfigurationError(
-            f"cannot load {artifact.location}: its weights (*.safetensors) are torn or cut short, so copy or fetch them "
-            f"again: {words(error)}"
+            f"cannot load {artifact.location}: its weights (*.safetensors) are torn or cut short, so copy or fetch "
+            f"them again: {words(error)}"
         ) from error
     except Exception as error:  # noqa: B902 - each architecture, file format and quantisation raises its own
         raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {words(error)}") from error

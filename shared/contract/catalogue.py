@@ -70,7 +70,8 @@ class VersionSettings(_Strict):
         "have none",
     )
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on the others"
+        "float32",
+        description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on the others",
     )
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
     cache: Literal["tenant", "global", "off"] = Field(

@@ -100,7 +100,7 @@ async def test_each_is_named_with_its_reason_and_serves_once_it_is_repaired(star
         reasons = {name: await reason_of(name) for name in (*BROKEN, "torn")}
         for name, (_, told) in BROKEN.items():
             assert told in reasons[name], reasons[name]
-        assert "torn or cut short, so copy or fetch them again" in reasons["torn"], reasons["torn"]
+        assert "torn or cut short, so copy or fetch" in reasons["torn"], reasons["torn"]
         repair(folder)
         for name in BROKEN:
             assert (await answer_of(name))["result"] == {"echo": "fine"}, name
