@@ -102,6 +102,13 @@ $(addprefix image-,$(IMAGES)): need-docker
 		--build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) .
 
+.PHONY: image
+image: need-docker $(VENV)/.installed image-inference-worker image-models ## a worker's image with models of yours: make image MODELS=iris (NAME=…)
+	@test -n '$(MODELS)' || { echo "say which models, as WORKER_MODELS does, as in: make image MODELS=iris" >&2; exit 1; }
+	@$(BIN)/python -m models.image '$(MODELS)' .cache/image
+	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --file scripts/image/models.Dockerfile \
+		--build-arg MODELS='$(MODELS)' --tag $(or $(NAME),millstream/inference-worker-models:local) .cache/image
+
 .PHONY: train-sentiment
 train-sentiment: $(VENV)/.installed ## train the sentiment adapters anew (takes long)
 	@$(BIN)/python -m models.train_sentiment

@@ -49,14 +49,17 @@ _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"
 _SHIPPED = Path(__file__).resolve().parent / "models.toml"
 
 
-def install_all(catalogue: Catalogue) -> list[str]:
+def install_all(catalogue: Catalogue, wanted: str = "*") -> list[str]:
     """Install what is missing for each version; what could not be is said, and does not hold up the others.
+
+    Args:
+        wanted: which versions, as in WORKER_MODELS.
 
     Returns:
         The versions (`model:version`) whose packages could not be installed.
     """
     failed, tried = [], dict[Path, str]()
-    for served in catalogue.served():
+    for served in catalogue.select(wanted):
         requirements = served.version.requirements
         folder = folder_of(requirements, catalogue.directory)
         if not requirements or folder.exists():
@@ -181,15 +184,14 @@ def chosen_catalogue() -> Catalogue:
     return load_catalogue(Path(os.environ.get("MODEL_CATALOGUE") or _SHIPPED))
 
 
-def main() -> int:
-    """The command; its exit code is 1 if something could not be installed."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """The command, with which versions as WORKER_MODELS has it, or for all; 1 if something could not be installed."""
     try:
-        catalogue = chosen_catalogue()
+        return 1 if install_all(chosen_catalogue(), *arguments) else 0
     except ConfigurationError as error:
         print(f"models: error: {error}", file=sys.stderr)
         return 1
-    return 1 if install_all(catalogue) else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

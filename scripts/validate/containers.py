@@ -34,9 +34,9 @@ def compose_lint(paths: Sequence[Path]) -> None:
 
 CHECKS = (
     Check(
-        "Dockerfile (hadolint)",
+        "Dockerfiles (hadolint)",
         {"hadolint": ""},
-        files("Dockerfile"),
+        files("Dockerfile", "scripts/image/models.Dockerfile"),
         {BAD / "Dockerfile": "DL3007"},
         command("hadolint", "--failure-threshold=info"),
     ),
