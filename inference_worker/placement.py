@@ -48,6 +48,7 @@ def load_plan(location: str, served: ServedVersion, cpus: int, catalogue_directo
         version.limits.tokens,
         version.limits.chunks,
         _packages(version, catalogue_directory),
+        version.sha256,
     )
     return plan, processes
 

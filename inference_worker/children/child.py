@@ -38,6 +38,7 @@ class LoadPlan(NamedTuple):
         threads: threads of one forward pass.
         memory_bytes: what it may allocate beyond what it has when it is loaded.
         packages: a folder from which it imports what the worker does not have; empty for none.
+        sha256: of its weights, see `inference_worker.tasks.weights`; None: they are not compared.
     """
 
     label: str
@@ -52,6 +53,7 @@ class LoadPlan(NamedTuple):
     most_tokens: int
     most_chunks: int
     packages: str = ""
+    sha256: str | Mapping[str, str] | None = None
 
 
 def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_the_hub: Mapping[str, str]) -> None:
@@ -114,6 +116,10 @@ def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
         from inference_worker.tasks.torch_threads import configure_torch
 
         configure_torch(plan.threads)
+    if plan.sha256:
+        from inference_worker.tasks.weights import check_weights
+
+        check_weights(plan.location, plan.sha256)
     from inference_worker.tasks.declared import declared_by
     from inference_worker.tasks.loading import load_task
 

@@ -33,6 +33,7 @@ VersionName = Annotated[str, Field(min_length=1, max_length=VERSION_MAX_CHARS, p
 GroupName = Annotated[str, Field(min_length=1, max_length=100, pattern=NAME_PATTERN)]
 # As pip takes it (PEP 508), but no option of pip.
 Requirement = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][^\x00-\x1f]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 StoreInput = Literal["whole", "digest", "none"]  # what is kept of an input once its request has ended
 
 
@@ -71,7 +72,7 @@ class VersionSettings(_Strict):
     )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on the others",
+        description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on others",
     )
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
     cache: Literal["tenant", "global", "off"] = Field(
@@ -102,6 +103,11 @@ class Version(VersionSettings):
     """One version of a model."""
 
     default: bool = Field(False, description="it serves requests that name no version: true for exactly one, active")
+    sha256: Sha256 | Annotated[dict[str, Sha256], Field(min_length=1, max_length=1000)] | None = Field(
+        None,
+        description="SHA-256 of its weights, compared when it is loaded: of its only *.safetensors file, or of each by "
+        "its path in the artifact",
+    )
     active: bool = Field(True, description="false: it is not served; requests for it are a 404")
     requirements: tuple[Requirement, ...] = Field(
         (),

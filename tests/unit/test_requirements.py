@@ -79,7 +79,11 @@ FIRST_PARTY = ("shared", *PROGRAMS)
 def libraries_of(program: str) -> set[str]:
     """The top-level packages of others that a program imports anywhere, itself or through `shared`."""
     found: set[str] = set()
-    waiting = [path.relative_to(ROOT) for path in (ROOT / program).rglob("*.py")]
+    left_out = tuple(
+        ROOT / line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line[:1].isalpha()
+    )
+    files = (path for path in (ROOT / program).rglob("*.py") if not any(map(path.is_relative_to, left_out)))
+    waiting = [path.relative_to(ROOT) for path in files]
     seen: set[Path] = set()
     while waiting:
         path = waiting.pop()
