@@ -49,7 +49,7 @@ def limits_of_batch(limits: BatchLimits, in_a_row: int) -> BatchLimits:
     """
     if in_a_row >= QUIET_PASSES:
         return limits
-    size, tokens = max(1, limits.max_batch_size // BATCH_PART), max(1, limits.max_batch_tokens // BATCH_PART)
+    size, tokens = max(1, limits.max_batch_size // BATCH_PART), max(1, limits.tokens // BATCH_PART)
     return limits.model_copy(update={"max_batch_size": size, "max_batch_tokens": tokens})
 
 
@@ -100,7 +100,7 @@ def next_pass(costs: Sequence[tuple[int, int]], children: int, limits: BatchLimi
     for index in sorted(considered, key=lambda i: (abs(costs[i][0] - oldest), i)):
         tokens, own_rows = costs[index]
         padded = max(longest, tokens) * (rows + own_rows)
-        if chosen and (len(chosen) == share or padded > limits.max_batch_tokens):
+        if chosen and (len(chosen) == share or padded > limits.tokens):
             break
         chosen.append(index)
         longest, rows = max(longest, tokens), rows + own_rows

@@ -24,7 +24,7 @@ ROUNDING = 1e-5  # of float32
 Result = TypeVar("Result")
 
 
-def findings(task: str, artifact: str, dtype: str, given: Any = None) -> Iterator[tuple[str, str]]:
+def findings(task: str, artifact: str, dtype: str, device: str, given: Any = None) -> Iterator[tuple[str, str]]:
     """What is found, one after the other: a name and what was seen.
 
     Raises:
@@ -32,7 +32,7 @@ def findings(task: str, artifact: str, dtype: str, given: Any = None) -> Iterato
         Failed: it fails for the input.
     """
     before = _memory_mb()
-    model, seconds = _timed(lambda: load(task, artifact, dtype))
+    model, seconds = _timed(lambda: load(task, artifact, dtype, device=device))
     yield "loaded", f"in {seconds:.2f} s, {_memory_mb() - before:.0f} MB"
     yield "declares", ", ".join(name for name in ("input", "options", "output") if name in model.schemas) or "nothing"
     if given is None and model.sample is None:
@@ -87,12 +87,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m inference_worker.check", description=__doc__)
     parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
     parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one")
     parser.add_argument("--input", type=orjson.loads, metavar="JSON", help="in place of its sample")
     given = parser.parse_args(arguments)
     names = []
     try:
-        for name, seen in findings(given.task, given.artifact, given.dtype, given.input):
+        for name, seen in findings(given.task, given.artifact, given.dtype, given.device, given.input):
             names.append(name)
             print(f"{name:>10}  {seen}", flush=True)
     except (ConfigurationError, Failed) as error:

@@ -15,6 +15,7 @@ from inference_worker.children.child import LoadPlan
 from inference_worker.children.process import Child, ChildLost
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Item
+from shared.contract.catalogue import CPU_TOKENS, GPUS
 from shared.contract.errors import ConfigurationError
 from shared.service.backoff import Backoff
 from shared.telemetry.metrics import CHILD_RESTARTS, CHILDREN
@@ -54,10 +55,18 @@ class Engine:
         processes: how many there are while all are well: as many batches compute at once.
         labels: the values that the `label` of its results can have; empty if it has no such list.
         schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
+        device: where they compute.
+        token_budget: padded tokens that they want in a pass, unless the catalogue says so.
+
+    Args:
+        processes: how many there are on a CPU.
+        on_a_gpu: how many on a GPU.
     """
 
-    def __init__(self, plan: LoadPlan, processes: int, limits: ChildLimits) -> None:
+    def __init__(self, plan: LoadPlan, processes: int, limits: ChildLimits, on_a_gpu: int | None = None) -> None:
         self.processes = processes
+        self.device, self.token_budget = "cpu", CPU_TOKENS
+        self._on_a_gpu = on_a_gpu or processes
         self.labels: Sequence[str] = ()
         self.schemas: Mapping[str, Any] = {}
         self._plan, self._limits = plan, limits
@@ -84,6 +93,9 @@ class Engine:
             first = await self._start_child()
             self._add(first)  # alone: what it has read from disk, the others find in memory
             self.labels, self.schemas = first.labels, first.schemas
+            self.device, self.token_budget = first.device, first.token_budget
+            if first.device.startswith(GPUS):
+                self.processes = self._on_a_gpu
             for child in await asyncio.gather(*(self._start_child() for _ in range(self.processes - 1))):
                 self._add(child)
         except BaseException:

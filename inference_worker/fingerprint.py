@@ -27,7 +27,7 @@ def fingerprint_of(plan: LoadPlan, artifact_digest: str | None = None) -> str:
     if code is None:
         return ""
     digest = hashlib.sha256()
-    for part in (plan.task, plan.dtype, plan.engine, plan.location, Path(plan.packages).name):
+    for part in (plan.task, plan.dtype, plan.engine, plan.device, plan.location, Path(plan.packages).name):
         digest.update(f"{part}\0".encode())
     digest.update(hashlib.sha256(code).digest())
     if not plan.location:

@@ -69,7 +69,7 @@ class Passes:
         worker_id: str,
         spans: LaneSpans | None,
     ) -> None:
-        self._settings, self._limits = settings, served.version.batch
+        self._settings, self._limits = settings, served.version.batch.or_tokens(engine.token_budget)
         self._label = served.label
         self._labels = (served.model, served.version.version)
         self._held, self._engine, self._movement = held, engine, movement

@@ -22,7 +22,7 @@ from inference_worker.placement import task_at
 from inference_worker.tasks.declared import declared_by
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item, Task
-from shared.contract.catalogue import VersionSettings
+from shared.contract.catalogue import CPU_TOKENS, VersionSettings
 from shared.contract.inputs import normal
 
 
@@ -75,8 +75,9 @@ def load(
     artifact: str = "",
     dtype: str = "float32",
     engine: str = "torch",
-    token_budget: int = 512,
+    token_budget: int = CPU_TOKENS,
     folder: str = ".",
+    device: str = "auto",
 ) -> Model:
     """Load a model as the catalogue names it.
 
@@ -88,7 +89,7 @@ def load(
     Raises:
         ConfigurationError: it cannot be loaded; the message says why.
     """
-    return Model(load_task(task_at(task, folder), artifact, dtype, token_budget, engine))
+    return Model(load_task(task_at(task, folder), artifact, dtype, token_budget, engine, device))
 
 
 def _all_good(answers: Sequence[Any]) -> list[Any]:

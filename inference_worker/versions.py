@@ -170,14 +170,15 @@ class ServedVersions:
         started = time.monotonic()
         location, digest = await self._artifact(served)
         plan, processes = load_plan(location, served, self._cpus, self._seed.directory)
-        engine = Engine(plan, processes, child_limits(served.version, self._settings.load_timeout_s))
+        limits = child_limits(served.version, self._settings.load_timeout_s)
+        engine = Engine(plan, processes, limits, on_a_gpu=served.version.processes or 1)
         self.fingerprints.pop(served.label, None)
         _, fingerprint = await asyncio.gather(
             self._memory.start(served.label, engine), asyncio.to_thread(fingerprint_of, plan, digest)
         )
         seconds = time.monotonic() - started
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)
-        facts = {"model": served.label, "processes": processes, "threads": plan.threads}
+        facts = {"model": served.label, "processes": engine.processes, "threads": plan.threads, "device": engine.device}
         log.info("loaded", extra={**facts, "seconds": round(seconds, 2)})
         if fingerprint:
             self.fingerprints[served.label] = fingerprint

@@ -85,7 +85,7 @@ def load_version(catalogue: Catalogue, name: str, version: str) -> Task:
     if model is None or found is None:
         raise BuildError(f"the catalogue has no {name}:{version}")
     location = catalogue.artifact_location(found)
-    return load_task(model.task, location, found.dtype, found.batch.max_batch_tokens, found.engine)
+    return load_task(model.task, location, found.dtype, found.batch.tokens, found.engine)
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.engine import ChildLimits, Engine
 from inference_worker.tasks.protocol import Item, Task
 
-PLAN = LoadPlan("m:1", "tests:Task", "none", "float32", "torch", 512, 1, 1 << 30, 1_000_000, 32_768, 2048)
+PLAN = LoadPlan("m:1", "tests:Task", "none", "float32", "torch", "auto", 512, 1, 1 << 30, 1_000_000, 32_768, 2048)
 
 
 class ThreadEngine(Engine):

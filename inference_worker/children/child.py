@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from inference_worker.children import isolation, wire
+from inference_worker.children import device_memory, isolation, wire
 from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
 from inference_worker.tasks.protocol import Item, Task
+from shared.contract.catalogue import CPU_TOKENS
 
 HUB_TOKEN = "HF_TOKEN"
 MOST_SCHEMA_BYTES = 16_384
@@ -35,6 +36,8 @@ class LoadPlan(NamedTuple):
     """What a child serves, and with what.
 
     Attributes:
+        device: where torch computes, as the catalogue names it.
+        token_budget: padded tokens in a pass; 0 for what suits the device.
         threads: threads of one forward pass.
         memory_bytes: what it may allocate beyond what it has when it is loaded.
         packages: a folder from which it imports what the worker does not have; empty for none.
@@ -46,6 +49,7 @@ class LoadPlan(NamedTuple):
     location: str
     dtype: str
     engine: str
+    device: str
     token_budget: int
     threads: int
     memory_bytes: int
@@ -68,14 +72,18 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
     started = time.monotonic()
     try:
         with _logged_in(to_the_hub):
+            plan = _placed(plan)
             task, schemas = _load(plan)
+            memory = device_memory.device_memory(plan.device)
     except BaseException as error:  # noqa: B036 - a model's own code may raise anything
         _send(computing, wire.frame({"failed": failure(error).error}))
         return
     isolation.give_back_memory()
-    isolation.limit_growth(plan.memory_bytes)
+    # What is allocated on a GPU takes address space here, too.
+    isolation.limit_growth(plan.memory_bytes + (memory.limit if memory else 0))
     labels = [str(label) for label in getattr(task, "labels", ())]
     ready = {"labels": labels, "schemas": schemas, "seconds": round(time.monotonic() - started, 2)}
+    ready |= {"device": plan.device, "token_budget": plan.token_budget}
     _send(computing, wire.frame(ready))
     answer = answering(plan.most_output_bytes, bool(labels))
     prepare = preparing(plan.most_tokens, plan.most_chunks)
@@ -105,6 +113,16 @@ def _logged_in(to_the_hub: Mapping[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
+def _placed(plan: LoadPlan) -> LoadPlan:
+    """The plan, with the device that is computed on. A class of the user's own chooses it by itself."""
+    if ":" in plan.task:
+        return plan._replace(token_budget=plan.token_budget or CPU_TOKENS)
+    from inference_worker.tasks import devices
+
+    device = devices.choose(plan.device, plan.engine)
+    return plan._replace(device=str(device), token_budget=plan.token_budget or devices.tokens_a_pass(device))
+
+
 def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
     """The task, warmed up, and the schemas of what it takes and gives."""
     os.environ["OMP_NUM_THREADS"] = str(plan.threads)
@@ -123,7 +141,7 @@ def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
     from inference_worker.tasks.declared import declared_by
     from inference_worker.tasks.loading import load_task
 
-    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
+    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine, plan.device)
     answer = answering(plan.most_output_bytes, with_labels=False)
     prepare = preparing(plan.most_tokens, plan.most_chunks)
     declared = declared_by(task)

@@ -21,7 +21,19 @@ from shared.contract.catalogue import HUB_PREFIX
 # What a model may need to find its files, its libraries and its CPUs. Everything else stays with the worker.
 _PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
 _PASSED_ON_PREFIXES = (
-    *("HF_", "TRANSFORMERS_", "TORCH_", "TOKENIZERS_", "OMP_", "MKL_", "KMP_", "ONEDNN_", "CUDA_"),
+    *(
+        "HF_",
+        "TRANSFORMERS_",
+        "TORCH_",
+        "TOKENIZERS_",
+        "OMP_",
+        "MKL_",
+        "KMP_",
+        "ONEDNN_",
+        "CUDA_",
+        "PYTORCH_",
+        "NVIDIA_",
+    ),
     *("MALLOC_", "LC_", "COV", "SSL_CERT_"),
 )
 # glibc gives a large block back to the system as soon as it is freed; the next pass then pays for the same pages again,

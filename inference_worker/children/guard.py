@@ -1,6 +1,7 @@
 """Calls a task's step so that nothing it raises gets further, not even `SystemExit` or a `__str__` that raises.
 
-A step that raises for a batch is repeated item by item, so that only the item that causes the error fails.
+A step that raises for a batch is repeated item by item, so that only the item that causes the error fails. If the
+memory of a GPU was too small for a batch, its halves are computed one after the other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from inference_worker.children.wire import BAD_OUTPUT, MODEL_ERROR, RESULT_TOO_LARGE, Failure
+from inference_worker.children import device_memory
+from inference_worker.children.wire import BAD_OUTPUT, DEVICE_OUT_OF_MEMORY, MODEL_ERROR, RESULT_TOO_LARGE, Failure
 from inference_worker.tasks.protocol import InvalidInput, InvalidOptions
 from shared.contract.inputs import INVALID_INPUT, refusal_of
 
@@ -43,6 +45,7 @@ def run_step(
     if not batch:
         return []
     own_process = os.getpid()
+    full = False
     try:
         outputs = list(call(batch))
         if len(outputs) != len(batch):
@@ -51,11 +54,18 @@ def run_step(
         _leave_if_forked(own_process)
         if _is_out_of_memory(error):
             raise OutOfMemory from error
-        if len(batch) == 1:
-            return [failure(error)]
-        return [answer for each in batch for answer in run_step(call, passed_on, [each])]
-    _leave_if_forked(own_process)
-    return [_guarded(passed_on, output) for output in outputs]
+        failed = failure(error)
+        full = failed.reason == DEVICE_OUT_OF_MEMORY
+    else:
+        _leave_if_forked(own_process)
+        return [_guarded(passed_on, output) for output in outputs]
+    if full:  # the error is gone, and with it what the pass held
+        device_memory.give_back()
+    if len(batch) == 1:
+        return [failed]
+    size = (len(batch) + 1) // 2 if full else 1
+    parts = [batch[start : start + size] for start in range(0, len(batch), size)]
+    return [answer for part in parts for answer in run_step(call, passed_on, part)]
 
 
 def _guarded(passed_on: Callable[[object], Out], output: object) -> Out | Failure:
@@ -86,6 +96,9 @@ def failure(error: BaseException) -> Failure:
         text = f"{name}: {error}" if str(error) else name
     except BaseException:  # noqa: B036 - its `__str__` raises
         text = name
+    if device_memory.is_full(error, text):
+        told = f"the device has too little memory for this alone ({text.partition('. GPU ')[0]})"
+        return Failure(DEVICE_OUT_OF_MEMORY, f"{DEVICE_OUT_OF_MEMORY}: {told}"[:MOST_ERROR_CHARS])
     return Failure(BAD_OUTPUT if isinstance(error, BadOutput) else MODEL_ERROR, text[:MOST_ERROR_CHARS])
 
 

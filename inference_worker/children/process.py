@@ -19,6 +19,7 @@ from inference_worker.children import forkserver, wire
 from inference_worker.children.child import OUT_OF_MEMORY, LoadPlan
 from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
 from inference_worker.tasks.protocol import Item
+from shared.contract.catalogue import CPU_TOKENS
 from shared.contract.errors import ConfigurationError
 
 _REAP_S = 2
@@ -70,6 +71,8 @@ class Child:
     Attributes:
         labels: see `inference_worker.tasks.protocol.Task`.
         schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
+        device: where it computes: `cpu`, or what the catalogue says of a class of the user's own.
+        token_budget: padded tokens that it wants in a pass.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Child:
     ) -> None:
         self.labels: Sequence[str] = ()
         self.schemas: Mapping[str, Any] = {}
+        self.device, self.token_budget = "cpu", CPU_TOKENS
         self._process = process
         self._encoding, self._computing = encoding, computing
         self._encoding_alone, self._computing_alone = asyncio.Lock(), asyncio.Lock()
@@ -138,6 +142,7 @@ class Child:
             raise ConfigurationError(f"cannot load {label}: {why}")
         self.labels = tuple(map(str, said["labels"]))
         self.schemas = said["schemas"] if isinstance(said.get("schemas"), dict) else {}
+        self.device, self.token_budget = str(said.get("device")), int(said.get("token_budget") or CPU_TOKENS)
         self._memory_loaded = self._resident_bytes()
 
     @property

@@ -21,6 +21,7 @@ MOST_HEAD_BYTES = 64 * 1024 * 1024
 
 # The reasons of failures, beside `shared.contract.inputs.INVALID_INPUT`. Only the text of MODEL_ERROR is the model's.
 MODEL_ERROR, BAD_OUTPUT, RESULT_TOO_LARGE = "model_error", "bad_output", "result_too_large"
+DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
 
 
 class Failure(NamedTuple):

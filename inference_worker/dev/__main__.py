@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m inference_worker.dev", description=__doc__)
     parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
     parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one")
     parser.add_argument(
         "--option", action="append", default=[], help="name of an option that a class takes; repeatable"
     )
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 async def _serve(given: argparse.Namespace) -> None:
-    model = model_of(given.task, given.artifact, given.dtype, given.option)
+    model = model_of(given.task, given.artifact, given.dtype, given.option, given.device)
     catalogue = Catalogue(models=(model,))
     (served,) = catalogue.served()
     settings = load_settings(GatewaySettings, _env_file=None, auth="off", gateway_port=given.port)
@@ -83,7 +84,7 @@ async def _serve(given: argparse.Namespace) -> None:
         await runner.cleanup()
 
 
-def model_of(task: str, artifact: str, dtype: str, options: Sequence[str]) -> Model:
+def model_of(task: str, artifact: str, dtype: str, options: Sequence[str], device: str = "auto") -> Model:
     """The model under the name of its class, or of its task, with one version, `dev`.
 
     Raises:
@@ -91,7 +92,14 @@ def model_of(task: str, artifact: str, dtype: str, options: Sequence[str]) -> Mo
     """
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", task.rpartition(":")[2]).lower().strip("_-") or "model"
     about = {"options": options or CUSTOM_DEFAULT} if task not in TASKS else {}
-    version = {"version": "dev", "artifact": artifact, "dtype": dtype, "default": True, "processes": 1}
+    version = {
+        "version": "dev",
+        "artifact": artifact,
+        "dtype": dtype,
+        "device": device,
+        "default": True,
+        "processes": 1,
+    }
     try:
         return Model.model_validate({"name": name, "task": task, "description": task, "versions": [version], **about})
     except ValidationError as error:

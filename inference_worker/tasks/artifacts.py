@@ -22,14 +22,14 @@ from transformers.models.auto.modeling_auto import (
 )
 from transformers.utils import logging
 
-from inference_worker.tasks import adapters, hub
+from inference_worker.tasks import adapters, devices, hub
 from inference_worker.tasks.directories import check_directory, check_quantised, model_folder
 from inference_worker.tasks.hub import words
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
 _LOGGING: Any = logging  # its functions carry no types
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _OWN_CODE = "trust_remote_code"
 
 
@@ -45,6 +45,7 @@ class Artifact:
         engine: what computes it, `torch` or `openvino`.
         root: the directory that the catalogue names, if that is another one: of a sentence-transformers repository
             whose model is in a subfolder, or of an adapter, whose weights are laid over those of `directory`.
+        device: where torch computes it.
     """
 
     directory: Path
@@ -53,6 +54,7 @@ class Artifact:
     location: str
     engine: str = "torch"
     root: Path | None = None
+    device: torch.device = devices.CPU
 
     @property
     def architecture(self) -> str:
@@ -73,36 +75,40 @@ class Artifact:
         )
 
 
-def open_artifact(location: str, dtype: str, engine: str = "torch") -> Artifact:
+def open_artifact(location: str, dtype: str, engine: str = "torch", device: str = "auto") -> Artifact:
     """Find an artifact and read its configuration; no weights are loaded yet.
 
     Args:
         location: a directory, or `hf://owner/name[@revision]`.
-        dtype: `float32` or `bfloat16`; on a CPU without bfloat16 that is float32 too.
+        dtype: `float32`, `float16` or `bfloat16`; on a CPU without bfloat16 that is float32 too.
         engine: `torch` or `openvino`.
+        device: see `devices.choose`.
 
     Raises:
-        ConfigurationError: it is missing, cannot be fetched, is not a transformers directory or has no safetensors.
+        ConfigurationError: it is missing, cannot be fetched, is not a transformers directory or has no safetensors; or
+            the device is not there.
     """
     if dtype not in _DTYPES:
         raise ConfigurationError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
+    chosen = devices.choose(device, engine)
     root = hub.fetch(location) if location.startswith(HUB_PREFIX) else Path(location)
     base = adapters.base_of(root, location)
     directory = model_folder(root if base is None else base)
     check_directory(directory, location)
     config = _read_config(directory, location)
     check_quantised(config, location)
-    return Artifact(directory, config, _computed(dtype), location, engine, None if root == directory else root)
+    named = None if root == directory else root
+    return Artifact(directory, config, _computed(dtype, chosen), location, engine, named, chosen)
 
 
-def _computed(dtype: str) -> torch.dtype:
+def _computed(dtype: str, device: torch.device) -> torch.dtype:
     """What is computed in: a CPU without bfloat16 would convert at each step, which takes four times as long."""
-    has_it = dtype != "bfloat16" or torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return _DTYPES[dtype] if has_it else torch.float32
+    wanting = dtype == "bfloat16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.float32 if wanting else _DTYPES[dtype]
 
 
 def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = ()) -> Any:
-    """Load the weights with one of transformers' Auto classes, in evaluation mode.
+    """Load the weights with one of transformers' Auto classes, in evaluation mode, on the artifact's device.
 
     Args:
         auto_class: such as `AutoModelForSequenceClassification`.
@@ -110,8 +116,8 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
         optional: prefixes of weights this task does not use and the artifact may lack.
 
     Raises:
-        ConfigurationError: the architecture does not fit the task, or weights are missing. Transformers would fill
-            those with random numbers and serve noise.
+        ConfigurationError: the architecture does not fit the task, or the device; or weights are missing. Transformers
+            would fill those with random numbers and serve noise.
     """
     wanted = auto_class.__name__.replace("AutoModel", "a model ", 1)
     adapter = adapters.read(artifact.home, artifact.location)
@@ -145,7 +151,7 @@ def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = 
             f"{artifact.location} does not fit its task: as {wanted} it lacks trained weights "
             f"({', '.join(missing[:3]) or 'wrong shapes'}); its architecture is {artifact.architecture or 'unknown'}"
         )
-    return model.eval()
+    return devices.placed(model.eval(), artifact.device)
 
 
 def _read_config(directory: Path, location: str) -> Any:

@@ -2,7 +2,7 @@
 
 A class with nothing but `predict(self, inputs)` is enough; one with `encode` too works as the built-in tasks do (see
 `inference_worker.tasks.protocol`). It is made without arguments, or with as many as it takes of: the artifact's
-location, the dtype, the token budget.
+location, the dtype, the token budget, the device.
 """
 
 from __future__ import annotations

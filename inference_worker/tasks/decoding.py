@@ -2,8 +2,8 @@
 
 `generate` of transformers knows one temperature, one limit, and one source of chance for a whole batch. Here each row
 has its own: a `RowSampler` draws a row's token by that row's generator and leaves the row no other choice; `RowStops`
-ends each row by itself. A row that is drawn with a seed has the tokens that transformers draws alone after
-`torch.manual_seed(seed)`.
+ends each row by itself. A row that is drawn with a seed has the tokens that transformers draws alone on a CPU after
+`torch.manual_seed(seed)`; on a GPU, too, they are drawn by the CPU.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class RowSampler(LogitsProcessor):
             own = scores[row : row + 1]
             for warper in warpers:
                 own = warper(input_ids[row : row + 1], own)
-            token = torch.multinomial(own.softmax(-1), 1, generator=generator)
+            token = torch.multinomial(own.softmax(-1).cpu(), 1, generator=generator)  # a seed is the same everywhere
             chosen[row] = -torch.inf
             chosen[row, token] = 0.0
         return chosen

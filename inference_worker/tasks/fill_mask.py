@@ -61,9 +61,9 @@ class FillMask:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Fill; the confidence is the score of the best token of the least sure mask."""
         outputs: dict[int, Output] = {}
-        for index, logits in self._forward.each_token([each.data[0] for each in batch]):
-            _, masks, top_k = batch[index].data
-            outputs[index] = self._output(logits[masks].float().softmax(-1), top_k)
+        rows, masks = [each.data[0] for each in batch], [each.data[1] for each in batch]
+        for index, logits in self._forward.each_token(rows, masks.__getitem__):
+            outputs[index] = self._output(logits.float().softmax(-1), batch[index].data[2])
         return [outputs[index] for index in range(len(batch))]
 
     def _encode(self, text: TokenizedText, top_k: int) -> Encoded:

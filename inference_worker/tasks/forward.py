@@ -10,19 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.encoders import accepted
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.rows import Row, Side, pad, passes
 from inference_worker.tasks.tokens import TextTokenizer
+from shared.contract.catalogue import CPU_TOKENS
 from shared.contract.errors import ConfigurationError
 
 log = logging.getLogger(__name__)
 
 Reduce = Callable[[Any, Tensor], Tensor]
 
-# On a CPU a pass of some hundred tokens already keeps every core busy; what a larger one adds is padding. 256 texts of
-# log-normal length, 2 threads, bfloat16: 236 texts/s at 512 tokens a pass, 165 at 2048, 105 at 8192.
-_TOKENS_A_PASS = 512
+# Of `CPU_TOKENS`: 256 texts of log-normal length, 2 threads, bfloat16: 236 texts/s at 512 tokens a pass, 165 at 2048,
+# 105 at 8192. On a CPU no pass is larger, whatever the budget is.
 _PLACES = 6  # decimals in an answer: what bfloat16 or float32 can tell apart
 _LONGEST_TRIAL = 4096  # tokens; models that read more have no table of positions that could end
 _SHORT, _LONG = "A short text.", "A text that is longer than the other one, so that the other is filled up beside it."
@@ -36,9 +37,9 @@ class Forward:
     Args:
         model: takes the tensors of `rows.pad` as keyword arguments.
         tokenizer: knows the padding and which of the tensors the model takes.
-        token_budget: most padded tokens in one pass; fewer are used if that is faster.
+        token_budget: most padded tokens in one pass; on a CPU fewer are used, which is faster.
         reduce: makes one vector for each row, shape (rows, anything), from the model's output and the mask
-            of what is pooled.
+            of what is pooled, both on the model's device.
 
     Raises:
         ConfigurationError: the model cannot read a row as long as its configuration says.
@@ -49,7 +50,8 @@ class Forward:
         self._tokenizer = tokenizer
         self._inputs = accepted(model, tokenizer.inputs)
         self._fixed = dict.fromkeys(accepted(model, ("use_cache",), sure=True), False)
-        self._token_budget = min(token_budget, _TOKENS_A_PASS)
+        self._device = device_of(model)
+        self._token_budget = min(token_budget, CPU_TOKENS) if self._device.type == "cpu" else token_budget
         self._reduce = reduce
         self._side: Side = "left" if model.config.model_type == "xlnet" else "right"  # XLNet's head reads the last one
         self._try()
@@ -58,25 +60,34 @@ class Forward:
     def __call__(self, rows: Sequence[Row]) -> Tensor:
         """One float32 vector for each row, in the order of the rows: shape (rows, anything)."""
         vectors: list[Tensor | None] = [None] * len(rows)
-        for index, vector in self.each(rows):
+        for index, vector in self._each(rows):
             vectors[index] = vector.clone()  # an engine may use the same memory for the next pass
-        return torch.stack([vector for vector in vectors if vector is not None])
+        return torch.stack([vector for vector in vectors if vector is not None]).cpu()
 
-    def each(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
-        """What is made of each row, pass by pass, with the row's index; every row comes once.
+    def each_token(
+        self, rows: Sequence[Row], wanted: Callable[[int], Any] = lambda index: slice(None)
+    ) -> Iterator[tuple[int, Tensor]]:
+        """What `reduce` makes of each token, pass by pass, with the row's index; every row comes once.
 
         What is to be kept is copied by whoever asks: all the rest of a pass is gone before the next.
+
+        Args:
+            wanted: which tokens of a row are needed, a slice or places: only these leave the model's device.
+
+        Yields:
+            Of each row its index, and a tensor of shape (wanted tokens of the row, anything).
         """
+        for index, vectors in self._each(rows):
+            tokens = len(rows[index].ids)
+            own = vectors[-tokens:] if self._side == "left" else vectors[:tokens]
+            yield index, own[wanted(index)].cpu()
+
+    def _each(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
+        """What is made of each row, on the model's device."""
         for group in self._alike(rows):
             for places in passes([len(rows[index].ids) for index in group], self._token_budget, mixed=self._filled):
                 indices = [group[place] for place in places]
                 yield from zip(indices, self._pass([rows[index] for index in indices]), strict=True)
-
-    def each_token(self, rows: Sequence[Row]) -> Iterator[tuple[int, Tensor]]:
-        """The same where `reduce` makes something of each token: shape (tokens of the row, anything)."""
-        for index, vectors in self.each(rows):
-            tokens = len(rows[index].ids)
-            yield index, vectors[-tokens:] if self._side == "left" else vectors[:tokens]
 
     def _alike(self, rows: Sequence[Row]) -> Iterable[Sequence[int]]:
         """The indices of rows that may share a pass: encoder-decoders want as many end tokens in each."""
@@ -90,7 +101,7 @@ class Forward:
     def _pass(self, rows: Sequence[Row]) -> Tensor:
         if self._tokenizer.pad_id is None and len(rows) > 1:  # nothing would tell the model where a row ends
             return torch.cat([self._pass([row]) for row in rows])
-        inputs = pad(rows, self._tokenizer.pad_id, self._side)
+        inputs = moved(pad(rows, self._tokenizer.pad_id, self._side), self._device)
         with torch.inference_mode():
             output = self._model(**{name: inputs[name] for name in self._inputs}, **self._fixed)
             return self._reduce(output, inputs["pooled_mask"])
@@ -117,7 +128,7 @@ class Forward:
     def _fails(self, row: Row) -> str:
         try:
             self._pass([row])
-        except MemoryError:
+        except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:  # noqa: B902 - an architecture that does not fit fails in its own way
             return words(error)

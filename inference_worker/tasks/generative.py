@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, Generation
 
 from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.chats import rendered, without_thought
+from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
@@ -221,7 +222,8 @@ class GenerativeSummarization:
 
     def _run(self, rows: Sequence[Row], length: Length) -> Iterator[list[int]]:
         """Generate for one pass. A causal model continues its row, so rows are padded on the left."""
-        inputs = pad(rows, self._tokenizer.pad_id, "left" if self._causal else "right")
+        padded = pad(rows, self._tokenizer.pad_id, "left" if self._causal else "right")
+        inputs = moved(padded, device_of(self._model))
         with torch.inference_mode():
             ids: Tensor = self._model.generate(
                 input_ids=inputs["input_ids"],

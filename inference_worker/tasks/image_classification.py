@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.forward import rounded
 from inference_worker.tasks.images import read_image
 from inference_worker.tasks.protocol import Encoded, Item, Output
@@ -88,10 +89,10 @@ class ImageClassification:
         return Encoded(tokens, (np.asarray(pixels, np.float32), item.options.get("top_k", DEFAULT_TOP_K)))
 
     def _pass(self, images: Sequence[NDArray[np.float32]]) -> Tensor:
-        pixels = torch.from_numpy(np.stack(images)).to(self._model.dtype)
+        pixels = {"pixel_values": torch.from_numpy(np.stack(images)).to(self._model.dtype)}
         with torch.inference_mode():
-            scores: Tensor = self._scores(self._model(pixel_values=pixels).logits.float())
-        return scores
+            scores: Tensor = self._scores(self._model(**moved(pixels, device_of(self._model))).logits.float())
+        return scores.cpu()
 
     def _output(self, scores: Tensor, top_k: int) -> Output:
         told = rounded(scores)

@@ -17,22 +17,29 @@ from shared.contract.tasks import TASKS
 
 
 def load_task(
-    task: str, location: str, dtype: str = "float32", token_budget: int = 8192, engine: str = "torch"
+    task: str,
+    location: str,
+    dtype: str = "float32",
+    token_budget: int = 8192,
+    engine: str = "torch",
+    device: str = "auto",
 ) -> Task:
     """Load one model version. Takes seconds and blocks: call it in a thread.
 
     Args:
         task: one of `shared.contract.tasks.TASKS`, `package.module:Class`, or `file.py:Class`.
         location: the artifact, as `Catalogue.artifact_location` gives it.
-        dtype: `float32` or `bfloat16`.
+        dtype: `float32`, `bfloat16` or `float16`.
         token_budget: most padded tokens in one forward pass; a batch beyond it is computed in several.
         engine: what computes a built-in task's encoder: `torch` or `openvino`.
+        device: where torch computes, see `inference_worker.tasks.devices.choose`.
 
     Raises:
-        ConfigurationError: the task is unknown, or the artifact is missing, unsafe or of another kind.
+        ConfigurationError: the task is unknown, the artifact is missing, unsafe or of another kind, or the device is
+            not there.
     """
     if ":" in task:
-        return load_custom(task, location, dtype, token_budget)
+        return load_custom(task, location, dtype, token_budget, device)
     if task not in TASKS:
         raise ConfigurationError(
             f"task {task!r} is not one of {', '.join(TASKS)}, nor 'package.module:Class' or 'file.py:Class'"
@@ -41,5 +48,5 @@ def load_task(
     module, _, loader = TASKS[task].loader.partition(":")
     open_artifact = importlib.import_module("inference_worker.tasks.artifacts").open_artifact
     built_in = attrgetter(loader)(importlib.import_module(module))
-    loaded: Task = built_in(open_artifact(location, dtype, engine), token_budget)
+    loaded: Task = built_in(open_artifact(location, dtype, engine, device), token_budget)
     return loaded

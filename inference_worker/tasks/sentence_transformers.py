@@ -122,7 +122,7 @@ def read_head(artifact: Artifact) -> Head:
     folder = folders[pooled] if pooled >= 0 else artifact.home / "1_Pooling"
     modes, with_prompt = _pooling(folder, artifact)
     behind = zip(kinds[pooled + 1 :], folders[pooled + 1 :], strict=True)
-    layers = [_LAYERS[kind](folder) for kind, folder in behind if kind in _LAYERS]
+    layers = [_LAYERS[kind](folder, artifact.device) for kind, folder in behind if kind in _LAYERS]
     return Head(modes, with_prompt, layers)
 
 
@@ -157,13 +157,13 @@ def _pooling(folder: Path, artifact: Artifact) -> tuple[list[str], bool]:
     return modes, bool(config.get("include_prompt", True))
 
 
-def _dense(folder: Path) -> Layer:
-    config, weights = _module(folder)
+def _dense(folder: Path, device: torch.device) -> Layer:
+    config, weights = _module(folder, device)
     name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     kind = getattr(torch.nn, name.rsplit(".", 1)[-1], None)
     if not (name.startswith("torch.nn.") and isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
         raise ConfigurationError(f"the dense layer in {folder} has an activation that is not torch's own: {name}")
-    activation, weight, bias = kind(), weights["linear.weight"], weights.get("linear.bias")
+    activation, weight, bias = kind().to(device), weights["linear.weight"], weights.get("linear.bias")
     if not config.get("use_residual"):
         return lambda vectors: activation(linear(vectors, weight, bias))
     around = weights.get("residual.weight")
@@ -172,13 +172,13 @@ def _dense(folder: Path) -> Layer:
     )
 
 
-def _layer_norm(folder: Path) -> Layer:
-    _, weights = _module(folder)
+def _layer_norm(folder: Path, device: torch.device) -> Layer:
+    _, weights = _module(folder, device)
     weight, bias = weights["norm.weight"], weights["norm.bias"]
     return lambda vectors: layer_norm(vectors, weight.shape, weight, bias)
 
 
-def _normalize(folder: Path) -> Layer:
+def _normalize(folder: Path, device: torch.device) -> Layer:
     return unit
 
 
@@ -187,10 +187,14 @@ def unit(vectors: Tensor) -> Tensor:
     return normalize(vectors, dim=-1)
 
 
-_LAYERS: dict[str, Callable[[Path], Layer]] = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize}
+_LAYERS: dict[str, Callable[[Path, torch.device], Layer]] = {
+    "Dense": _dense,
+    "LayerNorm": _layer_norm,
+    "Normalize": _normalize,
+}
 
 
-def _module(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _module(folder: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ConfigurationError(
@@ -201,11 +205,11 @@ def _module(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
             raise ConfigurationError(f"the module in {folder} changes single tokens ({key}): that is not supported")
-    return config, {name: weight.float() for name, weight in load_file(path).items()}
+    return config, {name: weight.float().to(device) for name, weight in load_file(path).items()}
 
 
 def _cls(hidden: Tensor, mask: Tensor) -> Tensor:
-    return hidden[torch.arange(len(hidden)), mask.int().argmax(1)]
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
 
 
 def _max(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -223,14 +227,14 @@ def _mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def _weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    places = torch.arange(1, hidden.shape[1] + 1, dtype=hidden.dtype)
+    places = torch.arange(1, hidden.shape[1] + 1, dtype=hidden.dtype, device=hidden.device)
     inside = (mask * places).unsqueeze(-1)
     return (hidden * inside).sum(1) / inside.sum(1).clamp(min=1e-9)
 
 
 def _last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    places = torch.arange(1, hidden.shape[1] + 1)
-    return hidden[torch.arange(len(hidden)), (mask * places).argmax(1)]
+    places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
+    return hidden[torch.arange(len(hidden), device=hidden.device), (mask * places).argmax(1)]
 
 
 POOLINGS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.chats import chat_ids, messages_of
 from inference_worker.tasks.decoding import RowSampler, RowStops, Wish, cut_at_stop
+from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import passes
 from inference_worker.tasks.tokens import TextTokenizer
@@ -110,10 +111,10 @@ class TextGeneration:
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
         wishes = [prompt.wish for prompt in prompts]
         stops = RowStops(wishes, longest, self._tokenizer.raw)
+        inputs = moved({"input_ids": ids, "attention_mask": mask}, device_of(self._model))
         with torch.inference_mode():
             written: Tensor = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
+                **inputs,
                 generation_config=self._settings(max(wish.most for wish in wishes)),
                 logits_processor=[RowSampler(wishes, self._said)],
                 stopping_criteria=[stops],

@@ -63,8 +63,8 @@ class TokenClassification:
         """Find the entities; the confidence is the score of the least sure one, none if there is no entity."""
         rows = [row for each in batch for row in each.data.rows]
         scores: dict[int, Tensor] = {}
-        for index, of_row in self._forward.each_token(rows):
-            scores[index] = of_row[self._tokenizer.of_text(rows[index])].clone()
+        for index, of_text in self._forward.each_token(rows, lambda index: self._tokenizer.of_text(rows[index])):
+            scores[index] = of_text.clone()
         parts = iter(scores[index] for index in range(len(rows)))
         return [self._output(each.data, torch.cat([next(parts) for _ in each.data.rows])) for each in batch]
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.languages import Direction, languages_of
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
@@ -124,7 +125,8 @@ class Translation:
         texts = [""] * len(rows)
         sizes = [len(row.ids) + self._most(direction) for row in rows]
         for indices in passes(sizes, self._token_budget):
-            inputs = pad([rows[index] for index in indices], self._tokenizer.pad_token_id or 0)
+            padded = pad([rows[index] for index in indices], self._tokenizer.pad_token_id or 0)
+            inputs = moved(padded, device_of(self._model))
             with torch.inference_mode():
                 ids: Tensor = self._model.generate(
                     input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=settings

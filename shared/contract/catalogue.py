@@ -23,6 +23,11 @@ from shared.contract.tasks import TASKS, wrong_engine
 
 HUB_PREFIX = "hf://"
 MOST = 1_000_000_000
+# Tokens of a pass. On a CPU some hundred already keep every core busy, and what a larger pass adds is padding (see
+# `inference_worker.tasks.forward`). A GPU needs thousands to be busy at all; this many is what
+# text-embeddings-inference gives it too.
+CPU_TOKENS, GPU_TOKENS = 512, 16_384
+GPUS = ("cuda", "mps")
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]*$"
 _TASK = re.compile(r"^(?:[A-Za-z_][\w.]*|[^:\x00]+\.py):[A-Za-z_]\w*$")
@@ -45,8 +50,22 @@ class BatchLimits(_Strict):
     """How the worker batches one model version."""
 
     max_batch_size: int = Field(32, ge=1, le=256, description="requests computed in one forward pass")
-    max_batch_tokens: int = Field(512, ge=64, le=1_000_000, description="padded tokens in one forward pass")
+    max_batch_tokens: int | None = Field(
+        None,
+        ge=64,
+        le=1_000_000,
+        description=f"padded tokens in one forward pass; unset: {CPU_TOKENS} on a CPU, {GPU_TOKENS} on a GPU",
+    )
     max_wait_ms: int = Field(0, ge=0, le=1000, description="how long an unfilled batch waits for more requests, in ms")
+
+    @property
+    def tokens(self) -> int:
+        """`max_batch_tokens`, or what it is on a CPU."""
+        return self.max_batch_tokens or CPU_TOKENS
+
+    def or_tokens(self, tokens: int) -> Self:
+        """These limits, with so many tokens if they leave that open."""
+        return self if self.max_batch_tokens else self.model_copy(update={"max_batch_tokens": tokens})
 
 
 class InputLimits(_Strict):
@@ -70,9 +89,15 @@ class VersionSettings(_Strict):
         description="directory relative to the catalogue file, or hf://owner/name[@revision]; a class of your own may "
         "have none",
     )
-    dtype: Literal["float32", "bfloat16"] = Field(
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
-        description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on others",
+        description="what the weights are computed in; bfloat16 is faster on CPUs that have it, and float32 on "
+        "others; float16 is for GPUs",
+    )
+    device: str = Field(
+        "auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$",
+        description="where torch computes: `cpu`, `cuda`, `cuda:1`, `mps`; auto: on a GPU if torch sees one",
     )
     engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
     cache: Literal["tenant", "global", "off"] = Field(
@@ -97,6 +122,14 @@ class VersionSettings(_Strict):
     )
     max_requests: int | None = Field(None, ge=1, le=MOST, description="a child is replaced after so many requests")
     max_output_bytes: int = Field(1_000_000, ge=100, le=50_000_000, description="JSON bytes of one result")
+
+    @model_validator(mode="after")
+    def _engine_can(self) -> Self:
+        if self.engine != "torch" and self.device not in ("auto", "cpu"):
+            raise ValueError(f"engine {self.engine!r} computes on a CPU, not on {self.device!r}: choose engine 'torch'")
+        if self.engine != "torch" and self.dtype == "float16":
+            raise ValueError(f"engine {self.engine!r} does not compute in float16: choose float32 or bfloat16")
+        return self
 
 
 class Version(VersionSettings):

@@ -61,7 +61,7 @@ def measure(catalogue: Catalogue, served: ServedVersion, text: str) -> Cost:
 
     plan, _ = load_plan(catalogue.artifact_location(served.version), served, 1)
     configure_torch(1)
-    task = load_task(plan.task, plan.location, plan.dtype, plan.token_budget, plan.engine)
+    task = load_task(plan.task, plan.location, plan.dtype, served.version.batch.tokens, plan.engine)
     prepare, answer = preparing(plan.most_tokens, plan.most_chunks), answering(plan.most_output_bytes, False)
     task.predict(task.encode([task.sample]))  # what is set up lazily is not the text's cost
     memory = _peak_mb()

@@ -93,7 +93,7 @@ def main() -> None:
         assert model is not None
         limits = each.version.batch
         location = catalogue.artifact_location(each.version)
-        task = load_task(model.task, location, each.version.dtype, limits.max_batch_tokens, each.version.engine)
+        task = load_task(model.task, location, each.version.dtype, limits.tokens, each.version.engine)
         texts = articles if model.task == "summarization" else sentences
         name = f"{each.model} {each.version.version}"
         print(measure(name, task, limits, texts, parsed.seconds).line(), flush=True)

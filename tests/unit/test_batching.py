@@ -58,7 +58,7 @@ def test_no_pass_exceeds_its_limits(items: list[tuple[int, int]], number: int, b
     assert len(chosen) <= math.ceil(len(items) / number)
     assert all(index < MOST_CONSIDERED for index in chosen)
     padded = max(items[index][0] for index in chosen) * sum(items[index][1] for index in chosen)
-    assert padded <= bounds.max_batch_tokens or len(chosen) == 1
+    assert padded <= bounds.tokens or len(chosen) == 1
 
 
 @given(costs, children, limits)
@@ -148,3 +148,11 @@ def test_a_pass_of_batch_is_an_eighth_and_never_empty() -> None:
     assert limits_of_batch(whole, QUIET_PASSES) is whole
     least = limits_of_batch(BatchLimits(max_batch_size=1), 0)
     assert least.max_batch_size == 1 and next_pass([(1000, 1), (1000, 1)], 1, least) == [0]
+
+
+def test_tokens_that_nobody_says_are_those_of_the_device() -> None:
+    said, unsaid = BatchLimits(max_batch_tokens=100), BatchLimits()
+    assert (said.tokens, unsaid.tokens) == (100, 512)
+    assert (said.or_tokens(16_384).tokens, unsaid.or_tokens(16_384).tokens) == (100, 16_384)
+    assert len(next_pass([(100, 1)] * 32, 1, unsaid)) == 5
+    assert len(next_pass([(100, 1)] * 32, 1, unsaid.or_tokens(16_384))) == 32

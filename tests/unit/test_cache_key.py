@@ -57,7 +57,7 @@ def test_what_a_client_wants_of_the_cache(header: str | None, wish: CacheWish) -
 
 
 def plan(location: str, task: str = "text-classification", dtype: str = "float32") -> LoadPlan:
-    return LoadPlan("m:1", task, location, dtype, "torch", 512, 1, 0, 0, 0, 0)
+    return LoadPlan("m:1", task, location, dtype, "torch", "auto", 512, 1, 0, 0, 0, 0)
 
 
 def test_a_fingerprint_changes_with_a_files_content_its_name_the_type_and_the_code(tmp_path: Path) -> None:

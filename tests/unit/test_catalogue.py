@@ -63,6 +63,16 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
         (model(versions=version(more="default = true\nbatch = { max_wait_ms = 1001 }")), "batch.max_wait_ms"),
         (model(versions=version(more="default = true\nbatch = { max_batch_tokens = 63 }")), "batch.max_batch_tokens"),
         (model(versions=version(more='default = true\nengine = "tensorrt"')), "models.0.versions.0.engine"),
+        (model(versions=version(more='default = true\ndevice = "gpu"')), "models.0.versions.0.device"),
+        (model(versions=version(more='default = true\ndevice = "cuda:"')), "models.0.versions.0.device"),
+        (
+            model(versions=version(more='default = true\nengine = "openvino"\ndevice = "cuda"')),
+            "engine 'openvino' computes on a CPU, not on 'cuda': choose engine 'torch'",
+        ),
+        (
+            model(versions=version(more='default = true\nengine = "openvino"\ndtype = "float16"')),
+            "engine 'openvino' does not compute in float16: choose float32 or bfloat16",
+        ),
         (
             model(task="m:T", versions=version(more='default = true\nengine = "openvino"')),
             "version '1.0.0': engine is for built-in tasks; 'm:T' is a class",

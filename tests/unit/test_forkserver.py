@@ -41,7 +41,7 @@ def test_only_a_child_that_fetches_from_the_hub_is_given_its_password(
     monkeypatch: pytest.MonkeyPatch, location: str, token: str
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "t")
-    plan = LoadPlan("m:1", "a:B", location, "float32", "torch", 1, 1, 1, 1, 1, 1)
+    plan = LoadPlan("m:1", "a:B", location, "float32", "torch", "auto", 1, 1, 1, 1, 1, 1)
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:1")
     given = hub_environment(plan)
     assert given == ({"HF_TOKEN": token, "HTTPS_PROXY": "http://proxy:1"} if token else {})

@@ -69,6 +69,7 @@ class HandEngine(Engine):
     """
 
     def __init__(self, clock: Clock, processes: int, labels: Sequence[str]) -> None:
+        self.token_budget = 512
         self.processes, self.labels = processes, labels
         self.encodes: dict[str, list[Any]] = {}
         self.predicts: dict[str, list[Any]] = {}

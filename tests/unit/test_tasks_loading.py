@@ -68,8 +68,8 @@ def test_broken_weights_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dtype_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="float16"):
-        load_task("text-classification", str(tmp_path), "float16")
+    with pytest.raises(ConfigurationError, match="dtype 'float64' is not one of float32, bfloat16, float16"):
+        load_task("text-classification", str(tmp_path), "float64")
 
 
 def test_a_broken_hub_address_is_refused_without_asking_the_hub() -> None:
