@@ -76,7 +76,11 @@ def repair(folder: Path) -> None:
 async def test_each_is_named_with_its_reason_and_serves_once_it_is_repaired(start: Start, tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()
-    settings = {"MODEL_CATALOGUE": catalogue_in(folder), "HEARTBEAT_INTERVAL_S": "0.5", "LOAD_TIMEOUT_S": "15"}
+    settings: dict[str, Any] = {
+        "MODEL_CATALOGUE": catalogue_in(folder),
+        "HEARTBEAT_INTERVAL_S": "0.5",
+        "LOAD_TIMEOUT_S": "15",
+    }
     gateway = start("gateway", **settings)
     worker = start("inference_worker", **settings)
     process = worker.process.pid
