@@ -22,6 +22,14 @@ from typing import Any
 REQUEST_TIMEOUT_S = 70.0  # longer than the longest wait for an answer
 PAUSE_S = 0.5
 TEXT = "The harvest was good. Everybody in the village came to help, and the mill ran all night."
+ANY_TEXT = {  # tasks that answer whatever text they are sent
+    "feature-extraction",
+    "summarization",
+    "text-classification",
+    "text-generation",
+    "token-classification",
+    "zero-shot-classification",
+}
 OPTIONS = {"zero-shot-classification": {"labels": ["farming", "politics"]}}
 
 Body = dict[str, Any]
@@ -95,7 +103,7 @@ def healthy(deployment: Deployment) -> None:
 
 
 def versions(deployment: Deployment, only: str | None) -> Iterator[Body]:
-    """What to ask: every active version of a model with a task of ours, or the one named as `model:version`."""
+    """What to ask: every active version of a model that takes any text, or the one named as `model:version`."""
     status, listed = deployment.call("GET", "/api/v1/models")
     if status == 401:
         how = "set MILLSTREAM_TOKEN to a token or an API key with the scopes predict and read"
@@ -104,11 +112,19 @@ def versions(deployment: Deployment, only: str | None) -> Iterator[Body]:
         raise Wrong(f"the list of models is 200, not {status}: {listed}")
     for model in listed["items"]:
         for version in model["versions"]:
-            wanted = version["is_active"] and ":" not in model["task"]
+            wanted = version["is_active"] and model["task"] in ANY_TEXT
             if wanted if only is None else only == f"{model['name']}:{version['version']}":
                 options = OPTIONS.get(model["task"])
                 named = {"model": model["name"], "version": version["version"]}
-                yield {**named, "text": TEXT, **({"options": options} if options else {})}
+                sent = {"text": TEXT} if model["task"] in ANY_TEXT else example(deployment, **named)
+                yield {**named, **sent, **({"options": options} if options else {})}
+
+
+def example(deployment: Deployment, model: str, version: str) -> Body:
+    """An input that the version names itself; a text if it names none."""
+    _, found = deployment.call("GET", f"/api/v1/models/{model}")
+    schemas = next((each.get("schemas") or {} for each in found["versions"] if each["version"] == version), {})
+    return {"input": schemas["example"]} if "example" in schemas else {"text": TEXT}
 
 
 def predicted(deployment: Deployment, asked: Body) -> str:
@@ -163,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         healthy(deployment)
         asked = list(versions(deployment, given.model))
         if not asked:
-            raise Wrong(f"no model to ask: {given.model or 'none with a built-in task'} is not served")
+            raise Wrong(f"no model to ask: {given.model or 'none that takes any text'} is not served")
         for each in asked:
             prediction_id = predicted(deployment, each)
             stored(deployment, prediction_id)

@@ -23,7 +23,9 @@ MODELS = [
     {"name": "topic", "task": "zero-shot-classification", "versions": [{"version": "1", "is_active": True}]},
     {"name": "old", "task": "text-classification", "versions": [{"version": "1", "is_active": False}]},
     {"name": "own", "task": "my.module:Task", "versions": [{"version": "1", "is_active": True}]},
+    {"name": "rank", "task": "text-ranking", "versions": [{"version": "1", "is_active": True}]},
 ]
+EXAMPLES = {"rank": {"schemas": {"example": {"query": "a", "documents": ["b"]}}}}
 
 
 def good(path: str, body: dict[str, Any] | None) -> Answer:
@@ -32,10 +34,14 @@ def good(path: str, body: dict[str, Any] | None) -> Answer:
         return 200, {"status": "degraded", "postgres": "ok", "unserved": ["mood:1"]}
     if path == "/api/v1/models":
         return 200, {"items": MODELS}
+    if path.startswith("/api/v1/models/"):
+        return 200, {"versions": [{"version": "1", **EXAMPLES.get(path.rpartition("/")[2], {})}]}
     if path == "/api/v1/predictions":
         return 200, {"items": [DONE]}
     if body is not None and body["model"] == "nope":
         return 404, {"detail": "there is no model 'nope'"}
+    if body is not None and (body["model"] == "rank") != ("input" in body):
+        return 422, {"errors": [{"loc": "text"}]}
     if body is not None and (body["model"] == "topic") != ("options" in body):
         return 422, {"errors": [{"loc": "options"}]}
     return 200, DONE
@@ -74,9 +80,10 @@ def test_a_good_deployment_passes_and_every_active_version_is_asked(
     assert capsys.readouterr().out.count("ok: ") == 3
 
 
-def test_one_version_can_be_named_whatever_its_task(fake: Fake) -> None:
-    assert main(["http://gateway", "--model", "own:1"]) == 0
-    assert fake.asked == ["own", "nope"]
+@pytest.mark.parametrize("model", ["own", "rank"])
+def test_one_version_can_be_named_whatever_its_task(fake: Fake, model: str) -> None:
+    assert main(["http://gateway", "--model", f"{model}:1"]) == 0
+    assert fake.asked == [model, "nope"]
 
 
 @pytest.mark.parametrize(
