@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gateway.api.documents import Documents
 from gateway.api.operations import OPERATIONS
 from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.components import add_components
@@ -15,6 +16,7 @@ from gateway.http.access import guarded
 from gateway.http.context import CACHING, CATALOGUE, CONNECTIONS, DRAIN, HISTORY, QUEUE_METRICS, RUNNING, SETTINGS
 from gateway.http.docs import add_docs
 from gateway.http.middleware import answer_and_observe
+from gateway.http.openapi import openapi
 from gateway.http.tracing import tracing_middleware
 from gateway.loops import background_loops, running
 from gateway.settings import GatewaySettings
@@ -44,7 +46,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
     secured, maxima = authentication.authenticator.required, {"timeout": settings.max_timeout_s}
-    add_docs(app, OPERATIONS, software_version(), schemas, maxima, secured=secured)
+    add_docs(app, Documents(openapi(OPERATIONS, software_version(), schemas, maxima, secured=secured)).read)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))
     app.cleanup_ctx.append(running(lambda stop: background_loops(app, shard, authentication, retry_after, stop)))

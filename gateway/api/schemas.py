@@ -189,6 +189,7 @@ class VersionSchemas(BaseModel):
     options: dict[str, Any] | None = Field(None, description="JSON Schema of `options`")
     output: dict[str, Any] | None = Field(None, description="JSON Schema of `result`")
     example: Any = Field(None, description="an input")
+    example_options: dict[str, Any] | None = Field(None, description="`options` that are sent with it")
 
 
 class ModelVersionInfo(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.core.errors import NotAllowed, Refused, Unauthenticated
-from gateway.core.principal import Scope
+from gateway.core.principal import Principal, Scope
 from gateway.http.context import AUTHENTICATOR, PRINCIPAL, PROFILES, READS
 from gateway.http.middleware import Handler
 from gateway.http.openapi import Operation
@@ -33,16 +33,21 @@ def guarded(operation: Operation) -> Handler:
     return handler
 
 
-async def is_admin(request: web.Request) -> bool:
-    """Whether a request to an operation that is open to all comes from an administrator."""
+async def caller_of(request: web.Request) -> Principal | None:
+    """Who makes a request to an operation that is open to all; None if nobody says so, or not validly."""
     authenticator, authorization = request.app[AUTHENTICATOR], _authorization(request)
     if authenticator.required and authorization is None:
-        return False  # as a load balancer's: no failure
+        return None  # as a load balancer's: no failure
     try:
-        principal = await authenticator.authenticate(authorization)
+        return await authenticator.authenticate(authorization)
     except (Unauthenticated, Refused):
-        return False
-    return principal.may(Scope.ADMIN)
+        return None
+
+
+async def is_admin(request: web.Request) -> bool:
+    """Whether a request to an operation that is open to all comes from an administrator."""
+    principal = await caller_of(request)
+    return principal is not None and principal.may(Scope.ADMIN)
 
 
 def _authorization(request: web.Request) -> str | None:

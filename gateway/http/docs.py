@@ -1,4 +1,4 @@
-"""GET /openapi.json and /docs: Swagger UI from files of this package, without a CDN.
+"""GET /docs: Swagger UI from files of this package, without a CDN. It shows what GET /openapi.json answers.
 
 Its files lie under a path that changes whenever one of them does, so browsers may keep them for good.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import orjson
 from aiohttp import web
 
-from gateway.http.openapi import Operation, openapi
+from gateway.http.middleware import Handler
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -40,10 +39,8 @@ _POLICY = {
 }
 _FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable"}
 
-_Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-
-class _File(NamedTuple):
+class File(NamedTuple):
     """A file as it is, and packed."""
 
     content_type: str
@@ -51,17 +48,12 @@ class _File(NamedTuple):
     packed: bytes
 
 
-def add_docs(
-    app: web.Application,
-    operations: Sequence[Operation],
-    version: str,
-    schemas: Mapping[str, dict[str, Any]],
-    maxima: Mapping[str, float],
-    *,
-    secured: bool,
-) -> None:
-    """Add the routes of the API documentation; for the arguments see `openapi`."""
-    document = orjson.dumps(openapi(operations, version, schemas, maxima, secured=secured))
+def add_docs(app: web.Application, read_document: Handler) -> None:
+    """Add the routes of the API documentation.
+
+    Args:
+        read_document: answers with the OpenAPI document.
+    """
     found = _files()
     digest = hashlib.sha256(b"".join(each.plain for each in found.values())).hexdigest()
     folder = f"/docs/{digest[:12]}"
@@ -71,35 +63,45 @@ def add_docs(
         return web.Response(status=307, headers={"Location": "/docs"})
 
     app.router.add_get("/", read_root)
-    app.router.add_get("/openapi.json", _reader(_packed("application/json", document), {"Cache-Control": "no-cache"}))
-    app.router.add_get("/docs", _reader(_packed("text/html", page), _POLICY))
+    app.router.add_get("/openapi.json", read_document)
+    app.router.add_get("/docs", _reader(packed("text/html", page), _POLICY))
     for name, each in found.items():
         app.router.add_get(f"{folder}/{name}", _reader(each, _FOR_GOOD))
 
 
-def _files() -> dict[str, _File]:
+def _files() -> dict[str, File]:
     folder = files("gateway.http").joinpath("swagger_ui")
     kinds = {"swagger-ui.css": "text/css", "swagger-ui-bundle.js": "text/javascript"}
-    packed = {name: folder.joinpath(f"{name}.gz").read_bytes() for name in kinds}
+    zipped = {name: folder.joinpath(f"{name}.gz").read_bytes() for name in kinds}
     icon = folder.joinpath("favicon-32x32.png").read_bytes()
     return {
-        **{name: _File(kinds[name], gzip.decompress(each), each) for name, each in packed.items()},
-        "favicon-32x32.png": _File("image/png", icon, icon),
-        "start.js": _packed("text/javascript", _START.encode()),
+        **{name: File(kinds[name], gzip.decompress(each), each) for name, each in zipped.items()},
+        "favicon-32x32.png": File("image/png", icon, icon),
+        "start.js": packed("text/javascript", _START.encode()),
     }
 
 
-def _packed(content_type: str, plain: bytes) -> _File:
-    return _File(content_type, plain, gzip.compress(plain))
+def packed(content_type: str, plain: bytes) -> File:
+    """A file with both its forms."""
+    return File(content_type, plain, gzip.compress(plain, 6))
 
 
-def _reader(file: _File, headers: Mapping[str, str]) -> _Handler:
+def file_response(request: web.Request, file: File, headers: Mapping[str, str], *varies: str) -> web.Response:
+    """A file, packed if the client takes that.
+
+    Args:
+        varies: the headers that the answer depends on besides.
+    """
+    everything = {**headers, "Vary": ", ".join(("Accept-Encoding", *varies))}
+    takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "").lower()
+    if not takes_gzip or len(file.packed) >= len(file.plain):
+        return web.Response(body=file.plain, content_type=file.content_type, headers=everything)
+    everything["Content-Encoding"] = "gzip"
+    return web.Response(body=file.packed, content_type=file.content_type, headers=everything)
+
+
+def _reader(file: File, headers: Mapping[str, str]) -> Handler:
     async def read_file(request: web.Request) -> web.Response:
-        everything = {**headers, "Vary": "Accept-Encoding"}
-        takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "").lower()
-        if not takes_gzip or len(file.packed) >= len(file.plain):
-            return web.Response(body=file.plain, content_type=file.content_type, headers=everything)
-        everything["Content-Encoding"] = "gzip"
-        return web.Response(body=file.packed, content_type=file.content_type, headers=everything)
+        return file_response(request, file, headers)
 
     return read_file

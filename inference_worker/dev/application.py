@@ -5,6 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from gateway.api import models, predict, predictions
+from gateway.api.documents import Documents
 from gateway.api.operations import OPERATIONS
 from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.control.authenticator import Off
@@ -36,6 +37,7 @@ from gateway.http.context import (
 )
 from gateway.http.docs import add_docs
 from gateway.http.middleware import answer_and_observe
+from gateway.http.openapi import openapi
 from gateway.http.problems import ProblemError
 from gateway.settings import GatewaySettings
 from inference_worker.dev.memory import MOST_WAITING, Memory
@@ -86,7 +88,8 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, memory: Memory, wo
         app.router.add_route(each.method, each.path, handler)
     schemas = {**bounds_schema(settings.max_text_chars, settings.max_batch_texts), "Options": options_schema(catalogue)}
     served = [each for each in OPERATIONS if each.handler in SERVED]
-    add_docs(app, served, software_version(), schemas, {"timeout": settings.max_timeout_s}, secured=False)
+    base = openapi(served, software_version(), schemas, {"timeout": settings.max_timeout_s}, secured=False)
+    add_docs(app, Documents(base).read)
     return app
 
 

@@ -66,7 +66,7 @@ class Declared:
         return Output(valid, output.confidence)
 
     def schemas(self) -> dict[str, Any]:
-        """JSON Schemas by `input`, `options` and `output`, and an `example` of an input; of what there is.
+        """JSON Schemas by `input`, `options` and `output`, an `example` and its `example_options`; of what there is.
 
         Raises:
             ConfigurationError: there is no JSON Schema of one.
@@ -78,7 +78,11 @@ class Declared:
             }
         except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
             raise ConfigurationError(f"what the task declares has no JSON Schema: {error}") from error
-        return found if self.sample is None else found | {"example": to_jsonable_python(self.sample.input)}
+        if self.sample is not None:
+            found["example"] = to_jsonable_python(self.sample.input)
+            if self.sample.options:
+                found["example_options"] = to_jsonable_python(dict(self.sample.options))
+        return found
 
     def _sample(self, given: Any) -> Item | None:
         if given is not None:

@@ -7,10 +7,11 @@ from typing import Any
 
 import orjson
 
+from shared.contract.task_schemas import TASK_SCHEMAS
 from shared.contract.tasks import TASKS
 
 MOST_BYTES = 262_144  # of all versions of one worker
-NAMES = ("input", "options", "output", "example")
+NAMES = ("input", "options", "output", "example", "example_options")
 
 Schemas = Mapping[str, Any]  # by the names above, each only if it is known
 
@@ -31,6 +32,7 @@ def decode_schemas(text: bytes | None) -> dict[str, Schemas]:
     """Schemas by label, from a heartbeat; none if they cannot be read."""
     try:
         told = orjson.loads(text or b"{}")
+        orjson.dumps([[told]])  # what is nested too deeply to be answered is a TypeError
         return {str(label): {name: each[name] for name in NAMES if name in each} for label, each in told.items()}
     except (ValueError, TypeError, AttributeError):
         return {}
@@ -41,7 +43,4 @@ def schemas_of(task: str, told: Schemas) -> Schemas:
     known = TASKS.get(task)
     if known is None:
         return told
-    built_in: dict[str, Any] = {"options": known.options.model_json_schema()}
-    if known.takes_text:
-        built_in["input"] = {"type": "string", "minLength": 1}
-    return built_in | dict(told)
+    return {"options": known.options.model_json_schema(), **TASK_SCHEMAS[task], **told}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import redis as redis_sync
 
 from shared.contract.ids import uuid7
 from tests.e2e.conftest import Start
-from tests.processes import REPOSITORY
+from tests.processes import REPOSITORY, wait_until
 
 FOLDER = Path(__file__).parent
 PHASES = "examples,coverage,fuzzing,stateful"
@@ -36,7 +37,14 @@ def start_pipeline(start: Start) -> str:
     services = [start(module, ready=False, **own) for module in ("gateway", "inference_worker", "persister")]
     for service in services:
         service.wait_ready()
-    return services[0].url
+    url = services[0].url
+    wait_until(lambda: "trees.Input" in _document(url), "the document has the schemas of models")
+    return url
+
+
+def _document(url: str) -> str:
+    with urllib.request.urlopen(f"{url}/openapi.json") as answer:
+        return str(answer.read())
 
 
 def put_dead_letters(url: str, stream: str) -> None:

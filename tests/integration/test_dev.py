@@ -117,8 +117,11 @@ async def test_it_answers_as_a_deployment_does(dev: aiohttp.ClientSession, tmp_p
     status, body = await answer(dev, "/api/v1/usage")
     assert (status, body["type"]) == (501, "urn:millstream:problem:needs-a-stack") and "make up" in body["detail"]
     assert (await answer(dev, PREDICT, flower(1) | {"model": "rose"}))[0] == 404
-    async with dev.get("/openapi.json") as document:
-        assert set((await document.json())["paths"]) == {
+    async with dev.get("/openapi.json") as response:
+        document = await response.json()
+        length = document["components"]["schemas"]["iris.Input"]["properties"]["petal_length"]
+        assert length["type"] == "number", "what the model takes"
+        assert set(document["paths"]) == {
             *(PREDICT, f"{PREDICT}/batch", "/api/v1/predictions", "/api/v1/predictions/{prediction_id}"),
             *("/api/v1/models", "/api/v1/models/{name}"),
         }

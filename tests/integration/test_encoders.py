@@ -20,6 +20,7 @@ from inference_worker.tasks.protocol import Item, Task
 from inference_worker.tasks.tokens import TextTokenizer
 from shared.contract.errors import ConfigurationError
 from tests.integration.test_models_any import NLI, llama
+from tests.task_outputs import check_task
 from tests.tiny_models import bert, save
 
 WORDS = ["the", "bridge", "is", "closed", "this", "example", "about", "a", "b"]
@@ -66,6 +67,7 @@ def test_both_engines_answer_alike_whatever_the_batch(
     torches, openvinos = (load_task(task, location, engine=engine) for engine in ("torch", "openvino"))
     items = [Item(_text() if task != "zero-shot-classification" else "The bridge.", options) for _ in range(20)]
     wanted = _answers(torches, items)
+    check_task(task, torches, *openvinos.predict(openvinos.encode(items)))
     for among_others, reference in zip(_answers(openvinos, items), wanted, strict=True):
         assert among_others == pytest.approx(reference, abs=1e-5)
     for item, reference in zip(items[:5], wanted, strict=False):

@@ -32,6 +32,7 @@ from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
 from shared.contract.errors import ConfigurationError
 from tests.engines import ThreadEngine
+from tests.task_outputs import check_task
 from tests.tiny_models import WORDS, bert, save
 
 LONG = "The bridge is closed. This is about the bridge. " * 40
@@ -84,6 +85,7 @@ def test_generative_models_are_recognised_and_read_long_texts_whole(tmp_path: Pa
     assert encoded[0].rows > 3 and encoded[1].rows == 1
     assert sum(len(part) for part in encoded[0].data[0]) == 40 * 11  # every token is read
     outputs = task.predict(encoded)
+    check_task("summarization", task, *outputs)
     assert len(outputs) == 3
     assert all(isinstance(output.result["summary"], str) and output.confidence is None for output in outputs)
     assert len(outputs[0].result["summary"].split()) <= 8

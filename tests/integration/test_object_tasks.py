@@ -26,6 +26,7 @@ from inference_worker.tasks.images import MOST_BYTES, read_image
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
+from tests.task_outputs import check_task, takes
 from tests.tiny_families import CLASSIFIERS_OF_IMAGES, CORPUS, ENCODERS, encoder, image_classifier, texts
 
 CLASSIFIER = "AutoModelForSequenceClassification"
@@ -70,6 +71,7 @@ def test_scores_are_those_of_sentence_transformers_alone_and_among_others(rerank
         ranking = [each["score"] for each in output.result["ranking"]]
         assert ranking == sorted(ranking, reverse=True)
         assert output.confidence == (None if any(not 0 <= score <= 1 for score in wanted) else ranking[0])
+    check_task("text-ranking", task, *together)
     [alone] = results(task, [Item({"query": QUERY, "documents": documents[1:2]})])
     assert by_index(alone) == pytest.approx(wanted[1:2], abs=1e-5)
 
@@ -103,6 +105,7 @@ def test_a_long_document_has_the_score_of_its_best_chunk(tmp_path: Path) -> None
 )
 def test_what_is_no_query_with_documents_is_told_with_its_path(ranker: Task, value: Any, told: str) -> None:
     assert refused(ranker, value).startswith(told)
+    assert takes("text-ranking", value) == any(each in told for each in ("query: must not be blank", "no room"))
 
 
 @pytest.fixture(scope="module")
@@ -172,8 +175,9 @@ def test_the_best_answer_is_the_best_of_all_spans_alone_and_among_others(answere
 
 def test_several_answers_are_in_order_and_none_may_be_one(questions: Task) -> None:
     wanted = {"top_k": 4, "handle_impossible_answer": True, "max_answer_len": 2}
-    [result] = results(questions, [Item({"question": QUERY, "context": CORPUS[1]}, wanted)])
-    scores = [each["score"] for each in result["answers"]]
+    [output] = questions.predict(questions.encode([Item({"question": QUERY, "context": CORPUS[1]}, wanted)]))
+    check_task("question-answering", questions, output)
+    scores = [each["score"] for each in output.result["answers"]]
     assert len(scores) == 4 and scores == sorted(scores, reverse=True)
 
 
@@ -189,6 +193,7 @@ def test_several_answers_are_in_order_and_none_may_be_one(questions: Task) -> No
 )
 def test_what_is_no_question_is_told_with_its_path(questions: Task, value: Any, told: str) -> None:
     assert refused(questions, value).startswith(told)
+    assert takes("question-answering", value) == ("no room" in told)
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +234,7 @@ def test_images_are_classified_as_by_the_pipeline_alone_and_among_others(seer: s
         [alone] = results(task, [Item(sent(image), {"top_k": 3})])
         assert alone["scores"] == pytest.approx(output.result["scores"], abs=1e-5)
     assert len(task.labels) == 7  # type: ignore[attr-defined]
+    check_task("image-classification", task, *together)
 
 
 def test_independent_labels_and_plain_numbers_stay_what_they_are(tmp_path: Path) -> None:
@@ -246,7 +252,7 @@ def test_each_format_is_read_in_each_form(kind: str) -> None:
     encoded = sent(picture(8, 6), kind)
     forms: list[Any] = [encoded, {"image": encoded}, f"data:image/x;base64,{encoded}", f"data:;base64,{encoded}"]
     forms.append("\n".join(encoded[at : at + 76] for at in range(0, len(encoded), 76)))
-    assert all(read_image(form).size == (8, 6) for form in forms)
+    assert all(read_image(form).size == (8, 6) and takes("image-classification", form) for form in forms)
 
 
 def test_an_image_is_upright() -> None:

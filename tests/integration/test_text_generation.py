@@ -15,6 +15,7 @@ from inference_worker.tasks.decoding import cut_at_stop
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
+from tests.task_outputs import check_task, takes
 from tests.tiny_families import CORPUS, LIMIT, WRITERS, encoder, texts, translator, writer
 
 MOST, NINE = {"max_new_tokens": 12}, {"max_new_tokens": 9}
@@ -61,6 +62,7 @@ def test_the_likeliest_tokens_are_those_of_the_pipeline_alone_and_among_others(t
     prompts = texts()[:6]
     together = written(task, *(Item(text, MOST) for text in prompts))
     assert len({answer["text"] for answer in together}) > 3
+    check_task("text-generation", task, *task.predict(task.encode([Item(prompts[0], MOST)])))
     for text, answer in zip(prompts, together, strict=True):
         assert answer["text"] == asked(pipeline, text, do_sample=False, **MOST)
         assert [answer] == written(task, Item(text, MOST))
@@ -142,6 +144,7 @@ def test_a_chat_is_what_the_pipeline_makes_of_its_messages(tmp_path: Path) -> No
     messages = [{"role": role, "content": content} for role, content in chat]
     pipeline: Any = transformers.pipeline("text-generation", location, device="cpu")
     wanted = pipeline.tokenizer.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=False)
+    assert takes("text-generation", {"messages": messages})
     [encoded, hostile] = task.encode([Item({"messages": each}) for each in (messages, [*messages[:3], HOSTILE])])
     assert encoded.data.ids == list(wanted["input_ids"])
     assert hostile.data.ids.count(1) == encoded.data.ids.count(1) == 5
@@ -172,6 +175,7 @@ def test_what_is_no_chat_is_told_with_its_path(value: Any, told: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         messages_of(value)
     assert f"{'.'.join(map(str, caught.value.path))}: {caught.value}" == told
+    assert takes("text-generation", value) == ("must be the user's" in told)
 
 
 def test_a_model_without_a_template_takes_no_chat(tmp_path: Path) -> None:

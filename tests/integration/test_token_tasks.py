@@ -15,6 +15,7 @@ from transformers import BertForMaskedLM
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
+from tests.task_outputs import check_task
 from tests.tiny_families import CORPUS, ENCODERS, encoder, texts
 from tests.tiny_models import bert, save
 
@@ -82,6 +83,7 @@ def test_a_long_text_is_read_whole_and_offsets_are_of_the_text_as_sent(tagger: s
     assert all((before + last)[each["start"] : each["end"]] == each["text"] for each in found)
     assert [each["text"] for each in found if each["start"] > len(before)]
     assert output.confidence == min(scores(output.result))
+    check_task("token-classification", task, output)
     assert len(found) > len(alone["entities"])
 
 
@@ -114,6 +116,7 @@ def test_masks_are_filled_as_by_the_pipeline_alone_and_among_others(filler: str)
         CORPUS[1] + mask,
     ]
     together = task.predict(task.encode([Item(text, {"top_k": 3}) for text in written]))
+    check_task("fill-mask", task, *together)
     for text, output in zip(written, together, strict=True):
         wanted = reference(text, top_k=3)
         wanted = wanted if isinstance(wanted[0], list) else [wanted]

@@ -16,6 +16,7 @@ from inference_worker.tasks.languages import Direction
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
+from tests.task_outputs import check_task
 from tests.tiny_families import CORPUS, LIMIT, TRANSLATORS, encoder, texts, translator
 
 pytestmark = pytest.mark.filterwarnings("ignore:Recommended. pip install sacremoses")
@@ -42,6 +43,7 @@ def task(location: str) -> Task:
 def translations(task: Task, items: list[Item]) -> list[str]:
     outputs = task.predict(task.encode(items))
     assert all(output.confidence is None for output in outputs)
+    check_task("translation", task, *outputs)
     return [str(output.result["translation"]) for output in outputs]
 
 
