@@ -31,7 +31,26 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null});\n'
+# Who authorizes on the page sees the models that they may use: the document is read again, with the credentials.
+_START = """const readAgain = (original, system) => (payload) => {
+  const done = original(payload);
+  system.specActions.download();
+  return done;
+};
+let ui;
+ui = SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  validatorUrl: null,
+  plugins: [() => ({ statePlugins: { auth: { wrapActions: { authorize: readAgain, logout: readAgain } } } })],
+  requestInterceptor: (request) => {
+    const credentials = request.loadSpec && ui && ui.authSelectors.authorized().getIn(["bearer", "value"]);
+    if (credentials) request.headers.Authorization = `Bearer ${credentials}`;
+    return request;
+  },
+});
+"""
 _POLICY = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",

@@ -118,7 +118,7 @@ async def test_the_page_and_its_files_come_from_here(gateway: Client) -> None:
         "start.js",
     }
     read = {path.rpartition("/")[2]: await (await gateway.get(path)).text("latin-1") for path in linked}
-    assert 'url: "/openapi.json"' in read["start.js"]
+    assert 'url: "/openapi.json"' in read["start.js"] and "specActions.download()" in read["start.js"]
     assert 'PACKAGE_VERSION:"5.35.0"' in read["swagger-ui-bundle.js"]
 
 
