@@ -1,4 +1,4 @@
-# One image a service: `docker build --target gateway|inference-worker|persister|migrate|models .`; `make images` makes all.
+# One image a service: `docker build --target gateway|inference-worker|inference-worker-cuda|persister|migrate|models .`; `make images` makes all.
 # Packages are installed at pinned versions in stages of their own, which have what installing needs; an image takes over
 # the result alone. The code comes last, so a change of it is quick.
 
@@ -28,14 +28,26 @@ FROM builder AS migrate-packages
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh migrate
 
 # PIP_FIND_LINKS is for a place of your own that has the wheel of torch; pip reads it from the environment by itself.
-FROM builder AS worker-packages
-ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-ARG PIP_FIND_LINKS=
+FROM builder AS worker-builder
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
+
+FROM worker-builder AS worker-packages
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+ARG PIP_FIND_LINKS=
 # Two layers, so that a change of another package does not install torch anew.
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install_torch.sh
+# hadolint ignore=DL3059
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
+
+# With CUDA, and what torch then needs besides: several gigabytes.
+FROM worker-builder AS worker-packages-cuda
+ARG TORCH_CUDA_INDEX_URL=https://download.pytorch.org/whl/cu130
+ARG PIP_FIND_LINKS=
+# hadolint ignore=DL3059
+RUN --mount=type=cache,target=/var/cache/pip \
+    TORCH_INDEX_URL="$TORCH_CUDA_INDEX_URL" sh scripts/image/install_torch.sh --with-dependencies
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
 
@@ -175,5 +187,28 @@ ARG VERSION=
 ARG REVISION=
 LABEL org.opencontainers.image.title="Millstream inference worker" \
       org.opencontainers.image.description="Runs models on what it reads from their request streams" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# --- inference worker on a GPU: the same, with another torch ----------------------------------------------------------
+
+FROM runtime AS inference-worker-cuda
+COPY --from=worker-packages-cuda /opt/venv /opt/venv
+COPY shared shared
+COPY models/models.toml models/models.toml
+COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
+COPY inference_worker inference_worker
+RUN python -m compileall -q shared inference_worker && install --directory --owner=10001 --group=10001 models/hub
+ENV WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=8001 HF_HUB_DISABLE_TELEMETRY=1 \
+    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+EXPOSE 8001
+USER 10001:10001
+HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=3 \
+    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
+CMD ["python", "-m", "inference_worker"]
+ARG VERSION=
+ARG REVISION=
+LABEL org.opencontainers.image.title="Millstream inference worker with CUDA" \
+      org.opencontainers.image.description="Runs models on what it reads from their request streams, on a GPU" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -91,11 +91,13 @@ models: $(VENV)/.installed ## build the model artifacts (what is there already i
 	@$(BIN)/python -m models.build
 
 # ARTIFACTS=baked puts the models into the worker's image; PYTHON_IMAGE, TORCH_INDEX_URL, PIP_FIND_LINKS, BUILD_NETWORK.
-.PHONY: images $(addprefix image-,$(IMAGES))
+# One with CUDA is made only if it is asked for: make image-inference-worker-cuda.
+.PHONY: images image-inference-worker-cuda $(addprefix image-,$(IMAGES))
 images: need-docker $(addprefix image-,$(IMAGES)) ## build every image, and hold the sizes to their limits (ARTIFACTS=baked)
 	@$(PYTHON) -m scripts.image_sizes
-IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL PIP_FIND_LINKS,$(if $($(name)),--build-arg $(name)='$($(name))'))
-$(addprefix image-,$(IMAGES)): need-docker
+IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL TORCH_CUDA_INDEX_URL PIP_FIND_LINKS,$(if $($(name)),--build-arg $(name)='$($(name))'))
+image-inference-worker-cuda: need-docker ## build the worker with CUDA, for GPUs: gigabytes
+image-inference-worker-cuda $(addprefix image-,$(IMAGES)): need-docker
 	@echo "building millstream/$(@:image-%=%) …"
 	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --target $(@:image-%=%) \
 		--tag millstream/$(@:image-%=%):local $(IMAGE_ARGS) \

@@ -1,9 +1,13 @@
 #!/bin/sh
 # A build step of the Dockerfile: install torch alone into /opt/venv, and take out what no model needs to run.
+# `--with-dependencies` is for a build with CUDA, which is in packages of its own: pinned by that torch, without hashes.
 set -eu
 
+alone=--no-deps
+[ "${1:-}" = --with-dependencies ] && alone=
 install() {
-    python3 -m pip --python /opt/venv/bin/python install --no-compile --no-deps "$@"
+    # shellcheck disable=SC2086 # it is one option, or none
+    python3 -m pip --python /opt/venv/bin/python install --no-compile $alone "$@"
 }
 
 # PyTorch's own index has CPU builds, the default one may have gigabytes of CUDA (the gate on image sizes sees it).

@@ -162,6 +162,7 @@ def schema() -> Schema:
     worker = component(
         image={**IMAGE, "type": ["string", "null"]},
         autoscaling=scaling("queueDepth"),
+        gpu=integer(0, 16),
         tmpSize=SIZE,
         startupSeconds=integer(5, 86_400),
     )  # an entry of `models` may set each of them

@@ -129,6 +129,8 @@ def test_the_files_of_values_render(path: Path) -> None:
         ("models.sentiment.versions={Sentiment}", "versions"),
         ("models.sentiment.versions={group:n*}", "a group is named whole"),
         ("models.sentiment.image=ours", "image"),
+        ("models.sentiment.gpu=half", "gpu"),
+        ("models.sentiment.gpu=17", "gpu"),
         ("models.Sentiment.versions={sentiment-analysis:1.0.0}", "Sentiment"),
         ("models.more.replicas=1", "versions"),
         ("namePrefix=Ml", "namePrefix"),
@@ -170,6 +172,24 @@ def test_settings_reach_their_pods_and_replace_them() -> None:
     assert stamps[0]["checksum/config"] != stamps[1]["checksum/config"]
     jobs = [next(each for each in made if each["kind"] == "Job")["metadata"]["name"] for made in (before, after)]
     assert jobs[0] != jobs[1]
+
+
+def test_a_worker_with_a_gpu_asks_for_it_and_may_go_where_it_is() -> None:
+    taint = {"key": "example.com/dear", "operator": "Exists"}
+    made = objects("--set=models.embeddings.gpu=1", f"--set-json=models.embeddings.tolerations={json.dumps([taint])}")
+    worker, other = (named(made, "Deployment", f"millstream-worker-{name}") for name in ("embeddings", "sentiment"))
+    asked = container(worker)["resources"]
+    assert asked["requests"]["nvidia.com/gpu"] == asked["limits"]["nvidia.com/gpu"] == "1"
+    assert asked["limits"]["memory"] == "2Gi"
+    assert worker["spec"]["template"]["spec"]["tolerations"] == [
+        taint,
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+    ]
+    assert worker["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 1, "maxSurge": 0}
+    assert "/inference-worker-cuda:" in container(worker)["image"]
+    assert "nvidia.com/gpu" not in json.dumps(other) and "/inference-worker:" in container(other)["image"]
+    own = objects("--set=models.embeddings.gpu=1", "--set=models.embeddings.image=example.com/mine:1")
+    assert container(named(own, "Deployment", "millstream-worker-embeddings"))["image"] == "example.com/mine:1"
 
 
 def test_an_upgrade_of_the_chart_leaves_the_stores_alone() -> None:

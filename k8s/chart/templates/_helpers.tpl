@@ -239,9 +239,16 @@ priorityClassName: {{ . }}
 {{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum | trunc 16 }}
 {{- end -}}
 
-{{/* A worker: an entry of `models` over the defaults: (list $ entry), as JSON */}}
+{{/* A worker: an entry of `models` over the defaults: (list $ entry), as JSON. One with GPUs asks for them, and goes
+where they are. */}}
 {{- define "millstream.worker" -}}
-{{- mergeOverwrite (deepCopy (index . 0).Values.worker) (deepCopy (index . 1)) | toJson -}}
+{{- $worker := mergeOverwrite (deepCopy (index . 0).Values.worker) (deepCopy (index . 1)) -}}
+{{- if $worker.gpu -}}
+{{- range list $worker.resources.requests $worker.resources.limits }}{{ $_ := set . "nvidia.com/gpu" (toString $worker.gpu) }}{{ end -}}
+{{- $taint := dict "key" "nvidia.com/gpu" "operator" "Exists" "effect" "NoSchedule" -}}
+{{- $_ := set $worker "tolerations" (append $worker.tolerations $taint) -}}
+{{- end -}}
+{{- toJson $worker -}}
 {{- end -}}
 
 {{/* Whether all parts of a `versions` are names of a `model:version`: (list "a:1" "b-*") */}}
