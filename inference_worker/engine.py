@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from inference_worker.children.child import LoadPlan
+from inference_worker.children.device_memory import DeviceMemory
 from inference_worker.children.process import Child, ChildLost
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Item
@@ -121,6 +122,11 @@ class Engine:
     def memory_bytes(self) -> int:
         """The memory of its children, those that still load too."""
         return sum(child.memory_bytes() for child in [*self._children, *self._loading])
+
+    def device_memory(self) -> DeviceMemory | None:
+        """What its children have taken of their GPU's memory, and what that has; None if they use none."""
+        told = [child.device_memory for child in self._children if child.device_memory]
+        return DeviceMemory(sum(each.used for each in told), told[0].limit) if told else None
 
     def close(self) -> None:
         """End all children."""

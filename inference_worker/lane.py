@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from inference_worker import outcomes
+from inference_worker.children.device_memory import DeviceMemory
 from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.movement import Movement
@@ -93,6 +94,15 @@ class Lane:
     def memory_bytes(self) -> int:
         """The memory of its children."""
         return self._engine.memory_bytes()
+
+    @property
+    def device(self) -> str:
+        """Where its children compute."""
+        return self._engine.device
+
+    def device_memory(self) -> DeviceMemory | None:
+        """The memory of their GPU; None if they use none."""
+        return self._engine.device_memory()
 
     @property
     def unavailable(self) -> str | None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from inference_worker.children.device_memory import DeviceMemory
 from inference_worker.engine import Engine
 from inference_worker.lane import Lane
 from shared.contract.errors import ConfigurationError, StoreUnavailable
@@ -22,7 +23,7 @@ from shared.contract.version_states import State, VersionState
 from shared.service.backoff import wait_for_stop
 from shared.service.lifecycle import cancel_until_ended
 from shared.streams.known_streams import KnownStreams
-from shared.telemetry.metrics import ERRORS, MODEL_MEMORY, MODEL_UNLOADS, WAITING_FOR_MEMORY
+from shared.telemetry.metrics import DEVICE_MEMORY, ERRORS, MODEL_MEMORY, MODEL_UNLOADS, WAITING_FOR_MEMORY
 
 log = logging.getLogger(__name__)
 
@@ -135,11 +136,14 @@ class Memory:
         self._owed.discard(label)
         self._tell(label, None)
         MODEL_MEMORY.labels(*names).set_function(lane.memory_bytes)
+        told = _tell_of_device(lane, names)
         try:
             yield loaded.leave
         finally:
             del self._loaded[label]
             MODEL_MEMORY.labels(*names).set_function(lambda: 0)
+            for labels in told:
+                DEVICE_MEMORY.remove(*labels)
             loaded.gone.set()
             if loaded.leave.is_set():
                 self._tell(label, VersionState(State.UNLOADED, "unloaded to make room for another"))
@@ -235,6 +239,20 @@ class Memory:
             ERRORS.labels("inference_worker", f"{error.store}_{error.reason}").inc()
             return False
         return True
+
+
+def _tell_of_device(lane: Lane, names: tuple[str, str]) -> Sequence[tuple[str, ...]]:
+    """Let the metric have the memory of the GPU that a version uses; returns its labels, none without a GPU."""
+    if lane.device_memory() is None:
+        return []
+    labels = [(*names, lane.device, kind) for kind in DeviceMemory._fields]
+    for each in labels:
+        DEVICE_MEMORY.labels(*each).set_function(_reading(lane, each[-1]))
+    return labels
+
+
+def _reading(lane: Lane, kind: str) -> Callable[[], float]:
+    return lambda: getattr(lane.device_memory(), kind, 0)
 
 
 def _mb(memory_bytes: int) -> int:

@@ -83,7 +83,7 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
     isolation.limit_growth(plan.memory_bytes + (memory.limit if memory else 0))
     labels = [str(label) for label in getattr(task, "labels", ())]
     ready = {"labels": labels, "schemas": schemas, "seconds": round(time.monotonic() - started, 2)}
-    ready |= {"device": plan.device, "token_budget": plan.token_budget}
+    ready |= {"device": plan.device, "token_budget": plan.token_budget, "device_memory": [*memory] if memory else None}
     _send(computing, wire.frame(ready))
     answer = answering(plan.most_output_bytes, bool(labels))
     prepare = preparing(plan.most_tokens, plan.most_chunks)
@@ -97,7 +97,8 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
         batch = [
             unpacked(wire.Prepared(tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)
         ]
-        return wire.predict_reply(run_step(task.predict, answer, batch))
+        answers = run_step(task.predict, answer, batch)
+        return wire.predict_reply(answers, None if memory is None else device_memory.used_bytes(plan.device))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
     _serve(computing, predict)

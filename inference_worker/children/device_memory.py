@@ -35,8 +35,20 @@ def give_back() -> None:
 
 def device_memory(device: str) -> DeviceMemory | None:
     """The memory of a device of CUDA, by default the one that is used; None if none is."""
+    used = used_bytes(device)
+    if used is None:
+        return None
+    torch: Any = sys.modules["torch"]
+    return DeviceMemory(used, int(torch.cuda.mem_get_info(_named(device))[1]))
+
+
+def used_bytes(device: str) -> int | None:
+    """What this process has taken of it, what torch keeps for later included; None if no device of CUDA is used."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    which = device if device.startswith("cuda") else None
-    return DeviceMemory(int(torch.cuda.memory_reserved(which)), int(torch.cuda.mem_get_info(which)[1]))
+    return int(torch.cuda.memory_reserved(_named(device)))
+
+
+def _named(device: str) -> str | None:
+    return device if device.startswith("cuda") else None

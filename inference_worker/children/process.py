@@ -17,6 +17,7 @@ import orjson
 
 from inference_worker.children import forkserver, wire
 from inference_worker.children.child import OUT_OF_MEMORY, LoadPlan
+from inference_worker.children.device_memory import DeviceMemory
 from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.catalogue import CPU_TOKENS
@@ -73,6 +74,7 @@ class Child:
         schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
         device: where it computes: `cpu`, or what the catalogue says of a class of the user's own.
         token_budget: padded tokens that it wants in a pass.
+        device_memory: of the GPU that it uses, by what it has said last; None if it uses none.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Child:
         self.labels: Sequence[str] = ()
         self.schemas: Mapping[str, Any] = {}
         self.device, self.token_budget = "cpu", CPU_TOKENS
+        self.device_memory: DeviceMemory | None = None
         self._process = process
         self._encoding, self._computing = encoding, computing
         self._encoding_alone, self._computing_alone = asyncio.Lock(), asyncio.Lock()
@@ -143,6 +146,7 @@ class Child:
         self.labels = tuple(map(str, said["labels"]))
         self.schemas = said["schemas"] if isinstance(said.get("schemas"), dict) else {}
         self.device, self.token_budget = str(said.get("device")), int(said.get("token_budget") or CPU_TOKENS)
+        self.device_memory = DeviceMemory(*said["device_memory"]) if said.get("device_memory") else None
         self._memory_loaded = self._resident_bytes()
 
     @property
@@ -195,7 +199,13 @@ class Child:
         """
         self._computed += len(batch)
         async with self._computing_alone:
-            return await self._ask(self._computing, wire.predict_request(batch), wire.read_predict_reply, len(batch))
+            return await self._ask(self._computing, wire.predict_request(batch), self._read_answers, len(batch))
+
+    def _read_answers(self, head: Any, body: bytes) -> list[Answer | Failure]:
+        answers, used = wire.device_bytes_in(head)
+        if used is not None and self.device_memory is not None:
+            self.device_memory = self.device_memory._replace(used=used)
+        return wire.read_predict_reply(answers, body)
 
     async def predict_alone(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
         """Compute while nothing is encoded: what ends the child meanwhile was this batch.

@@ -69,15 +69,26 @@ def predict_request(batch: Sequence[Prepared]) -> bytes:
 
 def encode_reply(encoded: Sequence[Prepared | Failure]) -> bytes:
     """Answer `encode_request`."""
-    return _reply(encoded, lambda each: (each.data, each.tokens, each.rows))
+    return frame(*_reply_of(encoded, lambda each: (each.data, each.tokens, each.rows)))
 
 
-def predict_reply(answers: Sequence[Answer | Failure]) -> bytes:
-    """Answer `predict_request`."""
-    return _reply(answers, lambda each: (each.result, each.confidence, each.label))
+def predict_reply(answers: Sequence[Answer | Failure], device_bytes: int | None = None) -> bytes:
+    """Answer `predict_request`, and say how much memory of its device the child has taken, if it has one."""
+    head, parts = _reply_of(answers, lambda each: (each.result, each.confidence, each.label))
+    return frame(head if device_bytes is None else {"answers": head, "device_bytes": device_bytes}, parts)
 
 
-def _reply(items: Sequence[Any], split: Callable[[Any], tuple[bytes, Any, Any]]) -> bytes:
+def device_bytes_in(head: Any) -> tuple[Any, int | None]:
+    """Take what the child has taken of its device's memory out of the head of `predict_reply`."""
+    if not isinstance(head, dict):
+        return head, None
+    told = head.get("device_bytes")
+    return head.get("answers"), told if _is_count(told) else None
+
+
+def _reply_of(
+    items: Sequence[Any], split: Callable[[Any], tuple[bytes, Any, Any]]
+) -> tuple[list[list[Any]], list[bytes]]:
     head: list[list[Any]] = []
     parts = []
     for item in items:
@@ -87,7 +98,7 @@ def _reply(items: Sequence[Any], split: Callable[[Any], tuple[bytes, Any, Any]])
         part, *facts = split(item)
         parts.append(part)
         head.append([len(part), *facts])
-    return frame(head, parts)
+    return head, parts
 
 
 def parts_of(lengths: Sequence[int], body: bytes) -> list[bytes]:

@@ -91,6 +91,11 @@ CHILD_RESTARTS = Counter(
 )
 CHILDREN = Gauge("millstream_children", "Processes of a model that can compute", ["model", "version"])
 MODEL_MEMORY = Gauge("millstream_model_memory_bytes", "Memory of a model's processes", ["model", "version"])
+DEVICE_MEMORY = Gauge(
+    "millstream_device_memory_bytes",
+    "Memory of a GPU: what a model's processes have taken of it, and what it has",
+    ["model", "version", "device", "kind"],
+)
 MODEL_UNLOADS = Counter(
     "millstream_model_unloads_total", "Times a version was unloaded to make room for another", ["model", "version"]
 )

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from inference_worker.children.answers import answering
+from inference_worker.children.device_memory import DeviceMemory
 from inference_worker.children.guard import run_step
 from inference_worker.children.wire import Answer, Failure
 from inference_worker.engine import ChildLimits, Engine
@@ -195,13 +196,20 @@ def test_a_model_that_a_device_has_no_room_for_is_refused_in_words(
 OWN = """
 import torch
 
+torch.cuda.is_initialized = lambda: True  # as if this process used a GPU
+torch.cuda.memory_reserved = lambda device: 1000 + Own.computed if device == "cuda:1" else 0
+torch.cuda.mem_get_info = lambda device: (0, 8_000_000)
+
 class Own:
+    computed = 0
+
     def __init__(self, location, dtype, token_budget, device):
         self.made = {"tokens": token_budget, "device": device}
 
     def predict(self, inputs):
         if len(inputs) > 3 or "huge" in inputs:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB. GPU 0 has a total of 8 GiB.")
+        Own.computed += len(inputs)
         return [{"beside": len(inputs), **self.made} for _ in inputs]
 """
 
@@ -218,11 +226,13 @@ async def test_a_process_outlives_that_its_device_has_no_room(tmp_path: Path) ->
     engine = Engine(plan, 1, ChildLimits(60, 60))
     try:
         await engine.start()
+        assert engine.device_memory() == DeviceMemory(1000, 8_000_000)
         encoded: Any = await engine.encode([Item(each) for each in ("a", "b", "c", "d", "huge", "f", "g")])
         [first, *answers] = await engine.predict(encoded)
         assert isinstance(first, Answer) and b'{"beside":2,"tokens":512,"device":"cuda:1"}' == first.result
         assert [isinstance(each, Answer) for each in answers] == [True, True, True, False, True, True]
         assert isinstance(answers[3], Failure) and answers[3].reason == "device_out_of_memory"
+        assert engine.device_memory() == DeviceMemory(1006, 8_000_000)
         [again] = await engine.predict(encoded[:1])
         assert isinstance(again, Answer)
     finally:

@@ -27,6 +27,15 @@ def test_replies_are_read_as_they_were_written() -> None:
     assert wire.read_predict_reply(*received(wire.predict_reply(answers))) == answers
 
 
+def test_what_a_child_has_taken_of_its_device_comes_with_its_answers() -> None:
+    answers: list[Answer | Failure] = [Answer(b"{}", None, None), FAILED]
+    head, body = received(wire.predict_reply(answers, 5))
+    found, taken = wire.device_bytes_in(head)
+    assert taken == 5 and wire.read_predict_reply(found, body) == answers
+    assert wire.device_bytes_in(received(wire.predict_reply(answers))[0])[1] is None
+    assert wire.device_bytes_in({"answers": [], "device_bytes": "5"}) == ([], None)
+
+
 BAD: list[Any] = [
     None,
     {"a": 1},
