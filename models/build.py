@@ -17,6 +17,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 from models.artifacts import Recipe, build, only_builder  # noqa: E402
+from models.conversions import convert_all  # noqa: E402
 from models.own_packages import chosen_catalogue, install_all  # noqa: E402
 from models.packages import BuildError, say  # noqa: E402
 from models.recipes import RECIPES  # noqa: E402
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         built = build_all(only)
         if only is None:
             install_all(chosen_catalogue())
+            convert_all(chosen_catalogue())
     except MillstreamError as error:
         print(f"models: error: {error}", file=sys.stderr)
         return 1

@@ -93,20 +93,21 @@ def _convert(
     import transformers
 
     from inference_worker.tasks.artifacts import open_artifact
-    from inference_worker.tasks.encoders import convert, write_converted
+    from inference_worker.tasks.encoders import convert
+    from inference_worker.tasks.openvino_engine import OpenVino
     from inference_worker.tasks.tokenizer_files import load_tokenizer
     from inference_worker.tasks.tokens import TextTokenizer
 
-    artifact = open_artifact(str(directory), dtype, "openvino")
+    artifact, engine = open_artifact(str(directory), dtype, "openvino"), OpenVino()
     inputs = TextTokenizer.load(artifact).inputs
-    model = convert(getattr(transformers, auto_class), artifact, inputs, output, optional)
+    model = convert(engine, getattr(transformers, auto_class), artifact, inputs, output, optional)
     if texts:
         from models.quantize import quantized
 
         tokenizer, limit = load_tokenizer(artifact), SENTIMENT_LIMIT
         rows = [tokenizer(each, truncation=True, max_length=limit, return_tensors="np") for each in texts]
         model = quantized(model, [{name: row[name] for name in inputs} for row in rows])
-    write_converted(model, artifact, halved=bool(texts) or dtype == "bfloat16")
+    engine.write(model, directory, halved=bool(texts) or dtype == "bfloat16")
 
 
 def _calibration_texts() -> list[str]:

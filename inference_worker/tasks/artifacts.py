@@ -23,7 +23,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from inference_worker.tasks import adapters, devices, hub
-from inference_worker.tasks.directories import check_directory, check_quantised, model_folder
+from inference_worker.tasks.directories import ADAPTER_CONFIG, check_directory, check_quantised, model_folder
 from inference_worker.tasks.hub import words
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
@@ -42,10 +42,11 @@ class Artifact:
         config: its `config.json`, as transformers reads it.
         dtype: what the weights are computed in.
         location: what the catalogue calls it, for messages.
-        engine: what computes it, `torch` or `openvino`.
+        engine: what computes it, `torch`, `openvino` or `onnxruntime`.
         root: the directory that the catalogue names, if that is another one: of a sentence-transformers repository
             whose model is in a subfolder, or of an adapter, whose weights are laid over those of `directory`.
         device: where torch computes it.
+        keep: whether what is converted for the engine is written beside the weights.
     """
 
     directory: Path
@@ -55,6 +56,7 @@ class Artifact:
     engine: str = "torch"
     root: Path | None = None
     device: torch.device = devices.CPU
+    keep: bool = False
 
     @property
     def architecture(self) -> str:
@@ -65,6 +67,11 @@ class Artifact:
     def home(self) -> Path:
         """The directory that the catalogue names."""
         return self.root or self.directory
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether `directory` has the base model's weights alone."""
+        return (self.home / ADAPTER_CONFIG).is_file()
 
     @property
     def is_causal(self) -> bool:
@@ -81,7 +88,7 @@ def open_artifact(location: str, dtype: str, engine: str = "torch", device: str 
     Args:
         location: a directory, or `hf://owner/name[@revision]`.
         dtype: `float32`, `float16` or `bfloat16`; on a CPU without bfloat16 that is float32 too.
-        engine: `torch` or `openvino`.
+        engine: `torch`, `openvino` or `onnxruntime`.
         device: see `devices.choose`.
 
     Raises:

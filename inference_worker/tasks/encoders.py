@@ -1,29 +1,69 @@
-"""What computes an encoder: torch, or OpenVINO, which takes the same weights and needs less time on a CPU.
+"""What computes an encoder: torch, or an engine that takes the same weights and needs less time on a CPU.
 
-A converted model lies beside the weights it was made from, as `openvino_model.xml` and `.bin`: `make models` writes
-them for the shipped artifacts. Any other artifact is converted whenever it is loaded, which takes seconds.
+A converted model lies beside the weights it was made from: `make models` writes them for the shipped artifacts. Any
+other artifact is converted whenever it is loaded, which takes seconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.hub import words
+from inference_worker.tasks.onnx_engine import OnnxRuntime
+from inference_worker.tasks.openvino_engine import OpenVino
 from shared.contract.errors import ConfigurationError
 
-CONVERTED = "openvino_model.xml"
-_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 _SHAPES = ((1, 5), (3, 12), (2, 31))  # rows, longest row: no two that tracing could take for one
 _TOLERANCE = 1e-3  # between float32 of both engines; seen: 1e-5
+
+
+class Session(Protocol):
+    """A model that is ready to compute: takes tensors of shape (rows, longest row) by name."""
+
+    takes: frozenset[str]
+    gives: frozenset[str]
+
+    def __call__(self, inputs: dict[str, Tensor], output: str) -> Tensor:
+        """One of the outputs; it may only be good until the next call."""
+
+
+class Engine(Protocol):
+    """What computes models that it has converted; each has a kind of model of its own.
+
+    Attributes:
+        packages: what pip installs for it.
+        converted: the file that a converted model is kept in.
+        dtypes: what it computes in.
+    """
+
+    packages: tuple[str, ...]
+    converted: str
+    dtypes: tuple[torch.dtype, ...]
+
+    def convert(self, model: Any, example: dict[str, Tensor], output: str) -> Any:
+        """Convert a model of torch, in float32, with this one output. May raise anything."""
+
+    def read(self, artifact: Artifact) -> Any:
+        """The converted model that lies beside the weights; None if there is none."""
+
+    def write(self, model: Any, directory: Path) -> None:
+        """Keep a converted model beside its weights."""
+
+    def start(self, model: Any, dtype: torch.dtype, threads: int) -> Session:
+        """Make a converted model ready."""
+
+
+_ENGINES: dict[str, type[Engine]] = {"openvino": OpenVino, "onnxruntime": OnnxRuntime}
 
 
 def load_encoder(
@@ -44,79 +84,91 @@ def load_encoder(
     """
     if artifact.engine == "torch":
         return load_model(auto_class, artifact, optional)
-    try:
-        openvino = _openvino()
-    except ImportError as error:
+    engine = engine_of(artifact)
+    alone = not artifact.is_adapter  # what lies beside a base is the base without the adapter
+    model = engine.read(artifact) if alone else None
+    if model is None:
+        model = convert(engine, auto_class, artifact, inputs, output, optional)
+        if artifact.keep and alone:
+            engine.write(model, artifact.directory)
+    return Encoder(engine, model, artifact, inputs, output)
+
+
+def engine_of(artifact: Artifact) -> Engine:
+    """The engine that an artifact is loaded on.
+
+    Raises:
+        ConfigurationError: its packages are not installed, or it does not compute in that dtype.
+    """
+    kind = _ENGINES[artifact.engine]
+    if artifact.dtype not in kind.dtypes:
         raise ConfigurationError(
-            f"engine openvino of {artifact.location} needs the package openvino ({error}): install it, or choose torch"
+            f"engine {artifact.engine} of {artifact.location} does not compute in {_name(artifact.dtype)}: choose "
+            f"{' or '.join(map(_name, kind.dtypes))}, or another engine"
+        )
+    try:
+        return kind()
+    except ImportError as error:
+        needed = ", ".join(f'"{each}"' for each in kind.packages)
+        raise ConfigurationError(
+            f"engine {artifact.engine} of {artifact.location} needs a package that the worker does not have ({error}): "
+            f"write requirements = [{needed}] into its version and run make models, or choose torch"
         ) from error
-    converted = artifact.directory / CONVERTED
-    if converted.is_file():
-        model = openvino.Core().read_model(converted)
-    else:
-        model = convert(auto_class, artifact, inputs, output, optional)
-    return OpenVinoEncoder(model, artifact, inputs, output)
 
 
-class OpenVinoEncoder:
-    """An encoder that OpenVINO computes, with as many threads as torch has.
+class Encoder:
+    """An encoder that an engine computes, with as many threads as torch has.
 
     Attributes:
         config: the artifact's `config.json`.
     """
 
-    def __init__(self, model: Any, artifact: Artifact, inputs: Sequence[str], output: str) -> None:
-        openvino = _openvino()
-        given, made = [{name for port in ports for name in port.get_names()} for ports in (model.inputs, model.outputs)]
-        if not given <= set(inputs) or output not in made:
+    def __init__(self, engine: Engine, model: Any, artifact: Artifact, inputs: Collection[str], output: str) -> None:
+        session = engine.start(model, artifact.dtype, torch.get_num_threads())
+        if not session.takes <= set(inputs) or output not in session.gives:
             raise ConfigurationError(
-                f"{CONVERTED} of {artifact.location} takes {', '.join(sorted(given))} and gives "
-                f"{', '.join(sorted(made))}; its task needs {', '.join(sorted(inputs))} and {output}: delete it"
+                f"{engine.converted} of {artifact.location} takes {_list(session.takes)} and gives "
+                f"{_list(session.gives)}; its task needs {_list(inputs)} and {output}: delete it"
             )
         self.config = artifact.config
-        self._given = given
+        self._session = session
         self._output = output
-        compiled = openvino.Core().compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-                "INFERENCE_PRECISION_HINT": _PRECISIONS[artifact.dtype],
-                "ENABLE_CPU_PINNING": False,  # every child would pin itself to the same CPUs
-            },
-        )
-        self._request = compiled.create_infer_request()
 
     def __call__(self, **inputs: Tensor) -> SimpleNamespace:
         """Compute; the answer's tensor is only good until the next call."""
-        self._request.infer({name: tensor.numpy() for name, tensor in inputs.items() if name in self._given})
-        return SimpleNamespace(**{self._output: torch.from_numpy(self._request.get_tensor(self._output).data)})
+        taken = {name: tensor for name, tensor in inputs.items() if name in self._session.takes}
+        return SimpleNamespace(**{self._output: self._session(taken, self._output)})
 
 
 def convert(
-    auto_class: Any, artifact: Artifact, inputs: Sequence[str], output: str, optional: tuple[str, ...] = ()
+    engine: Engine,
+    auto_class: Any,
+    artifact: Artifact,
+    inputs: Sequence[str],
+    output: str,
+    optional: tuple[str, ...] = (),
 ) -> Any:
     """Convert an encoder, and compare its answers with torch's.
 
     Args: as of `load_encoder`.
 
     Returns:
-        An `openvino.Model` in float32, whatever it is going to be computed in.
+        The engine's own kind of model, in float32, whatever it is going to be computed in.
 
     Raises:
         ConfigurationError: it cannot be loaded or converted, or does not answer as it does on torch.
     """
-    openvino = _openvino()
     exact = dataclasses.replace(artifact, dtype=torch.float32)
     original = load_model(auto_class, exact, optional)
     inputs = accepted(original, inputs)
     try:
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):  # what tracing fixes is compared below
-            whole = openvino.convert_model(original, example_input=_example(inputs, artifact, *_SHAPES[0]))
-        model = openvino.Model([whole.output(output).node], whole.get_parameters())
-    except Exception as error:  # noqa: B902 - openvino raises many kinds
-        raise ConfigurationError(f"{artifact.location} cannot be converted to openvino: {error}") from error
-    encoder = OpenVinoEncoder(model, exact, inputs, output)
+            model = engine.convert(original, _example(inputs, artifact, *_SHAPES[0]), output)
+        encoder = Encoder(engine, model, exact, inputs, output)
+    except Exception as error:  # noqa: B902 - engines raise many kinds
+        raise ConfigurationError(
+            f"{artifact.location} cannot be converted to {artifact.engine}: {words(error)}"
+        ) from error
     for shape in _SHAPES:
         example = _example(inputs, artifact, *shape)
         with torch.inference_mode():
@@ -124,8 +176,8 @@ def convert(
         apart = (getattr(encoder(**example), output) - wanted).abs().max().item()
         if not apart <= _TOLERANCE:
             raise ConfigurationError(
-                f"{artifact.location} on openvino is {apart:.2g} apart from torch on {shape[0]} rows of {shape[1]} "
-                f"tokens, where {_TOLERANCE:g} is allowed: choose engine torch"
+                f"{artifact.location} on {artifact.engine} is {apart:.2g} apart from torch on {shape[0]} rows of "
+                f"{shape[1]} tokens, where {_TOLERANCE:g} is allowed: choose engine torch"
             )
     return model
 
@@ -142,17 +194,12 @@ def accepted(model: Any, names: Sequence[str], *, sure: bool = False) -> tuple[s
     return tuple(name for name in names if name in takes)
 
 
-def write_converted(model: Any, artifact: Artifact, *, halved: bool) -> None:
-    """Keep a converted model beside its weights; `halved`: numbers that are not quantized in float16."""
-    _openvino().save_model(model, artifact.directory / CONVERTED, compress_to_fp16=halved)
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
-def _openvino() -> Any:
-    """The package without its telemetry, which would write into the home directory."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _example(inputs: Sequence[str], artifact: Artifact, rows: int, longest: int) -> dict[str, Tensor]:

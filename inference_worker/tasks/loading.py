@@ -31,7 +31,7 @@ def load_task(
         location: the artifact, as `Catalogue.artifact_location` gives it.
         dtype: `float32`, `bfloat16` or `float16`.
         token_budget: most padded tokens in one forward pass; a batch beyond it is computed in several.
-        engine: what computes a built-in task's encoder: `torch` or `openvino`.
+        engine: what computes a built-in task's encoder: `torch`, `openvino` or `onnxruntime`.
         device: where torch computes, see `inference_worker.tasks.devices.choose`.
 
     Raises:

@@ -99,7 +99,9 @@ class VersionSettings(_Strict):
         pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$",
         description="where torch computes: `cpu`, `cuda`, `cuda:1`, `mps`; auto: on a GPU if torch sees one",
     )
-    engine: Literal["torch", "openvino"] = Field("torch", description="what computes a built-in task's encoder")
+    engine: Literal["torch", "openvino", "onnxruntime"] = Field(
+        "torch", description="what computes a built-in task's encoder; onnxruntime needs packages of its own"
+    )
     cache: Literal["tenant", "global", "off"] = Field(
         "tenant",
         description="who may be given a result again: callers of the same tenant, all, or nobody; needs CACHE_SECRET",
@@ -186,7 +188,7 @@ class Model(_Strict):
                 raise ValueError(f"version {version.version!r} needs an `artifact`: task {self.task!r} is built in")
             if self.task not in TASKS and version.engine != "torch":
                 raise ValueError(f"version {version.version!r}: engine is for built-in tasks; {self.task!r} is a class")
-            if wrong := wrong_engine(self.task, version.engine):
+            if wrong := wrong_engine(self.task, version.engine, version.dtype):
                 raise ValueError(f"version {version.version!r}: {wrong}")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}

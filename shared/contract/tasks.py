@@ -183,7 +183,7 @@ class Task(NamedTuple):
 
     loader: str
     options: type[Options] = Options
-    engines: tuple[str, ...] = ("torch", "openvino")
+    engines: tuple[str, ...] = ("torch", "openvino", "onnxruntime")
     takes_text: bool = True
 
 
@@ -212,10 +212,14 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     }
 )
 
+_SINGLE_PRECISION = ("onnxruntime",)
 
-def wrong_engine(task: str, engine: str) -> str:
+
+def wrong_engine(task: str, engine: str, dtype: str) -> str:
     """Why an engine cannot compute a task's models, in words; empty if it can. A class has torch, or none of ours."""
     engines = TASKS[task].engines if task in TASKS else ("torch",)
-    if engine in engines:
-        return ""
-    return f"engine {engine!r} does not compute {task!r}: choose {' or '.join(engines)}"
+    if engine not in engines:
+        return f"engine {engine!r} does not compute {task!r}: choose {' or '.join(engines)}"
+    if engine in _SINGLE_PRECISION and dtype != "float32":
+        return f"engine {engine!r} computes in float32 only: remove dtype {dtype!r}, or choose another engine"
+    return ""

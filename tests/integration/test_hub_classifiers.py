@@ -50,7 +50,7 @@ def bart(directory: Path, **settings: Any) -> str:
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 def test_scores_are_what_the_head_was_trained_for(tmp_path: Path, settings: dict[str, Any], engine: str) -> None:
     location = encoder(tmp_path, "bert", CLASSIFIER, **settings)
     task = load_task("text-classification", location, engine=engine)
@@ -104,10 +104,10 @@ def by_zero_shot(location: str, text: str, labels: list[str], **options: Any) ->
     ],
     ids=["roberta", "bert of two", "bart", "language model without a pad"],
 )
-@pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.parametrize("engine", ["torch", "openvino", "onnxruntime"])
 def test_zero_shot_options_do_what_they_do_in_the_pipeline(tmp_path: Path, make: Any, labels: Any, engine: str) -> None:
     location = make(tmp_path, **named(labels))
-    if engine == "openvino" and make in (bart, decoder):
+    if engine != "torch" and make in (bart, decoder):
         pytest.skip("one encoder of each engine is enough")
     task = load_task("zero-shot-classification", location, engine=engine)
     template = "It is about {}!"

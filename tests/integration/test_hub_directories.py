@@ -160,7 +160,7 @@ def test_an_adapter_is_laid_over_its_base(tmp_path: Path, settings: dict[str, An
     model.save_pretrained(tmp_path / "merged")
     tokenizer.save_pretrained(tmp_path / "merged")
     wanted = by_pipeline(str(tmp_path / "merged"), texts())
-    for engine in ("torch", "openvino") if not settings else ("torch",):
+    for engine in ("torch", "openvino", "onnxruntime") if not settings else ("torch",):
         task = load_task("text-classification", location, engine=engine)
         assert same(scores(task, [Item(text) for text in texts()]), wanted)
 

@@ -32,6 +32,7 @@ from tests.tiny_families import CLASSIFIERS_OF_IMAGES, CORPUS, ENCODERS, encoder
 CLASSIFIER = "AutoModelForSequenceClassification"
 IDENTITY = {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
 QUERY = "Where is the bridge?"
+RANKED_BY = {"bert": "openvino", "deberta-v2": "openvino", "roberta": "onnxruntime", "modernbert": "onnxruntime"}
 
 
 def results(task: Task, items: list[Item]) -> list[Mapping[str, Any]]:
@@ -61,7 +62,7 @@ def by_index(result: Mapping[str, Any]) -> list[float]:
 
 def test_scores_are_those_of_sentence_transformers_alone_and_among_others(reranker: str) -> None:
     family = Path(reranker).name
-    task = load_task("text-ranking", reranker, engine="openvino" if family in ("bert", "deberta-v2") else "torch")
+    task = load_task("text-ranking", reranker, engine=RANKED_BY.get(family, "torch"))
     documents = [text for text in texts() if len(text) < 70] + ["Paris", "The bridge is open."]
     wanted = CrossEncoder(reranker, device="cpu").predict([(QUERY, text) for text in documents]).tolist()
     many = Item({"query": QUERY, "documents": documents})

@@ -63,12 +63,13 @@ def scores(found: Any) -> list[float]:
     return [each["score"] for each in found["entities"]]
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 @pytest.mark.parametrize("family", ["bert", "deberta-v2", "modernbert"])
-def test_openvino_finds_what_torch_finds(tmp_path: Path, family: str) -> None:
+def test_engines_find_what_torch_finds(tmp_path: Path, family: str, engine: str) -> None:
     location = encoder(tmp_path, family, TOKENS, id2label=LABELS)
-    torches, openvinos = (load_task("token-classification", location, engine=each) for each in ("torch", "openvino"))
+    torches, others = (load_task("token-classification", location, engine=each) for each in ("torch", engine))
     items = [Item(text, {"aggregation_strategy": "average"}) for text in [*texts(), " ".join(CORPUS)]]
-    for one, other in zip(answers(torches, items), answers(openvinos, items), strict=True):
+    for one, other in zip(answers(torches, items), answers(others, items), strict=True):
         assert parts(one) == parts(other) and scores(one) == pytest.approx(scores(other), abs=1e-4)
 
 
@@ -147,13 +148,12 @@ def test_of_control_tokens_in_a_text_only_the_mask_counts(tmp_path: Path) -> Non
     assert [row.ids.count(token) for token in (2, 3, 4)] == [1, 1, 1] and len(masks) == 1
 
 
-def test_openvino_fills_masks(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_engines_fill_masks(tmp_path: Path, engine: str) -> None:
     location = encoder(tmp_path, "roberta", "AutoModelForMaskedLM")
     text = [Item("Ada <mask> to London."), Item("<mask>.")]
-    torches, openvinos = (
-        answers(load_task("fill-mask", location, engine=each), text) for each in ("torch", "openvino")
-    )
-    for one, other in zip(torches, openvinos, strict=True):
+    torches, others = (answers(load_task("fill-mask", location, engine=each), text) for each in ("torch", engine))
+    for one, other in zip(torches, others, strict=True):
         assert [each["score"] for each in one["masks"][0]] == pytest.approx(
             [each["score"] for each in other["masks"][0]], abs=1e-4
         )

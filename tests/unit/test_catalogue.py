@@ -81,6 +81,13 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
             model(task="translation", versions=version(more='default = true\nengine = "openvino"')),
             "version '1.0.0': engine 'openvino' does not compute 'translation': choose torch",
         ),
+        (
+            model(
+                task="fill-mask",
+                versions=version(more='default = true\nengine = "onnxruntime"\ndtype = "bfloat16"'),
+            ),
+            "version '1.0.0': engine 'onnxruntime' computes in float32 only: remove dtype 'bfloat16'",
+        ),
         (model(versions=version(more="default = true\ncolour = 1")), "colour: Extra inputs are not permitted"),
         (
             model(versions=version(more="default = true").replace("here", "")),

@@ -1,0 +1,72 @@
+"""Encoders that OpenVINO computes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from inference_worker.tasks.artifacts import Artifact
+
+_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+class OpenVino:
+    """The engine; a converted model is an `openvino.Model`.
+
+    Raises:
+        ImportError: its package is not installed.
+    """
+
+    packages = ("openvino",)
+    converted = "openvino_model.xml"
+    dtypes = tuple(_PRECISIONS)
+
+    def __init__(self) -> None:
+        # Without its telemetry, which would write into the home directory.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        self._openvino = openvino
+
+    def convert(self, model: Any, example: dict[str, Tensor], output: str) -> Any:
+        """In float32, whatever it is going to be computed in."""
+        whole = self._openvino.convert_model(model, example_input=example)
+        return self._openvino.Model([whole.output(output).node], whole.get_parameters())
+
+    def read(self, artifact: Artifact) -> Any:
+        """The model that lies beside the weights; None if there is none."""
+        file = artifact.directory / self.converted
+        return self._openvino.Core().read_model(file) if file.is_file() else None
+
+    def write(self, model: Any, directory: Path, *, halved: bool = False) -> None:
+        """Keep a model beside its weights; `halved`: numbers that are not quantized in float16."""
+        self._openvino.save_model(model, directory / self.converted, compress_to_fp16=halved)
+
+    def start(self, model: Any, dtype: torch.dtype, threads: int) -> OpenVinoSession:
+        """Compile a model for this CPU."""
+        settings = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[dtype],
+            "ENABLE_CPU_PINNING": False,  # every child would pin itself to the same CPUs
+        }
+        return OpenVinoSession(self._openvino.Core().compile_model(model, "CPU", settings))
+
+
+class OpenVinoSession:
+    """A model that is ready to compute."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.takes, self.gives = (
+            frozenset(name for port in ports for name in port.get_names())
+            for ports in (compiled.inputs, compiled.outputs)
+        )
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, inputs: dict[str, Tensor], output: str) -> Tensor:
+        """Compute; the tensor is only good until the next call."""
+        self._request.infer({name: tensor.numpy() for name, tensor in inputs.items()})
+        return torch.from_numpy(self._request.get_tensor(output).data)
