@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from inference_worker.tasks.stamps import stamped
 from models.packages import say
 from shared.contract.catalogue import HUB_PREFIX, Catalogue, ServedVersion
 from shared.contract.tasks import TASKS
@@ -52,13 +53,16 @@ def convert_all(catalogue: Catalogue) -> list[str]:
 
 
 def missing(served: ServedVersion, location: str) -> Path | None:
-    """The file that a version's engine would read, and that is not there; None if there is nothing to do."""
-    if served.version.engine not in CONVERTED or location.startswith(HUB_PREFIX):
+    """The file that a version's engine would read, and that is not there or out of date; None if nothing is to do."""
+    version = served.version
+    if version.engine not in CONVERTED or location.startswith(HUB_PREFIX):
         return None
-    directory, name = Path(location), CONVERTED[served.version.engine]
-    if not directory.is_dir() or (directory / "adapter_config.json").is_file() or any(directory.rglob(name)):
+    directory, name = Path(location), CONVERTED[version.engine]
+    if not directory.is_dir() or (directory / "adapter_config.json").is_file():
         return None
-    return directory / name
+    file = next(directory.rglob(name), directory / name)
+    good = (None, True) if version.engine == "openvino" else (True,)  # those of the shipped artifacts have no stamp
+    return None if file.is_file() and stamped(file) in good else file
 
 
 def convert(conversion: Conversion) -> str:
@@ -73,12 +77,10 @@ def convert(conversion: Conversion) -> str:
 
     from inference_worker.tasks.artifacts import open_artifact
     from inference_worker.tasks.custom import import_also_from
-    from inference_worker.tasks.torch_threads import configure_torch
 
-    configure_torch(1)
     if conversion.packages:
         import_also_from(conversion.packages)
-    artifact = open_artifact(conversion.directory, conversion.dtype, conversion.engine)
+    artifact = open_artifact(conversion.directory, conversion.dtype, conversion.engine, "cpu")
     module, _, loader = TASKS[conversion.task].loader.partition(":")
     attrgetter(loader)(import_module(module))(dataclasses.replace(artifact, keep=True), _TOKENS)
     return str(artifact.dtype).removeprefix("torch.")

@@ -107,7 +107,7 @@ def _convert(
         tokenizer, limit = load_tokenizer(artifact), SENTIMENT_LIMIT
         rows = [tokenizer(each, truncation=True, max_length=limit, return_tensors="np") for each in texts]
         model = quantized(model, [{name: row[name] for name in inputs} for row in rows])
-    engine.write(model, directory, halved=bool(texts) or dtype == "bfloat16")
+    engine.write(model, directory / engine.converted, halved=bool(texts) or dtype == "bfloat16")
 
 
 def _calibration_texts() -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import logging
 import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -21,7 +22,10 @@ from inference_worker.tasks.artifacts import Artifact, load_model
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.onnx_engine import OnnxRuntime
 from inference_worker.tasks.openvino_engine import OpenVino
+from inference_worker.tasks.stamps import stamped, write_stamp
 from shared.contract.errors import ConfigurationError
+
+log = logging.getLogger(__name__)
 
 _SHAPES = ((1, 5), (3, 12), (2, 31))  # rows, longest row: no two that tracing could take for one
 _TOLERANCE = 1e-3  # between float32 of both engines; seen: 1e-5
@@ -44,20 +48,22 @@ class Engine(Protocol):
         packages: what pip installs for it.
         converted: the file that a converted model is kept in.
         dtypes: what it computes in.
+        needs_stamp: whether a file is read only if it was stamped when it was made.
     """
 
     packages: tuple[str, ...]
     converted: str
     dtypes: tuple[torch.dtype, ...]
+    needs_stamp: bool
 
     def convert(self, model: Any, example: dict[str, Tensor], output: str) -> Any:
         """Convert a model of torch, in float32, with this one output. May raise anything."""
 
-    def read(self, artifact: Artifact) -> Any:
-        """The converted model that lies beside the weights; None if there is none."""
+    def read(self, file: Path) -> Any:
+        """A converted model from its file."""
 
-    def write(self, model: Any, directory: Path) -> None:
-        """Keep a converted model beside its weights."""
+    def write(self, model: Any, file: Path) -> None:
+        """A converted model into its file."""
 
     def start(self, model: Any, dtype: torch.dtype, threads: int) -> Session:
         """Make a converted model ready."""
@@ -85,12 +91,13 @@ def load_encoder(
     if artifact.engine == "torch":
         return load_model(auto_class, artifact, optional)
     engine = engine_of(artifact)
-    alone = not artifact.is_adapter  # what lies beside a base is the base without the adapter
-    model = engine.read(artifact) if alone else None
-    if model is None:
-        model = convert(engine, auto_class, artifact, inputs, output, optional)
-        if artifact.keep and alone:
-            engine.write(model, artifact.directory)
+    file = artifact.directory / engine.converted
+    if _is_good(file, artifact, engine):
+        return Encoder(engine, engine.read(file), artifact, inputs, output)
+    model = convert(engine, auto_class, artifact, inputs, output, optional)
+    if artifact.keep and not artifact.is_adapter:
+        engine.write(model, file)
+        write_stamp(file)
     return Encoder(engine, model, artifact, inputs, output)
 
 
@@ -192,6 +199,17 @@ def accepted(model: Any, names: Sequence[str], *, sure: bool = False) -> tuple[s
     if "input_ids" not in takes and not sure:
         return tuple(names)
     return tuple(name for name in names if name in takes)
+
+
+def _is_good(file: Path, artifact: Artifact, engine: Engine) -> bool:
+    """Whether a converted model may be read: it is there, and stands for this artifact."""
+    if not file.is_file() or artifact.is_adapter:  # what lies beside a base is the base without the adapter
+        return False
+    stamp = stamped(file)
+    if stamp or (stamp is None and not engine.needs_stamp):
+        return True
+    log.warning("a converted model was not made here from these weights: it is not read", extra={"file": str(file)})
+    return False
 
 
 def _list(names: Iterable[str]) -> str:

@@ -1,27 +1,17 @@
 """Encoders that ONNX Runtime computes.
 
-ONNX files come in many forms, and may name other files. So only one that was made here is ever read: a stamp beside it
-has its digest, and those of the configuration and the weights that it was made from.
+ONNX files come in many forms, and may name other files. So only one is ever read that was made here, by its stamp.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
-import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.directories import read_json
-
-log = logging.getLogger(__name__)
-
-STAMP = "onnxruntime_model.json"
 _OPSET = 18
 _ERRORS_ONLY = 3
 
@@ -33,9 +23,10 @@ class OnnxRuntime:
         ImportError: a package of it is not installed.
     """
 
-    packages = ("onnx==1.23.2", "onnxruntime==1.32.0")  # as in pyproject.toml
+    packages: tuple[str, ...] = ("onnx==1.23.2", "onnxruntime==1.32.0")  # as in pyproject.toml
     converted = "onnxruntime_model.onnx"
-    dtypes = (torch.float32,)
+    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    needs_stamp = True
 
     def __init__(self) -> None:
         import onnxruntime
@@ -47,7 +38,7 @@ class OnnxRuntime:
     def convert(self, model: Any, example: dict[str, Tensor], output: str) -> bytes:
         """Trace it, rows and tokens of any number."""
         names = list(example)
-        file = io.BytesIO()
+        file: Any = io.BytesIO()  # which torch takes, though its types know paths only
         torch.onnx.export(
             _ByPosition(model, names, output).eval(),
             tuple(example.values()),
@@ -58,23 +49,16 @@ class OnnxRuntime:
             opset_version=_OPSET,
             dynamo=False,  # the other way takes a minute, and more packages
         )
-        return file.getvalue()
+        made: bytes = file.getvalue()
+        return made
 
-    def read(self, artifact: Artifact) -> bytes | None:
-        """The model that lies beside the weights, if it was made here from these weights; else None."""
-        file = artifact.directory / self.converted
-        if not file.is_file():
-            return None
-        model = file.read_bytes()
-        if read_json(artifact.directory / STAMP) == _stamp(model, artifact.directory):
-            return model
-        log.warning("an ONNX file was not made here from these weights: it is not read", extra={"file": str(file)})
-        return None
+    def read(self, file: Path) -> bytes:
+        """The model of a file."""
+        return file.read_bytes()
 
-    def write(self, model: bytes, directory: Path) -> None:
-        """Keep a model beside its weights, with its stamp."""
-        (directory / self.converted).write_bytes(model)
-        (directory / STAMP).write_text(json.dumps(_stamp(model, directory), indent=2) + "\n", encoding="utf-8")
+    def write(self, model: bytes, file: Path) -> None:
+        """Write a model into a file."""
+        file.write_bytes(model)
 
     def start(self, model: bytes, dtype: torch.dtype, threads: int) -> OnnxSession:
         """Make a session on this CPU."""
@@ -110,13 +94,3 @@ class _ByPosition(torch.nn.Module):
     def forward(self, *tensors: Tensor) -> Tensor:
         answer: Tensor = getattr(self._model(**dict(zip(self._names, tensors, strict=True))), self._output)
         return answer
-
-
-def _stamp(model: bytes, directory: Path) -> dict[str, Any]:
-    made_from = sorted([directory / "config.json", *directory.glob("*.safetensors")])
-    return {"sha256": hashlib.sha256(model).hexdigest(), "made_from": {file.name: _sha256(file) for file in made_from}}
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

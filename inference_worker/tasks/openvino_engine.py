@@ -9,8 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from inference_worker.tasks.artifacts import Artifact
-
 _PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
@@ -21,9 +19,10 @@ class OpenVino:
         ImportError: its package is not installed.
     """
 
-    packages = ("openvino",)
+    packages: tuple[str, ...] = ("openvino",)
     converted = "openvino_model.xml"
-    dtypes = tuple(_PRECISIONS)
+    dtypes: tuple[torch.dtype, ...] = tuple(_PRECISIONS)
+    needs_stamp = False  # it may have been quantized, which takes texts, by whoever made the artifact
 
     def __init__(self) -> None:
         # Without its telemetry, which would write into the home directory.
@@ -37,14 +36,13 @@ class OpenVino:
         whole = self._openvino.convert_model(model, example_input=example)
         return self._openvino.Model([whole.output(output).node], whole.get_parameters())
 
-    def read(self, artifact: Artifact) -> Any:
-        """The model that lies beside the weights; None if there is none."""
-        file = artifact.directory / self.converted
-        return self._openvino.Core().read_model(file) if file.is_file() else None
+    def read(self, file: Path) -> Any:
+        """The model of a file."""
+        return self._openvino.Core().read_model(file)
 
-    def write(self, model: Any, directory: Path, *, halved: bool = False) -> None:
-        """Keep a model beside its weights; `halved`: numbers that are not quantized in float16."""
-        self._openvino.save_model(model, directory / self.converted, compress_to_fp16=halved)
+    def write(self, model: Any, file: Path, *, halved: bool = False) -> None:
+        """Write a model into a file; `halved`: numbers that are not quantized in float16."""
+        self._openvino.save_model(model, file, compress_to_fp16=halved)
 
     def start(self, model: Any, dtype: torch.dtype, threads: int) -> OpenVinoSession:
         """Compile a model for this CPU."""

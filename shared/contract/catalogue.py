@@ -19,7 +19,7 @@ from shared.contract.errors import ConfigurationError
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.options import CUSTOM_DEFAULT
 from shared.contract.selection import GROUP, parse_selection
-from shared.contract.tasks import TASKS, wrong_engine
+from shared.contract.tasks import TASKS, wrong_dtype, wrong_engine
 
 HUB_PREFIX = "hf://"
 MOST = 1_000_000_000
@@ -129,8 +129,8 @@ class VersionSettings(_Strict):
     def _engine_can(self) -> Self:
         if self.engine != "torch" and self.device not in ("auto", "cpu"):
             raise ValueError(f"engine {self.engine!r} computes on a CPU, not on {self.device!r}: choose engine 'torch'")
-        if self.engine != "torch" and self.dtype == "float16":
-            raise ValueError(f"engine {self.engine!r} does not compute in float16: choose float32 or bfloat16")
+        if wrong := wrong_dtype(self.engine, self.dtype):
+            raise ValueError(wrong)
         return self
 
 
@@ -188,7 +188,7 @@ class Model(_Strict):
                 raise ValueError(f"version {version.version!r} needs an `artifact`: task {self.task!r} is built in")
             if self.task not in TASKS and version.engine != "torch":
                 raise ValueError(f"version {version.version!r}: engine is for built-in tasks; {self.task!r} is a class")
-            if wrong := wrong_engine(self.task, version.engine, version.dtype):
+            if wrong := wrong_engine(self.task, version.engine):
                 raise ValueError(f"version {version.version!r}: {wrong}")
         names = [version.version for version in self.versions]
         twice = {name for name in names if names.count(name) > 1}

@@ -212,14 +212,20 @@ TASKS: Mapping[str, Task] = MappingProxyType(
     }
 )
 
-_SINGLE_PRECISION = ("onnxruntime",)
+_COMPUTES_IN = {"openvino": ("float32", "bfloat16"), "onnxruntime": ("float32",)}
 
 
-def wrong_engine(task: str, engine: str, dtype: str) -> str:
+def wrong_engine(task: str, engine: str) -> str:
     """Why an engine cannot compute a task's models, in words; empty if it can. A class has torch, or none of ours."""
     engines = TASKS[task].engines if task in TASKS else ("torch",)
-    if engine not in engines:
-        return f"engine {engine!r} does not compute {task!r}: choose {' or '.join(engines)}"
-    if engine in _SINGLE_PRECISION and dtype != "float32":
-        return f"engine {engine!r} computes in float32 only: remove dtype {dtype!r}, or choose another engine"
-    return ""
+    if engine in engines:
+        return ""
+    return f"engine {engine!r} does not compute {task!r}: choose {' or '.join(engines)}"
+
+
+def wrong_dtype(engine: str, dtype: str) -> str:
+    """Why an engine cannot compute in a dtype, in words; empty if it can."""
+    dtypes = _COMPUTES_IN.get(engine, (dtype,))
+    if dtype in dtypes:
+        return ""
+    return f"engine {engine!r} does not compute in {dtype}: choose {' or '.join(dtypes)}"

@@ -18,12 +18,14 @@ from safetensors.torch import save_file
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, BertModel
 
 from inference_worker.tasks import encoders
-from inference_worker.tasks.artifacts import Artifact, open_artifact
+from inference_worker.tasks.artifacts import Artifact, load_model, open_artifact
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.onnx_engine import OnnxRuntime
 from inference_worker.tasks.openvino_engine import OpenVino
 from inference_worker.tasks.protocol import Item, Task
+from inference_worker.tasks.stamps import write_stamp
 from inference_worker.tasks.tokens import TextTokenizer
+from models import conversions
 from models.conversions import CONVERTED, convert_all, missing
 from models.engines import Job, apart, measure, packages_mb, right
 from shared.contract.catalogue import Catalogue, parse_catalogue
@@ -49,7 +51,6 @@ def _seed() -> None:
 def loaded_by_torch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The artifacts whose weights torch has loaded."""
     locations: list[str] = []
-    load_model = encoders.load_model
 
     def load(auto_class: Any, artifact: Artifact, *more: Any) -> Any:
         locations.append(artifact.location)
@@ -125,7 +126,9 @@ def _convert(artifact: Artifact, output: str = "logits") -> Any:
 
 def _converted(directory: Path, engine: str) -> Artifact:
     artifact = _classifier(directory, engine)
-    encoders.engine_of(artifact).write(_convert(artifact), directory)
+    file = directory / CONVERTED[engine]
+    encoders.engine_of(artifact).write(_convert(artifact), file)
+    write_stamp(file)
     return artifact
 
 
@@ -147,22 +150,24 @@ def test_a_converted_model_of_another_task_is_refused(tmp_path: Path, engine: st
         load_task("feature-extraction", str(tmp_path), engine=engine)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("other", ["file", "stamp", "weights"])
-def test_an_onnx_file_that_was_not_made_here_from_these_weights_is_not_read(
-    tmp_path: Path, other: str, loaded_by_torch: list[str], caplog: pytest.LogCaptureFixture
+def test_what_was_not_made_from_these_weights_is_not_read(
+    tmp_path: Path, other: str, engine: str, loaded_by_torch: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    _converted(tmp_path / "one", "onnxruntime")
-    _converted(tmp_path / "two", "onnxruntime")
-    name = {"file": "onnxruntime_model.onnx", "stamp": "onnxruntime_model.json", "weights": "model.safetensors"}[other]
+    _converted(tmp_path / "one", engine)
+    _converted(tmp_path / "two", engine)
+    file = CONVERTED[engine]
+    name = {"file": file.replace(".xml", ".bin"), "stamp": f"{file}.json", "weights": "model.safetensors"}[other]
     shutil.copy(tmp_path / "two" / name, tmp_path / "one" / name)
     loaded_by_torch.clear()
-    task = load_task("text-classification", str(tmp_path / "one"), engine="onnxruntime")
+    task = load_task("text-classification", str(tmp_path / "one"), engine=engine)
     assert loaded_by_torch == [str(tmp_path / "one")] and "not made here" in caplog.text
     [wanted] = _answers(load_task("text-classification", str(tmp_path / "one")), TEXT)
     assert _answers(task, TEXT)[0] == pytest.approx(wanted, abs=1e-5)
 
 
-def test_an_onnx_file_of_others_without_a_stamp_is_not_read(tmp_path: Path, loaded_by_torch: list[str]) -> None:
+def test_an_onnx_file_without_a_stamp_is_not_read(tmp_path: Path, loaded_by_torch: list[str]) -> None:
     _classifier(tmp_path)
     (tmp_path / "onnxruntime_model.onnx").write_bytes(b"anything")
     load_task("text-classification", str(tmp_path), engine="onnxruntime")
@@ -263,8 +268,10 @@ def _catalogue(directory: Path, task: str, **engines: str) -> Catalogue:
 
 
 def test_what_the_catalogue_names_is_converted_once(
-    tmp_path: Path, loaded_by_torch: list[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, loaded_by_torch: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert conversions.in_a_process(len, "four") == 4
+    monkeypatch.setattr(conversions, "in_a_process", lambda work, given: work(given))  # torch takes seconds to import
     _classifier(tmp_path / "a")
     save(tmp_path / "b", BertModel(bert()))  # no classifier: its head would be random
     _classifier(tmp_path / "c")
@@ -276,8 +283,11 @@ def test_what_the_catalogue_names_is_converted_once(
     assert sorted(each.parent.name for each in tmp_path.rglob("*.onnx")) == ["a"]
     a, b, *others = [missing(each, catalogue.artifact_location(each.version)) for each in catalogue.served()]
     assert (a, others) == (None, [None, None]) and b is not None
+    loaded_by_torch.clear()
     load_task("text-classification", str(tmp_path / "a"), engine="onnxruntime")
     assert not loaded_by_torch
+    shutil.copy(tmp_path / "c" / "model.safetensors", tmp_path / "a")  # trained anew
+    assert missing(next(iter(catalogue.served())), str(tmp_path / "a")) == tmp_path / "a" / CONVERTED["onnxruntime"]
     assert {"openvino": OpenVino.converted, "onnxruntime": OnnxRuntime.converted} == CONVERTED
 
 

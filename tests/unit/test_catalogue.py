@@ -86,7 +86,7 @@ def labels(catalogue: Catalogue, wanted: str) -> list[str]:
                 task="fill-mask",
                 versions=version(more='default = true\nengine = "onnxruntime"\ndtype = "bfloat16"'),
             ),
-            "version '1.0.0': engine 'onnxruntime' computes in float32 only: remove dtype 'bfloat16'",
+            "engine 'onnxruntime' does not compute in bfloat16: choose float32",
         ),
         (model(versions=version(more="default = true\ncolour = 1")), "colour: Extra inputs are not permitted"),
         (

@@ -88,7 +88,7 @@ class ModelAdmin:
         async with self._store.changing() as change:
             stored = await self._stored(change, new.model)
             task = _task_of(new, stored)
-            if wrong := wrong_engine(task, new.settings.engine, new.settings.dtype):
+            if wrong := wrong_engine(task, new.settings.engine):
                 raise InvalidOrder([(("body", "engine"), wrong)])
             if _is_there_already(new, stored, found.digest):
                 return False
