@@ -29,9 +29,8 @@ class OnnxRuntime:
     needs_stamp = True
 
     def __init__(self) -> None:
-        import onnxruntime
-
         import onnx  # noqa: F401 - torch writes with it
+        import onnxruntime
 
         self._onnxruntime = onnxruntime
 
