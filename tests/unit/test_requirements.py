@@ -119,7 +119,7 @@ def test_imports_through_shared_are_found() -> None:
 
 
 def test_the_images_are_found() -> None:
-    assert len(IMAGES) == 5 and "gateway otel" in IMAGES
+    assert len(IMAGES) == 6 and "gateway otel" in IMAGES
 
 
 def test_an_image_that_forgets_what_torch_needs_would_be_found() -> None:
