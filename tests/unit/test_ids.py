@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.contract.ids import Batch, first_id_of_month, id_time, is_id, read_batch, uuid7
+from shared.contract.ids import RANDOM_BITS, Batch, first_id_of_month, id_time, is_id, read_batch, uuid7
 
 TIMES = st.integers(0, 4_000_000_000_000)  # until 2096
 RANDOM = st.integers(0, 2**90)
@@ -39,7 +39,7 @@ def test_ids_sort_by_time_as_texts_and_as_numbers(first: int, second: int, one: 
 
 @given(now_ms=TIMES, one=RANDOM, other=RANDOM)
 def test_ids_differ_where_their_random_bits_do(now_ms: int, one: int, other: int) -> None:
-    mask = (1 << 74) - 1
+    mask = (1 << RANDOM_BITS) - 1
     assert (uuid7(now_ms, one) == uuid7(now_ms, other)) is (one & mask == other & mask)
 
 
