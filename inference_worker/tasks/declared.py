@@ -31,6 +31,7 @@ class Declared:
         ConfigurationError: something that is declared is nothing that pydantic can validate.
         """
         self._adapters = {name: _adapter(name, kind) for name in NAMES if (kind := getattr(task, name, None))}
+        self._takes_objects = "Input" in self._adapters and _is_of_objects(self._adapters["Input"])
         self.sample = self._sample(getattr(task, "sample", None))
 
     @property
@@ -44,7 +45,10 @@ class Declared:
         Raises:
             InvalidInput: the input is no `Input`, or the options are no `Options`.
         """
-        value = self._valid("Input", item.input, InvalidInput)
+        given = item.input
+        if self._takes_objects and isinstance(given, str):
+            given = {"text": given}  # which is how a text is sent, and what an object with nothing else is read as
+        value = self._valid("Input", given, InvalidInput)
         options = self._valid("Options", dict(item.options), InvalidOptions)
         return Item(value, options)
 
@@ -125,6 +129,16 @@ class Declaring:
 def declared_by(task: Task) -> Declared:
     """What a task declares, whichever way it was loaded."""
     return task.declared if isinstance(task, Declaring) else Declared(task)
+
+
+def _is_of_objects(adapter: TypeAdapter[Any]) -> bool:
+    """Whether only JSON objects fit, as far as its schema says so at once."""
+    try:
+        schema = adapter.json_schema()
+    except (PydanticInvalidForJsonSchema, PydanticUserError):  # which `schemas` tells
+        return False
+    named = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
+    return bool(named.get("type") == "object")
 
 
 def _adapter(name: str, kind: Any) -> TypeAdapter[Any]:

@@ -22,6 +22,25 @@ class Own:
         return [{"n": each.n * of.get("times", 1), "of": len(inputs) if each.n == 7 else 0} for each, of in
                 zip(inputs, options)]
 """
+WITH_TEXT = """
+from pydantic import BaseModel
+
+class Text(BaseModel):
+    text: str
+    language: str = "en"
+    parts: "list[Text]" = []
+
+class Own:
+    class Input(BaseModel):
+        text: str
+        language: str = "en"
+
+    def predict(self, inputs):
+        return [{"text": each.text, "language": each.language} for each in inputs]
+
+class Nested(Own):
+    Input = Text
+"""
 SECOND = """
 class Own:
     def predict(self, inputs):
@@ -62,6 +81,17 @@ def test_what_is_seen_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_another_answer_in_a_batch_is_told(own: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert check.main([own, '--input={"n": 7}']) == 1
     assert 'differs  in a batch it answers {"n":7,"of":8}' in capsys.readouterr().out
+
+
+def test_an_object_with_nothing_but_a_text_is_what_was_declared(tmp_path: Path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(WITH_TEXT, encoding="utf-8")
+    for name in ("Own", "Nested"):
+        model = load(f"{file}:{name}")
+        for given in ({"text": "a"}, "a", {"text": "a", "language": "en"}):
+            assert model.predict([given]) == [{"text": "a", "language": "en"}]
+        with pytest.raises(Failed, match="invalid_input at input.language"):
+            model.predict([{"text": "a", "language": 1}])
 
 
 @pytest.mark.parametrize(("change", "code"), [("1e-7", 0), ("1e-3", 1)])
