@@ -31,7 +31,7 @@ class Declared:
         ConfigurationError: something that is declared is nothing that pydantic can validate.
         """
         self._adapters = {name: _adapter(name, kind) for name in NAMES if (kind := getattr(task, name, None))}
-        self._takes_objects = "Input" in self._adapters and _is_of_objects(self._adapters["Input"])
+        self._has_text = "Input" in self._adapters and _has_text(self._adapters["Input"])
         self.sample = self._sample(getattr(task, "sample", None))
 
     @property
@@ -46,8 +46,8 @@ class Declared:
             InvalidInput: the input is no `Input`, or the options are no `Options`.
         """
         given = item.input
-        if self._takes_objects and isinstance(given, str):
-            given = {"text": given}  # which is how a text is sent, and what an object with nothing else is read as
+        if self._has_text and isinstance(given, str):
+            given = {"text": given}  # an object with nothing else is read as a text
         value = self._valid("Input", given, InvalidInput)
         options = self._valid("Options", dict(item.options), InvalidOptions)
         return Item(value, options)
@@ -131,14 +131,14 @@ def declared_by(task: Task) -> Declared:
     return task.declared if isinstance(task, Declaring) else Declared(task)
 
 
-def _is_of_objects(adapter: TypeAdapter[Any]) -> bool:
-    """Whether only JSON objects fit, as far as its schema says so at once."""
+def _has_text(adapter: TypeAdapter[Any]) -> bool:
+    """Whether it is of objects that may have a `text`."""
     try:
         schema = adapter.json_schema()
     except (PydanticInvalidForJsonSchema, PydanticUserError):  # which `schemas` tells
         return False
     named = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
-    return bool(named.get("type") == "object")
+    return "text" in named.get("properties", {})
 
 
 def _adapter(name: str, kind: Any) -> TypeAdapter[Any]:

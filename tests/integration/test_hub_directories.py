@@ -162,7 +162,8 @@ def test_an_adapter_is_laid_over_its_base(tmp_path: Path, settings: dict[str, An
     wanted = by_pipeline(str(tmp_path / "merged"), texts())
     for engine in ("torch", "openvino", "onnxruntime") if not settings else ("torch",):
         task = load_task("text-classification", location, engine=engine)
-        assert same(scores(task, [Item(text) for text in texts()]), wanted)
+        found = scores(task, [Item(text) for text in texts()])
+        assert same(found, wanted, apart=1e-4), engine  # random weights of this size double a rounding
 
 
 def test_an_adapter_of_a_language_model_and_dora(tmp_path: Path) -> None:
