@@ -82,13 +82,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}…"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m inference_worker.check", description=__doc__)
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a command that say which model it is about."""
     parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
     parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m inference_worker.check", description=__doc__)
+    add_model(parser)
     parser.add_argument("--input", type=orjson.loads, metavar="JSON", help="in place of its sample")
     given = parser.parse_args(arguments)
     names = []

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from gateway.http.connections import possible_connections
 from gateway.http.context import CONNECTIONS, LIVENESS, WAITERS
 from gateway.settings import GatewaySettings
+from inference_worker.check import add_model
 from inference_worker.children.forkserver import preload
 from inference_worker.dev.application import make_app
 from inference_worker.dev.memory import Memory
@@ -44,10 +45,7 @@ _TEXT = "This is great!"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal; returns the exit code: 2 if the model cannot be loaded."""
     parser = argparse.ArgumentParser(prog="python -m inference_worker.dev", description=__doc__)
-    parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
-    parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
-    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one")
+    add_model(parser)
     parser.add_argument(
         "--option", action="append", default=[], help="name of an option that a class takes; repeatable"
     )

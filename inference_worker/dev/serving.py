@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import islice
@@ -22,6 +23,7 @@ from shared.service.liveness import Liveness
 
 LOOK_EVERY_S = 0.5
 MOST_FILES = 2000  # of code that are looked at
+_NO_CODE = ("__pycache__", "node_modules", "site-packages")
 
 
 class Development:
@@ -113,9 +115,9 @@ def _stamps(code: Path | None) -> dict[Path, int]:
 
 
 def _changes(code: Path) -> Iterator[tuple[Path, int]]:
-    for file in code.rglob("*.py"):
-        parts = file.relative_to(code).parts
-        if not any(each.startswith(".") or each in ("site-packages", "node_modules") for each in parts):
+    for folder, below, files in os.walk(code):
+        below[:] = [each for each in below if not each.startswith(".") and each not in _NO_CODE]  # not gone into at all
+        for file in (Path(folder, name) for name in files if name.endswith(".py")):
             try:
                 yield file, file.stat().st_mtime_ns
             except OSError:  # it was deleted

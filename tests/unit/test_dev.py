@@ -10,6 +10,7 @@ import pytest
 from inference_worker.dev import memory as memory_module
 from inference_worker.dev.__main__ import code_of, how_to_ask, model_of
 from inference_worker.dev.memory import Memory
+from inference_worker.dev.serving import _stamps
 from shared.contract.errors import ConfigurationError
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_request
 from shared.contract.queues import Priority, Queue
@@ -119,6 +120,21 @@ def test_the_code_of_a_class_is_what_is_beside_it(tmp_path: Path) -> None:
     for task in ("text-classification", "no.such.module:Iris", "nowhere.py:Iris"):
         with pytest.raises(ConfigurationError):
             code_of(task)
+
+
+def test_only_code_is_looked_at(tmp_path: Path) -> None:
+    for file in (
+        "iris.py",
+        "parts/petal.py",
+        "iris.json",
+        ".venv/a.py",
+        "venv/lib/site-packages/b.py",
+        "node_modules/c.py",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert set(_stamps(tmp_path)) == {tmp_path / "iris.py", tmp_path / "parts/petal.py"}
+    assert _stamps(None) == {}
 
 
 def test_how_to_ask_is_told_with_the_models_example() -> None:
