@@ -22,7 +22,7 @@ from gateway.settings import GatewaySettings
 from inference_worker.check import add_model
 from inference_worker.children.forkserver import preload
 from inference_worker.dev.application import make_app
-from inference_worker.dev.memory import Memory
+from inference_worker.dev.memory import MOST_FINISHED, Memory
 from inference_worker.dev.serving import Development
 from inference_worker.dev.stand_ins import OneWorker
 from inference_worker.lane import Lane
@@ -153,7 +153,7 @@ def how_to_ask(model: Model, told: Schemas, port: int) -> str:
     return (
         f"{address}/docs shows what can be asked; for example:\n"
         f"  curl -s {address}/api/v1/predict -H 'content-type: application/json' -d {body}\n"
-        "Nothing is stored: predictions are kept in memory, the last 1000 of them. Ctrl+C ends it."
+        f"Nothing is stored: predictions are kept in memory, the last {MOST_FINISHED} of them. Ctrl+C ends it."
     )
 
 
