@@ -37,7 +37,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     shard = open_shard(settings, retry_once=True)
     app[SETTINGS], app[CATALOGUE] = settings, LiveCatalogue(catalogue)
     authentication = Authentication(settings, shard)
-    retry_after = add_components(app, shard, authentication, traces)
+    add_components(app, shard, authentication, traces)
     for operation in OPERATIONS:
         handler = guarded(operation)
         app.router.add_route(operation.method, operation.path, handler)
@@ -49,7 +49,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     add_docs(app, Documents(openapi(OPERATIONS, software_version(), schemas, maxima, secured=secured)).read)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))
-    app.cleanup_ctx.append(running(lambda stop: background_loops(app, shard, authentication, retry_after, stop)))
+    app.cleanup_ctx.append(running(lambda stop: background_loops(app, shard, authentication, stop)))
     app.on_shutdown.append(app[DRAIN].close)
     app.on_shutdown.append(app[CONNECTIONS].all_answered)  # aiohttp reads no body any more once it shuts down
     return app

@@ -19,6 +19,7 @@ from gateway.control.registry.administration import Allowed, ModelAdmin
 from gateway.control.registry.following import FollowedRegistry
 from gateway.control.registry.store import RegistryStore
 from gateway.core.caching import Caching
+from gateway.core.cancelling import Cancelling
 from gateway.core.history import History
 from gateway.core.inputs import Inputs, OrderLimits
 from gateway.core.intake import Intake
@@ -34,6 +35,7 @@ from gateway.http.context import (
     ALLOWED_HOSTS,
     AUTHENTICATOR,
     CACHING,
+    CANCELLING,
     CATALOGUE,
     CONNECTIONS,
     DEAD_LETTERS,
@@ -52,6 +54,7 @@ from gateway.http.context import (
     READS,
     REDIS,
     RESULT_COUNTER,
+    RETRY_AFTER,
     RUNNING,
     SERVING,
     SETTINGS,
@@ -78,9 +81,7 @@ if TYPE_CHECKING:
     from shared.telemetry.spans import Traces
 
 
-def add_components(
-    app: web.Application, shard: Shard, authentication: Authentication, traces: Traces | None
-) -> RetryAfter:
+def add_components(app: web.Application, shard: Shard, authentication: Authentication, traces: Traces | None) -> None:
     """Create everything, and give it to the application by its keys."""
     settings, catalogue = app[SETTINGS], app[CATALOGUE]
     gateway_id = uuid.uuid4().hex
@@ -103,6 +104,7 @@ def add_components(
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
     app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
+    app[CANCELLING] = Cancelling(shard, app[WAITERS])
     _share_waits(app)
     _add_registry(app, shard)
     app[DRAIN] = Drain(app[WAITERS], app[CONNECTIONS].abort, settings.drain_delay_s, settings.shutdown_grace_s)
@@ -114,7 +116,7 @@ def add_components(
         settings.max_memory_percent,
         settings.max_idempotency_bytes,
     )
-    retry_after = RetryAfter(shard.keys, limits)
+    app[RETRY_AFTER] = retry_after = RetryAfter(shard.keys, limits)
     publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
     app[CACHING] = _caching(settings, shard, app[SERVING])
     app[RUNNING] = _experiments(app, shard, gateway_id, limits)
@@ -135,7 +137,6 @@ def add_components(
         caching=app[CACHING],
         experiments=app[RUNNING],
     )
-    return retry_after
 
 
 def _caching(settings: GatewaySettings, shard: Shard, serving: Serving) -> Caching | None:

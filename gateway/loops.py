@@ -13,7 +13,6 @@ from gateway.control.authentication import Authentication
 from gateway.control.experiments.running import FOLLOW_EVERY_S
 from gateway.control.registry.following import READ_EVERY_S
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S
-from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S
 from gateway.http.connections import SWEEP_EVERY_S
 from gateway.http.context import (
@@ -26,6 +25,7 @@ from gateway.http.context import (
     LIVENESS,
     QUEUE_METRICS,
     REDIS,
+    RETRY_AFTER,
     RUNNING,
     SERVING,
     SETTINGS,
@@ -63,9 +63,7 @@ def running(loops: Callable[[asyncio.Event], Loops]) -> Callable[[web.Applicatio
     return runs
 
 
-def background_loops(
-    app: web.Application, shard: Shard, authentication: Authentication, retry_after: RetryAfter, stop: asyncio.Event
-) -> Loops:
+def background_loops(app: web.Application, shard: Shard, authentication: Authentication, stop: asyncio.Event) -> Loops:
     """The background loops."""
     settings, waiters = app[SETTINGS], app[WAITERS]
     keep_ms = round(settings.dead_letter_days * 86_400_000)
@@ -76,7 +74,7 @@ def background_loops(
         queues = (queue for each in served for queue in queues_of(each.model, each.version.version))
         return [shard.keys.results, *(shard.keys.requests(*queue) for queue in queues)]
 
-    throughput = Throughput(Flows(shard, streams), retry_after)
+    throughput = Throughput(Flows(shard, streams), app[RETRY_AFTER])
 
     async def count_requests() -> None:
         http_metrics.count()

@@ -138,6 +138,8 @@ def _unsuccessful(finished: Finished, sent: Input) -> ProblemError:
     extra, outcome = {"prediction_id": finished.id}, finished.outcome
     if outcome.status is Status.EXPIRED:
         return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
+    if outcome.status is Status.CANCELLED:
+        return ProblemError(409, "cancelled", outcome.error or "it was cancelled", extra=extra)
     if (refusal := read_refusal(outcome.error)) is not None:
         path, detail = refusal
         place = _place(sent, path)

@@ -8,10 +8,10 @@ from uuid import UUID
 from aiohttp import web
 
 from gateway.api.queries import HistoryQuery, WaitQuery
-from gateway.api.schemas import prediction_body, queued_body
+from gateway.api.schemas import prediction_body, unfinished_body
 from gateway.core.finished import Finished
 from gateway.core.history import NEWEST, Filters, History
-from gateway.http.context import HISTORY, PRINCIPAL, PROFILES, SERVING, WAITERS
+from gateway.http.context import CANCELLING, HISTORY, PRINCIPAL, PROFILES, RETRY_AFTER, SERVING, WAITERS
 from gateway.http.preferences import wait_of
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
@@ -29,10 +29,18 @@ async def read_prediction(request: web.Request) -> web.Response:
     limits = request.app[PROFILES].limits(caller, "")
     found = await request.app[WAITERS].read(prediction_id, wait.seconds, caller, limits)
     if isinstance(found, Queued):
-        body = queued_body(prediction_id, request.app[SERVING].note(found.label) if found.label else "")
+        note = request.app[SERVING].note(found.label) if found.label else ""
+        rate = request.app[RETRY_AFTER].rate(found.place.queue) if found.place else None
+        body = unfinished_body(prediction_id, found, rate, note)
     else:
         body = prediction_body(found)
     return json_response(body, headers=wait.headers)
+
+
+async def cancel_prediction(request: web.Request) -> web.Response:
+    """Cancel one prediction."""
+    prediction_id = request.match_info["prediction_id"].lower()
+    return json_response(prediction_body(await request.app[CANCELLING].cancel(prediction_id, request[PRINCIPAL])))
 
 
 async def list_predictions(request: web.Request) -> web.Response:

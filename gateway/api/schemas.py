@@ -15,6 +15,7 @@ from shared.contract.ids import id_time
 from shared.contract.messages import Status
 from shared.contract.queues import Priority
 from shared.contract.version_states import State
+from shared.streams.prediction_state import Queued
 
 
 class Prediction(BaseModel):
@@ -77,11 +78,52 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
 
 
 class QueuedPrediction(BaseModel):
-    """A prediction that is not finished."""
+    """A prediction that was accepted and is not finished."""
 
     prediction_id: UUID
-    status: Status = Status.QUEUED
+    status: Literal[Status.QUEUED] = Status.QUEUED
     note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
+
+
+class QueueInfo(BaseModel):
+    """The queue that a prediction is in."""
+
+    depth: int = Field(description="predictions in it, waiting and running")
+    drains_per_s: float | None = Field(description="how many leave it each second, as measured; null if not known")
+    eta_s: float | None = Field(
+        description="seconds until all that is in it now will have left at that rate; null if it stands still, or that "
+        "is not known"
+    )
+
+
+class UnfinishedPrediction(BaseModel):
+    """A prediction that is not finished, when read by id."""
+
+    prediction_id: UUID
+    status: Literal[Status.QUEUED, Status.RUNNING] = Field(description="`running` once a worker has read it")
+    model: str = ""
+    version: str = ""
+    queued_for_s: float = Field(0.0, description="seconds since it was queued")
+    queue: QueueInfo | None = None
+    note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
+
+
+def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | None, note: str) -> dict[str, Any]:
+    """A prediction that is not finished, in the form of the model above; its place may be unknown."""
+    place = found.place
+    if place is None:
+        return queued_body(prediction_id, note)
+    eta_s = round(place.depth / drains_per_s, 1) if drains_per_s else None
+    rate = None if drains_per_s is None else round(drains_per_s, 3)
+    return {
+        "prediction_id": prediction_id,
+        "status": (Status.RUNNING if place.running else Status.QUEUED).value,
+        "model": place.queue.model,
+        "version": place.queue.version,
+        "queued_for_s": place.waited_ms / 1000,
+        "queue": {"depth": place.depth, "drains_per_s": rate, "eta_s": eta_s},
+        **({"note": note} if note else {}),
+    }
 
 
 def queued_body(prediction_id: str, note: str = "") -> dict[str, Any]:

@@ -72,6 +72,10 @@ class RetryAfter:
             stream, limit = self._keys.results, self._limits.max_results
         return until_room_s(limit, self._rates.get(stream))
 
+    def rate(self, queue: Queue) -> float | None:
+        """Entries that leave a queue per second; None if that is not known."""
+        return self._rates.get(self._keys.requests(*queue))
+
     def learn(self, now_s: float, flows: Mapping[str, Flow]) -> None:
         """Update the rates with a sample of all streams, at a time by a monotonic clock in seconds."""
         for stream, flow in flows.items():

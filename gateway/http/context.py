@@ -20,9 +20,11 @@ from gateway.control.reads import Reads
 from gateway.control.registry.administration import ModelAdmin
 from gateway.control.registry.following import FollowedRegistry
 from gateway.core.caching import Caching
+from gateway.core.cancelling import Cancelling
 from gateway.core.history import History
 from gateway.core.intake import Intake
 from gateway.core.principal import Principal
+from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.tracing import Trace
 from gateway.core.waiting import Waiters
@@ -49,6 +51,8 @@ MODEL_ADMIN: web.AppKey[ModelAdmin] = web.AppKey("model_admin", ModelAdmin)
 FOLLOWED: web.AppKey[FollowedRegistry] = web.AppKey("followed", FollowedRegistry)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
+CANCELLING: web.AppKey[Cancelling] = web.AppKey("cancelling", Cancelling)
+RETRY_AFTER: web.AppKey[RetryAfter] = web.AppKey("retry_after", RetryAfter)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)
 KNOWN_STREAMS: web.AppKey[KnownStreams] = web.AppKey("known_streams", KnownStreams)
 REDIS: web.AppKey[RedisWatch] = web.AppKey("redis", RedisWatch)

@@ -30,16 +30,17 @@ Fields = Mapping[bytes, bytes]
 
 
 class Status(StrEnum):
-    """The status of a prediction; `queued` covers waiting and running."""
+    """The status of a prediction; in messages `queued` covers what is running."""
 
     QUEUED = "queued"
+    RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
 
 
-FINAL_STATUSES = frozenset(Status) - {Status.QUEUED}
+FINAL_STATUSES = frozenset(Status) - {Status.QUEUED, Status.RUNNING}
 _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  # quicker than decoding and `Status()`
 
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.

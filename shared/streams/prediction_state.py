@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from shared.contract.errors import MalformedMessage
 from shared.contract.hints import Hint, decode_hints
@@ -17,6 +17,24 @@ from shared.streams.subscription import messages
 from shared.telemetry.metrics import ERRORS
 
 
+class QueuePlace(NamedTuple):
+    """Where a prediction is in its queue.
+
+    Attributes:
+        queue: whose stream it is in.
+        entry: the id of its entry there.
+        running: whether a worker has read it.
+        depth: entries of the stream, waiting and running.
+        waited_ms: since it was added to it.
+    """
+
+    queue: Queue
+    entry: str
+    running: bool
+    depth: int
+    waited_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Queued:
     """A prediction that is waiting or running.
@@ -24,11 +42,13 @@ class Queued:
     Attributes:
         label: its `model:version`; empty if that cannot be read.
         principal: the id of who asked for it; may be empty.
+        place: where it is; None if that was not asked for, or cannot be read.
     """
 
     attempt: int
     label: str = ""
     principal: str = ""
+    place: QueuePlace | None = field(default=None, compare=False)
 
     @property
     def model(self) -> str:
@@ -48,7 +68,7 @@ class PredictionStates:
         self._lookup = shard.script("lookup")
 
     async def look(self, prediction_id: str, *, wait: bool = False) -> State:
-        """The state, or None if there is none (the id is unknown, or already in Postgres).
+        """The state, with the place in the queue; None if there is none (the id is unknown, or already in Postgres).
 
         Args:
             wait: also ask for a hint when it finishes, in the same step, so that its end cannot be missed.
@@ -57,7 +77,7 @@ class PredictionStates:
             StoreUnavailable: Redis cannot be reached.
         """
         keys = [self._keys.prediction(prediction_id), self._keys.results]
-        return _state(await self._lookup(keys, [self._gateway_id if wait else ""]))
+        return _state(await self._lookup(keys, [self._gateway_id if wait else "", self._keys.WORKER_GROUP]))
 
     async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
         """The states of several predictions, asking again for hints.
@@ -69,7 +89,8 @@ class PredictionStates:
         """
         async with self._redis.pipeline(transaction=False) as pipe:
             for each in prediction_ids:
-                await self._lookup([self._keys.prediction(each), self._keys.results], [self._gateway_id], client=pipe)
+                keys = [self._keys.prediction(each), self._keys.results]
+                await self._lookup(keys, [self._gateway_id, ""], client=pipe)
             with redis_errors():
                 return [_state(answer) for answer in await pipe.execute()]
 
@@ -95,4 +116,6 @@ def _state(answer: Any) -> State:
             ERRORS.labels("gateway", error.reason).inc()
             return Queued(0, principal=fields.get(b"principal", b"").decode(errors="replace"))
     label = ":".join(answer[2].decode().split(":")[-2:])
-    return Queued(int(answer[1]), Queue.of(label).version_label if label else "", answer[3].decode())
+    queue = Queue.of(label)
+    place = QueuePlace(queue, answer[4].decode(), answer[5] > 0, *answer[6:8]) if label and len(answer) > 4 else None
+    return Queued(int(answer[1]), queue.version_label if label else "", answer[3].decode(), place)

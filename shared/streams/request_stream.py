@@ -152,6 +152,17 @@ class RequestStream:
                 unheld.append(Delivery(entry, found[0][1], 0))
         return Read(unheld, seconds * 1000 + microseconds // 1000), gone
 
+    async def reserved_us(self, entry: str) -> int:
+        """The compute that was reserved for an entry, in microseconds; 0 if it is gone, or nobody is charged for it.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        with redis_errors():
+            found: Any = await self._redis.xrange(self.key, entry, entry)
+        cost = found[0][1].get(b"cost", b"") if found else b""
+        return int(cost) if cost.isdigit() else 0
+
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
         return await self._of_own(self._renew, [self._group, self._consumer, *entries])

@@ -213,7 +213,7 @@ async def test_who_waits_for_what_is_erased_is_told(
     async with persisting(redis, keys, database_url):
         await persister.erase_one()
     answer = await waiting
-    assert answer.status == 500 and "an administrator has asked" in (await answer.json())["detail"]
+    assert answer.status == 409 and "an administrator has asked" in (await answer.json())["detail"]
 
 
 async def test_what_was_accepted_before_goes_also_if_it_is_stored_later(

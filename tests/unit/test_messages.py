@@ -168,8 +168,8 @@ def test_empty_options_are_none() -> None:
 
 
 def test_statuses_are_called_as_the_contract_says() -> None:
-    assert [each.value for each in Status] == ["queued", "succeeded", "failed", "expired", "cancelled"]
-    assert FINAL_STATUSES == set(Status) - {Status.QUEUED}
+    assert [each.value for each in Status] == ["queued", "running", "succeeded", "failed", "expired", "cancelled"]
+    assert FINAL_STATUSES == set(Status) - {Status.QUEUED, Status.RUNNING}
 
 
 def test_every_field_of_a_request_is_read() -> None:
