@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import TYPE_CHECKING, TypeVar
 
 from shared.contract.catalogue import ServedVersion
@@ -42,6 +42,8 @@ class HeldEntries:
     Attributes:
         entries: the ids of the entries in hand.
         unavailable: why the stream cannot be used at the moment; None if it can.
+        on_lost: told of entries in hand that are not ours any more: they were cancelled or erased, or another worker
+            has claimed them. It returns those that need not be held any longer.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HeldEntries:
     ) -> None:
         self.entries: set[str] = set()
         self.unavailable: str | None = "starting"
+        self.on_lost: Callable[[Set[str]], Set[str]] = lambda _: frozenset()
         self._streams = streams
         self._label = served.label
         self._labels = (served.model, served.version.version)
@@ -71,13 +74,19 @@ class HeldEntries:
         self.entries.update(each.entry for each in deliveries)
 
     async def keep_claimed(self, stop: asyncio.Event) -> None:
-        """Renew every third of the visibility timeout, until `stop` is set and nothing is in hand any more."""
+        """Renew every third of the visibility timeout, until `stop` is set and nothing is in hand any more.
+
+        Each second it is also looked whether what has been in hand that long is still ours.
+        """
         interval_s = self._visibility_timeout_ms / 3000
         next_renewal = 0.0
+        before: set[str] = set()
         while not stop.is_set() or self.entries:
             self._liveness.moved(f"claims {self._label}")
             if await wait_for_stop(stop, min(1.0, interval_s)):
                 await asyncio.sleep(_STEP_WHILE_STOPPING_S)
+            await self._let_go_of_lost(before & self.entries)
+            before = set(self.entries)
             if self.entries and time.monotonic() >= next_renewal:
                 next_renewal = time.monotonic() + interval_s
                 await self.renew()
@@ -89,6 +98,15 @@ class HeldEntries:
                 await self._streams.renew(sorted(self.entries))
             except StoreUnavailable:
                 ERRORS.labels("inference_worker", "renewal").inc()
+
+    async def _let_go_of_lost(self, entries: Set[str]) -> None:
+        if not entries:
+            return
+        try:
+            lost = await self._streams.lost(sorted(entries))
+        except StoreUnavailable:
+            return  # the next renewal says so
+        self.entries -= self.on_lost(lost & self.entries) if lost else frozenset()
 
     async def finish(
         self, finished: Sequence[Completed], stop: asyncio.Event, timing: BatchTiming | None = None

@@ -72,6 +72,7 @@ class Lane:
         self._held = HeldEntries(streams, served, liveness, settings.visibility_timeout_ms, spans)
         self._movement = Movement(liveness, f"lane {served.label}", settings.stall_timeout_s)
         self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans)
+        self._held.on_lost = self._passes.forget
         self._next_claim = 0.0
         self._last_read = 0
         self.last_used = time.monotonic()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
 from inference_worker import outcomes
@@ -111,6 +111,14 @@ class Passes:
         for job in jobs:
             self._waiting[job.request.priority].append(job)
         self._start(stop)
+
+    def forget(self, entries: Set[str]) -> Set[str]:
+        """Do not compute entries that are not ours any more; returns those that had not begun."""
+        dropped: set[str] = set()
+        for priority, jobs in self._waiting.items():
+            dropped |= {job.delivery.entry for job in jobs if job.delivery.entry in entries}
+            self._waiting[priority] = [job for job in jobs if job.delivery.entry not in entries]
+        return dropped
 
     async def one_ended(self) -> None:
         """Wait until a pass has ended.

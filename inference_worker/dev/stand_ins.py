@@ -111,6 +111,10 @@ class LocalStreams(VersionStreams):
         """Never: whoever could abandon an entry is this process."""
         return False
 
+    async def lost(self, entries: Sequence[str]) -> set[str]:
+        """None: there is nobody else."""
+        return set()
+
     async def renew(self, entries: Sequence[str]) -> int:
         """Nothing: nobody else claims them."""
         return len(entries)

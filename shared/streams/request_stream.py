@@ -23,6 +23,7 @@ from shared.streams.redis_errors import is_missing_group, redis_errors
 from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384
+_MORE_THAN_IN_HAND = 1000  # entries that a consumer may have pending beside those it holds: read at this moment
 
 
 class Delivery(NamedTuple):
@@ -162,6 +163,23 @@ class RequestStream:
             found: Any = await self._redis.xrange(self.key, entry, entry)
         cost = found[0][1].get(b"cost", b"") if found else b""
         return int(cost) if cost.isdigit() else 0
+
+    async def lost(self, entries: Sequence[str]) -> set[str]:
+        """Those of the entries, which this consumer has read, that are not its own any more.
+
+        They were finished, cancelled or erased, or another has claimed them.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        most = len(entries) + _MORE_THAN_IN_HAND
+        try:
+            with redis_errors():
+                pending: Any = await self._redis.xpending_range(self.key, self._group, "-", "+", most, self._consumer)
+        except ResponseError:  # the group is missing: what is in hand is published again, or it is not known
+            return set()
+        own = {each["message_id"].decode() for each in pending}
+        return set(entries) - own if len(own) < most else set()
 
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""

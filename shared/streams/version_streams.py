@@ -93,6 +93,15 @@ class VersionStreams:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
         return sum(await self._for_each(entries, lambda stream, own: stream.renew(own)))
 
+    async def lost(self, entries: Sequence[str]) -> set[str]:
+        """Those of the entries, which this consumer has read, that are not its own any more."""
+        lost: set[str] = set()
+        for stream in self._both:
+            own = {each.removesuffix(_OF_BATCH): each for each in entries if self._of(each) is stream}
+            if own:
+                lost |= {own[each] for each in await stream.lost(list(own))}
+        return lost
+
     async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
         """Release entries that were read but not started."""
         return sum(await self._for_each(entries, lambda stream, own: stream.release(own, visibility_timeout_ms)))

@@ -12,11 +12,13 @@ from shared.contract.hints import Hint, decode_hints
 from shared.contract.ids import read_batch
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_request, decode_result
+from shared.contract.queues import Priority
 from shared.service.settings import Settings
 from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Published, Publisher, Verdict
 from shared.streams.redis_client import connect
 from shared.streams.request_stream import HINT_MAX_BYTES, Completed, Delivery, Read
+from shared.streams.version_streams import Counts
 from tests.access import shard_of
 from tests.streams import (
     ACCEPTED,
@@ -30,6 +32,7 @@ from tests.streams import (
     publish,
     results,
     stream,
+    streams,
 )
 from tests.waiting import eventually
 
@@ -59,6 +62,26 @@ async def redis_ms(redis: Redis) -> int:
     """Redis's clock."""
     seconds, microseconds = await redis.time()
     return int(seconds * 1000 + microseconds // 1000)
+
+
+async def test_what_was_ended_or_claimed_by_another_is_lost_to_who_read_it(redis: Redis, keys: Keys) -> None:
+    await publish(redis, keys, *"abc")
+    await publish(redis, keys, "d", "e", priority=Priority.BATCH)
+    first, second = streams(redis, keys, "first"), streams(redis, keys, "second")
+    await first.join()
+    read = (await first.read(Counts(3, 2), 0)).deliveries
+    entries = [each.entry for each in read]
+    assert await first.lost(entries) == set()
+    assert await first.lost([]) == set()
+    await second.join()
+    (claimed,) = (await second.claim(0, 1)).deliveries
+    await second.complete([finished(read[1]), finished(read[4])])
+    assert await first.lost(entries) == {claimed.entry, read[1].entry, read[4].entry}
+    assert await second.lost([claimed.entry]) == set()
+    await redis.delete(keys.requests(MODEL, VERSION))
+    assert (
+        await first.lost([read[2].entry]) == set()
+    )  # as after Redis was emptied: what is known is no more than before
 
 
 async def test_a_read_waits_for_the_first_entry_or_not_at_all(redis: Redis, keys: Keys) -> None:

@@ -55,6 +55,7 @@ def stream() -> Mock:
         **{
             "complete.return_value": [True],
             "dead_letter.return_value": True,
+            "lost.return_value": set(),
         },
     )
 
@@ -152,6 +153,46 @@ async def test_claims_are_kept_after_a_stop_until_nothing_is_in_hand(
     assert not keeping.done()
     held.entries.clear()
     await asyncio.wait_for(keeping, 20)
+
+
+async def test_what_has_been_in_hand_for_a_second_is_asked_about_and_what_is_lost_let_go(
+    held: HeldEntries, stream: Mock, stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.hold([DELIVERY, OTHER])
+    held.on_lost = Mock(return_value={"1-0"})
+
+    def end() -> None:
+        held.entries.clear()
+        stop.set()
+
+    clock = Clock(monkeypatch, 3.5, end)
+    asked: list[tuple[float, list[str]]] = []
+
+    def lost(entries: list[str]) -> set[str]:
+        asked.append((clock.now, entries))
+        return {"1-0", "2-0", "another"} if clock.now < 3 else set()
+
+    stream.lost.side_effect = lost
+    await held.keep_claimed(stop)
+    assert asked[:2] == [(2.0, ["1-0", "2-0"]), (3.0, ["2-0"])]  # nothing at 1: it had only just come
+    held.on_lost.assert_called_once_with({"1-0", "2-0"})
+
+
+async def test_what_is_asked_about_is_kept_if_redis_does_not_answer(
+    held: HeldEntries, stream: Mock, stop: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.hold([DELIVERY])
+    seen: list[set[str]] = []
+
+    def end() -> None:
+        seen.append(set(held.entries))
+        held.entries.clear()
+        stop.set()
+
+    Clock(monkeypatch, 3.0, end)
+    stream.lost.side_effect = AWAY
+    await held.keep_claimed(stop)
+    assert stream.lost.called and seen == [{"1-0"}]
 
 
 async def test_a_renewal_that_fails_is_counted_and_keeps_what_is_in_hand(held: HeldEntries, stream: Mock) -> None:

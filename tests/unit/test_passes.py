@@ -504,3 +504,16 @@ async def test_metrics_lead_to_traces_and_the_timing_of_a_pass_is_handed_on(
     spans.exemplars.side_effect = lambda requests: [None for _ in requests]
     await lane.compute(readable("c"))
     assert duration.labels().observe.mock_calls[-1] == call(TOOK_S, None)
+
+
+async def test_what_is_not_ours_any_more_is_not_begun(make: Make) -> None:
+    lane = make()
+    lane.engine.hold_back()
+    requests = [readable(text, number) for number, text in enumerate(("runs", "waits", "stays"), start=1)]
+    await lane.add(*requests)
+    await lane.begun(1)
+    entries = {delivery.entry for delivery, _ in requests[:2]}
+    assert lane.passes.forget(entries) == {requests[1][0].entry}  # what runs is held until it has ended
+    lane.engine.let_go(3)
+    await asyncio.wait_for(lane.passes.all_ended(), 20)
+    assert lane.held.texts() == ["runs", "stays"]
