@@ -29,6 +29,7 @@ from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.stored_input import check_secret
 from gateway.core.submissions import Submissions
+from gateway.core.unfinished import Unfinished
 from gateway.core.waiting import Waiters
 from gateway.http.connections import Connections
 from gateway.http.context import (
@@ -58,6 +59,7 @@ from gateway.http.context import (
     RUNNING,
     SERVING,
     SETTINGS,
+    UNFINISHED,
     WAITERS,
     WORKERS,
 )
@@ -104,6 +106,7 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
     app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
+    app[UNFINISHED] = Unfinished(shard, catalogue, app[KNOWN_STREAMS])
     app[CANCELLING] = Cancelling(shard, app[WAITERS])
     _share_waits(app)
     _add_registry(app, shard)

@@ -22,6 +22,7 @@ from shared.contract.messages import (
     given_of,
     priority_of,
     readable,
+    tags_of,
 )
 from shared.contract.queues import Priority
 
@@ -56,6 +57,7 @@ class Row(NamedTuple):
     shadow_for: Annotated[str | None, "text"] = None
     priority: Annotated[str, "text"] = Priority.INTERACTIVE.value
     options: Annotated[str | None, "jsonb"] = None  # of an input that is no text; those of a text are in `input_data`
+    tags: Annotated[str | None, "jsonb"] = None
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -96,6 +98,7 @@ def row_of(result: PredictionResult) -> Row:
         shadow_for=result.shadow_for or None,
         priority=result.priority.value,
         options=None if made_of.options is None else made_of.options.decode(),
+        tags=result.tags.decode() or None,
         traceparent=result.traceparent,
     )
 
@@ -123,6 +126,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         shadow_of=_id(fields, b"shadow_of"),
         shadow_for=_text(fields, b"shadow_for", ""),
         priority=priority_of(fields),
+        tags=tags_of(fields),
     )
     if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)
@@ -155,6 +159,7 @@ def rejected(row: Row, reason: str) -> Row:
         principal=row.principal if is_principal(row.principal) else "",
         arm=None,
         subject_id=None,
+        tags=None,
         shadow_for=row.shadow_for if is_principal(row.shadow_for or "") else None,
     )
 

@@ -97,6 +97,7 @@ async def _submit(
         cache=cache_wish(request.headers.get("Cache-Control")),
         subject=body.subject or "",
         priority=body.priority,
+        tags=body.tags,
         trace=request.get(TRACE),
     )
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from itertools import accumulate
+from typing import Any
 from uuid import UUID
 
 from aiohttp import web
 
 from gateway.api.queries import HistoryQuery, WaitQuery
-from gateway.api.schemas import prediction_body, unfinished_body
+from gateway.api.schemas import prediction_body, unfinished_body, waiting_body
 from gateway.core.finished import Finished
-from gateway.core.history import NEWEST, Filters, History
-from gateway.http.context import CANCELLING, HISTORY, PRINCIPAL, PROFILES, RETRY_AFTER, SERVING, WAITERS
+from gateway.core.history import NEWEST, OLDEST, Filters, History
+from gateway.http.context import CANCELLING, HISTORY, PRINCIPAL, PROFILES, RETRY_AFTER, SERVING, UNFINISHED, WAITERS
 from gateway.http.preferences import wait_of
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
+from shared.contract.ids import first_id_at
+from shared.contract.messages import Status
+from shared.contract.tags import Tag
 from shared.streams.prediction_state import Queued
+from shared.streams.waiting import FIRST, LAST, EntryId, Wanted
 
 MOST_PAGE_BYTES = 8_000_000
 _PIECE = 11  # a page of the default length, and the one that says whether another follows
@@ -44,15 +50,42 @@ async def cancel_prediction(request: web.Request) -> web.Response:
 
 
 async def list_predictions(request: web.Request) -> web.Response:
-    """A page of finished predictions, newest first; shorter than asked for if their results are large."""
+    """A page of predictions, newest first; shorter than asked for if their results are large."""
     query = read_query(request, HistoryQuery)
-    filters = Filters(request[PRINCIPAL], query.model, query.version, query.status)
+    if query.status in (Status.QUEUED, Status.RUNNING):
+        return json_response(await _unfinished(request, query))
+    since = OLDEST if query.since is None else first_id_at(query.since)
+    filters = Filters(request[PRINCIPAL], query.model, query.version, query.status, since, _tag(query))
     before = NEWEST if query.cursor is None else UUID(query.cursor)
+    if query.until is not None:
+        before = min(before, first_id_at(query.until))
     found = await _first(request.app[HISTORY], filters, before, query.limit + 1)
     fitting = sum(total <= MOST_PAGE_BYTES for total in accumulate(map(_size, found)))
     page = found[: min(max(fitting, 1), query.limit)]
     cursor = page[-1].id if len(found) > len(page) else None
     return json_response({"items": [prediction_body(each) for each in page], "next_cursor": cursor})
+
+
+async def _unfinished(request: web.Request, query: HistoryQuery) -> dict[str, Any]:
+    """A page of what waits or runs."""
+    below = LAST if query.cursor is None else EntryId.of(query.cursor)
+    if query.until is not None:
+        below = min(below, EntryId(_ms(query.until), 0))
+    since = FIRST if query.since is None else EntryId(_ms(query.since), 0)
+    running = query.status is Status.RUNNING
+    found = await request.app[UNFINISHED].page(
+        request[PRINCIPAL], query.model, query.version, Wanted(running, below, since, tag=_tag(query)), query.limit
+    )
+    cursor = None if found.below is None else str(found.below)
+    return {"items": [waiting_body(each, running=running) for each in found.items], "next_cursor": cursor}
+
+
+def _tag(query: HistoryQuery) -> Tag | None:
+    return None if query.tag is None else Tag(*query.tag.split(":", 1))
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
 
 
 async def _first(history: History, filters: Filters, before: UUID, most: int) -> list[Finished]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from typing import Annotated, Literal
 
@@ -14,13 +15,18 @@ from gateway.http.queries import DAY, SECONDS, TIME, WHOLE_NUMBER, Query
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 from shared.contract.ids import is_id
 from shared.contract.messages import MODEL_MAX_CHARS, PRINCIPAL_MAX_CHARS, VERSION_MAX_CHARS, Status
+from shared.contract.tags import TAG_PATTERN
 from shared.contract.tasks import NO_NUL
 
 MOST_USAGE_DAYS = 100
 ENTRY_PATTERN = "^[0-9]{1,19}-[0-9]{1,19}$"  # 19 digits always fit the 64 bits of each half
+CURSOR_PATTERN = f"{ENTRY_PATTERN}|^[0-9a-f]{{8}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{4}}-[0-9a-f]{{12}}$"
 
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 _Name = Annotated[str, Field(min_length=1, pattern=NO_NUL)]
+
+
+_Status = Literal[Status.CANCELLED, Status.EXPIRED, Status.FAILED, Status.QUEUED, Status.RUNNING, Status.SUCCEEDED]
 
 
 class WaitQuery(Query):
@@ -54,11 +60,16 @@ class HistoryQuery(PageQuery):
 
     model: _Name | None = Field(None, max_length=MODEL_MAX_CHARS, description="only this model")
     version: _Name | None = Field(None, max_length=VERSION_MAX_CHARS, description="only this version; requires `model`")
-    status: Literal[Status.CANCELLED, Status.EXPIRED, Status.FAILED, Status.SUCCEEDED] | None = Field(
-        None, description="only this status"
+    status: _Status | None = Field(
+        None, description="only this status; `queued` and `running` are of what is not finished; default: all finished"
     )
+    since: Annotated[AwareDatetime, TIME] | None = Field(
+        None, description="only what was accepted at this time or later (RFC 3339, with its zone)"
+    )
+    until: Annotated[AwareDatetime, TIME] | None = Field(None, description="only what was accepted before this time")
+    tag: str | None = Field(None, pattern=TAG_PATTERN, description="only what has this tag: `key:value`")
     cursor: str | None = Field(
-        None, description="`next_cursor` of the previous page", json_schema_extra={"format": "uuid"}
+        None, description="`next_cursor` of the previous page", json_schema_extra={"pattern": CURSOR_PATTERN}
     )
 
     @field_validator("version")
@@ -70,10 +81,16 @@ class HistoryQuery(PageQuery):
 
     @field_validator("cursor")
     @classmethod
-    def _is_an_id(cls, cursor: str | None) -> str | None:
-        if cursor is not None and not is_id(cursor):
+    def _is_of_such_a_page(cls, cursor: str | None, found: ValidationInfo) -> str | None:
+        entry = found.data.get("status") in (Status.QUEUED, Status.RUNNING)
+        if cursor is not None and not (re.fullmatch(ENTRY_PATTERN, cursor) if entry else is_id(cursor)):
             raise PydanticCustomError("cursor", "must be the `next_cursor` of the previous page")
         return cursor
+
+    @field_validator("since", "until")
+    @classmethod
+    def _is_a_time_of_ids(cls, time: datetime | None) -> datetime | None:
+        return within_calendar(time)
 
 
 class ErasureQuery(Query):
@@ -96,8 +113,12 @@ class ErasureQuery(Query):
     @field_validator("before")
     @classmethod
     def _is_a_time_for_postgres(cls, before: datetime | None) -> datetime | None:
-        """None was accepted beyond these, and Postgres is told a time in UTC, which may be beyond the calendar."""
-        return before and max(_EARLIEST, min(before, _LATEST))
+        return within_calendar(before)
+
+
+def within_calendar(time: datetime | None) -> datetime | None:
+    """A time that Postgres may be told in UTC, which may be beyond the calendar: none was accepted beyond these."""
+    return time and max(_EARLIEST, min(time, _LATEST))
 
 
 class UsageQuery(Query):

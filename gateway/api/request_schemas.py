@@ -11,6 +11,7 @@ from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
 from shared.contract.catalogue import Catalogue
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.queues import Priority
+from shared.contract.tags import KEY_PATTERN, MOST_TAGS, VALUE_PATTERN
 from shared.contract.tasks import NO_NUL, TASKS
 
 # For the OpenAPI document: no NUL, and not only blanks as `str.strip` defines them (`\s` differs between languages).
@@ -74,6 +75,26 @@ _Priority = Annotated[
 ]
 
 
+_Key = Annotated[str, Field(pattern=KEY_PATTERN)]
+_Value = Annotated[str, Field(pattern=VALUE_PATTERN)]
+_TAGS_SCHEMA = {
+    "type": "object",
+    "maxProperties": MOST_TAGS,
+    "propertyNames": {"pattern": KEY_PATTERN},
+    "additionalProperties": {"type": "string", "pattern": VALUE_PATTERN},
+}
+_Tags = Annotated[
+    Annotated[dict[_Key, _Value], WithJsonSchema(_TAGS_SCHEMA)] | None,
+    Field(
+        max_length=MOST_TAGS,
+        examples=[{"team": "search", "run": "2026-11-28"}],
+        description=f"to find it by (`?tag=key:value` of the list): at most {MOST_TAGS} pairs of short texts, stored "
+        "as they are",
+        exclude_if=_is_none,
+    ),
+]
+
+
 _INPUT = "for models that take something else than a text: an object, a list, or any other JSON"
 _INPUT_SCHEMA = {"type": ["object", "array", "string", "number", "boolean"], "description": _INPUT}
 _INPUTS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": _INPUT_SCHEMA}
@@ -106,6 +127,7 @@ class PredictRequest(_Strict):
     options: _Options | None = None
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
+    tags: _Tags = None
 
 
 class BatchRequest(_Strict):
@@ -128,6 +150,7 @@ class BatchRequest(_Strict):
     options: _Options | None = None
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
+    tags: _Tags = None
 
 
 def bounds_schema(max_text_chars: int, max_batch_texts: int) -> dict[str, Any]:

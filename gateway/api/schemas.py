@@ -16,6 +16,7 @@ from shared.contract.messages import Status
 from shared.contract.queues import Priority
 from shared.contract.version_states import State
 from shared.streams.prediction_state import Queued
+from shared.streams.waiting import Waiting
 
 
 class Prediction(BaseModel):
@@ -33,6 +34,7 @@ class Prediction(BaseModel):
     priority: Literal["batch"] | None = Field(
         None, description="`batch` if it was queued so, when it is read; else absent"
     )
+    tags: dict[str, str] | None = Field(None, description="if it has any, when it is read; else absent")
     cached: bool = Field(False, description="true if the result was computed before, for the same input; else absent")
 
 
@@ -68,6 +70,8 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
         body["cached"] = True
     if finished.priority is not Priority.INTERACTIVE:
         body["priority"] = finished.priority.value
+    if finished.tags:
+        body["tags"] = orjson.Fragment(finished.tags)
     if outcome.error:
         body["error"] = outcome.error
     if finished.given is not None and finished.given.input != b"{}":
@@ -104,8 +108,24 @@ class UnfinishedPrediction(BaseModel):
     model: str = ""
     version: str = ""
     queued_for_s: float = Field(0.0, description="seconds since it was queued")
-    queue: QueueInfo | None = None
+    queue: QueueInfo | None = Field(None, description="absent in a list")
+    priority: Literal["batch"] | None = Field(None, description="in a list: `batch` if it is queued so; else absent")
+    tags: dict[str, str] | None = Field(None, description="in a list: if it has any; else absent")
     note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
+
+
+def waiting_body(found: Waiting, *, running: bool) -> dict[str, Any]:
+    """One of a list, in the form of the model above."""
+    body: dict[str, Any] = {
+        "prediction_id": found.id,
+        "status": (Status.RUNNING if running else Status.QUEUED).value,
+        "model": found.queue.model,
+        "version": found.queue.version,
+        "queued_for_s": found.waited_ms / 1000,
+    }
+    if found.queue.priority is not Priority.INTERACTIVE:
+        body["priority"] = found.queue.priority.value
+    return {**body, "tags": orjson.Fragment(found.tags)} if found.tags else body
 
 
 def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | None, note: str) -> dict[str, Any]:
@@ -141,8 +161,11 @@ class PredictionBatch(BaseModel):
 class PredictionPage(BaseModel):
     """One page of the history."""
 
-    items: list[Prediction]
-    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
+    items: list[Prediction | UnfinishedPrediction]
+    next_cursor: str | None = Field(
+        description="`cursor` of the next page; null on the last page. A page of what is not finished may be empty and "
+        "not the last: others' predictions stood in its place"
+    )
 
 
 class Erasure(BaseModel):

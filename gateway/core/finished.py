@@ -18,6 +18,7 @@ class Finished(NamedTuple):
         given: its input and options; None if they are not known here.
         principal: the id of who asked for it; empty also if it comes from a hint, which does not say.
         priority: with which it was queued; interactive also if it comes from a hint.
+        tags: the text of a JSON object; empty without any, and if it comes from a hint.
     """
 
     id: str
@@ -27,6 +28,7 @@ class Finished(NamedTuple):
     given: Given | None = None
     principal: str = ""
     priority: Priority = Priority.INTERACTIVE
+    tags: bytes = b""
 
 
 def from_hint(hint: Hint) -> Finished | None:
@@ -36,7 +38,7 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    about = given_of(result), result.principal, result.priority
+    about = given_of(result), result.principal, result.priority, result.tags
     return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 

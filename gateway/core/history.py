@@ -21,6 +21,7 @@ from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Given, Outcome, Status
 from shared.contract.queues import Priority
+from shared.contract.tags import Tag, encode_tags
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
@@ -31,7 +32,15 @@ from shared.streams.deployment import Deployment
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
 _LISTED = ", ".join(
-    ["p.id", "p.principal", "p.priority", "m.name", "v.version", *(f"p.{each}" for each in _OUTCOME_COLUMNS.values())]
+    [
+        "p.id",
+        "p.principal",
+        "p.priority",
+        "p.tags",
+        "m.name",
+        "v.version",
+        *(f"p.{each}" for each in _OUTCOME_COLUMNS.values()),
+    ]
 )
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = (
@@ -41,16 +50,19 @@ _VERSIONS = (
     "SELECT v.id, m.name FROM model_versions v JOIN models m ON m.id = v.model_id "
     "WHERE ($1::text IS NULL OR m.name = $1) AND ($2::text IS NULL OR v.version = $2)"
 )
-_OF = "shadow_of IS NULL AND ($2::text IS NULL OR status = $2) AND ($4::text IS NULL OR principal = $4)"
+_OF = (
+    "shadow_of IS NULL AND id < $1 AND id >= $5 AND ($2::text IS NULL OR status = $2) "
+    "AND ($4::text IS NULL OR principal = $4) AND ($6::jsonb IS NULL OR tags @> $6)"
+)
 _PAGE = f"""
 SELECT {_LISTED} FROM (
     SELECT * FROM predictions
-    WHERE id < $1 AND {_OF}
+    WHERE {_OF}
     ORDER BY id DESC LIMIT $3
 ) p {_NAMES} ORDER BY p.id DESC"""  # nosec B608
 _PAGE_OF_VERSION = f"""(
     SELECT * FROM predictions
-    WHERE model_version_id = ${{}} AND id < $1 AND {_OF}
+    WHERE model_version_id = ${{}} AND {_OF}
     ORDER BY id DESC LIMIT $3
 )"""  # nosec B608
 
@@ -64,6 +76,7 @@ NEEDS = {
             "options",
             "principal",
             "priority",
+            "tags",
             "shadow_of",
             *_OUTCOME_COLUMNS.values(),
         )
@@ -80,17 +93,23 @@ NEEDS = {
     "feedback": Need(("prediction_id", "correct", "label", "principal", "at"), _WRITTEN),
 }
 _CHECK_EVERY_S = 30
-NEWEST = UUID(int=(1 << 128) - 1)
+OLDEST, NEWEST = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which predictions of the history to return: of those that the caller may read, the ones with these values."""
+    """Which predictions of the history to return: of those that the caller may read, the ones with these values.
+
+    Attributes:
+        since: the least id.
+    """
 
     caller: Principal
     model: str | None = None
     version: str | None = None
     status: Status | None = None
+    since: UUID = OLDEST
+    tag: Tag | None = None
 
 
 class History:
@@ -140,7 +159,8 @@ class History:
         """
         status = None if filters.status is None else filters.status.value
         caller, of_all = filters.caller, Scope.READ_ALL in filters.caller.scopes
-        values = (before, status, limit, None if of_all else caller.id)
+        tag = None if filters.tag is None else encode_tags(dict([filters.tag])).decode()
+        values = (before, status, limit, None if of_all else caller.id, filters.since, tag)
         if not of_all and not caller.id:
             return []  # what nobody is known to have asked for is not anybody's own
         if filters.model is None and (caller.may_use_all or not of_all):
@@ -192,13 +212,13 @@ def _page_of_versions(count: int) -> str:
     Each id is a parameter and no statement is kept prepared, so the plan fits the frequency of each: a version may have
     half of all rows or none, and a plan made for one reads the whole table for another.
     """
-    pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(5, 5 + count))
+    pages = " UNION ALL ".join(_PAGE_OF_VERSION.format(number) for number in range(7, 7 + count))
     merged = f"SELECT * FROM ({pages}) pages ORDER BY id DESC LIMIT $3"  # nosec B608
     return f"SELECT {_LISTED} FROM ({merged}) p {_NAMES} ORDER BY p.id DESC"  # nosec B608
 
 
 def _finished(row: asyncpg.Record) -> Finished:
-    about = _given(row), row["principal"], Priority(row["priority"])
+    about = _given(row), row["principal"], Priority(row["priority"]), (row["tags"] or "").encode()
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
 
 

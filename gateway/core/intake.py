@@ -28,6 +28,7 @@ from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.messages import Outcome, Status
 from shared.contract.options import OptionErrors, encode_options
 from shared.contract.queues import Priority, Queue
+from shared.contract.tags import encode_tags
 from shared.streams.preconditions import Level
 from shared.streams.publishing import CALLER_VERDICTS, REFUSALS, Group, NewRequest, Published, Verdict
 from shared.streams.redis_watch import RedisWatch
@@ -141,7 +142,7 @@ class Intake:
         stored: Sequence[bytes],
         look: CacheLook,
     ) -> list[NewRequest]:
-        limited = order.limits is not None
+        limited, tags = order.limits is not None, encode_tags(order.tags)
         return [
             NewRequest(
                 id=prediction_id,
@@ -154,6 +155,7 @@ class Intake:
                 cost_us=self._serving.estimate_us(served.label, size_of(each, encoded)) if limited else 0,
                 answer=look.found.get(key),
                 stored_input=kept,
+                tags=tags,
             )
             for prediction_id, each, encoded, kept, key in zip(
                 ids, order.inputs, inputs, stored, look.keys, strict=True

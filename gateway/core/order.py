@@ -57,6 +57,7 @@ class Order(NamedTuple):
         cache: what the caller wants of the cache.
         subject: whom the caller asks for, so that an experiment treats them always alike; '' if it does not say.
         priority: whether somebody waits, or it may take its time.
+        tags: what the caller wants to find its predictions by, see `shared.contract.tags`.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -75,6 +76,7 @@ class Order(NamedTuple):
     cache: CacheWish = CacheWish()
     subject: str = ""
     priority: Priority = Priority.INTERACTIVE
+    tags: Mapping[str, str] | None = None
     trace: Trace | None = None
 
 

@@ -27,6 +27,7 @@ from gateway.core.principal import Principal
 from gateway.core.retry_after import RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.tracing import Trace
+from gateway.core.unfinished import Unfinished
 from gateway.core.waiting import Waiters
 from gateway.http.connections import Connections
 from gateway.settings import GatewaySettings
@@ -51,6 +52,7 @@ MODEL_ADMIN: web.AppKey[ModelAdmin] = web.AppKey("model_admin", ModelAdmin)
 FOLLOWED: web.AppKey[FollowedRegistry] = web.AppKey("followed", FollowedRegistry)
 INTAKE: web.AppKey[Intake] = web.AppKey("intake", Intake)
 WAITERS: web.AppKey[Waiters] = web.AppKey("waiters", Waiters)
+UNFINISHED: web.AppKey[Unfinished] = web.AppKey("unfinished", Unfinished)
 CANCELLING: web.AppKey[Cancelling] = web.AppKey("cancelling", Cancelling)
 RETRY_AFTER: web.AppKey[RetryAfter] = web.AppKey("retry_after", RetryAfter)
 SERVING: web.AppKey[Serving] = web.AppKey("serving", Serving)

@@ -121,7 +121,7 @@ def _fields(queue: Queue, new: NewRequest) -> dict[bytes, bytes]:
         b"deadline_at": now_ms + new.timeout_ms,
         b"priority": queue.priority.value,
     }
-    texts = {b"input": new.input, b"options": new.options, b"stored_input": new.stored_input}
+    texts = {b"input": new.input, b"options": new.options, b"stored_input": new.stored_input, b"tags": new.tags}
     return {name: str(each).encode() for name, each in told.items()} | texts
 
 
@@ -137,6 +137,7 @@ def _result(held: Delivery, outcome: Outcome) -> PredictionResult:
         options=b"{}" if kept else fields[b"options"],
         completed_at=_now_ms(),
         priority=Priority(fields[b"priority"].decode()),
+        tags=fields[b"tags"],
     )
 
 

@@ -17,6 +17,7 @@ from shared.contract.errors import MalformedMessage
 from shared.contract.ids import is_id
 from shared.contract.inputs import NUL, normal, text_of
 from shared.contract.queues import Priority
+from shared.contract.tags import read_tags
 
 SCHEMA = 1
 ERROR_MAX_CHARS = 500
@@ -46,12 +47,12 @@ _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  #
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
 # The last five are of experiments only: which one, its arm, whom the request was made for, and of a copy its original
 # and who asked for that.
-# `priority` is there if it is not `interactive`.
+# `priority` is there if it is not `interactive`, `tags` (JSON) if there are any.
 # `stored_input` is there if the input is not to be kept as it is: once the request has ended, it stands in its place.
 EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of", "shadow_for")
 REQUEST_FIELDS = (
     *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
-    *("stored_input", "priority", *EXPERIMENT_FIELDS),
+    *("stored_input", "priority", "tags", *EXPERIMENT_FIELDS),
 )
 
 
@@ -146,6 +147,7 @@ class PredictionResult(NamedTuple):
         subject_id: whom it was made for, as an opaque id; '' if it is not known.
         shadow_of, shadow_for: of a copy for a shadow version the id and the principal of its original; else ''.
         input_bytes: of the input and options that the request had, if something else is kept; otherwise 0.
+        tags: the text of a JSON object, see `shared.contract.tags`; empty without any.
     """
 
     id: str
@@ -165,6 +167,7 @@ class PredictionResult(NamedTuple):
     shadow_for: str = ""
     input_bytes: int = 0
     priority: Priority = Priority.INTERACTIVE
+    tags: bytes = b""
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -217,6 +220,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         shadow_for=_optional_name(fields, b"shadow_for", PRINCIPAL_MAX_CHARS),
         input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, b"0"),
         priority=priority_of(fields),
+        tags=tags_of(fields),
     )
 
 
@@ -256,6 +260,12 @@ def with_options(input_: bytes, options: bytes) -> bytes:
 def priority_of(fields: Fields) -> Priority:
     """The priority of a request or result; one that is not known is none to refuse it for."""
     return Priority.BATCH if fields.get(b"priority") == Priority.BATCH.value.encode() else Priority.INTERACTIVE
+
+
+def tags_of(fields: Fields) -> bytes:
+    """The tags of a request or result, as JSON; what are none is no reason to refuse it."""
+    tags = fields.get(b"tags", b"")
+    return tags if tags and read_tags(tags) else b""
 
 
 def readable(error: str) -> str:

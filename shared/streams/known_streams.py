@@ -34,9 +34,9 @@ class KnownStreams:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        return {each.version_label for each in await self._queues()}
+        return {each.version_label for each in await self.queues()}
 
-    async def _queues(self) -> list[Queue]:
+    async def queues(self) -> list[Queue]:
         """The queues whose streams have entries.
 
         Raises:
@@ -55,6 +55,6 @@ class KnownStreams:
         expected = set(self._expected())
         return [
             RequestStream(self._shard, each.model, each.version, self._consumer, each.priority)
-            for each in await self._queues()
+            for each in await self.queues()
             if each.version and each.version_label not in expected
         ]

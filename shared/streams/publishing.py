@@ -79,6 +79,7 @@ class NewRequest(NamedTuple):
         experiment_id, arm, shadow_of, shadow_for: see `shared.contract.messages.PredictionResult`; only with a
             `subject_id`.
         stored_input: JSON text that is kept in the place of input and options once it has ended; '' to keep them.
+        tags: JSON text, see `shared.contract.tags`; '' for none.
     """
 
     id: str
@@ -96,6 +97,7 @@ class NewRequest(NamedTuple):
     shadow_of: str = ""
     shadow_for: str = ""
     stored_input: bytes = b""
+    tags: bytes = b""
 
     @property
     def bytes(self) -> int:
@@ -104,6 +106,7 @@ class NewRequest(NamedTuple):
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
+_RARE_FIELDS = ("stored_input", "tags")  # those which a publish leaves out if no request in it has them
 _ALL_OWN_FIELDS = (*_OWN_FIELDS, *EXPERIMENT_FIELDS)
 _VALUES = {names: attrgetter(*names) for names in (_OWN_FIELDS, _ALL_OWN_FIELDS)}
 
@@ -181,12 +184,13 @@ class Publisher:
             *chain.from_iterable(common.items()),
         ]
         limited = any(group.limits is not None for group in groups)  # for speed: without limits, entries have no cost
-        names = _ALL_OWN_FIELDS if any(new.subject_id for each in groups for new in each.requests) else _OWN_FIELDS
+        new_requests = [new for group in groups for new in group.requests]
+        names = _ALL_OWN_FIELDS if any(new.subject_id for new in new_requests) else _OWN_FIELDS
         own_values = _VALUES[names]
-        stored = any(new.stored_input for group in groups for new in group.requests)
-        own_fields = (*names, *(("stored_input",) if stored else ()), *(("cost",) if limited else ()))
+        rare = [name for name in _RARE_FIELDS if any(map(attrgetter(name), new_requests))]
+        own_fields = (*names, *rare, *(("cost",) if limited else ()))
         args += (len(own_fields), *own_fields)
-        answers = [(new.id, new.answer) for group in groups for new in group.requests if new.answer is not None]
+        answers = [(new.id, new.answer) for new in new_requests if new.answer is not None]
         args.append(len(answers))
         for prediction_id, answer in answers:
             args += (prediction_id, answer.result, "" if answer.confidence is None else repr(answer.confidence))
@@ -204,8 +208,7 @@ class Publisher:
             for new in group.requests:
                 keys.append(self._keys.prediction(new.id))
                 args += (new.timeout_ms, 1 if new.wait else 0, *own_values(new))
-                if stored:
-                    args.append(new.stored_input)
+                args += [getattr(new, name) for name in rare]
                 if limited:
                     args.append("" if limits is None else new.cost_us)
         told = await self._script(keys, args)

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from gateway.core import history
-from gateway.core.history import NEWEST
+from gateway.core.history import NEWEST, OLDEST
 from gateway.http.context import HISTORY
 from persister.database import Database
 from persister.partitions import months_from
@@ -178,7 +178,7 @@ async def test_each_page_is_planned_for_its_values(gateway: Client) -> None:
     """A plan is kept only for a statement that is prepared under a name."""
     history_of_gateway = application_of(gateway)[HISTORY]
     for _ in range(10):
-        await history_of_gateway.fetch(history._PAGE, NEWEST, None, 1, None)
+        await history_of_gateway.fetch(history._PAGE, NEWEST, None, 1, None, OLDEST, None)
     assert await history_of_gateway.fetch("SELECT name FROM pg_prepared_statements WHERE name <> ''") == []
 
 
@@ -278,14 +278,14 @@ def rows_read(scans: list[dict[str, Any]]) -> float:
 @pytest.mark.parametrize("middle", [False, True], ids=["first page", "page in the middle"])
 async def test_a_page_of_everything_is_read_from_the_primary_key(full: asyncpg.Connection, middle: bool) -> None:
     before = first_id_of_month(datetime.now(UTC).year, 1) if middle else NEWEST
-    scans = await explain(full, history._PAGE, before, None, 11, None)
+    scans = await explain(full, history._PAGE, before, None, 11, None, OLDEST, None)
     assert await parents(full, scans) == {"predictions_pkey"}
     assert rows_read(scans) <= 2 * 11 + 2
 
 
 async def test_a_page_of_a_rare_version_is_read_from_its_index(full: asyncpg.Connection) -> None:
     (rare,) = await version_ids(full, "noop")
-    scans = await explain(full, history._page_of_versions(1), NEWEST, None, 11, None, rare)
+    scans = await explain(full, history._page_of_versions(1), NEWEST, None, 11, None, OLDEST, None, rare)
     assert await parents(full, scans) == {"predictions_by_version"}
     assert rows_read(scans) <= 2 * 11 + 2
 
@@ -293,13 +293,13 @@ async def test_a_page_of_a_rare_version_is_read_from_its_index(full: asyncpg.Con
 async def test_a_page_of_a_model_reads_little_more_than_a_page_a_version(full: asyncpg.Connection) -> None:
     ids = await version_ids(full, "echo")
     assert len(ids) == 3  # one with nearly all rows, two with none
-    scans = await explain(full, history._page_of_versions(3), NEWEST, None, 11, None, *ids)
+    scans = await explain(full, history._page_of_versions(3), NEWEST, None, 11, None, OLDEST, None, *ids)
     assert await parents(full, scans) <= {"predictions_by_version", "predictions_pkey"}
     assert rows_read(scans) <= 150  # of 12,000
 
 
 async def test_what_went_wrong_is_read_from_the_partial_index(full: asyncpg.Connection) -> None:
-    scans = await explain(full, history._PAGE, NEWEST, "failed", 11, None)
+    scans = await explain(full, history._PAGE, NEWEST, "failed", 11, None, OLDEST, None)
     assert await parents(full, scans) == {"predictions_unsuccessful"}
     assert rows_read(scans) <= 2 * 11 + 2
 
@@ -308,14 +308,14 @@ async def test_what_went_wrong_with_a_version_is_read_from_the_partial_index(ful
     """Without this index, the failures of all versions are read, or all rows of this one."""
     for model, reads in (("noop", 6), ("echo", 11)):  # of the rare version, all there are
         ids = await version_ids(full, model)
-        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, "failed", 11, None, *ids)
+        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, "failed", 11, None, OLDEST, None, *ids)
         assert await parents(full, scans) == {"predictions_unsuccessful_by_version"}
         assert reads <= rows_read(scans) <= 2 * reads + 2
 
 
 @pytest.mark.parametrize(("principal", "reads"), [("p_rare", 12), ("p_many", 11)])
 async def test_a_page_of_a_caller_is_read_from_its_index(full: asyncpg.Connection, principal: str, reads: int) -> None:
-    scans = await explain(full, history._PAGE, NEWEST, None, 11, principal)
+    scans = await explain(full, history._PAGE, NEWEST, None, 11, principal, OLDEST, None)
     assert await parents(full, scans) <= {"predictions_by_principal", "predictions_pkey"}
     assert rows_read(scans) <= 2 * reads + 2
 
@@ -327,9 +327,24 @@ async def test_a_page_of_a_version_reads_none_of_its_copies(full: asyncpg.Connec
     await full.execute("ANALYZE predictions")
     ids = await version_ids(full, "echo")
     for status in (None, "failed"):
-        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, status, 11, None, *ids)
+        scans = await explain(full, history._page_of_versions(len(ids)), NEWEST, status, 11, None, OLDEST, None, *ids)
         assert rows_read(scans) <= 11
-    assert rows_read(await explain(full, history._PAGE, NEWEST, "failed", 11, None)) <= 2 * 11 + 2
+    assert rows_read(await explain(full, history._PAGE, NEWEST, "failed", 11, None, OLDEST, None)) <= 2 * 11 + 2
+
+
+async def test_a_rare_tag_is_read_from_its_index_and_a_common_one_from_the_newest(full: asyncpg.Connection) -> None:
+    run = "(get_byte(uuid_send(id), 15) + 256 * get_byte(uuid_send(id), 14))::text"
+    tags = f"jsonb_build_object('team', 'a', 'run', {run})"
+    await full.execute(f"UPDATE predictions SET tags = {tags}")  # nosec B608 - of all: one in common, one of its own
+    await full.execute("ANALYZE predictions")
+    rare = await explain(full, history._PAGE, NEWEST, None, 11, None, OLDEST, '{"run": "77"}')
+    assert await parents(full, rare) == {"predictions_by_tag"} and rows_read(rare) <= 2
+    common = await explain(full, history._PAGE, NEWEST, None, 11, None, OLDEST, '{"team": "a"}')
+    assert await parents(full, common) == {"predictions_pkey"} and rows_read(common) <= 2 * 11
+    ids = await version_ids(full, "echo")
+    query = history._page_of_versions(len(ids))
+    of_version = await explain(full, query, NEWEST, None, 11, None, OLDEST, '{"run": "77"}', *ids)
+    assert rows_read(of_version) <= 2 * len(ids)
 
 
 async def test_single_predictions_are_found_by_the_primary_key(full: asyncpg.Connection) -> None:

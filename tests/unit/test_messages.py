@@ -141,7 +141,7 @@ def test_what_is_not_said_is_empty() -> None:
         "completed_at": 0,
     }
     rest: dict[str, object] = {"options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0}
-    rest["priority"] = Priority.INTERACTIVE
+    rest |= {"priority": Priority.INTERACTIVE, "tags": b""}
     assert result == {**known, "input": b"{}", **rest, **NO_EXPERIMENT}
 
 
@@ -160,6 +160,24 @@ def test_what_is_not_said_is_empty() -> None:
 def test_an_input_is_a_text_or_any_other_json(raw: bytes, read: object) -> None:
     assert decode_request({**example("request"), b"input": raw}).input == read
     assert decode_result({**example("result_succeeded"), b"input": raw}).input == raw
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"a":1}',
+        b'{"":"a"}',
+        b'{"a":"\\u0000"}',
+        b'{"a":"a\\n"}',
+        b'{"a\\n":"a"}',
+        b'{"a":"' + b"a" * 65 + b'"}',
+    ],
+)
+def test_what_are_no_tags_is_no_reason_to_refuse_a_result(raw: bytes) -> None:
+    assert decode_result({**example("result_succeeded"), b"tags": raw}).tags == b""
 
 
 def test_empty_options_are_none() -> None:
@@ -193,6 +211,7 @@ def test_every_field_of_a_request_is_read() -> None:
         b"shadow_of",
         b"shadow_for",
         b"stored_input",
+        b"tags",
     }  # no worker needs them
     assert {name.decode() for name in fields.keys() | more.keys() | passed_on} == set(REQUEST_FIELDS)
 
@@ -203,16 +222,16 @@ def test_every_field_of_a_result_is_read() -> None:
     outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
     known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
     rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0, **NO_EXPERIMENT}
-    rest["priority"] = Priority.INTERACTIVE
+    rest |= {"priority": Priority.INTERACTIVE, "tags": b""}
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
     more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9", b"input_bytes": b"10"}
     more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
-    more |= {b"shadow_for": b"q", b"priority": b"batch"}
+    more |= {b"shadow_for": b"q", b"priority": b"batch", b"tags": b'{"a":"b"}'}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t", "input_bytes": 10}
     rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID, "shadow_for": "q"}
-    rest["priority"] = Priority.BATCH
+    rest |= {"priority": Priority.BATCH, "tags": b'{"a":"b"}'}
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
 

@@ -43,6 +43,7 @@ def test_a_result_becomes_a_row() -> None:
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
     whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', traceparent="00-t", **PART)
+    whole = whole._replace(tags=b'{"a":"b"}')
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -68,6 +69,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         shadow_of=ID,
         shadow_for=ANN,
         priority="batch",
+        tags='{"a":"b"}',
         traceparent="00-t",
     )
     assert Row._field_defaults == {
@@ -75,6 +77,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         "shadow_for": None,
         "priority": "interactive",
         "options": None,
+        "tags": None,
         "traceparent": "",
     }
 

@@ -83,6 +83,7 @@ class Shadowing:
             arm="",
             shadow_of=original.id,
             shadow_for=original.principal,
+            tags=b"",
         )
 
     async def _publish(self, model: str, version: str, copies: Sequence[NewRequest]) -> None:
