@@ -1,10 +1,12 @@
-# One image a service: `docker build --target gateway|inference-worker|inference-worker-cuda|persister|migrate|models .`; `make images` makes all.
+# One image a service: `docker build --target gateway|inference-worker|persister|migrate|models .`; `make images` makes all.
 # Packages are installed at pinned versions in stages of their own, which have what installing needs; an image takes over
 # the result alone. The code comes last, so a change of it is quick.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 # Where the worker's models come from: `mounted` (a volume on /app/models/artifacts) or `baked` (built into its image).
 ARG ARTIFACTS=mounted
+# What computes in the worker: `torch`, beside it OpenVINO; `cuda`, the same with a torch for GPUs; `openvino`, without torch.
+ARG ENGINE=torch
 
 # --- packages ---------------------------------------------------------------------------------------------------------
 
@@ -32,23 +34,26 @@ FROM builder AS worker-builder
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends binutils && rm -rf /var/lib/apt/lists/*
 
-FROM worker-builder AS worker-packages
+FROM worker-builder AS packages-torch
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 ARG PIP_FIND_LINKS=
 # Two layers, so that a change of another package does not install torch anew.
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install_torch.sh
 # hadolint ignore=DL3059
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel
 
 # With CUDA, and what torch then needs besides: several gigabytes.
-FROM worker-builder AS worker-packages-cuda
+FROM worker-builder AS packages-cuda
 ARG TORCH_CUDA_INDEX_URL=https://download.pytorch.org/whl/cu130
 ARG PIP_FIND_LINKS=
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip \
     TORCH_INDEX_URL="$TORCH_CUDA_INDEX_URL" sh scripts/image/install_torch.sh --with-dependencies
 # hadolint ignore=DL3059
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel
+
+FROM worker-builder AS packages-openvino
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
 
 # --- what every image starts from -------------------------------------------------------------------------------------
@@ -133,17 +138,17 @@ LABEL org.opencontainers.image.title="Millstream migrate" \
 
 # --- models: builds the artifacts, and ends ---------------------------------------------------------------------------
 
-FROM runtime AS worker-runtime
-COPY --from=worker-packages /opt/venv /opt/venv
+FROM runtime AS worker-torch
+COPY --from=packages-torch /opt/venv /opt/venv
 
 # Its image is the worker's with a little more. It downloads packages of weights when it runs, so it has pip.
-FROM worker-runtime AS models
+FROM worker-torch AS models
 ENV TQDM_DISABLE=1
 COPY pyproject.toml ./
 COPY scripts/constraints.txt scripts/hashes.txt scripts/requirements.py scripts/
 COPY scripts/image scripts/image
 RUN --mount=type=cache,target=/var/cache/pip \
-    python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh worker otel models && rm -r pyproject.toml scripts
+    python -m ensurepip && PIP_CACHE_DIR=/var/cache/pip sh scripts/image/install.sh worker torch otel models && rm -r pyproject.toml scripts
 COPY shared shared
 COPY inference_worker/__init__.py inference_worker/
 COPY inference_worker/tasks inference_worker/tasks
@@ -171,7 +176,17 @@ RUN ["python", "-m", "models.build"]
 # hadolint ignore=DL3006
 FROM artifacts-${ARTIFACTS} AS artifacts
 
-FROM worker-runtime AS inference-worker
+FROM runtime AS worker-cuda
+COPY --from=packages-cuda /opt/venv /opt/venv
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM runtime AS worker-openvino
+COPY --from=packages-openvino /opt/venv /opt/venv
+# It would say at each start that there is no torch.
+ENV TRANSFORMERS_NO_ADVISORY_WARNINGS=1
+
+# hadolint ignore=DL3006
+FROM worker-${ENGINE} AS inference-worker
 COPY shared shared
 COPY models/models.toml models/models.toml
 COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
@@ -183,32 +198,10 @@ USER 10001:10001
 HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=3 \
     CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
 CMD ["python", "-m", "inference_worker"]
+ARG ENGINE
 ARG VERSION=
 ARG REVISION=
-LABEL org.opencontainers.image.title="Millstream inference worker" \
+LABEL org.opencontainers.image.title="Millstream inference worker (${ENGINE})" \
       org.opencontainers.image.description="Runs models on what it reads from their request streams" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-
-# --- inference worker on a GPU: the same, with another torch ----------------------------------------------------------
-
-FROM runtime AS inference-worker-cuda
-COPY --from=worker-packages-cuda /opt/venv /opt/venv
-COPY shared shared
-COPY models/models.toml models/models.toml
-COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
-COPY inference_worker inference_worker
-RUN python -m compileall -q shared inference_worker && install --directory --owner=10001 --group=10001 models/hub
-ENV WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=8001 HF_HUB_DISABLE_TELEMETRY=1 \
-    NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
-EXPOSE 8001
-USER 10001:10001
-HEALTHCHECK --interval=5s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python", "-I", "-S", "/app/shared/service/healthcheck.py", "WORKER_METRICS_PORT", "8001"]
-CMD ["python", "-m", "inference_worker"]
-ARG VERSION=
-ARG REVISION=
-LABEL org.opencontainers.image.title="Millstream inference worker with CUDA" \
-      org.opencontainers.image.description="Runs models on what it reads from their request streams, on a GPU" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

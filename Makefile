@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
-EXTRAS := gateway,worker,persister,migrate,local,models
+EXTRAS := gateway,worker,torch,persister,migrate,local,models
 CODE := gateway inference_worker persister shared migrations models monitoring scripts tests
 INSTALL := $(BIN)/python -m scripts.stack.install
 
@@ -21,7 +21,7 @@ TORCH = $(shell sed -n 's/^torch==/torch==/p' $(CONSTRAINTS))
 PASSED_ON := down status logs clean streams redis-cli psql migrate admin-key verify-audit
 STACK_CLI := $(BIN)/python -m scripts.stack
 COMPOSE := docker compose
-IMAGES := gateway persister migrate inference-worker models
+IMAGES := gateway persister migrate inference-worker inference-worker-openvino models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -99,7 +99,9 @@ IMAGE_ARGS = $(foreach name,PYTHON_IMAGE ARTIFACTS TORCH_INDEX_URL TORCH_CUDA_IN
 image-inference-worker-cuda: need-docker ## build the worker with CUDA, for GPUs: gigabytes
 image-inference-worker-cuda $(addprefix image-,$(IMAGES)): need-docker
 	@echo "building millstream/$(@:image-%=%) …"
-	@docker build --quiet --network $(or $(BUILD_NETWORK),default) --target $(@:image-%=%) \
+	@docker build --quiet --network $(or $(BUILD_NETWORK),default) \
+		--target $(if $(findstring inference-worker,$@),inference-worker,$(@:image-%=%)) \
+		$(patsubst image-inference-worker-%,--build-arg ENGINE=%,$(filter image-inference-worker-%,$@)) \
 		--tag millstream/$(@:image-%=%):local $(IMAGE_ARGS) \
 		--build-arg VERSION=$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml) \
 		--build-arg REVISION=$(shell git rev-parse HEAD 2>/dev/null) .

@@ -77,13 +77,14 @@ def convert(conversion: Conversion) -> str:
 
     from inference_worker.tasks.artifacts import open_artifact
     from inference_worker.tasks.custom import import_also_from
+    from inference_worker.tasks.encoders import computed_in
 
     if conversion.packages:
         import_also_from(conversion.packages)
     artifact = open_artifact(conversion.directory, conversion.dtype, conversion.engine, "cpu")
     module, _, loader = TASKS[conversion.task].loader.partition(":")
     attrgetter(loader)(import_module(module))(dataclasses.replace(artifact, keep=True), _TOKENS)
-    return str(artifact.dtype).removeprefix("torch.")
+    return computed_in(artifact)
 
 
 def in_a_process(work: Callable[[Given], Made], given: Given) -> Made:

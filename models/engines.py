@@ -67,9 +67,9 @@ def measure(job: Job) -> Measured:
     """Load a model and compute all texts, those that are timed several times over. For a fresh process."""
     from inference_worker.tasks.loading import load_task
     from inference_worker.tasks.protocol import Item
-    from inference_worker.tasks.torch_threads import configure_torch
+    from inference_worker.tasks.threads import use_threads
 
-    configure_torch(1)
+    use_threads(1)
     started = time.process_time()
     task = load_task(job.task, job.directory, job.dtype, _TOKENS_A_PASS, job.engine, "cpu")
     load_s = time.process_time() - started

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item, Task
-from inference_worker.tasks.torch_threads import configure_torch
+from inference_worker.tasks.threads import use_threads
 from models.articles import Article, load_articles
 from models.artifacts import ROOT
 from models.build import build_all
@@ -90,7 +90,7 @@ def load_version(catalogue: Catalogue, name: str, version: str) -> Task:
 
 def main() -> int:
     """The command; returns its exit code."""
-    configure_torch()
+    use_threads()
     try:
         build_all()
         texts = load_split()["test"]

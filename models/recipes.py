@@ -90,17 +90,15 @@ def _convert(
     texts: Sequence[str] = (),
 ) -> None:
     """Put the weights beside themselves in OpenVINO's form as well; in 8 bits if there are texts to calibrate with."""
-    import transformers
-
     from inference_worker.tasks.artifacts import open_artifact
-    from inference_worker.tasks.encoders import convert
+    from inference_worker.tasks.converting import convert
     from inference_worker.tasks.openvino_engine import OpenVino
     from inference_worker.tasks.tokenizer_files import load_tokenizer
     from inference_worker.tasks.tokens import TextTokenizer
 
     artifact, engine = open_artifact(str(directory), dtype, "openvino"), OpenVino()
     inputs = TextTokenizer.load(artifact).inputs
-    model = convert(engine, getattr(transformers, auto_class), artifact, inputs, output, optional)
+    model = convert(engine, auto_class, artifact, inputs, output, optional)
     if texts:
         from models.quantize import quantized
 

@@ -31,7 +31,7 @@ from inference_worker.tasks.artifacts import Artifact, open_artifact  # noqa: E4
 from inference_worker.tasks.rows import Row, pad  # noqa: E402
 from inference_worker.tasks.text_classification import TextClassification  # noqa: E402
 from inference_worker.tasks.tokens import TextTokenizer  # noqa: E402
-from inference_worker.tasks.torch_threads import configure_torch  # noqa: E402
+from inference_worker.tasks.torch_models import moved, set_threads  # noqa: E402
 from models.adapters import compress, write_adapter  # noqa: E402
 from models.artifacts import ARTIFACTS  # noqa: E402
 from models.build import build_all  # noqa: E402
@@ -152,7 +152,7 @@ def train(
     while step < steps:
         model.train()
         for indices in batches(rows, rng)[: steps - step]:
-            inputs = pad([rows[index] for index in indices], tokenizer.pad_id)
+            inputs = moved(pad([rows[index] for index in indices], tokenizer.pad_id), model.device)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(**inputs).logits
             loss = cross_entropy(logits.float(), targets[indices])
@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     output = options.output or ARTIFACTS / "trained" / f"sentiment-{options.kind}.safetensors"
     output.parent.mkdir(parents=True, exist_ok=True)
-    configure_torch()
+    set_threads()
     build_all(BASE)
     run(options.kind, options.epochs, options.max_steps, output)
     return 0

@@ -132,9 +132,9 @@ def _load(plan: LoadPlan) -> tuple[Task, dict[str, Any]]:
 
         import_also_from(plan.packages)
     if ":" not in plan.task:
-        from inference_worker.tasks.torch_threads import configure_torch
+        from inference_worker.tasks.threads import use_threads
 
-        configure_torch(plan.threads)
+        use_threads(plan.threads)
     if plan.sha256:
         from inference_worker.tasks.weights import check_weights
 

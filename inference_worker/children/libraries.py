@@ -6,13 +6,10 @@ What is imported here is in memory once; what a child imports, once for each chi
 from __future__ import annotations
 
 import gc
+from importlib.util import find_spec
 
-import safetensors.torch  # noqa: F401
-import torch._dynamo  # noqa: F401 - imported by the first forward pass, with hundreds of modules
-import transformers.modeling_utils  # noqa: F401
 import transformers.models.auto.modeling_auto  # noqa: F401
 import transformers.models.auto.tokenization_auto  # noqa: F401
-import transformers.models.bert.modeling_bert  # noqa: F401
 import transformers.models.bert.tokenization_bert  # noqa: F401
 
 from inference_worker.tasks import (  # noqa: F401
@@ -23,6 +20,14 @@ from inference_worker.tasks import (  # noqa: F401
     text_classification,
     zero_shot,
 )
+
+if find_spec("torch"):  # which the image inference-worker-openvino does not have
+    import safetensors.torch  # noqa: F401
+    import torch._dynamo  # noqa: F401 - imported by the first forward pass, with hundreds of modules
+    import transformers.modeling_utils  # noqa: F401
+    import transformers.models.bert.modeling_bert  # noqa: F401
+
+    from inference_worker.tasks import generative, torch_models  # noqa: F401
 
 gc.collect()
 gc.freeze()  # a collection would write to the pages that children share

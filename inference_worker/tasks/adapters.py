@@ -15,39 +15,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from inference_worker.tasks import hub
+from inference_worker.tasks.artifacts import MERGE
 from inference_worker.tasks.directories import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_json
-from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
 _PREFIX = "base_model.model."
 _LOW_RANK = re.compile(r"(?P<layer>.+)\.lora_(?:embedding_)?(?P<kind>A|B|magnitude_vector)(?:\.weight)?")
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-_MERGE = "merge it once with peft (merge_and_unload) and save_pretrained(directory)"
-
-
-def base_of(root: Path, location: str) -> Path | None:
-    """The directory of the model that an adapter is laid over; None if `root` is no adapter.
-
-    A name that is no directory, here or beside the adapter, is that of a model of the hub.
-
-    Raises:
-        ConfigurationError: it names none, or one that is not there.
-    """
-    if not (root / ADAPTER_CONFIG).is_file():
-        return None
-    config = read_json(root / ADAPTER_CONFIG)
-    name = str(config.get("base_model_name_or_path") or "")
-    for directory in () if location.startswith(HUB_PREFIX) else (Path(name), root / name):
-        if name and directory.is_dir() and directory.resolve() != root.resolve():
-            return directory
-    if not _HUB_NAME.fullmatch(name):
-        raise ConfigurationError(
-            f"{location} is an adapter of {name or 'a model that it does not name'}, which is no directory here: put "
-            f"the directory of its base model, or the base's name on the hub, into base_model_name_or_path of "
-            f"{ADAPTER_CONFIG}; or {_MERGE}"
-        )
-    return hub.fetch(f"{HUB_PREFIX}{name}@{config.get('revision') or 'main'}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +104,7 @@ def read(root: Path, location: str) -> Adapter | None:
         return None
     kind = config.get("peft_type")
     if kind != "LORA" or config.get("megatron_config") or config.get("target_parameters"):
-        raise ConfigurationError(f"{location} is an adapter of the kind {kind}, not plain LORA: {_MERGE}")
+        raise ConfigurationError(f"{location} is an adapter of the kind {kind}, not plain LORA: {MERGE}")
     if not (root / ADAPTER_WEIGHTS).is_file():
         raise ConfigurationError(f"{location} is an adapter without {ADAPTER_WEIGHTS}: save it with safetensors")
     weights = load_file(root / ADAPTER_WEIGHTS)

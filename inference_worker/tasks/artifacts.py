@@ -1,4 +1,4 @@
-"""From a catalogue's artifact to a model in memory: standard transformers directories, safetensors only.
+"""From what the catalogue names to a model's directory and configuration: standard transformers, safetensors only.
 
 A hub address is fetched into the hub's own cache first, so that everything behind it reads one local directory and
 never reaches out. Code from a repository is never run and pickled weights are never read: either could execute
@@ -7,29 +7,32 @@ anything on this machine.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
 )
-from transformers.utils import logging
 
-from inference_worker.tasks import adapters, devices, hub
-from inference_worker.tasks.directories import ADAPTER_CONFIG, check_directory, check_quantised, model_folder
+from inference_worker.tasks import devices, hub
+from inference_worker.tasks.directories import (
+    ADAPTER_CONFIG,
+    check_directory,
+    check_quantised,
+    model_folder,
+    read_json,
+)
 from inference_worker.tasks.hub import words
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
-_LOGGING: Any = logging  # its functions carry no types
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
+MERGE = "merge it once with peft (merge_and_unload) and save_pretrained(directory)"
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _OWN_CODE = "trust_remote_code"
 
 
@@ -40,7 +43,7 @@ class Artifact:
     Attributes:
         directory: where its configuration and weights are on this machine.
         config: its `config.json`, as transformers reads it.
-        dtype: what the weights are computed in.
+        dtype: what it is to be computed in; where a CPU has no `bfloat16`, that is `float32`.
         location: what the catalogue calls it, for messages.
         engine: what computes it, `torch`, `openvino` or `onnxruntime`.
         root: the directory that the catalogue names, if that is another one: of a sentence-transformers repository
@@ -51,11 +54,11 @@ class Artifact:
 
     directory: Path
     config: Any
-    dtype: torch.dtype
+    dtype: str
     location: str
     engine: str = "torch"
     root: Path | None = None
-    device: torch.device = devices.CPU
+    device: str = devices.CPU
     keep: bool = False
 
     @property
@@ -87,7 +90,7 @@ def open_artifact(location: str, dtype: str, engine: str = "torch", device: str 
 
     Args:
         location: a directory, or `hf://owner/name[@revision]`.
-        dtype: `float32`, `float16` or `bfloat16`; on a CPU without bfloat16 that is float32 too.
+        dtype: `float32`, `float16` or `bfloat16`.
         engine: `torch`, `openvino` or `onnxruntime`.
         device: see `devices.choose`.
 
@@ -95,70 +98,41 @@ def open_artifact(location: str, dtype: str, engine: str = "torch", device: str 
         ConfigurationError: it is missing, cannot be fetched, is not a transformers directory or has no safetensors; or
             the device is not there.
     """
-    if dtype not in _DTYPES:
-        raise ConfigurationError(f"dtype {dtype!r} is not one of {', '.join(_DTYPES)}")
+    if dtype not in DTYPES:
+        raise ConfigurationError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}")
     chosen = devices.choose(device, engine)
     root = hub.fetch(location) if location.startswith(HUB_PREFIX) else Path(location)
-    base = adapters.base_of(root, location)
+    base = base_of(root, location)
     directory = model_folder(root if base is None else base)
     check_directory(directory, location)
     config = _read_config(directory, location)
     check_quantised(config, location)
     named = None if root == directory else root
-    return Artifact(directory, config, _computed(dtype, chosen), location, engine, named, chosen)
+    return Artifact(directory, config, dtype, location, engine, named, chosen)
 
 
-def _computed(dtype: str, device: torch.device) -> torch.dtype:
-    """What is computed in: a CPU without bfloat16 would convert at each step, which takes four times as long."""
-    wanting = dtype == "bfloat16" and device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.float32 if wanting else _DTYPES[dtype]
+def base_of(root: Path, location: str) -> Path | None:
+    """The directory of the model that an adapter is laid over; None if `root` is no adapter.
 
-
-def load_model(auto_class: Any, artifact: Artifact, optional: tuple[str, ...] = ()) -> Any:
-    """Load the weights with one of transformers' Auto classes, in evaluation mode, on the artifact's device.
-
-    Args:
-        auto_class: such as `AutoModelForSequenceClassification`.
-        artifact: what to load.
-        optional: prefixes of weights this task does not use and the artifact may lack.
+    A name that is no directory, here or beside the adapter, is that of a model of the hub.
 
     Raises:
-        ConfigurationError: the architecture does not fit the task, or the device; or weights are missing. Transformers
-            would fill those with random numbers and serve noise.
+        ConfigurationError: it names none, or one that is not there.
     """
-    wanted = auto_class.__name__.replace("AutoModel", "a model ", 1)
-    adapter = adapters.read(artifact.home, artifact.location)
-    config = artifact.config if adapter is None else adapter.fitted(artifact.config)
-    try:
-        with _quiet():
-            model, report = auto_class.from_pretrained(
-                artifact.directory,
-                config=config,
-                dtype=artifact.dtype,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=adapter is not None,
-            )
-    except MemoryError:
-        raise
-    except SafetensorError as error:
+    if not (root / ADAPTER_CONFIG).is_file():
+        return None
+    config = read_json(root / ADAPTER_CONFIG)
+    name = str(config.get("base_model_name_or_path") or "")
+    for directory in () if location.startswith(HUB_PREFIX) else (Path(name), root / name):
+        if name and directory.is_dir() and directory.resolve() != root.resolve():
+            return directory
+    if not _HUB_NAME.fullmatch(name):
         raise ConfigurationError(
-            f"cannot load {artifact.location}: its weights (*.safetensors) are torn or cut short, so copy or fetch "
-            f"them again: {words(error)}"
-        ) from error
-    except Exception as error:  # noqa: B902 - each architecture, file format and quantisation raises its own
-        raise ConfigurationError(f"cannot load {artifact.location} as {wanted}: {words(error)}") from error
-    replaced = () if adapter is None else adapter.apply(model)
-    missing = [key for key in sorted(report["missing_keys"]) if not key.startswith((*optional, *replaced))]
-    mismatched = [key for key in report["mismatched_keys"] if not str(key[0]).startswith(tuple(replaced))]
-    if missing or mismatched:
-        raise ConfigurationError(
-            f"{artifact.location} does not fit its task: as {wanted} it lacks trained weights "
-            f"({', '.join(missing[:3]) or 'wrong shapes'}); its architecture is {artifact.architecture or 'unknown'}"
+            f"{location} is an adapter of {name or 'a model that it does not name'}, which is no directory here: put "
+            f"the directory of its base model, or the base's name on the hub, into base_model_name_or_path of "
+            f"{ADAPTER_CONFIG}; or {MERGE}"
         )
-    return devices.placed(model.eval(), artifact.device)
+    return hub.fetch(f"{HUB_PREFIX}{name}@{config.get('revision') or 'main'}")
 
 
 def _read_config(directory: Path, location: str) -> Any:
@@ -174,17 +148,3 @@ def _read_config(directory: Path, location: str) -> Any:
     if config._attn_implementation not in (None, "eager", "sdpa"):
         config._attn_implementation = None  # what its trainers had, such as flash_attention_2: the numbers are the same
     return config
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back the progress bar and the load report: what is wrong in it becomes an error of our own."""
-    verbosity, bar = _LOGGING.get_verbosity(), _LOGGING.is_progress_bar_enabled()
-    _LOGGING.set_verbosity_error()
-    _LOGGING.disable_progress_bar()
-    try:
-        yield
-    finally:
-        _LOGGING.set_verbosity(verbosity)
-        if bar:
-            _LOGGING.enable_progress_bar()

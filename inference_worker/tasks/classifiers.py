@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from safetensors import safe_open
-from transformers import AutoModelForSequenceClassification
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.directories import ADAPTER_WEIGHTS, WEIGHTS, read_json
-from inference_worker.tasks.encoders import load_encoder
+from inference_worker.tasks.encoders import Computed, load_encoder
 from inference_worker.tasks.tokens import TextTokenizer
 
 log = logging.getLogger(__name__)
@@ -21,7 +20,7 @@ _SUFFIX = "ForSequenceClassification"
 _HEADS = ("classifier.", "score.", "classification_head.", "logits_proj.", "sequence_summary.", "pre_classifier.")
 
 
-def load_classifier(artifact: Artifact) -> tuple[Any, TextTokenizer]:
+def load_classifier(artifact: Artifact) -> tuple[Computed, TextTokenizer]:
     """Load a sequence classifier and its tokenizer.
 
     Raises:
@@ -31,7 +30,7 @@ def load_classifier(artifact: Artifact) -> tuple[Any, TextTokenizer]:
     if artifact.is_causal and tokenizer.pad_id is not None:
         artifact.config.pad_token_id = tokenizer.pad_id  # it finds a row's last token by it
         artifact.config.get_text_config().pad_token_id = tokenizer.pad_id
-    model = load_encoder(AutoModelForSequenceClassification, artifact, tokenizer.inputs, "logits")
+    model = load_encoder("AutoModelForSequenceClassification", artifact, tokenizer.inputs, "logits")
     return model, tokenizer
 
 
@@ -69,6 +68,6 @@ def _weight_names(artifact: Artifact) -> Sequence[str]:
         if path.suffix == ".json" and path.is_file():
             return list(read_json(path)["weight_map"])
         if path.is_file():
-            with safe_open(path, framework="pt") as file:
+            with safe_open(path, framework="np") as file:
                 return list(file.keys())
     return ()

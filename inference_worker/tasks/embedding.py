@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-import transformers
-from torch import Tensor
-from transformers import AutoModel
+import numpy as np
 
 from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.encoders import load_encoder
-from inference_worker.tasks.forward import Forward, average_by_weight, parts_of
+from inference_worker.tasks.encoders import Computed, load_encoder
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.protocol import InvalidInput
 from inference_worker.tasks.rows import Row
-from inference_worker.tasks.sentence_transformers import Head, Settings, read_head, read_settings, unit
+from inference_worker.tasks.sentence_transformers import Head, Settings, read_head, read_settings
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.vectors import Floats, average_by_weight, parts_of, unit
 from shared.contract.errors import ConfigurationError
 
 _ENCODERS_ALONE = {  # of encoder-decoders, as sentence-transformers takes them
@@ -37,14 +34,16 @@ class Embedder:
         size: how many numbers a vector has.
     """
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, head: Head, settings: Settings) -> None:
+    def __init__(
+        self, model: Computed, tokenizer: TextTokenizer, token_budget: int, head: Head, settings: Settings
+    ) -> None:
         self.settings = settings
         self._tokenizer = tokenizer
         self._head = head
         self._forward = Forward(
-            model, tokenizer, token_budget, lambda output, mask: head(output.last_hidden_state, mask)
+            model, tokenizer, token_budget, lambda output, mask: head.pooled(output.last_hidden_state, mask)
         )
-        [sample] = self._forward(self.rows([_SAMPLE])[0][:1])
+        [sample] = head.finished(self._forward(self.rows([_SAMPLE])[0][:1]))
         self.size = len(sample)
 
     @classmethod
@@ -84,25 +83,25 @@ class Embedder:
         prompt = prompts.get(prompt_name or self.settings.default_prompt, "")
         return self._tokenizer.prompted_rows(prompt, texts, pooled=self._head.with_prompt)
 
-    def embed(self, texts: Sequence[Sequence[Row]]) -> Tensor:
+    def embed(self, texts: Sequence[Sequence[Row]]) -> Floats:
         """One vector for each text, float32, shape (texts, size).
 
         That of several chunks is the mean of theirs, which has length 1 if theirs have.
         """
-        vectors = self._forward([row for rows in texts for row in rows])
+        vectors = self._head.finished(self._forward([row for rows in texts for row in rows]))
         parts = parts_of(vectors, [len(rows) for rows in texts])
         means = [average_by_weight(part, rows) for part, rows in zip(parts, texts, strict=True)]
-        return torch.stack([unit(mean) if self._head.normalizes else mean for mean in means])
+        return np.stack([unit(mean) if self._head.normalizes else mean for mean in means])
 
-    def embed_unit(self, texts: Sequence[Sequence[Row]]) -> Tensor:
+    def embed_unit(self, texts: Sequence[Sequence[Row]]) -> Floats:
         """The same directions with length 1, for cosines."""
         return unit(self.embed(texts))
 
 
-def _auto_class(artifact: Artifact) -> Any:
+def _auto_class(artifact: Artifact) -> str:
     alone = _ENCODERS_ALONE.get(artifact.config.model_type)
     if alone is None and artifact.config.is_encoder_decoder:
         raise ConfigurationError(
             f"{artifact.location} is an encoder-decoder ({artifact.config.model_type}): it has no text embeddings"
         )
-    return AutoModel if alone is None else getattr(transformers, alone)
+    return alone or "AutoModel"

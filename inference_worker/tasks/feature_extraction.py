@@ -11,10 +11,9 @@ from itertools import groupby
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.embedding import Embedder
-from inference_worker.tasks.forward import rounded
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
-from inference_worker.tasks.sentence_transformers import unit
+from inference_worker.tasks.vectors import rounded, unit
 
 
 class FeatureExtraction:

@@ -7,16 +7,15 @@ their ids, texts and probabilities, each mask for itself. A text must fit the mo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from torch import Tensor
-from transformers import AutoModelForMaskedLM
+import numpy as np
 
 from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.encoders import load_encoder
-from inference_worker.tasks.forward import Forward, rounded
+from inference_worker.tasks.encoders import Computed, load_encoder
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.tokens import TextTokenizer, TokenizedText
+from inference_worker.tasks.vectors import Floats, rounded, softmax
 from shared.contract.errors import ConfigurationError
 
 MOST_MASKS = 16  # in a text: a vocabulary of 250,000 tokens has a megabyte of scores for each
@@ -26,7 +25,7 @@ DEFAULT_TOP_K = 5
 class FillMask:
     """Any masked language model."""
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int) -> None:
         self._tokenizer = tokenizer
         self._mask_id = tokenizer.raw.mask_token_id
         self.sample = Item(f"The bridge over the river is {tokenizer.raw.mask_token} today.")
@@ -43,7 +42,7 @@ class FillMask:
         if tokenizer.raw.mask_token_id is None:
             raise ConfigurationError(f"{artifact.location} has no mask token: fill-mask needs a masked language model")
         tokenizer.read_masks()
-        model = load_encoder(AutoModelForMaskedLM, artifact, tokenizer.inputs, "logits")
+        model = load_encoder("AutoModelForMaskedLM", artifact, tokenizer.inputs, "logits")
         return cls(model, tokenizer, token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
@@ -63,7 +62,7 @@ class FillMask:
         outputs: dict[int, Output] = {}
         rows, masks = [each.data[0] for each in batch], [each.data[1] for each in batch]
         for index, logits in self._forward.each_token(rows, masks.__getitem__):
-            outputs[index] = self._output(logits.float().softmax(-1), batch[index].data[2])
+            outputs[index] = self._output(softmax(logits), batch[index].data[2])
         return [outputs[index] for index in range(len(batch))]
 
     def _encode(self, text: TokenizedText, top_k: int) -> Encoded:
@@ -78,13 +77,13 @@ class FillMask:
             )
         return Encoded(len(row.ids), (row, masks, top_k))
 
-    def _output(self, scores: Tensor, top_k: int) -> Output:
-        best = scores.topk(min(top_k, scores.shape[1]))
+    def _output(self, scores: Floats, top_k: int) -> Output:
+        best = np.argsort(-scores, axis=1)[:, :top_k]
         masks = [
             [
                 {"token": token, "text": self._tokenizer.raw.decode([token]), "score": score}
-                for token, score in zip(ids, rounded(values), strict=True)
+                for token, score in zip(ids.tolist(), rounded(own[ids]), strict=True)
             ]
-            for ids, values in zip(best.indices.tolist(), best.values, strict=True)
+            for ids, own in zip(best, scores, strict=True)
         ]
         return Output({"masks": masks}, min(mask[0]["score"] for mask in masks))

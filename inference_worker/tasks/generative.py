@@ -17,16 +17,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GenerationConfig
+from transformers import GenerationConfig
 
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.chats import rendered, without_thought
-from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import split_sentences
 from inference_worker.tasks.tokens import TextTokenizer, chunks
+from inference_worker.tasks.torch_models import load_model, moved
 from shared.contract.errors import ConfigurationError
 
 DEFAULT_MOST_TOKENS = 96  # of a language model that says nothing
@@ -118,7 +118,7 @@ class GenerativeSummarization:
             raise ConfigurationError(
                 f"{artifact.location} writes its answers: engine {artifact.engine} cannot, torch can"
             )
-        kind = AutoModelForSeq2SeqLM if artifact.config.is_encoder_decoder else AutoModelForCausalLM
+        kind = "AutoModelForSeq2SeqLM" if artifact.config.is_encoder_decoder else "AutoModelForCausalLM"
         tokenizer = TextTokenizer.load(artifact)
         model = load_model(kind, artifact)
         prompts = {thinking: make_prompt(tokenizer, artifact, thinking) for thinking in (False, True)}
@@ -223,7 +223,7 @@ class GenerativeSummarization:
     def _run(self, rows: Sequence[Row], length: Length) -> Iterator[list[int]]:
         """Generate for one pass. A causal model continues its row, so rows are padded on the left."""
         padded = pad(rows, self._tokenizer.pad_id, "left" if self._causal else "right")
-        inputs = moved(padded, device_of(self._model))
+        inputs = moved(padded, self._model.device)
         with torch.inference_mode():
             ids: Tensor = self._model.generate(
                 input_ids=inputs["input_ids"],

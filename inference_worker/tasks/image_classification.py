@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor
 
-from inference_worker.tasks.artifacts import Artifact, load_model
-from inference_worker.tasks.devices import device_of, moved
-from inference_worker.tasks.forward import rounded
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.images import read_image
 from inference_worker.tasks.protocol import Encoded, Item, Output
+from inference_worker.tasks.torch_models import load_model, moved
+from inference_worker.tasks.vectors import Floats, floats, rounded
 from shared.contract.errors import ConfigurationError
 
 DEFAULT_TOP_K = 5
@@ -58,7 +57,7 @@ class ImageClassification:
             raise ConfigurationError(
                 f"{artifact.location} does not say how its images are prepared (preprocessor_config.json): {told}"
             ) from error
-        return cls(load_model(AutoModelForImageClassification, artifact), processor, token_budget)
+        return cls(load_model("AutoModelForImageClassification", artifact), processor, token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Decode and prepare; `data` is (pixels, how many labels are wanted).
@@ -88,13 +87,13 @@ class ImageClassification:
         tokens = max(1, pixels.shape[-1] * pixels.shape[-2] // _PIXELS_A_TOKEN)
         return Encoded(tokens, (np.asarray(pixels, np.float32), item.options.get("top_k", DEFAULT_TOP_K)))
 
-    def _pass(self, images: Sequence[NDArray[np.float32]]) -> Tensor:
+    def _pass(self, images: Sequence[Floats]) -> Floats:
         pixels = {"pixel_values": torch.from_numpy(np.stack(images)).to(self._model.dtype)}
         with torch.inference_mode():
-            scores: Tensor = self._scores(self._model(**moved(pixels, device_of(self._model))).logits.float())
-        return scores.cpu()
+            scores: Tensor = self._scores(self._model(**moved(pixels, self._model.device)).logits.float())
+        return floats(scores)
 
-    def _output(self, scores: Tensor, top_k: int) -> Output:
+    def _output(self, scores: Floats, top_k: int) -> Output:
         told = rounded(scores)
         order = sorted(range(len(told)), key=lambda index: -told[index])[:top_k]
         best = told[order[0]]

@@ -11,6 +11,7 @@ import importlib
 from operator import attrgetter
 
 from inference_worker.tasks.custom import load_custom
+from inference_worker.tasks.needs_torch import require_torch
 from inference_worker.tasks.protocol import Task
 from shared.contract.errors import ConfigurationError
 from shared.contract.tasks import TASKS
@@ -44,7 +45,9 @@ def load_task(
         raise ConfigurationError(
             f"task {task!r} is not one of {', '.join(TASKS)}, nor 'package.module:Class' or 'file.py:Class'"
         )
-    # Imported only now: torch takes seconds, and a user's own task may not need it.
+    if TASKS[task].engines == ("torch",):
+        require_torch(f"task {task} needs")
+    # Imported only now: what a user's own task may not need takes seconds.
     module, _, loader = TASKS[task].loader.partition(":")
     open_artifact = importlib.import_module("inference_worker.tasks.artifacts").open_artifact
     built_in = attrgetter(loader)(importlib.import_module(module))

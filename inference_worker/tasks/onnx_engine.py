@@ -5,14 +5,13 @@ ONNX files come in many forms, and may name other files. So only one is ever rea
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-_OPSET = 18
+from inference_worker.tasks.rows import Arrays
+
 _ERRORS_ONLY = 3
 
 
@@ -25,7 +24,7 @@ class OnnxRuntime:
 
     packages: tuple[str, ...] = ("onnx==1.23.2", "onnxruntime==1.32.0")  # as in pyproject.toml
     converted = "onnxruntime_model.onnx"
-    dtypes: tuple[torch.dtype, ...] = (torch.float32,)
+    dtypes: tuple[str, ...] = ("float32",)
     needs_stamp = True
 
     def __init__(self) -> None:
@@ -34,22 +33,15 @@ class OnnxRuntime:
 
         self._onnxruntime = onnxruntime
 
-    def convert(self, model: Any, example: dict[str, Tensor], output: str) -> bytes:
+    def computed_in(self, dtype: str) -> str:
+        """In float32, whatever the CPU has."""
+        return dtype
+
+    def convert(self, model: Any, example: dict[str, Any], output: str) -> bytes:
         """Trace it, rows and tokens of any number."""
-        names = list(example)
-        file: Any = io.BytesIO()  # which torch takes, though its types know paths only
-        torch.onnx.export(
-            _ByPosition(model, names, output).eval(),
-            tuple(example.values()),
-            file,
-            input_names=names,
-            output_names=[output],
-            dynamic_axes={name: {0: "rows", 1: "tokens"} for name in names},
-            opset_version=_OPSET,
-            dynamo=False,  # the other way takes a minute, and more packages
-        )
-        made: bytes = file.getvalue()
-        return made
+        from inference_worker.tasks.onnx_export import exported
+
+        return exported(model, example, output)
 
     def read(self, file: Path) -> bytes:
         """The model of a file."""
@@ -59,7 +51,7 @@ class OnnxRuntime:
         """Write a model into a file."""
         file.write_bytes(model)
 
-    def start(self, model: bytes, dtype: torch.dtype, threads: int) -> OnnxSession:
+    def start(self, model: bytes, dtype: str, threads: int) -> OnnxSession:
         """Make a session on this CPU."""
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -77,19 +69,8 @@ class OnnxSession:
         self.gives = frozenset(each.name for each in session.get_outputs())
         self._session = session
 
-    def __call__(self, inputs: dict[str, Tensor], output: str) -> Tensor:
+    def __call__(self, inputs: Arrays, output: str) -> NDArray[Any]:
         """Compute."""
-        [answer] = self._session.run([output], {name: tensor.numpy() for name, tensor in inputs.items()})
-        return torch.from_numpy(answer)
-
-
-class _ByPosition(torch.nn.Module):
-    """A model as tracing needs it: tensors by position, and one of its outputs."""
-
-    def __init__(self, model: Any, names: list[str], output: str) -> None:
-        super().__init__()
-        self._model, self._names, self._output = model, names, output
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        answer: Tensor = getattr(self._model(**dict(zip(self._names, tensors, strict=True))), self._output)
+        answer: NDArray[Any]
+        [answer] = self._session.run([output], inputs)
         return answer

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
-_PRECISIONS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+from inference_worker.tasks.rows import Arrays
+
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVino:
@@ -21,7 +22,7 @@ class OpenVino:
 
     packages: tuple[str, ...] = ("openvino",)
     converted = "openvino_model.xml"
-    dtypes: tuple[torch.dtype, ...] = tuple(_PRECISIONS)
+    dtypes: tuple[str, ...] = tuple(_PRECISIONS)
     needs_stamp = False  # it may have been quantized, which takes texts, by whoever made the artifact
 
     def __init__(self) -> None:
@@ -31,7 +32,14 @@ class OpenVino:
 
         self._openvino = openvino
 
-    def convert(self, model: Any, example: dict[str, Tensor], output: str) -> Any:
+    def computed_in(self, dtype: str) -> str:
+        """In float32 on a CPU without bfloat16."""
+        wanting = dtype == "bfloat16" and "BF16" not in self._openvino.Core().get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        )
+        return "float32" if wanting else dtype
+
+    def convert(self, model: Any, example: dict[str, Any], output: str) -> Any:
         """In float32, whatever it is going to be computed in."""
         whole = self._openvino.convert_model(model, example_input=example)
         return self._openvino.Model([whole.output(output).node], whole.get_parameters())
@@ -44,7 +52,7 @@ class OpenVino:
         """Write a model into a file; `halved`: numbers that are not quantized in float16."""
         self._openvino.save_model(model, file, compress_to_fp16=halved)
 
-    def start(self, model: Any, dtype: torch.dtype, threads: int) -> OpenVinoSession:
+    def start(self, model: Any, dtype: str, threads: int) -> OpenVinoSession:
         """Compile a model for this CPU."""
         settings = {
             "INFERENCE_NUM_THREADS": threads,
@@ -64,7 +72,8 @@ class OpenVinoSession:
         )
         self._request = compiled.create_infer_request()
 
-    def __call__(self, inputs: dict[str, Tensor], output: str) -> Tensor:
-        """Compute; the tensor is only good until the next call."""
-        self._request.infer({name: tensor.numpy() for name, tensor in inputs.items()})
-        return torch.from_numpy(self._request.get_tensor(output).data)
+    def __call__(self, inputs: Arrays, output: str) -> NDArray[Any]:
+        """Compute; the array is only good until the next call."""
+        self._request.infer(inputs)
+        answer: NDArray[Any] = self._request.get_tensor(output).data
+        return answer

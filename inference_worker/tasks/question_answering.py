@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoModelForQuestionAnswering
 
 from inference_worker.tasks.answers import Window, best_answers
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.encoders import Computed, load_encoder
 from inference_worker.tasks.fields import Fields
-from inference_worker.tasks.forward import Forward, finite, rounded
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.vectors import Floats, finite, rounded
 
 MOST_TOKENS, MOST_OVERLAP = 384, 128  # in a window
 _SAMPLE = {"question": "When was the bridge closed?", "context": "The bridge over the river was closed on Monday."}
@@ -40,7 +42,7 @@ class QuestionAnswering:
 
     sample = Item(_SAMPLE)
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int) -> None:
         self._tokenizer = tokenizer
         self._longest = min(tokenizer.limit, MOST_TOKENS)
         self._overlap = min(self._longest // 2, MOST_OVERLAP)
@@ -54,7 +56,8 @@ class QuestionAnswering:
             ConfigurationError: the artifact has no trained head for it.
         """
         tokenizer = TextTokenizer.load(artifact)
-        return cls(load_model(AutoModelForQuestionAnswering, artifact), tokenizer, token_budget)
+        model = load_encoder("AutoModelForQuestionAnswering", artifact, tokenizer.inputs, "start_logits")
+        return cls(model, tokenizer, token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize; `data` is what `predict` needs of each question.
@@ -67,10 +70,10 @@ class QuestionAnswering:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Answer; the confidence is the score of the best answer."""
         rows = [row for each in batch for row in each.data.rows]
-        edges: dict[int, Tensor] = {}
+        edges: dict[int, Floats] = {}
         for index, of_row in self._forward.each_token(rows):
-            edges[index] = finite(of_row).clone()
-        parts = iter(edges[index].numpy() for index in range(len(rows)))
+            edges[index] = finite(of_row).copy()
+        parts = iter(edges[index] for index in range(len(rows)))
         return [_output(each.data, [next(parts) for _ in each.data.rows]) for each in batch]
 
     def _encode(self, fields: Fields, options: dict[str, Any]) -> Encoded:
@@ -99,9 +102,9 @@ class QuestionAnswering:
         return list(words) if len(words) == count else [None] * count
 
 
-def _edges(output: Any, mask: Tensor) -> Tensor:
+def _edges(output: Any, mask: Any) -> Tensor:
     """What speaks for each token as the first and as the last of the answer, shape (rows, longest, 2)."""
-    return torch.stack([output.start_logits, output.end_logits], -1).float()
+    return torch.stack([output.start_logits, output.end_logits], -1)
 
 
 def _spans(count: int, room: int, overlap: int) -> Iterator[tuple[int, int]]:
@@ -115,7 +118,7 @@ def _spans(count: int, room: int, overlap: int) -> Iterator[tuple[int, int]]:
 
 def _output(read: _Read, edges: Sequence[Any]) -> Output:
     found = best_answers(read.context, list(zip(read.windows, edges, strict=True)), **read.options)
-    scores = rounded(torch.tensor([answer.score for answer in found]))
+    scores = rounded(np.array([answer.score for answer in found], np.float32))
     answers = [
         {"text": read.context[each.start : each.end], "start": each.start, "end": each.end, "score": score}
         for each, score in zip(found, scores, strict=True)

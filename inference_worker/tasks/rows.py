@@ -1,6 +1,6 @@
 """Rows of token ids: padding them to a rectangle, and splitting a batch so that no pass outgrows memory.
 
-Pure functions over lists, apart from `pad`, which makes the tensors.
+Pure functions over lists, apart from `pad`, which makes the arrays.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
+Arrays = dict[str, NDArray[np.int64]]
 Side = Literal["left", "right"]
 
 
@@ -54,7 +55,7 @@ def passes(lengths: Sequence[int], token_budget: int, *, mixed: bool = True) -> 
         yield group
 
 
-def pad(rows: Sequence[Row], pad_id: int | None, side: Side = "right") -> dict[str, Tensor]:
+def pad(rows: Sequence[Row], pad_id: int | None, side: Side = "right") -> Arrays:
     """Pad rows to the longest of them.
 
     Returns:
@@ -63,11 +64,11 @@ def pad(rows: Sequence[Row], pad_id: int | None, side: Side = "right") -> dict[s
     """
     longest = max(len(row.ids) for row in rows)
 
-    def rectangle(values: Sequence[Sequence[int]], fill: int) -> Tensor:
+    def rectangle(values: Sequence[Sequence[int]], fill: int) -> NDArray[np.int64]:
         blanks = [[fill] * (longest - len(line)) for line in values]
         if side == "left":
-            return torch.tensor([[*blank, *line] for blank, line in zip(blanks, values, strict=True)])
-        return torch.tensor([[*line, *blank] for blank, line in zip(blanks, values, strict=True)])
+            return np.array([[*blank, *line] for blank, line in zip(blanks, values, strict=True)], np.int64)
+        return np.array([[*line, *blank] for blank, line in zip(blanks, values, strict=True)], np.int64)
 
     return {
         "input_ids": rectangle([row.ids for row in rows], pad_id or 0),

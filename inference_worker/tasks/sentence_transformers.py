@@ -10,19 +10,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
-from torch.nn.functional import layer_norm, linear, normalize
+import numpy as np
+import safetensors
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.directories import read_json
+from inference_worker.tasks.needs_torch import require_torch
+from inference_worker.tasks.vectors import Floats, floats, sigmoid, unit
 from shared.contract.errors import ConfigurationError
 
-Layer = Callable[[Tensor], Tensor]
+Layer = Callable[[Floats], Floats]
+
+_KINDS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+_LAYER_NORM_EPSILON = 1e-5  # torch's own
+_BEYOND = 1e30  # what is not counted in a maximum is below everything by so much
+_LEAST = 1e-9
 
 _SETTINGS = [
     f"sentence_{kind}_config.json"
@@ -77,9 +83,14 @@ class Head:
         """Whether its vectors have length 1."""
         return bool(self.layers) and self.layers[-1] is unit
 
-    def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def pooled(self, hidden: Any, mask: Any) -> Any:
         """Token vectors, shape (rows, tokens, size), and what of them counts, to one vector a row: (rows, anything)."""
-        pooled = torch.cat([POOLINGS[mode](hidden.float(), mask) for mode in self.modes], dim=1)
+        hidden = hidden.float() if hasattr(hidden, "float") else hidden
+        parts = [POOLINGS[mode](hidden, mask) for mode in self.modes]
+        return parts[0] if len(parts) == 1 else np.concatenate([floats(each) for each in parts], axis=1)
+
+    def finished(self, pooled: Floats) -> Floats:
+        """Pooled vectors, through all layers: shape (rows, anything)."""
         for layer in self.layers:
             pooled = layer(pooled)
         return pooled
@@ -122,7 +133,7 @@ def read_head(artifact: Artifact) -> Head:
     folder = folders[pooled] if pooled >= 0 else artifact.home / "1_Pooling"
     modes, with_prompt = _pooling(folder, artifact)
     behind = zip(kinds[pooled + 1 :], folders[pooled + 1 :], strict=True)
-    layers = [_LAYERS[kind](folder, artifact.device) for kind, folder in behind if kind in _LAYERS]
+    layers = [_LAYERS[kind](folder) for kind, folder in behind if kind in _LAYERS]
     return Head(modes, with_prompt, layers)
 
 
@@ -157,44 +168,54 @@ def _pooling(folder: Path, artifact: Artifact) -> tuple[list[str], bool]:
     return modes, bool(config.get("include_prompt", True))
 
 
-def _dense(folder: Path, device: torch.device) -> Layer:
-    config, weights = _module(folder, device)
-    name = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
-    kind = getattr(torch.nn, name.rsplit(".", 1)[-1], None)
-    if not (name.startswith("torch.nn.") and isinstance(kind, type) and issubclass(kind, torch.nn.Module)):
-        raise ConfigurationError(f"the dense layer in {folder} has an activation that is not torch's own: {name}")
-    activation, weight, bias = kind().to(device), weights["linear.weight"], weights.get("linear.bias")
+def _dense(folder: Path) -> Layer:
+    config, weights = _module(folder)
+    activate = _activation(folder, str(config.get("activation_function", "torch.nn.modules.activation.Tanh")))
+    weight, bias = weights["linear.weight"], weights.get("linear.bias", np.float32(0))
     if not config.get("use_residual"):
-        return lambda vectors: activation(linear(vectors, weight, bias))
+        return lambda vectors: activate(vectors @ weight.T + bias)
     around = weights.get("residual.weight")
-    return lambda vectors: activation(linear(vectors, weight, bias)) + (
-        vectors if around is None else linear(vectors, around)
-    )
+    return lambda vectors: activate(vectors @ weight.T + bias) + (vectors if around is None else vectors @ around.T)
 
 
-def _layer_norm(folder: Path, device: torch.device) -> Layer:
-    _, weights = _module(folder, device)
+def _activation(folder: Path, name: str) -> Layer:
+    if name.startswith("torch.nn."):
+        short = name.rsplit(".", 1)[-1]
+        if short in _ACTIVATIONS:
+            return _ACTIVATIONS[short]
+        require_torch(f"the dense layer in {folder} has the activation {short}, which needs")
+        found: Layer | None = import_module("inference_worker.tasks.torch_models").activation(short)
+        if found is not None:
+            return found
+    raise ConfigurationError(f"the dense layer in {folder} has an activation that is not torch's own: {name}")
+
+
+def _layer_norm(folder: Path) -> Layer:
+    _, weights = _module(folder)
     weight, bias = weights["norm.weight"], weights["norm.bias"]
-    return lambda vectors: layer_norm(vectors, weight.shape, weight, bias)
+
+    def normed(vectors: Floats) -> Floats:
+        apart = vectors - vectors.mean(-1, keepdims=True)
+        scaled: Floats = apart / np.sqrt(np.square(apart).mean(-1, keepdims=True) + _LAYER_NORM_EPSILON)
+        return scaled * weight + bias
+
+    return normed
 
 
-def _normalize(folder: Path, device: torch.device) -> Layer:
+def _normalize(folder: Path) -> Layer:
     return unit
 
 
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1 in the directions of these, shape (rows, size)."""
-    return normalize(vectors, dim=-1)
-
-
-_LAYERS: dict[str, Callable[[Path, torch.device], Layer]] = {
-    "Dense": _dense,
-    "LayerNorm": _layer_norm,
-    "Normalize": _normalize,
+_ACTIVATIONS: dict[str, Layer] = {  # the others are torch's
+    "Identity": lambda vectors: vectors,
+    "Tanh": np.tanh,
+    "Sigmoid": sigmoid,
+    "ReLU": lambda vectors: np.maximum(vectors, 0),
 }
+_LAYERS: dict[str, Callable[[Path], Layer]] = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize}
 
 
-def _module(folder: Path, device: torch.device) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _module(folder: Path) -> tuple[dict[str, Any], dict[str, Floats]]:
     path = folder / "model.safetensors"
     if not path.is_file():
         raise ConfigurationError(
@@ -205,39 +226,49 @@ def _module(folder: Path, device: torch.device) -> tuple[dict[str, Any], dict[st
     for key in ("module_input_name", "module_output_name"):
         if config.get(key) not in (None, "sentence_embedding"):
             raise ConfigurationError(f"the module in {folder} changes single tokens ({key}): that is not supported")
-    return config, {name: weight.float().to(device) for name, weight in load_file(path).items()}
+    stored: Any = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+    return config, {name: _weight(each) for name, each in stored}
 
 
-def _cls(hidden: Tensor, mask: Tensor) -> Tensor:
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
+def _weight(stored: dict[str, Any]) -> Floats:
+    """A weight as safetensors has it, in float32; bfloat16, which NumPy does not know, is the upper half of that."""
+    kind, data = stored["dtype"], stored["data"]
+    if kind == "BF16":
+        halves = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
+        return halves.view(np.float32).reshape(stored["shape"])
+    return np.frombuffer(data, _KINDS[kind]).astype(np.float32).reshape(stored["shape"])
 
 
-def _max(hidden: Tensor, mask: Tensor) -> Tensor:
-    return hidden.masked_fill((mask == 0).unsqueeze(-1), -torch.inf).amax(1)
+# Ways to pool: token vectors, shape (rows, tokens, size), and a mask of those that count, to a vector a row. Both are
+# arrays of NumPy or tensors of torch, on whatever device: only what both know is used.
 
 
-def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    inside = mask.unsqueeze(-1).float()
-    return (hidden * inside).sum(1) / inside.sum(1).clamp(min=1e-9)
+def _cls(hidden: Any, mask: Any) -> Any:
+    return hidden[range(len(hidden)), mask.argmax(1)]
 
 
-def _mean_sqrt_len(hidden: Tensor, mask: Tensor) -> Tensor:
-    inside = mask.unsqueeze(-1).float()
-    return (hidden * inside).sum(1) / inside.sum(1).clamp(min=1e-9).sqrt()
+def _max(hidden: Any, mask: Any) -> Any:
+    counted = hidden + (mask[:, :, None] - 1) * _BEYOND
+    return counted.amax(1) if hasattr(counted, "amax") else counted.max(1)
 
 
-def _weighted_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    places = torch.arange(1, hidden.shape[1] + 1, dtype=hidden.dtype, device=hidden.device)
-    inside = (mask * places).unsqueeze(-1)
-    return (hidden * inside).sum(1) / inside.sum(1).clamp(min=1e-9)
+def _mean(hidden: Any, mask: Any) -> Any:
+    return (hidden * mask[:, :, None]).sum(1) / mask.sum(1)[:, None].clip(min=_LEAST)
 
 
-def _last_token(hidden: Tensor, mask: Tensor) -> Tensor:
-    places = torch.arange(1, hidden.shape[1] + 1, device=hidden.device)
-    return hidden[torch.arange(len(hidden), device=hidden.device), (mask * places).argmax(1)]
+def _mean_sqrt_len(hidden: Any, mask: Any) -> Any:
+    return (hidden * mask[:, :, None]).sum(1) / mask.sum(1)[:, None].clip(min=_LEAST) ** 0.5
 
 
-POOLINGS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+def _weighted_mean(hidden: Any, mask: Any) -> Any:
+    return _mean(hidden, mask * (mask * 0 + 1).cumsum(1))
+
+
+def _last_token(hidden: Any, mask: Any) -> Any:
+    return hidden[range(len(hidden)), (mask * mask.cumsum(1)).argmax(1)]
+
+
+POOLINGS: Mapping[str, Callable[[Any, Any], Any]] = {
     "cls": _cls,
     "max": _max,
     "mean": _mean,

@@ -8,11 +8,13 @@ writes a summary (see `generative`), any other encoder picks the sentences that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.embedding import Embedder
 from inference_worker.tasks.extractive import choose_sentences
-from inference_worker.tasks.generative import GenerativeSummarization
+from inference_worker.tasks.needs_torch import require_torch
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.sentences import split_sentences
 
@@ -23,12 +25,14 @@ _SAMPLE = Item(
 )
 
 
-def load_summarization(artifact: Artifact, token_budget: int) -> ExtractiveSummarization | GenerativeSummarization:
+def load_summarization(artifact: Artifact, token_budget: int) -> Any:
     """Load a summarizer of the kind the artifact is (see the module's text)."""
     written = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
     nameless = artifact.is_causal and not artifact.architecture
     if artifact.config.is_encoder_decoder or nameless or artifact.architecture.endswith(written):
-        return GenerativeSummarization.load(artifact, token_budget, _SAMPLE)
+        require_torch(f"{artifact.location} writes its summaries, which needs")
+        writing = import_module("inference_worker.tasks.generative").GenerativeSummarization
+        return writing.load(artifact, token_budget, _SAMPLE)
     return ExtractiveSummarization(Embedder.load(artifact, token_budget))
 
 
@@ -61,11 +65,10 @@ class ExtractiveSummarization:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Embed every sentence and choose; no confidence."""
         vectors = self._embedder.embed_unit([rows for each in batch for rows in each.data[1]])
-        parts = vectors.numpy()
         outputs, start = [], 0
         for each in batch:
             sentences, _, most_words = each.data
-            own = parts[start : start + len(sentences)]
+            own = vectors[start : start + len(sentences)]
             start += len(sentences)
             chosen = choose_sentences(own, sentences, most_words)
             outputs.append(Output({"summary": " ".join(sentences[index] for index in chosen)}))

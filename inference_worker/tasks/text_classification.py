@@ -7,17 +7,17 @@ of models that judge pairs; only the first is ever cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from torch import Tensor
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.classifiers import labels_of, load_classifier
-from inference_worker.tasks.forward import Forward, Reduce, average_by_weight, parts_of, rounded
+from inference_worker.tasks.encoders import Computed
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.vectors import Floats, average_by_weight, parts_of, rounded, sigmoid, softmax
 
 
 class TextClassification:
@@ -30,11 +30,12 @@ class TextClassification:
 
     sample = Item("This is a sentence of ordinary length, neither short nor long, to warm up with.")
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int) -> None:
         self._tokenizer = tokenizer
         self.labels = labels_of(model.config)
         self._bounded = model.config.problem_type != "regression"
-        self._forward = Forward(model, tokenizer, token_budget, _scores(model.config))
+        self._scores = _scores(model.config)
+        self._forward = Forward(model, tokenizer, token_budget, lambda output, mask: output.logits)
 
     @classmethod
     def load(cls, artifact: Artifact, token_budget: int) -> TextClassification:
@@ -57,7 +58,8 @@ class TextClassification:
 
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Score; the confidence is the score of the best label."""
-        scores = parts_of(self._forward([row for each in batch for row in each.data]), [each.rows for each in batch])
+        logits = self._forward([row for each in batch for row in each.data])
+        scores = parts_of(self._scores(logits), [each.rows for each in batch])
         return [
             label_output(self.labels, average_by_weight(part, each.data), bounded=self._bounded)
             for part, each in zip(scores, batch, strict=True)
@@ -68,7 +70,7 @@ class TextClassification:
         return rows
 
 
-def label_output(labels: Sequence[str], scores: Tensor, *, bounded: bool = True) -> Output:
+def label_output(labels: Sequence[str], scores: Floats, *, bounded: bool = True) -> Output:
     """An answer from scores, shape (labels,): the best label, and all of them from best to worst.
 
     The best score is the confidence, unless scores are not bounded to 0..1.
@@ -82,21 +84,9 @@ def _second(item: Item) -> str | None:
     return item.options.get("text_pair")
 
 
-def _scores(config: Any) -> Reduce:
+def _scores(config: Any) -> Callable[[Floats], Floats]:
     """As transformers' pipeline chooses."""
     if config.problem_type == "regression":
-        return _raw_numbers
+        return lambda logits: logits
     independent = config.problem_type == "multi_label_classification" or config.num_labels == 1
-    return _independent_scores if independent else _exclusive_scores
-
-
-def _raw_numbers(output: Any, mask: Tensor) -> Tensor:
-    return output.logits.float()  # type: ignore[no-any-return]
-
-
-def _exclusive_scores(output: Any, mask: Tensor) -> Tensor:
-    return output.logits.float().softmax(-1)  # type: ignore[no-any-return]
-
-
-def _independent_scores(output: Any, mask: Tensor) -> Tensor:
-    return output.logits.float().sigmoid()  # type: ignore[no-any-return]
+    return sigmoid if independent else softmax

@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
-from inference_worker.tasks.artifacts import Artifact, load_model
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.chats import chat_ids, messages_of
 from inference_worker.tasks.decoding import RowSampler, RowStops, Wish, cut_at_stop
-from inference_worker.tasks.devices import device_of, moved
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import passes
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.torch_models import load_model, moved
 from shared.contract.errors import ConfigurationError
 
 DEFAULT_MOST_TOKENS = 256  # as of transformers' pipeline
@@ -64,7 +64,7 @@ class TextGeneration:
         if artifact.config.is_encoder_decoder or not artifact.architecture.endswith((*_CAUSAL,)):
             found = artifact.architecture or "unknown"
             raise ConfigurationError(f"{artifact.location} is no causal language model: its architecture is {found}")
-        return cls(load_model(AutoModelForCausalLM, artifact), TextTokenizer.load(artifact), token_budget)
+        return cls(load_model("AutoModelForCausalLM", artifact), TextTokenizer.load(artifact), token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize; `data` is a prompt and how it is to go on.
@@ -111,7 +111,7 @@ class TextGeneration:
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
         wishes = [prompt.wish for prompt in prompts]
         stops = RowStops(wishes, longest, self._tokenizer.raw)
-        inputs = moved({"input_ids": ids, "attention_mask": mask}, device_of(self._model))
+        inputs = moved({"input_ids": ids, "attention_mask": mask}, self._model.device)
         with torch.inference_mode():
             written: Tensor = self._model.generate(
                 **inputs,

@@ -8,18 +8,18 @@ model's own numbers if its configuration says so. A long document is read in chu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.classifiers import load_classifier
+from inference_worker.tasks.encoders import Computed
 from inference_worker.tasks.fields import Fields
-from inference_worker.tasks.forward import Forward, parts_of, rounded
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer, chunks
+from inference_worker.tasks.vectors import Floats, parts_of, rounded, sigmoid
 from shared.contract.errors import ConfigurationError
 
 MOST_DOCUMENTS = 256
@@ -31,9 +31,9 @@ class TextRanking:
 
     sample = Item(_SAMPLE)
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, *, as_probability: bool) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int, *, as_probability: bool) -> None:
         self._tokenizer, self._as_probability = tokenizer, as_probability
-        self._forward = Forward(model, tokenizer, token_budget, self._scores)
+        self._forward = Forward(model, tokenizer, token_budget, lambda output, mask: output.logits)
 
     @classmethod
     def load(cls, artifact: Artifact, token_budget: int) -> TextRanking:
@@ -59,7 +59,8 @@ class TextRanking:
 
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Rank; the confidence is the score of the best document, if scores are probabilities."""
-        scores = self._forward([row for each in batch for rows in each.data for row in rows])
+        logits = self._forward([row for each in batch for rows in each.data for row in rows])
+        scores = sigmoid(logits) if self._as_probability else logits
         parts = parts_of(scores, [each.rows for each in batch])
         return [self._rank(part, each.data) for part, each in zip(parts, batch, strict=True)]
 
@@ -78,12 +79,8 @@ class TextRanking:
         longest = max(len(row.ids) for document in rows for row in document)
         return Encoded(longest, rows, sum(map(len, rows)))
 
-    def _scores(self, output: Any, mask: Tensor) -> Tensor:
-        logits: Tensor = output.logits.float()
-        return logits.sigmoid() if self._as_probability else logits.clone()
-
-    def _rank(self, scores: Tensor, rows: Sequence[Sequence[Row]]) -> Output:
-        best = rounded(torch.stack([part.max() for part in parts_of(scores, [len(document) for document in rows])]))
+    def _rank(self, scores: Floats, rows: Sequence[Sequence[Row]]) -> Output:
+        best = rounded(np.stack([part.max() for part in parts_of(scores, [len(document) for document in rows])]))
         order = sorted(range(len(best)), key=lambda index: -best[index])
         ranking = [{"index": index, "score": best[index]} for index in order]
         return Output({"ranking": ranking}, best[order[0]] if self._as_probability else None)

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-from transformers import AutoModelForTokenClassification
+import numpy as np
 
 from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.encoders import load_encoder
+from inference_worker.tasks.encoders import Computed, load_encoder
 from inference_worker.tasks.entities import find_entities
-from inference_worker.tasks.forward import Forward, finite, rounded
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.tokens import TextTokenizer, TokenizedText, chunks
+from inference_worker.tasks.vectors import Floats, finite, rounded, softmax
 
 
 class _Read(NamedTuple):
@@ -36,10 +35,10 @@ class TokenClassification:
 
     sample = Item("Ada Lovelace wrote to Charles Babbage in London.")
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int) -> None:
         self._tokenizer = tokenizer
         self._labels = [str(model.config.id2label[index]) for index in range(model.config.num_labels)]
-        self._forward = Forward(model, tokenizer, token_budget, lambda output, mask: output.logits.float().softmax(-1))
+        self._forward = Forward(model, tokenizer, token_budget, lambda output, mask: output.logits)
 
     @classmethod
     def load(cls, artifact: Artifact, token_budget: int) -> TokenClassification:
@@ -49,7 +48,7 @@ class TokenClassification:
             ConfigurationError: the artifact has no trained head for tokens.
         """
         tokenizer = TextTokenizer.load(artifact)
-        model = load_encoder(AutoModelForTokenClassification, artifact, tokenizer.inputs, "logits")
+        model = load_encoder("AutoModelForTokenClassification", artifact, tokenizer.inputs, "logits")
         return cls(model, tokenizer, token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
@@ -62,20 +61,20 @@ class TokenClassification:
     def predict(self, batch: Sequence[Encoded]) -> list[Output]:
         """Find the entities; the confidence is the score of the least sure one, none if there is no entity."""
         rows = [row for each in batch for row in each.data.rows]
-        scores: dict[int, Tensor] = {}
+        scores: dict[int, Floats] = {}
         for index, of_text in self._forward.each_token(rows, lambda index: self._tokenizer.of_text(rows[index])):
-            scores[index] = of_text.clone()
+            scores[index] = softmax(of_text)
         parts = iter(scores[index] for index in range(len(rows)))
-        return [self._output(each.data, torch.cat([next(parts) for _ in each.data.rows])) for each in batch]
+        return [self._output(each.data, np.concatenate([next(parts) for _ in each.data.rows])) for each in batch]
 
     def _read(self, text: TokenizedText, strategy: str) -> Encoded:
         rows = [self._tokenizer.row(ids) for ids in chunks(text, self._tokenizer.row_room)]
         read = _Read(text, rows, continuations(self._tokenizer.raw, text), strategy)
         return Encoded(max(len(row.ids) for row in rows), read, len(rows))
 
-    def _output(self, read: _Read, scores: Tensor) -> Output:
-        found = find_entities(finite(scores).numpy(), self._labels, read.continues, read.strategy)
-        sure = rounded(torch.tensor([entity.score for entity in found]))
+    def _output(self, read: _Read, scores: Floats) -> Output:
+        found = find_entities(finite(scores), self._labels, read.continues, read.strategy)
+        sure = rounded(np.array([entity.score for entity in found], np.float32))
         entities = []
         for entity, score in zip(found, sure, strict=True):
             start, end = read.text.offsets[entity.start][0], read.text.offsets[entity.end - 1][1]

@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForSeq2SeqLM, GenerationConfig
+from transformers import GenerationConfig
 
-from inference_worker.tasks.artifacts import Artifact, load_model
-from inference_worker.tasks.devices import device_of, moved
+from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.languages import Direction, languages_of
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import sentence_spans
 from inference_worker.tasks.tokenizer_files import load_tokenizer, text_reader
 from inference_worker.tasks.tokens import input_limit
+from inference_worker.tasks.torch_models import load_model, moved
 from shared.contract.errors import ConfigurationError
 
 _DEFAULT_BEAMS, _DEFAULT_MOST_TOKENS = 4, 256  # of transformers' pipeline
@@ -61,7 +61,7 @@ class Translation:
         """
         if not artifact.config.is_encoder_decoder:
             raise ConfigurationError(f"{artifact.location} is no encoder-decoder: translation needs one")
-        return cls(load_model(AutoModelForSeq2SeqLM, artifact), load_tokenizer(artifact, fast=False), token_budget)
+        return cls(load_model("AutoModelForSeq2SeqLM", artifact), load_tokenizer(artifact, fast=False), token_budget)
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Cut and tokenize; `data` is a `_Text`.
@@ -126,7 +126,7 @@ class Translation:
         sizes = [len(row.ids) + self._most(direction) for row in rows]
         for indices in passes(sizes, self._token_budget):
             padded = pad([rows[index] for index in indices], self._tokenizer.pad_token_id or 0)
-            inputs = moved(padded, device_of(self._model))
+            inputs = moved(padded, self._model.device)
             with torch.inference_mode():
                 ids: Tensor = self._model.generate(
                     input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=settings

@@ -12,17 +12,18 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.classifiers import is_classifier, load_classifier
 from inference_worker.tasks.embedding import Embedder
-from inference_worker.tasks.forward import Forward, average_by_weight, parts_of
+from inference_worker.tasks.encoders import Computed
+from inference_worker.tasks.forward import Forward
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
 from inference_worker.tasks.text_classification import label_output
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.vectors import Floats, average_by_weight, parts_of, softmax
 from shared.contract.errors import ConfigurationError
 
 TEMPERATURE = 0.05  # sentence-transformers trains with cosines times 20: the same scale makes them probabilities
@@ -50,7 +51,7 @@ class SimilarityZeroShot:
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
-        self._prompts: OrderedDict[str, Tensor] = OrderedDict()  # only `predict` touches it
+        self._prompts: OrderedDict[str, Floats] = OrderedDict()  # only `predict` touches it
 
     def encode(self, items: Sequence[Item]) -> list[Encoded]:
         """Tokenize texts; `data` is (rows, the prompt of each label, the rows of each prompt).
@@ -78,9 +79,9 @@ class SimilarityZeroShot:
         texts = self._embedder.embed_unit([each.data[0] for each in batch])
         return [self._compare(text, each.data[1]) for text, each in zip(texts, batch, strict=True)]
 
-    def _compare(self, text: Tensor, prompts: Mapping[str, str]) -> Output:
-        cosines = torch.stack([self._prompts[prompt] for prompt in prompts.values()]) @ text
-        return label_output(list(prompts), (cosines / TEMPERATURE).softmax(0))
+    def _compare(self, text: Floats, prompts: Mapping[str, str]) -> Output:
+        cosines = np.stack([self._prompts[prompt] for prompt in prompts.values()]) @ text
+        return label_output(list(prompts), softmax(cosines / TEMPERATURE))
 
     def _learn(self, prompts: Mapping[str, Sequence[Row]]) -> None:
         """Embed the prompts not seen lately, and forget the oldest beyond the limit, though none of this batch."""
@@ -98,11 +99,11 @@ class EntailmentZeroShot:
 
     sample = _SAMPLE
 
-    def __init__(self, model: Any, tokenizer: TextTokenizer, token_budget: int, entailment: int) -> None:
+    def __init__(self, model: Computed, tokenizer: TextTokenizer, token_budget: int, entailment: int) -> None:
         self._tokenizer = tokenizer
         contradiction = -1 if entailment == 0 else 0  # where transformers' pipeline looks for it
         self._forward = Forward(
-            model, tokenizer, token_budget, lambda output, mask: output.logits.float()[:, [contradiction, entailment]]
+            model, tokenizer, token_budget, lambda output, mask: output.logits[:, [contradiction, entailment]]
         )
 
     @classmethod
@@ -144,12 +145,12 @@ class EntailmentZeroShot:
         return Encoded(longest, (labels, rows, independent), sum(map(len, rows)))
 
     @staticmethod
-    def _answer(logits: Tensor, labels: Sequence[str], rows: Sequence[Sequence[Row]], independent: bool) -> Output:
+    def _answer(logits: Floats, labels: Sequence[str], rows: Sequence[Sequence[Row]], independent: bool) -> Output:
         """`logits` of shape (labels x chunks, 2): of the contradiction and of the entailment of each."""
         if independent:  # does the text rather entail it, or contradict it?
-            by_chunk = logits.softmax(1)[:, 1].view(len(labels), -1).T
+            by_chunk = softmax(logits)[:, 1].reshape(len(labels), -1).T
         else:  # (chunks, labels): each chunk chooses among the labels
-            by_chunk = logits[:, 1].view(len(labels), -1).T.softmax(1)
+            by_chunk = softmax(logits[:, 1].reshape(len(labels), -1).T)
         return label_output(labels, average_by_weight(by_chunk, rows[0]))
 
 

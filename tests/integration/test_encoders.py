@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, BertModel
+from transformers import BertForSequenceClassification, BertModel
 
-from inference_worker.tasks import encoders
-from inference_worker.tasks.artifacts import Artifact, load_model, open_artifact
+from inference_worker.tasks import converting, encoders, torch_models
+from inference_worker.tasks.artifacts import Artifact, open_artifact
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.onnx_engine import OnnxRuntime
 from inference_worker.tasks.openvino_engine import OpenVino
 from inference_worker.tasks.protocol import Item, Task
 from inference_worker.tasks.stamps import write_stamp
 from inference_worker.tasks.tokens import TextTokenizer
+from inference_worker.tasks.torch_models import load_model
 from models import conversions
 from models.conversions import CONVERTED, convert_all, missing
 from models.engines import Job, apart, measure, packages_mb, right
@@ -52,11 +53,11 @@ def loaded_by_torch(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The artifacts whose weights torch has loaded."""
     locations: list[str] = []
 
-    def load(auto_class: Any, artifact: Artifact, *more: Any) -> Any:
+    def load(auto_class: str, artifact: Artifact, *more: Any) -> Any:
         locations.append(artifact.location)
         return load_model(auto_class, artifact, *more)
 
-    monkeypatch.setattr(encoders, "load_model", load)
+    monkeypatch.setattr(torch_models, "load_model", load)
     return locations
 
 
@@ -121,7 +122,7 @@ def _classifier(directory: Path, engine: str = "openvino") -> Artifact:
 def _convert(artifact: Artifact, output: str = "logits") -> Any:
     inputs = TextTokenizer.load(artifact).inputs
     engine = encoders.engine_of(artifact)
-    return encoders.convert(engine, AutoModelForSequenceClassification, artifact, inputs, output)
+    return converting.convert(engine, "AutoModelForSequenceClassification", artifact, inputs, output)
 
 
 def _converted(directory: Path, engine: str) -> Artifact:
@@ -243,8 +244,7 @@ def test_the_packages_to_install_are_those_of_the_extra() -> None:
     assert 20 < packages_mb("onnxruntime") < 200
 
 
-def test_onnxruntime_does_not_compute_in_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+def test_onnxruntime_does_not_compute_in_bfloat16(tmp_path: Path) -> None:
     _classifier(tmp_path)
     with pytest.raises(ConfigurationError, match="does not compute in bfloat16: choose float32, or another engine"):
         load_task("text-classification", str(tmp_path), "bfloat16", engine="onnxruntime")

@@ -57,10 +57,10 @@ class Cost(NamedTuple):
 def measure(catalogue: Catalogue, served: ServedVersion, text: str) -> Cost:
     """Compute one text in this process."""
     from inference_worker.tasks.loading import load_task
-    from inference_worker.tasks.torch_threads import configure_torch
+    from inference_worker.tasks.threads import use_threads
 
     plan, _ = load_plan(catalogue.artifact_location(served.version), served, 1)
-    configure_torch(1)
+    use_threads(1)
     task = load_task(plan.task, plan.location, plan.dtype, served.version.batch.tokens, plan.engine)
     prepare, answer = preparing(plan.most_tokens, plan.most_chunks), answering(plan.most_output_bytes, False)
     task.predict(task.encode([task.sample]))  # what is set up lazily is not the text's cost

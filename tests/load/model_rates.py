@@ -20,7 +20,7 @@ from pathlib import Path
 from inference_worker.batching import DEEP_READ_BATCHES, next_pass
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item, Task
-from inference_worker.tasks.torch_threads import configure_torch
+from inference_worker.tasks.threads import use_threads
 from models.articles import load_articles
 from models.artifacts import ROOT
 from models.data import load_split
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--cpus", type=int, default=1, help="threads for torch, and CPUs to run on (default: 1)")
     parsed = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: parsed.cpus])
-    configure_torch(parsed.cpus)
+    use_threads(parsed.cpus)
     sentences = [rated.text for rated in load_split()["test"]]
     articles = [article.text for article in load_articles()]
     catalogue = load_catalogue(Path(ROOT, "models.toml"))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from inference_worker.children import device_memory
-from inference_worker.tasks import devices
+from inference_worker.tasks import devices, torch_models
 from shared.contract.catalogue import CPU_TOKENS, GPU_TOKENS
 from shared.contract.errors import ConfigurationError
 
@@ -74,9 +75,10 @@ def test_another_engine_computes_on_the_cpu_and_nowhere_else(machine: Machine) -
 
 def test_on_the_cpu_nothing_is_copied() -> None:
     inputs, model = {"input_ids": torch.ones(2, 3)}, torch.nn.Linear(2, 2)
-    assert devices.moved(inputs, devices.CPU) is inputs
-    assert devices.placed(model, devices.CPU) is model
-    assert devices.device_of(object()) == devices.CPU
+    assert torch_models.moved(inputs, torch.device("cpu"))["input_ids"] is inputs["input_ids"]
+    array = np.ones((2, 3), np.int64)
+    assert torch_models.moved({"input_ids": array}, torch.device("cpu"))["input_ids"].data_ptr() == array.ctypes.data
+    assert torch_models.placed(model, devices.CPU) is model
 
 
 def test_tensors_go_to_cuda_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +97,7 @@ def test_tensors_go_to_cuda_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
     monkeypatch.setattr(torch.Tensor, "to", to)
     inputs = {"input_ids": torch.ones(2, 3), "attention_mask": torch.zeros(2, 3)}
-    assert set(devices.moved(inputs, torch.device("cuda:1"))) == set(inputs)
+    assert set(torch_models.moved(inputs, torch.device("cuda:1"))) == set(inputs)
     assert moved == [("cuda:1", True)] * 2
 
 

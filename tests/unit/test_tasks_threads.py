@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference_worker.cpus import cgroup_cpus, memory_given, parse_quota, thread_count
-from inference_worker.tasks.torch_threads import configure_torch
+from inference_worker.cpus import cgroup_cpus, cpus_given, memory_given, parse_quota, thread_count
+from inference_worker.tasks import threads
+from inference_worker.tasks.torch_models import set_threads
 
 
 @pytest.mark.parametrize(
@@ -60,11 +61,14 @@ def test_memory_is_the_limit_of_the_control_group(tmp_path: Path, group: str, fi
     assert memory_given(tmp_path / "root", tmp_path / "proc") == 50_000_000
 
 
-def test_torch_is_set_and_may_be_set_again() -> None:
+def test_torch_computes_with_what_was_chosen_and_may_be_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
+    monkeypatch.setattr(threads, "_chosen", [])
+    assert threads.threads() == cpus_given()
     try:
-        configure_torch(1)
-        configure_torch(1)
-        assert torch.get_num_threads() == 1
+        for _ in range(2):
+            threads.use_threads(1)
+            set_threads()
+        assert torch.get_num_threads() == threads.threads() == 1
     finally:
         torch.set_num_threads(before)
