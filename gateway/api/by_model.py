@@ -67,7 +67,7 @@ def variants_of(model: Model, told: Mapping[str, Schemas], base: Document) -> li
     alike: list[tuple[Schemas, list[Version]]] = []
     for version in sorted(model.versions, key=lambda each: not each.default):
         if version.active:
-            schemas = schemas_of(model.task, told.get(f"{model.name}:{version.version}", {}))
+            schemas = schemas_of(model.task, told.get(f"{model.name}:{version.version}", {}), model.options)
             same = next((versions for known, versions in alike if known == schemas), None)
             if same is None:
                 alike.append((schemas, [version]))

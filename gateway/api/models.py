@@ -49,7 +49,9 @@ async def model_response(request: web.Request, model: Model, status: int = 200) 
             ]
     schemas = await request.app[WORKERS].schemas()
     for version in info["versions"]:
-        version["schemas"] = schemas_of(model.task, schemas.get(f"{model.name}:{version['version']}", {}))
+        version["schemas"] = schemas_of(
+            model.task, schemas.get(f"{model.name}:{version['version']}", {}), model.options
+        )
     generation = request.app[CATALOGUE].generation(model.name)
     return json_response(info, status=status, headers={"ETag": etag(generation)})
 

@@ -145,7 +145,7 @@ class _Telling:
 
 def how_to_ask(model: Model, told: Schemas, port: int) -> str:
     """What to do now: a command that asks the model, with its example if it has one."""
-    schemas, address = schemas_of(model.task, told), f"http://{HOST}:{port}"
+    schemas, address = schemas_of(model.task, told, model.options), f"http://{HOST}:{port}"
     task = TASKS.get(model.task)
     example = schemas.get("example", _TEXT)
     sent = {"text" if isinstance(example, str) and task is not None and task.takes_text else "input": example}

@@ -244,7 +244,7 @@ def _weight(stored: dict[str, Any]) -> Floats:
 
 
 def _cls(hidden: Any, mask: Any) -> Any:
-    return hidden[range(len(hidden)), mask.argmax(1)]
+    return hidden[[*range(len(hidden))], mask.argmax(1)]
 
 
 def _max(hidden: Any, mask: Any) -> Any:
@@ -265,7 +265,7 @@ def _weighted_mean(hidden: Any, mask: Any) -> Any:
 
 
 def _last_token(hidden: Any, mask: Any) -> Any:
-    return hidden[range(len(hidden)), (mask * mask.cumsum(1)).argmax(1)]
+    return hidden[[*range(len(hidden))], (mask * mask.cumsum(1)).argmax(1)]
 
 
 POOLINGS: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -40,6 +40,14 @@ if [ -d "$packages/PIL" ]; then
     fi
 fi
 
+if [ -d "$packages/transformers" ] && [ ! -d "$packages/torch" ]; then
+    # Without torch there are no models: of their folders, which transformers reads through at each start, what says
+    # how a model is made up and how it reads texts stays.
+    find "$packages/transformers/models" -mindepth 2 -not -path '*/auto/*' -name '*.py' \
+        \( -name 'modeling_*' -o -name 'modular_*' -o -name 'convert_*' -o -name 'image_processing_*' \
+        -o -name 'video_processing_*' -o -name 'processing_*' -o -name 'feature_extraction_*' \) -delete
+fi
+
 # Tests of packages are never run here; torch imports torch/testing itself.
 find "$venv" -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
 # Compiled, a start takes half the time. One of 450 architectures in transformers/models is used, if any.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
@@ -38,9 +38,26 @@ def decode_schemas(text: bytes | None) -> dict[str, Schemas]:
         return {}
 
 
-def schemas_of(task: str, told: Schemas) -> Schemas:
-    """What is shown of a version: what its workers tell, and of a built-in task what is known of all its versions."""
+def schemas_of(task: str, told: Schemas, named: Collection[str]) -> Schemas:
+    """What is shown of a version: what its workers tell, and of a built-in task what is known of all its versions.
+
+    Args:
+        named: the options that the catalogue names for a class of the user's own: no others get through to it.
+    """
     known = TASKS.get(task)
-    if known is None:
-        return told
-    return {"options": known.options.model_json_schema(), **TASK_SCHEMAS[task], **told}
+    if known is not None:
+        return {"options": known.options.model_json_schema(), **TASK_SCHEMAS[task], **told}
+    shown = dict(told)
+    if isinstance(told.get("options"), dict):
+        shown["options"] = _accepted(told["options"], named)
+    if isinstance(told.get("example_options"), dict):
+        shown["example_options"] = {name: value for name, value in told["example_options"].items() if name in named}
+    return shown
+
+
+def _accepted(options: Mapping[str, Any], named: Collection[str]) -> dict[str, Any]:
+    """The schema of options, of those that are named alone."""
+    accepted = {**options, **({"propertyNames": {"enum": list(named)}} if named else {"maxProperties": 0})}
+    if isinstance(properties := options.get("properties"), dict):
+        accepted["properties"] = {name: schema for name, schema in properties.items() if name in named}
+    return accepted

@@ -162,11 +162,11 @@ def test_a_model_that_ends_before_its_configuration_says_is_refused(tmp_path: Pa
     table = weights.bert.embeddings
     table.position_embeddings.weight.data = table.position_embeddings.weight.data[:40]
     from inference_worker.tasks.forward import Forward
+    from inference_worker.tasks.torch_models import TorchEncoder
 
+    model = TorchEncoder(weights)
     with pytest.raises(ConfigurationError, match="fails on a row of 96 tokens.*model_max_length"):
-        Forward(
-            weights, TextTokenizer.load(open_artifact(location, "float32")), 512, lambda output, mask: output.logits
-        )
+        Forward(model, TextTokenizer.load(open_artifact(location, "float32")), 512, lambda output, mask: output.logits)
 
 
 def test_a_tokenizer_that_names_what_the_model_does_not_take(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from gateway.api.operations import OPERATIONS
 from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.http.openapi import openapi
 from shared.contract.catalogue import Catalogue, Model
+from shared.contract.options import OptionErrors, encode_options
 from shared.contract.schemas import Schemas
 from shared.contract.tasks import TASKS
 
@@ -180,3 +181,20 @@ def test_as_much_is_shown_as_fits_and_the_rest_is_counted(monkeypatch: pytest.Mo
     assert set(content(found)["examples"]) == {"m1", "m2"}
     monkeypatch.setattr(by_model, "MOST_BYTES", 1)
     assert document({}, *models) == base(*models)
+
+
+@pytest.mark.parametrize("named", [["top_k"], []])
+def test_options_are_those_that_the_catalogue_names_whatever_workers_tell(named: list[str]) -> None:
+    """The gateway lets no others through, so the document must not show them as accepted."""
+    fields = {"top_k": {"type": "integer"}, "beams": {"type": "integer"}}
+    for options in ({"type": "object", "properties": fields}, {"type": "object", "additionalProperties": True}):
+        told: Schemas = {"options": options, "example": "A.", "example_options": {"top_k": 1, "beams": 2}}
+        found = document({"m:1": told}, model("m", "a:B", options=named))
+        for sent in ({"top_k": 1}, {"beams": 2}, {"top_k": 1, "beams": 2}, {}):
+            accepted = set(sent) <= set(named)
+            assert fits(found, "m.Predict", {"model": "m", "text": "a", "options": sent}) is accepted
+            if not accepted:
+                with pytest.raises(OptionErrors):
+                    encode_options("a:B", sent, named)
+        assert content(found)["examples"]["m"]["value"]["options"].keys() == set(named)
+        validate(found)

@@ -22,5 +22,5 @@ def test_only_what_is_known_is_read() -> None:
 
 
 def test_what_workers_tell_of_a_built_in_task_is_added() -> None:
-    assert schemas_of("summarization", {"output": {}, "input": {"type": "object"}})["input"] == {"type": "object"}
-    assert schemas_of("a:B", {}) == {}
+    assert schemas_of("summarization", {"output": {}, "input": {"type": "object"}}, ())["input"] == {"type": "object"}
+    assert schemas_of("a:B", {}, ["k"]) == {}

@@ -6,14 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any, cast
 
+import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from inference_worker.tasks import zero_shot
 from inference_worker.tasks.embedding import Embedder
 from inference_worker.tasks.protocol import InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row
+from inference_worker.tasks.vectors import Floats
 from inference_worker.tasks.zero_shot import SIMILARITY_PROMPT, EntailmentZeroShot, SimilarityZeroShot
 
 VECTORS = {"a": [1.0, 0.0], "b": [0.8, 0.6], "c": [0.0, 1.0], "d": [-1.0, 0.0]}
@@ -29,11 +29,11 @@ class Table:
         """One row a text."""
         return [[Row([ord(text)], [0], 1)] for text in (self._letter(each) for each in texts)]
 
-    def embed_unit(self, texts: Sequence[Sequence[Row]]) -> Tensor:
+    def embed_unit(self, texts: Sequence[Sequence[Row]]) -> Floats:
         """The vectors of the letters."""
         letters = [chr(rows[0].ids[0]) for rows in texts]
         self.embedded.append(letters)
-        return torch.tensor([VECTORS[letter] for letter in letters])
+        return np.array([VECTORS[letter] for letter in letters], np.float32)
 
     @staticmethod
     def _letter(text: str) -> str:
@@ -85,7 +85,7 @@ def test_none_of_a_batch_is_forgotten_however_many_they_are(monkeypatch: pytest.
 
 def test_each_chunk_chooses_among_the_labels_and_counts_by_its_length() -> None:
     # contradiction and entailment: label x of chunks 1 and 2, then label y of them
-    logits = torch.tensor([[0.0, 2.0], [0.0, 0.5], [1.0, 0.0], [1.0, 1.0]])
+    logits = np.array([[0.0, 2.0], [0.0, 0.5], [1.0, 0.0], [1.0, 1.0]], np.float32)
     rows = [[Row([], [], 30), Row([], [], 10)]] * 2
     output = EntailmentZeroShot._answer(logits, ["x", "y"], rows, independent=False)
     first, second = 1 / (1 + math.exp(-2)), 1 / (1 + math.exp(0.5))
