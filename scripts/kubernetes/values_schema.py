@@ -163,6 +163,7 @@ def schema() -> Schema:
         image={**IMAGE, "type": ["string", "null"]},
         autoscaling=scaling("queueDepth"),
         gpu=integer(0, 16),
+        torch=FLAG,
         tmpSize=SIZE,
         startupSeconds=integer(5, 86_400),
     )  # an entry of `models` may set each of them

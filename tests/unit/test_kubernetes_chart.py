@@ -192,6 +192,15 @@ def test_a_worker_with_a_gpu_asks_for_it_and_may_go_where_it_is() -> None:
     assert container(named(own, "Deployment", "millstream-worker-embeddings"))["image"] == "example.com/mine:1"
 
 
+def test_a_worker_without_torch_has_an_image_of_its_own() -> None:
+    made = objects("--set=models.sentiment.torch=false")
+    images = [
+        container(named(made, "Deployment", f"millstream-worker-{name}"))["image"].rpartition("/")[2].partition(":")[0]
+        for name in ("sentiment", "embeddings")
+    ]
+    assert images == ["inference-worker-openvino", "inference-worker"]
+
+
 def test_an_upgrade_of_the_chart_leaves_the_stores_alone() -> None:
     for name in ("postgres", "redis"):
         template = named(objects(), "StatefulSet", f"millstream-{name}")["spec"]["template"]

@@ -239,6 +239,11 @@ priorityClassName: {{ . }}
 {{ include (print .Template.BasePath "/configmap.yaml") . | sha256sum | trunc 16 }}
 {{- end -}}
 
+{{/* Which of the worker's images computes an entry: (worker) */}}
+{{- define "millstream.workerImage" -}}
+inference-worker{{ if .gpu }}-cuda{{ else if not .torch }}-openvino{{ end }}
+{{- end -}}
+
 {{/* A worker: an entry of `models` over the defaults: (list $ entry), as JSON. One with GPUs asks for them, and goes
 where they are. */}}
 {{- define "millstream.worker" -}}
