@@ -217,7 +217,7 @@ def test_images_run_as_a_number_and_leave_the_first_process_to_an_init() -> None
     dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     images = re.split(r"^FROM .* AS ", dockerfile, flags=re.MULTILINE)
     commands = [each for each in images if re.search(r"^CMD ", each, re.MULTILINE)]
-    assert len(commands) == 6
+    assert len(commands) == 5
     assert all(
         "USER 10001:10001" in each and re.search(r"^(?:HEALTHCHECK|    CMD)", each, re.MULTILINE) for each in commands
     )

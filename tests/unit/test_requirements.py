@@ -71,7 +71,7 @@ PROGRAMS = {
     "gateway": "gateway otel",
     "persister": "persister otel",
     "migrations": "migrate",
-    "inference_worker": "worker otel",
+    "inference_worker": "worker torch otel",
 }
 # Of an engine that is no part of an image: versions that want it bring it as requirements of their own.
 OPTIONAL = {"onnx", "onnxruntime"}
@@ -119,7 +119,7 @@ def test_imports_through_shared_are_found() -> None:
 
 
 def test_the_images_are_found() -> None:
-    assert len(IMAGES) == 6 and "gateway otel" in IMAGES
+    assert len(IMAGES) == 7 and "worker otel" in IMAGES and "gateway otel" in IMAGES
 
 
 def test_an_image_that_forgets_what_torch_needs_would_be_found() -> None:
