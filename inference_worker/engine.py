@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, TypeVar
 
 from inference_worker.children.child import LoadPlan
 from inference_worker.children.device_memory import DeviceMemory
-from inference_worker.children.process import Child, ChildLost
+from inference_worker.children.process import Child, ChildLost, OnProgress
 from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.catalogue import CPU_TOKENS, GPUS
 from shared.contract.errors import ConfigurationError
+from shared.contract.progress import Progress
 from shared.service.backoff import Backoff
 from shared.telemetry.metrics import CHILD_RESTARTS, CHILDREN
 
@@ -58,6 +59,7 @@ class Engine:
         schemas: of what it takes and gives, see `inference_worker.tasks.declared`.
         device: where they compute.
         token_budget: padded tokens that they want in a pass, unless the catalogue says so.
+        on_progress: called with an item that is being computed, and how far it is.
 
     Args:
         processes: how many there are on a CPU.
@@ -67,6 +69,7 @@ class Engine:
     def __init__(self, plan: LoadPlan, processes: int, limits: ChildLimits, on_a_gpu: int | None = None) -> None:
         self.processes = processes
         self.device, self.token_budget = "cpu", CPU_TOKENS
+        self.on_progress: OnProgress = lambda *_: None
         self._on_a_gpu = on_a_gpu or processes
         self.labels: Sequence[str] = ()
         self.schemas: Mapping[str, Any] = {}
@@ -209,13 +212,16 @@ class Engine:
                 child.close()
 
     async def _start_child(self) -> Child:
-        child = await Child.start(self._plan, self._limits.compute_s, self._replace)
+        child = await Child.start(self._plan, self._limits.compute_s, self._replace, self._progressed)
         self._loading.add(child)
         try:
             await child.load(self._plan.label, self._limits.load_s)
         finally:
             self._loading.discard(child)
         return child
+
+    def _progressed(self, item: Prepared, progress: Progress) -> None:
+        self.on_progress(item, progress)
 
     def _add(self, child: Child) -> None:
         self._children.append(child)

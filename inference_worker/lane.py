@@ -21,6 +21,7 @@ from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.movement import Movement
 from inference_worker.passes import Passes
+from inference_worker.progress import ProgressReports
 from inference_worker.settings import WorkerSettings
 from inference_worker.triage import triage
 from shared.contract.catalogue import ServedVersion
@@ -71,7 +72,8 @@ class Lane:
         self._worker_id = worker_id
         self._held = HeldEntries(streams, served, liveness, settings.visibility_timeout_ms, spans)
         self._movement = Movement(liveness, f"lane {served.label}", settings.stall_timeout_s)
-        self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans)
+        reports = ProgressReports(streams)
+        self._passes = Passes(settings, served, self._held, engine, self._movement, worker_id, spans, reports)
         self._held.on_lost = self._passes.forget
         self._next_claim = 0.0
         self._last_read = 0

@@ -25,12 +25,14 @@ from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.label_counts import LabelCounts
 from inference_worker.movement import Movement
+from inference_worker.progress import ProgressReports
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Item
 from inference_worker.triage import Readable
 from shared.contract.catalogue import ServedVersion
 from shared.contract.inputs import INVALID_INPUT, size_of
 from shared.contract.messages import Outcome, PredictionRequest
+from shared.contract.progress import Progress
 from shared.contract.queues import Priority
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.version_streams import Counts
@@ -68,6 +70,7 @@ class Passes:
         movement: Movement,
         worker_id: str,
         spans: LaneSpans | None,
+        reports: ProgressReports,
     ) -> None:
         self._settings, self._limits = settings, served.version.batch.or_tokens(engine.token_budget)
         self._label = served.label
@@ -82,6 +85,9 @@ class Passes:
         self._since_interactive = 0  # passes of batch
         self._busy = 0  # children that compute
         self._running: set[asyncio.Task[None]] = set()
+        self._reports = reports
+        self._computing: dict[int, str] = {}  # the ids of predictions, by the identity of their encoded items
+        engine.on_progress = self._progressed
 
     def room(self, last_read: int) -> Counts:
         """How many entries to read next, if the last read brought so many interactive ones; 0 if enough wait."""
@@ -165,8 +171,14 @@ class Passes:
                 await self.all_ended()
             except EngineDown as error:
                 down = error
+        await self._reports.close()
         if down is not None:
             raise down
+
+    def _progressed(self, item: Prepared, progress: Progress) -> None:
+        prediction_id = self._computing.get(id(item))
+        if prediction_id is not None:
+            self._reports.note(prediction_id, progress)
 
     def _start(self, stop: asyncio.Event) -> None:
         """Give each child that is free a pass, as long as anything waits; after a stop, nothing begins."""
@@ -219,6 +231,7 @@ class Passes:
     async def _compute(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
         """Compute a pass, and complete it."""
         started = time.monotonic()
+        self._computing |= {id(job.encoded): job.request.id for job in jobs}
         try:
             with self._movement.computing():
                 answers = await self._engine.predict([job.encoded for job in jobs])
@@ -227,6 +240,9 @@ class Passes:
             raise
         finally:
             self._busy -= 1
+            for job in jobs:
+                del self._computing[id(job.encoded)]
+                self._reports.forget(job.request.id)
         seconds = time.monotonic() - started
         self._start(stop)  # before this pass is recorded, so that the child does not wait for Redis
         for job, answer in await self._record(jobs, answers, seconds, stop):

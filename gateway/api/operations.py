@@ -6,6 +6,7 @@ from gateway.api import (
     api_keys,
     dead_letters,
     erasures,
+    events,
     experiment_schemas,
     experiments,
     feedback,
@@ -38,6 +39,7 @@ _CACHE = Parameter(
     "Cache-Control", "header", "`no-cache`: compute anew; `no-store`: and keep no result either", {"type": "string"}
 )
 _ID = Parameter("prediction_id", "path", "the id returned by predict", {"type": "string", "format": "uuid"})
+_LAST_EVENT = Parameter("Last-Event-ID", "header", "`id` of the last event that the client has had", {"type": "string"})
 _LETTER = Parameter(
     "dead_letter_id",
     "path",
@@ -97,6 +99,16 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: schemas.StoredPrediction},
         (404, 409, 503),
         parameters=(_ID,),
+    ),
+    Operation(
+        "GET",
+        "/api/v1/predictions/{prediction_id}/events",
+        events.prediction_events,
+        (Scope.READ,),
+        "What happens to one prediction, until it has finished: `state`, `progress`, `token`, `result`",
+        {200: "text/event-stream"},
+        (404, 422, 429, 503),
+        parameters=(_ID, _LAST_EVENT),
     ),
     Operation(
         "POST",

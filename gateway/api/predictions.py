@@ -34,13 +34,15 @@ async def read_prediction(request: web.Request) -> web.Response:
     caller = request[PRINCIPAL]
     limits = request.app[PROFILES].limits(caller, "")
     found = await request.app[WAITERS].read(prediction_id, wait.seconds, caller, limits)
-    if isinstance(found, Queued):
-        note = request.app[SERVING].note(found.label) if found.label else ""
-        rate = request.app[RETRY_AFTER].rate(found.place.queue) if found.place else None
-        body = unfinished_body(prediction_id, found, rate, note)
-    else:
-        body = prediction_body(found)
+    body = unfinished(request.app, prediction_id, found) if isinstance(found, Queued) else prediction_body(found)
     return json_response(body, headers=wait.headers)
+
+
+def unfinished(app: web.Application, prediction_id: str, found: Queued) -> dict[str, Any]:
+    """The body of a prediction that has not finished."""
+    note = app[SERVING].note(found.label) if found.label else ""
+    rate = app[RETRY_AFTER].rate(found.place.queue) if found.place else None
+    return unfinished_body(prediction_id, found, rate, note)
 
 
 async def cancel_prediction(request: web.Request) -> web.Response:

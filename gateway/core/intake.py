@@ -12,6 +12,7 @@ from gateway.core.assignment import Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
 from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
+from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished
 from gateway.core.inputs import Inputs, size_of
 from gateway.core.lookup import Lookup
@@ -20,7 +21,7 @@ from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
 from gateway.core.tracing import PublishSpan
-from gateway.core.waiting import Expectation, Waiters
+from gateway.core.waiting import Waiters
 from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import Batch

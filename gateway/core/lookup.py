@@ -6,7 +6,7 @@ be found at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from gateway.core.finished import Finished, from_result
 from gateway.core.history import History
@@ -46,23 +46,32 @@ class Lookup:
         return (await self._history.find([prediction_id])).get(prediction_id)
 
     async def finished(self, prediction_ids: Sequence[str]) -> list[Finished]:
-        """The finished ones among several predictions, with one call to each store; asks for hints about the others.
+        """The finished ones among several predictions; see `look`."""
+        found = await self.look(prediction_ids)
+        return [each for each in found.values() if isinstance(each, Finished)]
 
-        If Postgres is unavailable, those that Redis knows are still returned.
+    async def look(self, prediction_ids: Sequence[str]) -> dict[str, Finished | Queued | None]:
+        """Several predictions, by their ids, with one call to each store; asks for hints about those not finished.
+
+        None is one that neither store knows. If Postgres is unavailable, those that Redis does not know are left out.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        states = await self._states.look_all(prediction_ids)
-        found = [from_result(state) for state in states if isinstance(state, PredictionResult)]
-        gone = [each for each, state in zip(prediction_ids, states, strict=True) if state is None]
-        return [*found, *await self._stored(gone)]
+        states = dict(zip(prediction_ids, await self._states.look_all(prediction_ids), strict=True))
+        gone = [each for each, state in states.items() if state is None]
+        known: dict[str, Finished | Queued | None] = {
+            each: from_result(state) if isinstance(state, PredictionResult) else state
+            for each, state in states.items()
+            if state is not None
+        }
+        return known | await self._stored(gone)
 
-    async def _stored(self, prediction_ids: Sequence[str]) -> Iterable[Finished]:
+    async def _stored(self, prediction_ids: Sequence[str]) -> dict[str, Finished | None]:
         if not prediction_ids:
-            return ()
+            return {}
         try:
-            return (await self._history.find(prediction_ids)).values()
+            return dict.fromkeys(prediction_ids) | await self._history.find(prediction_ids)
         except StoreUnavailable as error:
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
-            return ()
+            return {}

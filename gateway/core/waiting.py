@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gateway.core.errors import LimitReached, Refused, UnknownPrediction
+from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished, from_hint
 from gateway.core.lookup import Lookup
 from gateway.core.principal import ANYBODY, Principal
@@ -29,49 +30,6 @@ from shared.telemetry.metrics import ERRORS
 log = logging.getLogger(__name__)
 
 _LOOK_AT_ONCE = 500
-
-
-class Expectation:
-    """One caller's wait for a group of predictions: a context manager, entered before they are published.
-
-    Attributes:
-        label: `model:version` of all of them; empty if it is not known.
-        caller: the id of who waits; may be empty.
-    """
-
-    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str, caller: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiters = waiters
-        self.label, self.caller = label, caller
-        self.futures: dict[str, asyncio.Future[Finished | None]] = {
-            each: loop.create_future() for each in prediction_ids
-        }
-
-    def __enter__(self) -> Expectation:
-        self._waiters.add(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._waiters.remove(self)
-
-    async def results(self, timeout_s: float) -> list[Finished | None]:
-        """Wait for all; None for each that does not finish in time or before the gateway stops waiting."""
-        timer = asyncio.get_running_loop().call_later(timeout_s, self.give_up)
-        try:
-            return [await future for future in self.futures.values()]
-        finally:
-            timer.cancel()
-
-    def wake(self, prediction_id: str, finished: Finished | None) -> None:
-        """Report that a prediction has finished (or, with None, give up on it)."""
-        future = self.futures[prediction_id]
-        if not future.done():
-            future.set_result(finished)
-
-    def give_up(self) -> None:
-        """Stop waiting for those that have not finished."""
-        for prediction_id in self.futures:
-            self.wake(prediction_id, None)
 
 
 class Waiters:
@@ -149,6 +107,17 @@ class Waiters:
             await expected.results(wait_s)
             return await self._read(prediction_id, caller)
 
+    async def look(self, prediction_id: str, caller: Principal) -> Finished | Queued:
+        """Read one prediction that is watched, and ask for hints of how far it is.
+
+        Raises:
+            UnknownPrediction, StoreUnavailable: as of `read`.
+        """
+        found = await self._read(prediction_id, caller, wait=True)
+        if isinstance(found, Queued):
+            await self._states.listen(prediction_id)
+        return found
+
     async def _read(self, prediction_id: str, caller: Principal, *, wait: bool = False) -> Finished | Queued:
         found = await self._lookup.locate(prediction_id, wait=wait)
         if found is None or not caller.may_read(found.principal, found.model):
@@ -180,11 +149,19 @@ class Waiters:
             if not others:
                 del self._waiting[prediction_id]
 
+    def close(self) -> None:
+        """Begin no new wait, and end all streams of events."""
+        self.closing = True
+        for expectation in self._all():
+            expectation.closing()
+
     def give_up(self) -> None:
         """End all waits: callers respond with what they have."""
-        for expectations in list(self._waiting.values()):
-            for expectation in expectations:
-                expectation.give_up()
+        for expectation in self._all():
+            expectation.give_up()
+
+    def _all(self) -> list[Expectation]:
+        return [each for expectations in self._waiting.values() for each in expectations]
 
     async def listen(self, stop: asyncio.Event) -> None:
         """Process hints until `stop` is set; reconnects if the connection is lost."""
@@ -217,14 +194,23 @@ class Waiters:
         """
         waited_for = list(self._waiting)
         for start in range(0, len(waited_for), _LOOK_AT_ONCE):
-            found = await self._lookup.finished(waited_for[start : start + _LOOK_AT_ONCE])
-            if found:  # a fallback that nobody sees would hide that hints do not come
-                ERRORS.labels("gateway", "hint_missed").inc(len(found))
-            for finished in found:
-                self._wake(finished)
+            found = await self._lookup.look(waited_for[start : start + _LOOK_AT_ONCE])
+            finished = [each for each in found.values() if isinstance(each, Finished)]
+            if finished:  # a fallback that nobody sees would hide that hints do not come
+                ERRORS.labels("gateway", "hint_missed").inc(len(finished))
+            for prediction_id, state in found.items():
+                if isinstance(state, Finished):
+                    self._wake(state)
+                    continue
+                for expectation in self._waiting.get(prediction_id, ()):
+                    expectation.seen(state)
 
     async def _take(self, hint: Hint) -> None:
         if hint.id not in self._waiting:
+            return
+        if hint.progress is not None:
+            for expectation in self._waiting[hint.id]:
+                expectation.told(hint.progress)
             return
         labels = {expectation.label for expectation in self._waiting[hint.id]}
         if hint.outcome is not None and not labels <= {"", f"{hint.model}:{hint.version}"}:

@@ -44,6 +44,14 @@ async def caller_of(request: web.Request) -> Principal | None:
         return None
 
 
+async def may_still(request: web.Request) -> bool:
+    """Whether who was let in has the same rights as then."""
+    try:
+        return await request.app[AUTHENTICATOR].authenticate(_authorization(request)) == request[PRINCIPAL]
+    except (Unauthenticated, Refused):
+        return False
+
+
 async def is_admin(request: web.Request) -> bool:
     """Whether a request to an operation that is open to all comes from an administrator."""
     principal = await caller_of(request)

@@ -19,7 +19,8 @@ from gateway.http.queries import Query
 _BEARER = "bearer"
 _JSON, _PROBLEM = "application/json", "application/problem+json"
 
-Answer = type[BaseModel] | tuple[type[BaseModel], ...] | None  # one model, any of several, or no body
+# One model, any of several, a media type that is no JSON, or no body.
+Answer = type[BaseModel] | tuple[type[BaseModel], ...] | str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,10 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    responses = {str(status): _response(status, _JSON, _answer(answer)) for status, answer in operation.answers.items()}
+    responses = {
+        str(status): _response(status, answer if isinstance(answer, str) else _JSON, _answer(answer))
+        for status, answer in operation.answers.items()
+    }
     for status in operation.problems:
         responses[str(status)] = _response(status, _PROBLEM, _reference(Problem))
     return responses
@@ -167,6 +171,8 @@ def _response(status: int, media_type: str, schema: dict[str, Any] | None) -> di
 
 
 def _answer(answer: Answer) -> dict[str, Any] | None:
+    if isinstance(answer, str):
+        return {"type": "string"}
     models = _models(answer)
     if len(models) > 1:
         return {"anyOf": [_reference(each) for each in models]}
@@ -174,7 +180,7 @@ def _answer(answer: Answer) -> dict[str, Any] | None:
 
 
 def _models(answer: Answer) -> tuple[type[BaseModel], ...]:
-    if answer is None:
+    if answer is None or isinstance(answer, str):
         return ()
     return answer if isinstance(answer, tuple) else (answer,)
 

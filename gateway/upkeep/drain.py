@@ -50,8 +50,8 @@ class Drain:
             loop.add_signal_handler(number, self._begin)
 
     async def close(self, _: web.Application) -> None:
-        """Accept no more requests, and answer the waiting ones in time."""
-        self._waiters.closing = True
+        """Accept no more requests, end streams of events, and answer the waiting requests in time."""
+        self._waiters.close()
         remaining_s = self._grace_s - self._delay_s
         loop = asyncio.get_running_loop()
         loop.call_later(remaining_s * _WAIT_SHARE, self._waiters.give_up)

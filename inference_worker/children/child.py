@@ -21,8 +21,10 @@ from inference_worker.children import device_memory, isolation, wire
 from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
+from inference_worker.tasks.progress import telling
 from inference_worker.tasks.protocol import Item, Task
 from shared.contract.catalogue import CPU_TOKENS
+from shared.contract.progress import Progress
 
 HUB_TOKEN = "HF_TOKEN"
 MOST_SCHEMA_BYTES = 16_384
@@ -92,12 +94,15 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
         batch = [Item(each, options) for each, options in items]
         return wire.encode_reply(run_step(task.encode, prepare, batch))
 
+    def tell(place: int, progress: Progress) -> None:
+        _send(computing, wire.progress_frame(place, progress))
+
     def predict(costs: Any, body: bytes) -> bytes:
         data = wire.parts_of([length for _, _, length in costs], body)
         batch = [
             unpacked(wire.Prepared(tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)
         ]
-        answers = run_step(task.predict, answer, batch)
+        answers = run_step(telling(task.predict, batch, tell), answer, batch)
         return wire.predict_reply(answers, None if memory is None else device_memory.used_bytes(plan.device))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()

@@ -22,10 +22,12 @@ from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
 from inference_worker.tasks.protocol import Item
 from shared.contract.catalogue import CPU_TOKENS
 from shared.contract.errors import ConfigurationError
+from shared.contract.progress import Progress
 
 _REAP_S = 2
 
 Reply = TypeVar("Reply")
+OnProgress = Callable[[Prepared, Progress], None]
 
 
 class ChildLost(Exception):
@@ -85,6 +87,7 @@ class Child:
         timeout_s: float,
         most_item_bytes: int,
         on_end: Callable[[Child, str], None],
+        on_progress: OnProgress,
     ) -> None:
         self.labels: Sequence[str] = ()
         self.schemas: Mapping[str, Any] = {}
@@ -98,16 +101,19 @@ class Child:
         self._timeout_s = timeout_s
         self._most_item_bytes = most_item_bytes
         self._lost: ChildLost | None = None
-        self._on_end = on_end
+        self._on_end, self._on_progress = on_end, on_progress
         self._gone = asyncio.Event()
         asyncio.get_running_loop().add_reader(process.sentinel, self._ended)
 
     @classmethod
-    async def start(cls, plan: LoadPlan, timeout_s: float, on_end: Callable[[Child, str], None]) -> Child:
+    async def start(
+        cls, plan: LoadPlan, timeout_s: float, on_end: Callable[[Child, str], None], on_progress: OnProgress
+    ) -> Child:
         """Start a child, which has yet to load.
 
         Args:
             on_end: called once with the reason when its process has ended, whatever it was doing.
+            on_progress: called with an item that it computes, and how far that is.
 
         Raises:
             ConfigurationError: it cannot be started: the message says why.
@@ -117,7 +123,7 @@ class Child:
         except (EOFError, OSError) as error:  # no memory, descriptors or processes left, or the server has just ended
             raise ConfigurationError(f"cannot start a process for {plan.label}: {error!r}") from None
         ends = await _Connection.over(encoding), await _Connection.over(computing)
-        return cls(process, *ends, timeout_s, plan.most_output_bytes, on_end)
+        return cls(process, *ends, timeout_s, plan.most_output_bytes, on_end, on_progress)
 
     async def load(self, label: str, timeout_s: float) -> None:
         """Wait until it has loaded; one that has not is ended.
@@ -189,7 +195,7 @@ class Child:
         """
         async with self._encoding_alone:
             request = wire.encode_request([(item.input, dict(item.options)) for item in items])
-            return await self._ask(self._encoding, request, wire.read_encode_reply, len(items))
+            return await self._ask(self._encoding, request, wire.read_encode_reply, items)
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
         """Compute; the reply has one entry for each item.
@@ -199,7 +205,7 @@ class Child:
         """
         self._computed += len(batch)
         async with self._computing_alone:
-            return await self._ask(self._computing, wire.predict_request(batch), self._read_answers, len(batch))
+            return await self._ask(self._computing, wire.predict_request(batch), self._read_answers, batch)
 
     def _read_answers(self, head: Any, body: bytes) -> list[Answer | Failure]:
         answers, used = wire.device_bytes_in(head)
@@ -217,22 +223,33 @@ class Child:
             return await self.predict(batch)
 
     async def _ask(
-        self, connection: _Connection, request: bytes, read: Callable[[Any, bytes], list[Reply]], expected: int
+        self, connection: _Connection, request: bytes, read: Callable[[Any, bytes], list[Reply]], items: Sequence[Any]
     ) -> list[Reply]:
         if self._lost is not None:
             raise self._lost
         try:
             async with asyncio.timeout(self._timeout_s):
                 connection.send(request)
-                replies = read(*await connection.receive(wire.MOST_HEAD_BYTES + expected * self._most_item_bytes))
-            if len(replies) != expected:
-                raise BadFrame(f"{len(replies)} replies for {expected} items")
+                replies = read(*await self._reply(connection, items))
+            if len(replies) != len(items):
+                raise BadFrame(f"{len(replies)} replies for {len(items)} items")
             return replies
         except TimeoutError:
             self._lose(ChildLost("compute_timeout", f"it took longer than {self._timeout_s:g} s and was ended"))
         except (EOFError, OSError, BadFrame) as error:
             self._lose(await self._end(error))
         raise self._lost or AssertionError("unreachable")
+
+    async def _reply(self, connection: _Connection, items: Sequence[Any]) -> tuple[Any, bytes]:
+        """What it answers; meanwhile it may say how far it is."""
+        most_bytes = wire.MOST_HEAD_BYTES + len(items) * self._most_item_bytes
+        while True:
+            head, body = await connection.receive(most_bytes)
+            told = wire.progress_in(head, len(items))
+            if told is None:
+                return head, body
+            place, progress = told
+            self._on_progress(items[place], progress)
 
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._process.sentinel)

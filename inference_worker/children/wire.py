@@ -2,8 +2,9 @@
 
     | u32 length of the head | u32 length of the body | head: JSON | body: the parts, one after another |
 
-A child has two connections, one for each step, and on each of them every request has one reply. An encoded item
-crosses as bytes that only a child of the same version unpickles; to the worker they are opaque.
+A child has two connections, one for each step, and on each of them every request has one reply, before which the child
+may say how far it is. An encoded item crosses as bytes that only a child of the same version unpickles; to the worker
+they are opaque.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
+
+from shared.contract.errors import MalformedMessage
+from shared.contract.progress import Progress, checked_progress
 
 PREFIX = struct.Struct("!II")
 Out = TypeVar("Out")
@@ -76,6 +80,28 @@ def predict_reply(answers: Sequence[Answer | Failure], device_bytes: int | None 
     """Answer `predict_request`, and say how much memory of its device the child has taken, if it has one."""
     head, parts = _reply_of(answers, lambda each: (each.result, each.confidence, each.label))
     return frame(head if device_bytes is None else {"answers": head, "device_bytes": device_bytes}, parts)
+
+
+def progress_frame(index: int, progress: Progress) -> bytes:
+    """Say how far an item of the batch is, before `predict_reply`."""
+    return frame({"progress": [index, *progress]})
+
+
+def progress_in(head: Any, count: int) -> tuple[int, Progress] | None:
+    """What `progress_frame` wrote: which of `count` items, and how far it is; None if it is a reply.
+
+    Raises:
+        BadFrame: it is something else.
+    """
+    if not isinstance(head, dict) or "progress" not in head:
+        return None
+    told = head["progress"]
+    if not isinstance(told, list) or not told or not _is_count(told[0]) or told[0] >= count:
+        raise BadFrame("progress of no item of the batch")
+    try:
+        return told[0], checked_progress(told[1:])
+    except MalformedMessage as error:
+        raise BadFrame(str(error)) from error
 
 
 def device_bytes_in(head: Any) -> tuple[Any, int | None]:

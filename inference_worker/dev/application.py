@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from gateway.api import models, predict, predictions
+from gateway.api import events, models, predict, predictions
 from gateway.api.documents import Documents
 from gateway.api.operations import OPERATIONS
 from gateway.api.request_schemas import bounds_schema, options_schema
@@ -53,6 +53,7 @@ SERVED = (
     predict.predict,
     predict.predict_batch,
     predictions.read_prediction,
+    events.prediction_events,
     predictions.list_predictions,
     models.list_models,
     models.read_model,

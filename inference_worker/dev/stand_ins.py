@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
 from gateway.core.finished import Finished, from_result
@@ -13,6 +13,7 @@ from inference_worker.lane import Lane
 from shared.contract.catalogue import ServedVersion
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, PredictionResult, Status
+from shared.contract.progress import Progress
 from shared.contract.queues import Priority, Queue
 from shared.contract.schemas import Schemas
 from shared.contract.version_states import VersionState
@@ -53,6 +54,9 @@ class LocalStates(PredictionStates):
     async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
         """The states of several predictions."""
         return [self._memory.states.get(each) for each in prediction_ids]
+
+    async def listen(self, prediction_id: str) -> None:
+        """Nothing: everybody listens."""
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
         """Hints as they come; None at first and whenever none comes for a while."""
@@ -106,6 +110,12 @@ class LocalStreams(VersionStreams):
     async def read(self, counts: Counts, block_ms: int) -> Read:
         """What waits."""
         return await self._memory.take(counts, block_ms)
+
+    async def tell(self, progress: Mapping[str, Progress]) -> bool:
+        """Tell how far predictions are."""
+        for prediction_id, told in progress.items():
+            self._memory.hints.put_nowait(Hint(prediction_id, progress=told))
+        return True
 
     async def has_abandoned(self, visibility_timeout_ms: int) -> bool:
         """Never: whoever could abandon an entry is this process."""

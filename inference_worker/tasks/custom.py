@@ -20,6 +20,7 @@ from typing import Any
 
 from inference_worker.tasks.declared import Declared, Declaring
 from inference_worker.tasks.objects import has_fields
+from inference_worker.tasks.progress import PARAMETER, UNTOLD, Telling, takes_progress
 from inference_worker.tasks.protocol import Encoded, Item, Output, Task
 from shared.contract.errors import ConfigurationError
 
@@ -54,11 +55,13 @@ class Plain:
     """A class with `predict(self, inputs)`, as a task: one result for each input, in order.
 
     An input is a text, the JSON that was sent, or an instance of the class's `Input`. A `predict` with a second
-    parameter is given the options of each.
+    parameter is given the options of each, and one with `progress` may say how far it is (see
+    `inference_worker.tasks.progress`).
     """
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._with_progress = takes_progress(model.predict)
         self._with_options = _takes(model.predict, 2) > 1
         self.labels = getattr(model, "labels", ())
         self.sample: Any = getattr(model, "sample", None)
@@ -67,10 +70,11 @@ class Plain:
         """Each as it is."""
         return [Encoded(1, (item.input, item.options)) for item in items]
 
-    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+    def predict(self, batch: Sequence[Encoded], progress: Telling = UNTOLD) -> list[Output]:
         """What the class returns."""
-        inputs, options = [each.data[0] for each in batch], [each.data[1] for each in batch]
-        results = self._model.predict(inputs, options) if self._with_options else self._model.predict(inputs)
+        given = [[each.data[0] for each in batch], [each.data[1] for each in batch]]
+        told = {PARAMETER: progress} if self._with_progress else {}
+        results = self._model.predict(*given[: 2 if self._with_options else 1], **told)
         if isinstance(results, str | bytes | Mapping) or not hasattr(results, "__iter__"):
             raise TypeError(f"predict returned a {type(results).__name__}, not a list with a result for each input")
         return [_output(each) for each in results]
@@ -112,11 +116,12 @@ def _is_users(file: str) -> bool:
 
 
 def _takes(call: Any, most: int) -> int:
-    """How many of `most` positional arguments it takes."""
+    """How many of `most` positional arguments it takes, besides `progress`."""
     try:
         parameters = inspect.signature(call).parameters.values()
     except (TypeError, ValueError):  # it is not written in Python
         return most
     if any(each.kind is each.VAR_POSITIONAL for each in parameters):
         return most
-    return min(most, sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters))
+    positional = [each for each in parameters if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return min(most, sum(each.name != PARAMETER for each in positional))

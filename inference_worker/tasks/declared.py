@@ -13,6 +13,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import to_jsonable_python
 
+from inference_worker.tasks.progress import PARAMETER, UNTOLD, Telling, takes_progress
 from inference_worker.tasks.protocol import Encoded, InvalidInput, InvalidOptions, Item, Output, Task
 from shared.contract.errors import ConfigurationError
 
@@ -112,6 +113,7 @@ class Declaring:
 
     def __init__(self, task: Any, declared: Declared) -> None:
         self._task, self.declared = task, declared
+        self._with_progress = takes_progress(task.predict)
         self.sample: Any = declared.sample
         self.labels = getattr(task, "labels", ())
 
@@ -120,9 +122,10 @@ class Declaring:
         encoded: Sequence[Encoded] = self._task.encode([self.declared.checked(each) for each in items])
         return encoded
 
-    def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
+    def predict(self, batch: Sequence[Encoded], progress: Telling = UNTOLD) -> Sequence[Output]:
         """See `Task`."""
-        outputs = self._task.predict(batch)
+        told = {PARAMETER: progress} if self._with_progress else {}
+        outputs = self._task.predict(batch, **told)
         return [self.declared.result(each) if isinstance(each, Output) else each for each in outputs]
 
 

@@ -8,7 +8,7 @@ ends each row by itself. A row that is drawn with a seed has the tokens that tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +97,36 @@ class RowStops(StoppingCriteria):
         longest = max(len(stop.encode()) for stop in stops) + _MARGIN
         end = self._tokenizer.decode(written[-longest:], skip_special_tokens=True)
         return any(stop in end for stop in stops)
+
+
+class RowTexts(StoppingCriteria):
+    """Tells what each row has written so far, and ends none.
+
+    Args:
+        start: where in a row the written tokens begin.
+        due: whether somebody may want to know it of a row now.
+        tell: called with a row and its tokens.
+    """
+
+    def __init__(self, start: int, due: Callable[[int], bool], tell: Callable[[int, list[int]], None]) -> None:
+        self._start, self._due, self._tell = start, due, tell
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Which rows have ended, shape (rows,)."""
+        rows = input_ids.shape[0]
+        for row in range(rows):
+            if self._due(row):
+                self._tell(row, input_ids[row, self._start :].tolist())
+        return torch.zeros(rows, dtype=torch.bool, device=input_ids.device)
+
+
+def settled(text: str, stops: Sequence[str]) -> str:
+    """The part of a text being written that will not change: without half a character, or what may become a stop."""
+    text = cut_at_stop(text, stops).rstrip("\ufffd")
+    for size in range(min(len(text), max(map(len, stops), default=0)), 0, -1):
+        if any(stop.startswith(text[-size:]) for stop in stops):
+            return text[:-size]
+    return text
 
 
 def cut_at_stop(text: str, stops: Sequence[str]) -> str:

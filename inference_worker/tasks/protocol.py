@@ -95,4 +95,7 @@ class Task(Protocol):
         """Tokenize; the answer has one `Encoded` per item, in order."""
 
     def predict(self, batch: Sequence[Encoded]) -> Sequence[Output]:
-        """Run the model; the answer has one `Output` per encoded item, in order."""
+        """Run the model; the answer has one `Output` per encoded item, in order.
+
+        One with a parameter `progress` may say meanwhile how far it is, see `inference_worker.tasks.progress`.
+        """

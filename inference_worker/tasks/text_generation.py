@@ -18,7 +18,8 @@ from transformers import GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact
 from inference_worker.tasks.chats import chat_ids, messages_of
-from inference_worker.tasks.decoding import RowSampler, RowStops, Wish, cut_at_stop
+from inference_worker.tasks.decoding import RowSampler, RowStops, RowTexts, Wish, cut_at_stop, settled
+from inference_worker.tasks.progress import UNTOLD, Telling
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import passes
 from inference_worker.tasks.tokens import TextTokenizer
@@ -74,14 +75,14 @@ class TextGeneration:
         """
         return [self._encode(item) for item in items]
 
-    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
-        """Write, prompts of like length together; no confidence."""
+    def predict(self, batch: Sequence[Encoded], progress: Telling = UNTOLD) -> list[Output]:
+        """Write, prompts of like length together; no confidence. What is written so far is told as progress."""
         prompts: list[_Prompt] = [each.data for each in batch]
         # What must not be repeated would be looked for in the padding too: each is then computed alone.
         budget = 1 if self._said.get("no_repeat_ngram_size") else self._token_budget
         outputs: dict[int, Output] = {}
         for indices in passes([each.tokens for each in batch], budget):
-            outputs.update(zip(indices, self._pass([prompts[index] for index in indices]), strict=True))
+            outputs.update(zip(indices, self._pass(indices, prompts, progress), strict=True))
         return [outputs[index] for index in range(len(batch))]
 
     def _encode(self, item: Item) -> Encoded:
@@ -104,20 +105,27 @@ class TextGeneration:
         [text] = self._tokenizer.tokenize([item.text])
         return list(self._tokenizer.row(text.ids).ids)
 
-    def _pass(self, prompts: Sequence[_Prompt]) -> Iterator[Output]:
+    def _pass(self, indices: Sequence[int], of_all: Sequence[_Prompt], progress: Telling) -> Iterator[Output]:
+        prompts = [of_all[index] for index in indices]
         longest = max(len(prompt.ids) for prompt in prompts)
         # Padding is masked; it is a token of the row itself, so that no penalty for repeating meets any other.
         ids = torch.tensor([[prompt.ids[0]] * (longest - len(prompt.ids)) + prompt.ids for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
         wishes = [prompt.wish for prompt in prompts]
         stops = RowStops(wishes, longest, self._tokenizer.raw)
+
+        def tell(row: int, written: Sequence[int]) -> None:
+            text, _ = self._text(written[: stops.lengths[row]])
+            progress(indices[row], text=settled(text, wishes[row].stop))
+
+        texts = RowTexts(longest, lambda row: progress.due(indices[row]), tell)
         inputs = moved({"input_ids": ids, "attention_mask": mask}, self._model.device)
         with torch.inference_mode():
             written: Tensor = self._model.generate(
                 **inputs,
                 generation_config=self._settings(max(wish.most for wish in wishes)),
                 logits_processor=[RowSampler(wishes, self._said)],
-                stopping_criteria=[stops],
+                stopping_criteria=[stops, texts],
             )
         for prompt, row, length in zip(prompts, written[:, longest:].tolist(), stops.lengths, strict=True):
             yield self._output(prompt, row[:length])
@@ -129,9 +137,13 @@ class TextGeneration:
             **said | {"max_new_tokens": most, "eos_token_id": ends, "pad_token_id": self._tokenizer.pad_id}
         )
 
-    def _output(self, prompt: _Prompt, written: Sequence[int]) -> Output:
+    def _text(self, written: Sequence[int]) -> tuple[str, int | None]:
+        """What is written, and the place of the token that ends it; None if there is none."""
         end = next((at for at, token in enumerate(written) if token in self._ends), None)
-        text = str(self._tokenizer.raw.decode(written[:end], skip_special_tokens=True)).replace("\0", "\ufffd")
+        return str(self._tokenizer.raw.decode(written[:end], skip_special_tokens=True)).replace("\0", "\ufffd"), end
+
+    def _output(self, prompt: _Prompt, written: Sequence[int]) -> Output:
+        text, end = self._text(written)
         answer = cut_at_stop(text, prompt.wish.stop)
         finished = end is not None or answer != text
         counts = {"prompt_tokens": len(prompt.ids), "new_tokens": len(written) if end is None else end + 1}

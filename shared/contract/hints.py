@@ -1,7 +1,8 @@
-"""Hints: pub/sub messages from the completion script that tell a gateway which predictions have finished. Pure.
+"""Hints: pub/sub messages from scripts that tell a gateway which predictions have finished, or how far they are. Pure.
 
 A message is a list of records. The first holds the field names of all the others, so that fields go by name, as in a
 stream. A record may end early: one that holds only an id says that this prediction has finished, without its outcome.
+One that holds `progress` says how far it is; only who has a stream of its events open is told that.
 
 Nothing depends on hints: one may be lost, and one that cannot be read is skipped, since the gateway re-reads the states
 of the predictions it waits for anyway.
@@ -13,19 +14,21 @@ from typing import NamedTuple
 
 from shared.contract.errors import MalformedMessage
 from shared.contract.messages import Outcome, decode_outcome
+from shared.contract.progress import Progress, decode_progress
 
 FIELD_SEPARATOR = b"\x1f"
 RECORD_SEPARATOR = b"\x1e"
 
 
 class Hint(NamedTuple):
-    """A prediction has finished; `outcome` is None if it was too long to include."""
+    """A prediction has finished, unless there is `progress`; `outcome` is None if it was too long to include."""
 
     id: str
     attempt: int = 0
     model: str = ""
     version: str = ""
     outcome: Outcome | None = None
+    progress: Progress | None = None
 
 
 def decode_hints(payload: bytes) -> list[Hint]:
@@ -45,6 +48,8 @@ def _decode_hint(fields: dict[bytes, bytes]) -> Hint:
     prediction_id = fields[b"id"].decode()
     if len(fields) == 1:
         return Hint(prediction_id)
+    if (told := fields.get(b"progress")) is not None:
+        return Hint(prediction_id, progress=decode_progress(told))
     return Hint(
         prediction_id,
         int(fields[b"attempt"]),

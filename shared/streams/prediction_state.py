@@ -66,6 +66,7 @@ class PredictionStates:
         self._redis, self._keys = shard.redis, shard.keys
         self._gateway_id = gateway_id
         self._lookup = shard.script("lookup")
+        self._listen = shard.script("listen")
 
     async def look(self, prediction_id: str, *, wait: bool = False) -> State:
         """The state, with the place in the queue; None if there is none (the id is unknown, or already in Postgres).
@@ -93,6 +94,14 @@ class PredictionStates:
                 await self._lookup(keys, [self._gateway_id, ""], client=pipe)
             with redis_errors():
                 return [_state(answer) for answer in await pipe.execute()]
+
+    async def listen(self, prediction_id: str) -> None:
+        """Ask for hints of how far a prediction is, until it has finished.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        await self._listen([self._keys.prediction(prediction_id)], [self._gateway_id])
 
     async def hints(self) -> AsyncIterator[list[Hint] | None]:
         """Hints as they arrive; None once subscribed and whenever none comes for a while: see `messages`.

@@ -49,7 +49,7 @@ class Use(NamedTuple):
 
 USES: Mapping[str, Use] = {
     "gateway": Use(
-        ("cache", "publish", "lookup", "replay", "complete", "dead_letter", "publish_registry"),
+        ("cache", "publish", "lookup", "listen", "replay", "complete", "dead_letter", "publish_registry"),
         (
             *(
                 "GET",
@@ -88,7 +88,7 @@ USES: Mapping[str, Use] = {
     "inference_worker": Use(
         (
             *("claim", "complete", "count_delivery", "dead_letter", "heartbeat", "join", "release", "remove_consumer"),
-            "renew",
+            *("renew", "progress"),
         ),
         ("HGET", "HKEYS", "HMGET", "SET", "TIME", "UNLINK", "XINFO CONSUMERS", "XPENDING", "XREADGROUP", "ZREM"),
         (

@@ -7,9 +7,10 @@ since two streams may give the same id.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from shared.contract.progress import Progress, encode_progress
 from shared.contract.queues import Priority
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_group
@@ -31,6 +32,7 @@ class VersionStreams:
 
     def __init__(self, shard: Shard, model: str, version: str, consumer: str) -> None:
         self._redis, self._group, self._consumer = shard.redis, shard.keys.WORKER_GROUP, consumer
+        self._keys, self._progress = shard.keys, shard.script("progress")
         self._interactive, self._batch = (RequestStream(shard, model, version, consumer, each) for each in Priority)
 
     async def join(self) -> None:
@@ -123,6 +125,14 @@ class VersionStreams:
     async def dead_letter(self, delivery: Delivery, reason: str, error: str) -> bool:
         """Dead-letter an entry."""
         return await self._of(delivery.entry).dead_letter(_bare(delivery), reason, error)
+
+    async def tell(self, progress: Mapping[str, Progress]) -> bool:
+        """Tell who listens how far predictions are, by their ids; returns whether anybody does."""
+        keys = [self._keys.prediction(each) for each in progress]
+        args: list[str | bytes] = [self._keys.notify("")]
+        for prediction_id, told in progress.items():
+            args += (prediction_id, encode_progress(told))
+        return bool(await self._progress(keys, args))
 
     async def leave(self) -> bool:
         """Remove this consumer of each stream if nothing is pending for it; returns whether it left both."""

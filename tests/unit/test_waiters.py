@@ -11,11 +11,12 @@ from prometheus_client import REGISTRY
 
 from gateway.core import waiting
 from gateway.core.errors import LimitReached, Refused, UnknownPrediction
+from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished
 from gateway.core.lookup import Lookup
 from gateway.core.principal import Principal, Scope
 from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
-from gateway.core.waiting import Expectation, Waiters
+from gateway.core.waiting import Waiters
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
 from shared.contract.limits import CallerLimits
@@ -29,7 +30,7 @@ ID = "01a20d70-d5e6-7383-90ab-972da9b28bd4"
 
 @pytest.fixture
 def lookup() -> Mock:
-    return Mock(Lookup, finished=AsyncMock(return_value=[]))
+    return Mock(Lookup, finished=AsyncMock(return_value=[]), look=AsyncMock(return_value={}))
 
 
 @pytest.fixture
@@ -43,10 +44,10 @@ async def test_nothing_is_remembered_of_who_has_left(waiters: Waiters, lookup: M
         with pytest.raises(Refused):
             waiters.check_room(1, "m:1")
         await waiters.recheck()
-        assert sorted(lookup.finished.call_args.args[0]) == ["a", "b"]
-    lookup.finished.reset_mock()
+        assert sorted(lookup.look.call_args.args[0]) == ["a", "b"]
+    lookup.look.reset_mock()
     await waiters.recheck()
-    lookup.finished.assert_not_called()
+    lookup.look.assert_not_called()
     assert waiters.count == 0
     waiters.check_room(3, "m:1")
 
@@ -57,7 +58,7 @@ async def test_of_two_who_wait_for_the_same_one_may_leave(waiters: Waiters, look
         with waiters.expect(["a"]):
             pass
         await waiters.recheck()
-        assert lookup.finished.call_args.args[0] == ["a"] and waiters.count == 1
+        assert lookup.look.call_args.args[0] == ["a"] and waiters.count == 1
 
 
 @pytest.mark.parametrize(("count", "label", "limit"), [(4, "m:1", "in_flight_of_version"), (5, "m:1", "in_flight")])
@@ -217,7 +218,7 @@ async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_ask
     waiters: Waiters, lookup: Mock
 ) -> None:
     with waiters.expect(["a", "b"]) as both, waiters.expect(["b"]) as one:
-        lookup.finished.return_value = [answer("b"), answer("of nobody")]
+        lookup.look.return_value = {"a": Queued(0), "b": answer("b"), "of nobody": answer("of nobody")}
         await waiters.recheck()
         assert await results(one) == [answer("b")]
         both.give_up()
@@ -230,9 +231,9 @@ async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
     waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 10_000)
     before = errors("hint_missed")
     with waiters.expect([str(number) for number in range(1001)]):
-        lookup.finished.side_effect = lambda ids: [answer(each) for each in ids if each in ("7", "8", "1000")]
+        lookup.look.side_effect = lambda ids: {each: answer(each) for each in ids if each in ("7", "8", "1000")}
         await waiters.recheck()
-    sizes = [len(each.args[0]) for each in lookup.finished.call_args_list]
+    sizes = [len(each.args[0]) for each in lookup.look.call_args_list]
     assert sizes == [500, 500, 1]
     assert errors("hint_missed") == before + 3
 
@@ -277,7 +278,7 @@ async def test_hints_are_taken_until_the_stop_and_through_outages(
             await waiters.listen(hints.stop)
             assert await results(first) == [answer("a")] and await results(second) == [answer("b")]
     assert hints.listening == [False, True, True, False, True, True, True]
-    assert lookup.finished.call_count == 2  # once for each connection: hints may have been lost before
+    assert lookup.look.call_count == 2  # once for each connection: hints may have been lost before
     assert waiters.lost == str(lost) and errors("redis_unreachable") == before + 1
     assert {each.args for each in liveness.moved.call_args_list} == {("hints",)}
     (said,) = [vars(record) for record in caplog.records]
