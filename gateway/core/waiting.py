@@ -30,6 +30,7 @@ from shared.telemetry.metrics import ERRORS
 log = logging.getLogger(__name__)
 
 _LOOK_AT_ONCE = 500
+_BEGIN_AT_ONCE = 16  # streams of events: all come back together when another gateway stops
 
 
 class Waiters:
@@ -59,6 +60,7 @@ class Waiters:
         self._of_version: Counter[str] = Counter()
         self._of_caller: Counter[str] = Counter()
         self._waiting: dict[str, list[Expectation]] = {}
+        self._beginning = asyncio.Semaphore(_BEGIN_AT_ONCE)
         self.count = 0
         self.closing = False
         self.listening = asyncio.Event()
@@ -113,10 +115,11 @@ class Waiters:
         Raises:
             UnknownPrediction, StoreUnavailable: as of `read`.
         """
-        found = await self._read(prediction_id, caller, wait=True)
-        if isinstance(found, Queued):
-            await self._states.listen(prediction_id)
-        return found
+        async with self._beginning:
+            found = await self._read(prediction_id, caller, wait=True)
+            if isinstance(found, Queued):
+                await self._states.listen(prediction_id)
+            return found
 
     async def _read(self, prediction_id: str, caller: Principal, *, wait: bool = False) -> Finished | Queued:
         found = await self._lookup.locate(prediction_id, wait=wait)

@@ -89,6 +89,24 @@ class LiveWorkers(NamedTuple):
     fingerprints: dict[str, str]
 
 
+class Worker(NamedTuple):
+    """What a live worker says of itself.
+
+    Attributes:
+        started_at: in ms since the epoch.
+        in_flight: entries that it has read and not finished.
+        serves: labels.
+        states: how far it is with what it is to serve, by label.
+    """
+
+    id: str
+    host: str
+    started_at: int
+    in_flight: int
+    serves: Sequence[str]
+    states: Mapping[str, VersionState]
+
+
 class WorkerDirectory:
     """Looks workers up."""
 
@@ -144,6 +162,16 @@ class WorkerDirectory:
             for label, state in decode_states(text).items():
                 states.setdefault(label, {})[name] = state
         return states
+
+    async def all(self) -> list[Worker]:
+        """All live workers.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        names = await self._names()
+        told = await self._told(names, "host", "started_at", "in_flight", "serves", "states")
+        return [_worker(name, each) for name, each in zip(names, told, strict=True) if each[3] is not None]
 
     async def _names(self) -> list[str]:
         with redis_errors():
@@ -205,6 +233,13 @@ class WorkerDirectory:
                 for name in names:
                     pipe.hmget(self._keys.worker(name), list(fields))
                 return list(await pipe.execute())
+
+
+def _worker(name: str, told: Sequence[bytes | None]) -> Worker:
+    host, started_at, in_flight, serves, states = told
+    numbers = [int(each) if each and each.isdigit() else 0 for each in (started_at, in_flight)]
+    served = orjson.loads(serves or b"[]")
+    return Worker(name, (host or b"").decode(errors="replace"), *numbers, served, decode_states(states))
 
 
 def _counts(

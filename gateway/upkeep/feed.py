@@ -1,0 +1,173 @@
+"""What consoles watch: queues, workers and the newest predictions, looked at every 2 s for all of them together.
+
+Nothing is looked at while nobody watches. Who comes is told what the last look has found, or waits for the first one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from gateway.core.errors import Refused
+from gateway.core.finished import Finished
+from gateway.core.history import NEWEST, Filters, History
+from gateway.core.principal import ANYBODY
+from gateway.core.retry_after import CONNECTIONS_S
+from shared.contract.errors import StoreUnavailable
+from shared.contract.live_catalogue import LiveCatalogue
+from shared.contract.queues import Queue, queues_of
+from shared.streams import queue_depth
+from shared.streams.known_streams import KnownStreams
+from shared.streams.queue_depth import Depth
+from shared.streams.shard import Shard
+from shared.streams.workers import Worker, WorkerDirectory
+from shared.telemetry.metrics import ERRORS
+
+LOOK_EVERY_S = 2.0
+MOST_WATCHERS, MOST_OF_ONE = 1_000, 50
+_NEWEST = 20  # predictions of all callers: each is shown those of them that it may read
+_POSTGRES_WITHIN_S = 1.0
+
+
+class QueueLook(NamedTuple):
+    """One queue, and how many live workers serve its version."""
+
+    queue: Queue
+    depth: Depth
+    workers: int
+
+
+class Look(NamedTuple):
+    """What was found.
+
+    Attributes:
+        results: that are not in Postgres yet.
+        finished: the newest predictions, of whomever.
+    """
+
+    number: int
+    queues: Sequence[QueueLook]
+    results: int
+    dead_letters: int
+    workers: Sequence[Worker]
+    finished: Sequence[Finished]
+
+
+class Feed:
+    """Looks for all who watch.
+
+    Attributes:
+        last: the last look; None before there was one.
+    """
+
+    def __init__(
+        self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams, history: History
+    ) -> None:
+        self._shard, self._catalogue, self._workers = shard, catalogue, workers
+        self._known, self._history = known, history
+        self._watchers: Counter[str] = Counter()
+        self._looking = asyncio.Lock()
+        self._looked_at = -LOOK_EVERY_S
+        self._news = asyncio.Event()
+        self._closing = False
+        self.last: Look | None = None
+
+    @contextmanager
+    def watched(self, caller: str) -> Iterator[None]:
+        """Somebody watches, as long as the block runs.
+
+        Raises:
+            Refused: too many do already, or the gateway is stopping.
+        """
+        if self._closing:
+            raise Refused("stopping", "this gateway is stopping; try again", CONNECTIONS_S)
+        if self._watchers.total() >= MOST_WATCHERS or self._watchers[caller] >= MOST_OF_ONE > 0 and caller:
+            detail = f"too many watch this gateway already (its limit is {MOST_WATCHERS}, and {MOST_OF_ONE} of a caller)"
+            raise Refused("overloaded", detail, CONNECTIONS_S, limit="watchers")
+        self._watchers[caller] += 1
+        try:
+            yield
+        finally:
+            self._watchers[caller] -= 1
+            if not self._watchers[caller]:
+                del self._watchers[caller]
+
+    async def first(self) -> Look:
+        """The last look, if it is new enough; else another.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        await self._look_if_due()
+        assert self.last is not None
+        return self.last
+
+    async def next(self, look: Look, timeout_s: float) -> Look | None:
+        """The next look after one; None if the gateway stops. The same one if there is none within `timeout_s`."""
+        if self.last is look and not self._closing:
+            news = self._news
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await news.wait()
+            except TimeoutError:
+                return look
+        return None if self._closing else self.last
+
+    async def turn(self) -> None:
+        """Look, if anybody watches.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        if self._watchers:
+            await self._look_if_due()
+
+    def close(self) -> None:
+        """End all streams."""
+        self._closing = True
+        self._news.set()
+
+    async def _look_if_due(self) -> None:
+        async with self._looking:
+            if time.monotonic() - self._looked_at < LOOK_EVERY_S * 0.75:
+                return
+            self.last = await self._look()
+            self._looked_at = time.monotonic()
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _look(self) -> Look:
+        keys = self._shard.keys
+        served = [queue for each in self._catalogue.served() for queue in queues_of(each.model, each.version.version)]
+        queues = {keys.requests(*queue): queue for queue in served}
+        orphans = {each.key: each.queue for each in await self._known.orphans()}
+        groups = {**dict.fromkeys([*queues, *orphans], keys.WORKER_GROUP), keys.results: "", keys.dead: ""}
+        (depths, _), workers, finished = await asyncio.gather(
+            queue_depth.sample(self._shard, groups), self._workers.all(), self._newest()
+        )
+        serving = Counter(label for worker in workers for label in worker.serves)
+        return Look(
+            0 if self.last is None else self.last.number + 1,
+            [
+                QueueLook(queue, depths[key], serving[queue.version_label])
+                for key, queue in (queues | orphans).items()
+                if key in queues or depths[key].entries
+            ],
+            depths[keys.results].entries,
+            depths[keys.dead].entries,
+            workers,
+            finished,
+        )
+
+    async def _newest(self) -> Sequence[Finished]:
+        """The newest predictions; those of the last look if Postgres does not answer soon."""
+        try:
+            async with asyncio.timeout(_POSTGRES_WITHIN_S):
+                return await self._history.page(Filters(ANYBODY), NEWEST, _NEWEST)
+        except (StoreUnavailable, TimeoutError):
+            ERRORS.labels("gateway", "feed_without_postgres").inc()
+            return () if self.last is None else self.last.finished
