@@ -13,7 +13,7 @@ from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.components import add_components
 from gateway.control.authentication import Authentication
 from gateway.http.access import guarded
-from gateway.http.context import CACHING, CATALOGUE, CONNECTIONS, DRAIN, HISTORY, QUEUE_METRICS, RUNNING, SETTINGS
+from gateway.http.context import CACHING, CATALOGUE, CONNECTIONS, DRAIN, FEED, HISTORY, QUEUE_METRICS, RUNNING, SETTINGS
 from gateway.http.docs import add_docs
 from gateway.http.middleware import answer_and_observe
 from gateway.http.openapi import openapi
@@ -50,6 +50,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))
     app.cleanup_ctx.append(running(lambda stop: background_loops(app, shard, authentication, stop)))
+    app.on_shutdown.append(app[FEED].close)
     app.on_shutdown.append(app[DRAIN].close)
     app.on_shutdown.append(app[CONNECTIONS].all_answered)  # aiohttp reads no body any more once it shuts down
     return app

@@ -21,6 +21,7 @@ from gateway.http.context import (
     CONNECTIONS,
     DEAD_LETTERS,
     DRAIN,
+    FEED,
     FOLLOWED,
     LIVENESS,
     QUEUE_METRICS,
@@ -33,6 +34,7 @@ from gateway.http.context import (
 )
 from gateway.http.http_metrics import COUNT_EVERY_S, http_metrics
 from gateway.upkeep.expiry import Expiry, age_out
+from gateway.upkeep.feed import LOOK_EVERY_S
 from gateway.upkeep.loop import every
 from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
 from shared.contract.queues import queues_of
@@ -97,6 +99,7 @@ def background_loops(app: web.Application, shard: Shard, authentication: Authent
         "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
         "serving": (LOOK_FOR_WORKERS_EVERY_S, app[SERVING].look),
         "experiments": (FOLLOW_EVERY_S, app[RUNNING].follow),
+        "feed": (LOOK_EVERY_S, app[FEED].turn),
         "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
         **authentication.turns(),

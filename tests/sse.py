@@ -59,7 +59,7 @@ class Stream:
 @asynccontextmanager
 async def listening(client: Client, path: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
     """A stream of events, open as long as the block runs."""
-    async with client.get(path, headers=headers, timeout=None) as answer:  # type: ignore[arg-type]
+    async with client.get(path, headers=headers, timeout=None) as answer:
         assert answer.status == 200, await answer.text()
         assert answer.content_type == "text/event-stream"
         yield Stream(answer)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import time
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
+import orjson
 from aiohttp import web
 
+from gateway.api.console_views import views
 from gateway.api.predictions import unfinished
 from gateway.api.schemas import prediction_body
 from gateway.core.errors import UnknownPrediction
 from gateway.core.finished import Finished
+from gateway.core.principal import Principal
 from gateway.core.watching import Event, Kind, Watch
-from gateway.http.context import PRINCIPAL, PROFILES, WAITERS
+from gateway.http.context import FEED, PRINCIPAL, PROFILES, RETRY_AFTER, WAITERS
 from gateway.http.event_stream import BEAT_S, EventStream, NotAnyMore, last_number
 from gateway.http.queries import Query, read_query
+from gateway.upkeep.feed import Look
 from shared.contract.ids import is_id
 
-Sent = Callable[[EventStream], Awaitable[None]]
+Line = tuple[str, object, int | None]  # the name of an event, its body and number
 
 
 async def prediction_events(request: web.Request) -> web.StreamResponse:
@@ -40,9 +45,7 @@ async def prediction_events(request: web.Request) -> web.StreamResponse:
         return await streamed(request, _lines(request.app, prediction_id, watch.events(BEAT_S)))
 
 
-async def streamed(
-    request: web.Request, lines: AsyncIterator[tuple[str, object, int | None] | None]
-) -> web.StreamResponse:
+async def streamed(request: web.Request, lines: AsyncIterator[Line | None]) -> web.StreamResponse:
     """Send events, each a name, a body and a number, and beats, which are None."""
     stream = EventStream(request)
     await stream.open()
@@ -54,9 +57,7 @@ async def streamed(
     return stream.response
 
 
-async def _lines(
-    app: web.Application, prediction_id: str, events: AsyncIterator[Event]
-) -> AsyncIterator[tuple[str, object, int | None] | None]:
+async def _lines(app: web.Application, prediction_id: str, events: AsyncIterator[Event]) -> AsyncIterator[Line | None]:
     async for event in events:
         yield None if event.kind is Kind.BEAT else (event.kind, _body(app, prediction_id, event), event.written)
 
@@ -67,3 +68,28 @@ def _body(app: web.Application, prediction_id: str, event: Event) -> object:
     if event.kind is Kind.RESULT:
         return prediction_body(event.value)
     return {"text" if event.kind is Kind.TOKEN else "progress": event.value}
+
+
+async def events(request: web.Request) -> web.StreamResponse:
+    """What consoles watch: queues, workers, the newest predictions."""
+    read_query(request, Query)
+    feed = request.app[FEED]
+    with feed.watched(request[PRINCIPAL].id):
+        look = await feed.first()
+        return await streamed(request, _changes(request.app, request[PRINCIPAL], look))
+
+
+async def _changes(app: web.Application, caller: Principal, look: Look | None) -> AsyncIterator[Line | None]:
+    """What has changed since the last look, and a beat while nothing does."""
+    shown: dict[str, bytes] = {}
+    last_said = time.monotonic()
+    number = 0
+    while look is not None:
+        for name, body in views(look, caller, app[RETRY_AFTER].rate).items():
+            if shown.get(name) != body:
+                shown[name], number, last_said = body, number + 1, time.monotonic()
+                yield name, orjson.Fragment(body), number
+        if time.monotonic() - last_said >= BEAT_S:
+            last_said = time.monotonic()
+            yield None
+        look = await app[FEED].next(look, BEAT_S)

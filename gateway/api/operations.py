@@ -123,6 +123,15 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET",
+        "/api/v1/events",
+        events.events,
+        tuple(Scope),
+        "What consoles watch, as it changes: `queues`, `workers`, and `predictions` that one may read",
+        {200: "text/event-stream"},
+        (422, 503),
+    ),
+    Operation(
+        "GET",
         "/api/v1/predictions",
         predictions.list_predictions,
         (Scope.READ,),

@@ -20,7 +20,10 @@ class Expectation:
     Attributes:
         label: `model:version` of all of them; empty if it is not known.
         caller: the id of who waits; may be empty.
+        watches: whether it wants to know more than the end.
     """
+
+    watches = False
 
     def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str, caller: str) -> None:
         loop = asyncio.get_running_loop()

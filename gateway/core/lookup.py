@@ -6,7 +6,7 @@ be found at any moment.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.core.finished import Finished, from_result
 from gateway.core.history import History
@@ -50,15 +50,20 @@ class Lookup:
         found = await self.look(prediction_ids)
         return [each for each in found.values() if isinstance(each, Finished)]
 
-    async def look(self, prediction_ids: Sequence[str]) -> dict[str, Finished | Queued | None]:
+    async def look(
+        self, prediction_ids: Sequence[str], placed: Collection[str] = ()
+    ) -> dict[str, Finished | Queued | None]:
         """Several predictions, by their ids, with one call to each store; asks for hints about those not finished.
 
         None is one that neither store knows. If Postgres is unavailable, those that Redis does not know are left out.
 
+        Args:
+            placed: whose places in their queues are looked at, too.
+
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        states = dict(zip(prediction_ids, await self._states.look_all(prediction_ids), strict=True))
+        states = dict(zip(prediction_ids, await self._states.look_all(prediction_ids, placed), strict=True))
         gone = [each for each, state in states.items() if state is None]
         known: dict[str, Finished | Queued | None] = {
             each: from_result(state) if isinstance(state, PredictionResult) else state

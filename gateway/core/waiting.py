@@ -197,7 +197,9 @@ class Waiters:
         """
         waited_for = list(self._waiting)
         for start in range(0, len(waited_for), _LOOK_AT_ONCE):
-            found = await self._lookup.look(waited_for[start : start + _LOOK_AT_ONCE])
+            some = waited_for[start : start + _LOOK_AT_ONCE]
+            watched = [each for each in some if any(other.watches for other in self._waiting.get(each, ()))]
+            found = await self._lookup.look(some, watched)
             finished = [each for each in found.values() if isinstance(each, Finished)]
             if finished:  # a fallback that nobody sees would hide that hints do not come
                 ERRORS.labels("gateway", "hint_missed").inc(len(finished))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -48,9 +49,10 @@ class Watch(Expectation):
     """One caller's watch of one prediction: a context manager, entered before its state is read.
 
     Args:
-        state: of the prediction, once it was read.
         written: how many characters of its text the caller has already.
     """
+
+    watches = True
 
     def __init__(self, waiters: Waiters, prediction_id: str, caller: str, written: int = 0) -> None:
         super().__init__(waiters, [prediction_id], "", caller)
@@ -73,8 +75,10 @@ class Watch(Expectation):
         self._news.set()
 
     def told(self, progress: Progress) -> None:
-        """It is so far."""
+        """It is so far, so it runs."""
         self._progress = progress
+        if self._state is not None and self._state.place is not None:
+            self._state = replace(self._state, place=self._state.place._replace(running=True))
         self._news.set()
 
     def closing(self) -> None:
@@ -84,12 +88,12 @@ class Watch(Expectation):
 
     async def events(self, beat_s: float) -> AsyncIterator[Event]:
         """What happens, from now to the end; a beat if nothing does for `beat_s` seconds."""
-        shown: Queued | None = None
+        shown: object = None
         while True:
             self._news.clear()
-            if self._state is not None and self._state != shown and self._finished is None:
-                shown = self._state
-                yield Event(Kind.STATE, shown, self._written)
+            if self._state is not None and _changing(self._state) != shown and self._finished is None:
+                shown = _changing(self._state)
+                yield Event(Kind.STATE, self._state, self._written)
             finished = self._finished
             for event in self._advance(finished):
                 yield event
@@ -100,7 +104,7 @@ class Watch(Expectation):
                     await self._news.wait()
             except TimeoutError:
                 yield Event(Kind.BEAT, None, self._written)
-                shown = None  # its queue has moved on
+                shown = None
 
     def _advance(self, finished: Finished | None) -> Iterator[Event]:
         progress = self._progress
@@ -119,6 +123,12 @@ class Watch(Expectation):
             new = text[max(0, self._written - start) :]
             self._written = start + len(text)
             yield Event(Kind.TOKEN, new, self._written)
+
+
+def _changing(state: Queued) -> object:
+    """What of a state is worth telling when it changes: that it runs, or until then how long its queue is."""
+    place = state.place
+    return () if place is None else (place.running, None if place.running else place.depth)
 
 
 def _rest_of(finished: Finished, progress: Progress, written: int) -> str:

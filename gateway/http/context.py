@@ -32,6 +32,7 @@ from gateway.core.waiting import Waiters
 from gateway.http.connections import Connections
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
+from gateway.upkeep.feed import Feed
 from gateway.upkeep.queue_metrics import QueueMetrics
 from shared.contract.live_catalogue import LiveCatalogue
 from shared.service.liveness import Liveness
@@ -65,6 +66,7 @@ RUNNING: web.AppKey[RunningExperiments] = web.AppKey("running_experiments", Runn
 RESULT_COUNTER: web.AppKey[ResultCounter] = web.AppKey("result_counter", ResultCounter)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)
+FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 QUEUE_METRICS: web.AppKey[QueueMetrics] = web.AppKey("queue_metrics", QueueMetrics)
 CONNECTIONS: web.AppKey[Connections] = web.AppKey("connections", Connections)
 LIVENESS: web.AppKey[Liveness] = web.AppKey("liveness", Liveness)

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
+
+from aiohttp import web
 
 from gateway.core.errors import Refused
 from gateway.core.finished import Finished
 from gateway.core.history import NEWEST, Filters, History
-from gateway.core.principal import ANYBODY
+from gateway.core.principal import ANYBODY, Principal
 from gateway.core.retry_after import CONNECTIONS_S
 from shared.contract.errors import StoreUnavailable
 from shared.contract.live_catalogue import LiveCatalogue
@@ -47,14 +49,15 @@ class Look(NamedTuple):
     Attributes:
         results: that are not in Postgres yet.
         finished: the newest predictions, of whomever.
+        shown: what is made of it for callers, by who they are: the same for all of their streams.
     """
 
-    number: int
     queues: Sequence[QueueLook]
     results: int
     dead_letters: int
     workers: Sequence[Worker]
     finished: Sequence[Finished]
+    shown: dict[Principal, Mapping[str, bytes]]
 
 
 class Feed:
@@ -85,8 +88,10 @@ class Feed:
         """
         if self._closing:
             raise Refused("stopping", "this gateway is stopping; try again", CONNECTIONS_S)
-        if self._watchers.total() >= MOST_WATCHERS or self._watchers[caller] >= MOST_OF_ONE > 0 and caller:
-            detail = f"too many watch this gateway already (its limit is {MOST_WATCHERS}, and {MOST_OF_ONE} of a caller)"
+        if self._watchers.total() >= MOST_WATCHERS or (caller and self._watchers[caller] >= MOST_OF_ONE):
+            detail = (
+                f"too many watch this gateway already (its limit is {MOST_WATCHERS}, and {MOST_OF_ONE} of a caller)"
+            )
             raise Refused("overloaded", detail, CONNECTIONS_S, limit="watchers")
         self._watchers[caller] += 1
         try:
@@ -126,7 +131,7 @@ class Feed:
         if self._watchers:
             await self._look_if_due()
 
-    def close(self) -> None:
+    async def close(self, _: web.Application) -> None:
         """End all streams."""
         self._closing = True
         self._news.set()
@@ -151,7 +156,6 @@ class Feed:
         )
         serving = Counter(label for worker in workers for label in worker.serves)
         return Look(
-            0 if self.last is None else self.last.number + 1,
             [
                 QueueLook(queue, depths[key], serving[queue.version_label])
                 for key, queue in (queues | orphans).items()
@@ -161,6 +165,7 @@ class Feed:
             depths[keys.dead].entries,
             workers,
             finished,
+            {},
         )
 
     async def _newest(self) -> Sequence[Finished]:

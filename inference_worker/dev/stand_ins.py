@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from uuid import UUID
 
 from gateway.core.finished import Finished, from_result
@@ -51,7 +51,7 @@ class LocalStates(PredictionStates):
         """The state, or None if there is none (any more)."""
         return self._memory.states.get(prediction_id)
 
-    async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
+    async def look_all(self, prediction_ids: Sequence[str], placed: Collection[str] = ()) -> list[State]:
         """The states of several predictions."""
         return [self._memory.states.get(each) for each in prediction_ids]
 

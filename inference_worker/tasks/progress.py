@@ -6,8 +6,8 @@
             progress(index, text="What is written so far")
 
 A `predict` with a parameter `progress` is given this; others need not know of it. It may be called as often as one
-likes: of each item the first 250 ms and then all but four calls a second are dropped. `progress.due(index)` says whether
-one would be, so that a text need not be made in vain.
+likes: of each item what is said in the first 250 ms, and then all but four times a second, is dropped.
+`progress.due(index)` says whether it would not be, so that no text is made in vain.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -80,8 +80,8 @@ class PredictionStates:
         keys = [self._keys.prediction(prediction_id), self._keys.results]
         return _state(await self._lookup(keys, [self._gateway_id if wait else "", self._keys.WORKER_GROUP]))
 
-    async def look_all(self, prediction_ids: Sequence[str]) -> list[State]:
-        """The states of several predictions, asking again for hints.
+    async def look_all(self, prediction_ids: Sequence[str], placed: Collection[str] = ()) -> list[State]:
+        """The states of several predictions, asking again for hints; of those of `placed` with the place in the queue.
 
         Two round trips: before a pipeline, redis-py checks that its scripts are loaded.
 
@@ -91,7 +91,8 @@ class PredictionStates:
         async with self._redis.pipeline(transaction=False) as pipe:
             for each in prediction_ids:
                 keys = [self._keys.prediction(each), self._keys.results]
-                await self._lookup(keys, [self._gateway_id, ""], client=pipe)
+                group = self._keys.WORKER_GROUP if each in placed else ""
+                await self._lookup(keys, [self._gateway_id, group], client=pipe)
             with redis_errors():
                 return [_state(answer) for answer in await pipe.execute()]
 

@@ -237,9 +237,18 @@ class WorkerDirectory:
 
 def _worker(name: str, told: Sequence[bytes | None]) -> Worker:
     host, started_at, in_flight, serves, states = told
-    numbers = [int(each) if each and each.isdigit() else 0 for each in (started_at, in_flight)]
-    served = orjson.loads(serves or b"[]")
-    return Worker(name, (host or b"").decode(errors="replace"), *numbers, served, decode_states(states))
+    return Worker(
+        name,
+        (host or b"").decode(errors="replace"),
+        _number(started_at),
+        _number(in_flight),
+        orjson.loads(serves or b"[]"),
+        decode_states(states),
+    )
+
+
+def _number(told: bytes | None) -> int:
+    return int(told) if told and told.isdigit() else 0
 
 
 def _counts(

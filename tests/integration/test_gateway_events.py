@@ -1,4 +1,4 @@
-"""The events of one prediction: its state, how far it is, what is written, its result; who may see them, and for how long."""
+"""The events of one prediction: state, how far it is, what is written, the result; who may see them, and how long."""
 
 from __future__ import annotations
 

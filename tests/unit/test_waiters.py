@@ -231,7 +231,7 @@ async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
     waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 10_000)
     before = errors("hint_missed")
     with waiters.expect([str(number) for number in range(1001)]):
-        lookup.look.side_effect = lambda ids: {each: answer(each) for each in ids if each in ("7", "8", "1000")}
+        lookup.look.side_effect = lambda ids, _: {each: answer(each) for each in ids if each in ("7", "8", "1000")}
         await waiters.recheck()
     sizes = [len(each.args[0]) for each in lookup.look.call_args_list]
     assert sizes == [500, 500, 1]
