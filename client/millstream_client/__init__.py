@@ -1,4 +1,4 @@
-"""The Python client of Millstream, synchronous and asynchronous. Needs httpx2 alone, and imports nothing of the services.
+"""The Python client of Millstream, synchronous and asynchronous. Needs httpx2 alone.
 
 from millstream_client import Millstream
 

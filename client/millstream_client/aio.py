@@ -169,6 +169,10 @@ class AsyncMillstream:
         """See `Millstream.health`."""
         return await self._run(self._operations.health())
 
+    async def call(self, method: str, path: str, body: Any = None) -> Any:
+        """See `Millstream.call`."""
+        return await self._run(self._operations.call(method, path, body))
+
     async def _pages(self, page: Callable[[str | None], Steps[tuple[list[T], str | None]]]) -> AsyncIterator[T]:
         cursor: str | None = None
         while True:

@@ -195,6 +195,10 @@ class Millstream:
         """Health of the server and its stores."""
         return self._run(self._operations.health())
 
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        """Anything else of the API, such as `call("GET", "/api/v1/usage")`; its JSON."""
+        return self._run(self._operations.call(method, path, body))
+
     def _pages(self, page: Callable[[str | None], Steps[tuple[list[T], str | None]]]) -> Iterator[T]:
         cursor: str | None = None
         while True:
@@ -311,7 +315,7 @@ def _started(task: Callable[[], T]) -> Future[T]:
     def run() -> None:
         try:
             future.set_result(task())
-        except BaseException as error:
+        except Exception as error:
             future.set_exception(error)
 
     threading.Thread(target=run, name="millstream-batch", daemon=True).start()

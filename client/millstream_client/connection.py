@@ -58,10 +58,17 @@ class Connection:
         Raises:
             OSError: the file with the token cannot be read.
         """
-        token = self.token_file.read_text(encoding="ascii").strip() if self.token_file else self.token
-        who = {"Authorization": f"Bearer {token}"} if token else {}
         kind = {"Content-Type": "application/json"} if call.body is not None else {}
-        return {"User-Agent": f"millstream-client/{VERSION}", **who, **kind, **call.headers}
+        return {"User-Agent": f"millstream-client/{VERSION}", **self.headers_of_caller(), **kind, **call.headers}
+
+    def headers_of_caller(self) -> dict[str, str]:
+        """The header that says who asks, if anybody does.
+
+        Raises:
+            OSError: the file with the token cannot be read.
+        """
+        token = self.token_file.read_text(encoding="ascii").strip() if self.token_file else self.token
+        return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _checked(url: str) -> str:

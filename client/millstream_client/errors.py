@@ -141,7 +141,7 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """It does not fit what is there: the prediction is finished already, the idempotency key stands for another body."""
+    """It does not fit what is there: the prediction is finished, the idempotency key stands for another body."""
 
 
 class LimitReached(Refused):

@@ -88,7 +88,7 @@ class Operations:
     def _part(
         self, model: str, inputs: Sequence[Any], indexes: Sequence[int], asked: Asked, key: str, timeout_s: float
     ) -> Steps[dict[int, Prediction]]:
-        """Some inputs of a batch. Those that are refused are left out, and if they are too many, half as many are sent."""
+        """Some inputs of a batch. Those that are refused are left out; if they are too many, half as many are sent."""
         if not indexes:
             return {}
         body = {**body_of(model, asked), **inputs_field([inputs[each] for each in indexes])}
@@ -197,6 +197,11 @@ class Operations:
         reply = yield from self._ask(Call("GET", "/health"))
         health: Mapping[str, Any] = reply.body
         return health
+
+    def call(self, method: str, path: str, body: Any) -> Steps[Any]:
+        """Anything else."""
+        reply = yield from self._ask(Call(method, path, body=body, repeatable=method == "GET"))
+        return reply.body
 
     def _read(self, prediction_id: str, wait_s: float) -> Steps[Reply]:
         return self._ask(Call("GET", prediction_path(prediction_id), {"wait": round(wait_s, 3)}, wait_s=wait_s))

@@ -1,4 +1,4 @@
-"""When a call is made again: if it was lost, or the server said that it is busy, and making it twice does no more than once.
+"""When a call is made again: if it was lost or the server is busy, and making it twice does no more than once.
 
 Predictions carry an idempotency key, so they may be sent again whatever happened to them. Pure: chance is an argument.
 """

@@ -1,0 +1,41 @@
+"""The commands, put together."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from millstream_client.cli import predicting, scoring, serving, upkeep
+from millstream_client.connection import VERSION
+
+app = typer.Typer(
+    name="millstream",
+    help="Ask a Millstream server: predict, score files, look at queues. Exit codes: 0 done; 1 some predictions did "
+    "not succeed; 2 wrong use; 3 the server is away or busy; 4 not allowed; 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+for part in (predicting, scoring, serving, upkeep):
+    part.add_to(app)
+
+
+@app.callback()
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(VERSION)
+        raise typer.Exit
+
+
+def run() -> int:
+    """Run the command line; ends with its exit code."""
+    app()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())
