@@ -11,6 +11,7 @@ from gateway.api.documents import Documents
 from gateway.api.operations import OPERATIONS
 from gateway.api.request_schemas import bounds_schema, options_schema
 from gateway.components import add_components
+from gateway.console.page import add_console
 from gateway.control.authentication import Authentication
 from gateway.http.access import guarded
 from gateway.http.context import CACHING, CATALOGUE, CONNECTIONS, DRAIN, FEED, HISTORY, QUEUE_METRICS, RUNNING, SETTINGS
@@ -47,6 +48,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     schemas = {**bounds, "Options": options_schema(catalogue)}
     secured, maxima = authentication.authenticator.required, {"timeout": settings.max_timeout_s}
     add_docs(app, Documents(openapi(OPERATIONS, software_version(), schemas, maxima, secured=secured)).read)
+    add_console(app)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))
     app.cleanup_ctx.append(running(lambda stop: background_loops(app, shard, authentication, stop)))

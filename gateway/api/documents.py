@@ -16,8 +16,8 @@ from aiohttp import web
 from gateway.api.by_model import Document, Variant, document_of, variants_of
 from gateway.core.principal import Principal
 from gateway.http.access import caller_of
+from gateway.http.assets import File, file_response, packed
 from gateway.http.context import AUTHENTICATOR, CATALOGUE, WORKERS
-from gateway.http.docs import File, file_response, packed
 from shared.contract.catalogue import Model
 from shared.contract.errors import StoreUnavailable
 from shared.contract.schemas import Schemas

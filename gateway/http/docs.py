@@ -6,13 +6,11 @@ Its files lie under a path that changes whenever one of them does, so browsers m
 from __future__ import annotations
 
 import gzip
-import hashlib
-from collections.abc import Mapping
 from importlib.resources import files
-from typing import NamedTuple
 
 from aiohttp import web
 
+from gateway.http.assets import FOR_GOOD, File, digest_of, packed, reader
 from gateway.http.middleware import Handler
 
 _PAGE = """<!doctype html>
@@ -56,15 +54,6 @@ _POLICY = {
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
     "Cache-Control": "no-cache",
 }
-_FOR_GOOD = {"Cache-Control": "public, max-age=31536000, immutable"}
-
-
-class File(NamedTuple):
-    """A file as it is, and packed."""
-
-    content_type: str
-    plain: bytes
-    packed: bytes
 
 
 def add_docs(app: web.Application, read_document: Handler) -> None:
@@ -74,18 +63,12 @@ def add_docs(app: web.Application, read_document: Handler) -> None:
         read_document: answers with the OpenAPI document.
     """
     found = _files()
-    digest = hashlib.sha256(b"".join(each.plain for each in found.values())).hexdigest()
-    folder = f"/docs/{digest[:12]}"
+    folder = f"/docs/{digest_of(found.values())}"
     page = _PAGE.format(folder=folder).encode()
-
-    async def read_root(_: web.Request) -> web.Response:
-        return web.Response(status=307, headers={"Location": "/docs"})
-
-    app.router.add_get("/", read_root)
     app.router.add_get("/openapi.json", read_document)
-    app.router.add_get("/docs", _reader(packed("text/html", page), _POLICY))
+    app.router.add_get("/docs", reader(packed("text/html", page), _POLICY))
     for name, each in found.items():
-        app.router.add_get(f"{folder}/{name}", _reader(each, _FOR_GOOD))
+        app.router.add_get(f"{folder}/{name}", reader(each, FOR_GOOD))
 
 
 def _files() -> dict[str, File]:
@@ -98,29 +81,3 @@ def _files() -> dict[str, File]:
         "favicon-32x32.png": File("image/png", icon, icon),
         "start.js": packed("text/javascript", _START.encode()),
     }
-
-
-def packed(content_type: str, plain: bytes) -> File:
-    """A file with both its forms."""
-    return File(content_type, plain, gzip.compress(plain, 6))
-
-
-def file_response(request: web.Request, file: File, headers: Mapping[str, str], *varies: str) -> web.Response:
-    """A file, packed if the client takes that.
-
-    Args:
-        varies: the headers that the answer depends on besides.
-    """
-    everything = {**headers, "Vary": ", ".join(("Accept-Encoding", *varies))}
-    takes_gzip = "gzip" in request.headers.get("Accept-Encoding", "").lower()
-    if not takes_gzip or len(file.packed) >= len(file.plain):
-        return web.Response(body=file.plain, content_type=file.content_type, headers=everything)
-    everything["Content-Encoding"] = "gzip"
-    return web.Response(body=file.packed, content_type=file.content_type, headers=everything)
-
-
-def _reader(file: File, headers: Mapping[str, str]) -> Handler:
-    async def read_file(request: web.Request) -> web.Response:
-        return file_response(request, file, headers)
-
-    return read_file
