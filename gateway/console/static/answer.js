@@ -18,7 +18,7 @@ function Shown({ result, input }) {
   const scores = scoresOf(result);
   if (scores.length) return html`<${Scored} scores=${scores} />`;
   for (const name of ["summary", "translation", "text", "answer"]) {
-    if (typeof result[name] === "string") return html`<blockquote>${result[name]}</blockquote><${Sure} score=${result.score} />`;
+    if (typeof result[name] === "string") return html`<div><blockquote>${result[name]}</blockquote><${Sure} score=${result.score} /></div>`;
   }
   if (Array.isArray(result.embedding)) return html`<${Embedding} numbers=${result.embedding.filter(Number.isFinite)} />`;
   if (Array.isArray(result.entities)) return html`<${Entities} entities=${result.entities} />`;
@@ -26,20 +26,21 @@ function Shown({ result, input }) {
   return html`<${Json} value=${result} />`;
 }
 
-const Scored = ({ scores }) => html`
+const Scored = ({ scores }) => html`<div>
   <p class="verdict">${scores[0][0]}</p>
   <${Bars} items=${scores.slice(0, MOST_BARS)} most=${Math.max(1, scores[0][1])} />
-  ${scores.length > MOST_BARS && html`<p class="soft">and ${number(scores.length - MOST_BARS)} more</p>`}`;
+  ${scores.length > MOST_BARS && html`<p class="soft">and ${number(scores.length - MOST_BARS)} more</p>`}
+</div>`;
 
 const Sure = ({ score }) => (Number.isFinite(score) ? html`<p class="soft">score ${percent(score)}</p>` : null);
 
 function Embedding({ numbers }) {
   const most = Math.max(1e-9, ...numbers.map(Math.abs));
   const shown = numbers.slice(0, 64);
-  return html`<p>${number(numbers.length)} numbers, of length ${number(Math.hypot(...numbers), 3)}</p>
+  return html`<div><p>${number(numbers.length)} numbers, of length ${number(Math.hypot(...numbers), 3)}</p>
     <svg class="strip" viewBox=${`0 0 ${shown.length} 2`} preserveAspectRatio="none" role="img" aria-label="the first numbers, drawn">
       ${shown.map((value, at) => html`<rect x=${at + 0.1} width="0.8" y=${value < 0 ? 1 : 1 - value / most} height=${Math.abs(value) / most} />`)}
-    </svg>`;
+    </svg></div>`;
 }
 
 const ENTITY_COLUMNS = [

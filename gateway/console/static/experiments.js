@@ -48,10 +48,10 @@ function State({ experiment }) {
 
 function All() {
   const { value, error, busy } = useLoaded(loadAll, []);
-  return html`<h1>Experiments</h1>
+  return html`<div><h1>Experiments</h1>
     <p class="soft">An experiment gives each version a share of a model's requests, and says which does better.</p>
     <${Alert} error=${error} /><${Busy} when=${busy} />
-    ${value && html`<section class="card" aria-label="Experiments"><${Table} caption="Experiments" columns=${COLUMNS} rows=${value} keyOf=${(each) => each.name} empty="There is no model." /></section>`}`;
+    ${value && html`<section class="card" aria-label="Experiments"><${Table} caption="Experiments" columns=${COLUMNS} rows=${value} keyOf=${(each) => each.name} empty="There is no model." /></section>`}</div>`;
 }
 
 function Experiment({ name }) {
@@ -71,7 +71,7 @@ function Experiment({ name }) {
     again();
   };
   const runs = value?.results && !value.results.stopped_at;
-  return html`
+  return html`<div>
     <p><a href=${to("experiments")}>All experiments</a></p>
     <h1>Experiment of <span class="name">${name}</span></h1>
     <${Alert} error=${error} /><${Alert} error=${told?.failure} />
@@ -80,13 +80,14 @@ function Experiment({ name }) {
     ${value?.results && html`<${Results} results=${value.results} />`}
     ${value && !value.results && html`<p class="empty">This model has had no experiment.</p>`}
     ${runs && html`<${Stop} change=${change} />`}
-    ${value && html`<${Start} versions=${value.model.versions.filter((each) => each.is_active)} runs=${runs} change=${change} />`}`;
+    ${value && html`<${Start} versions=${value.model.versions.filter((each) => each.is_active)} runs=${runs} change=${change} />`}
+  </div>`;
 }
 
 function Stop({ change }) {
   const [ask, setAsk] = useState(null);
   const stop = { title: "Stop the experiment?", text: "All requests go to the default version again. Its results stay.", action: "Stop it", run: () => change("It was stopped.", "DELETE") };
-  return html`<button type="button" class="danger" onClick=${() => setAsk(stop)}>Stop the experiment</button><${Confirm} ask=${ask} close=${() => setAsk(null)} />`;
+  return html`<div class="above"><button type="button" class="danger" onClick=${() => setAsk(stop)}>Stop the experiment</button><${Confirm} ask=${ask} close=${() => setAsk(null)} /></div>`;
 }
 
 const VERDICTS = new Map([
@@ -115,11 +116,10 @@ const ARM_COLUMNS = [
 function Measured({ arm, metric, format }) {
   const value = metric === "latency_ms" ? arm.mean_latency_ms : arm[metric];
   const compared = arm.compared?.[metric];
-  return html`${Number.isFinite(value) ? format(value) : "–"}${compared && html`<br /><span class="soft">${VERDICTS.get(compared.verdict) ?? text(compared.verdict)}</span>`}`;
+  return html`<span>${Number.isFinite(value) ? format(value) : "–"}${compared && html`<br /><span class="soft">${VERDICTS.get(compared.verdict) ?? text(compared.verdict)}</span>`}</span>`;
 }
 
-const Results = ({ results }) => html`
-  <${Card} title="Results" aside=${html`<${State} experiment=${results} />`}>
+const Results = ({ results }) => html`<${Card} title="Results" aside=${html`<${State} experiment=${results} />`}>
     ${results.valid === false && html`<p class="alert">The numbers of subjects are too uneven: those of one arm were lost, so the arms cannot be compared.</p>`}
     <p class="soft">Started ${moment(results.started_at)}${results.stopped_at ? `, stopped ${moment(results.stopped_at)}` : ""}. ${number(results.requests_examined)} requests looked at${results.complete ? "" : ", the first ones only"}. The first arm is the control.</p>
     <${Table} caption="Arms" columns=${ARM_COLUMNS} rows=${results.arms} keyOf=${(arm) => arm.name} />

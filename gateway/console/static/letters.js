@@ -26,11 +26,11 @@ export function DeadLetters({ route }) {
   const remove = { title: `Delete ${counted(picked.length)}?`, text: "Their predictions stay failed. This cannot be taken back.", action: "Delete", run: () => run("delete", picked) };
   const toggle = (id) => choose((now) => new Set(now.has(id) ? [...now].filter((each) => each !== id) : [...now, id]));
   const all = letters.length > 0 && picked.length === letters.length;
-  return html`
+  return html`<div>
     <h1>Dead letters</h1>
     <p class="soft">Requests and results that were given up on. What is tried again keeps its id.</p>
     <${Alert} error=${error} />
-    <div class="row" role="group" aria-label="For those that are chosen">
+    <div class="row above" role="group" aria-label="For those that are chosen">
       <label class="check"><input type="checkbox" checked=${all} disabled=${!letters.length} onChange=${() => choose(new Set(all ? [] : letters.map((each) => each.dead_letter_id)))} /> All of this page</label>
       <button type="button" disabled=${!replayable.length} onClick=${() => run("replay", replayable)}>Try again (${number(replayable.length)})</button>
       <button type="button" class="danger" disabled=${!picked.length} onClick=${() => setAsk(remove)}>Delete (${number(picked.length)})</button>
@@ -45,7 +45,8 @@ export function DeadLetters({ route }) {
         ${page?.next_cursor && html`<a class="button" href=${to("dead-letters", "", { cursor: page.next_cursor })}>Older</a>`}
       </div>
     </section>
-    <${Confirm} ask=${ask} close=${() => setAsk(null)} />`;
+    <${Confirm} ask=${ask} close=${() => setAsk(null)} />
+  </div>`;
 }
 
 const counted = (count) => (count === 1 ? "this dead letter" : `these ${number(count)} dead letters`);

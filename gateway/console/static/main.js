@@ -53,7 +53,7 @@ function App() {
     event.preventDefault(); // the fragment says which view is shown
     main.current.focus();
   };
-  return html`
+  return html`<div>
     <a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
     <header>
       <a class="brand" href="#/"><${Logo} />Millstream</a>
@@ -68,17 +68,17 @@ function App() {
       <${Guarded} key=${`${route.view}/${route.name}/${who.turn}`}><${Shown} route=${route} /><//>
     </main>
     <${SignIn} problem=${who.problem} enter=${enter} />
-  `;
+  </div>`;
 }
 
 /** A view that fails says so, and leaves the others alone. */
 function Guarded({ children }) {
   const [error, reset] = useErrorBoundary();
   if (!error) return children;
-  return html`<h1>Something is wrong with this view</h1><${Alert} error=${error} /><button type="button" onClick=${reset}>Try again</button>`;
+  return html`<div><h1>Something is wrong with this view</h1><${Alert} error=${error} /><button type="button" onClick=${reset}>Try again</button></div>`;
 }
 
-const NotFound = () => html`<h1>Not found</h1><p>There is no such view. <a href="#/">Overview</a></p>`;
+const NotFound = () => html`<div><h1>Not found</h1><p>There is no such view. <a href="#/">Overview</a></p></div>`;
 
 function Connection() {
   const { mode } = useLive();

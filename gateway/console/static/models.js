@@ -19,9 +19,9 @@ const COLUMNS = [
 
 function All() {
   const { value: models, error, busy } = useLoaded(async (signal) => (await read("/api/v1/models", { signal })).items, []);
-  return html`<h1>Models</h1>
+  return html`<div><h1>Models</h1>
     <${Alert} error=${error} /><${Busy} when=${busy} />
-    ${models && html`<section class="card" aria-label="Models"><${Table} caption="Models" columns=${COLUMNS} rows=${models} keyOf=${(each) => each.name} empty="There is no model that you may use." /></section>`}`;
+    ${models && html`<section class="card" aria-label="Models"><${Table} caption="Models" columns=${COLUMNS} rows=${models} keyOf=${(each) => each.name} empty="There is no model that you may use." /></section>`}</div>`;
 }
 
 function State({ version }) {
@@ -50,17 +50,19 @@ function Model({ name }) {
     }
     again();
   };
-  return html`
+  return html`<div>
     <p><a href=${to("models")}>All models</a></p>
     <h1 class="name">${name}</h1>
     <${Alert} error=${error} /><${Alert} error=${told?.failure} />
     ${told?.said && html`<p class="note" role="status">${told.said}</p>`}
     <${Busy} when=${busy && !value} />
-    ${value && html`
+    ${value && html`<div>
       <p class="soft">${value.model.task}${value.model.group ? `, group ${value.model.group}` : ""}. ${value.model.description}</p>
       ${value.model.versions.map((version) => html`<${Version} key=${version.version} ...${{ model: value.model, version, etag: value.etag, change, ask: setAsk }} />`)}
-      <${Lately} name=${name} />`}
-    <${Confirm} ask=${ask} close=${() => setAsk(null)} />`;
+      <${Lately} name=${name} />
+    </div>`}
+    <${Confirm} ask=${ask} close=${() => setAsk(null)} />
+  </div>`;
 }
 
 const Version = ({ model, version, etag, change, ask }) =>
@@ -87,10 +89,11 @@ function Changes({ model, version, etag, change, ask }) {
   const activate = { title: `Activate ${named}?`, text: "Workers load it, and requests may name it.", action: "Activate", run: () => change(`${named} is active.`, "POST", `${path}/activate`) };
   const deactivate = { title: `Deactivate ${named}?`, text: "Requests may not name it any more. What waits for it is computed, then workers unload it.", action: "Deactivate", run: () => change(`${named} is inactive.`, "POST", `${path}/deactivate`) };
   const standard = { title: `Make ${named} the default?`, text: "Requests that name no version go to it from now on.", action: "Make it the default", run: () => change(`${named} is the default.`, "PUT", "/default", { body: { version: version.version }, headers: { "If-Match": etag } }) };
-  return html`
+  return html`<div class="row">
     ${!version.is_active && html`<button type="button" onClick=${() => ask(activate)}>Activate</button>`}
     ${version.is_active && !version.is_default && html`<button type="button" onClick=${() => ask(standard)}>Make default</button>`}
-    ${version.is_active && !version.is_default && html`<button type="button" class="danger" onClick=${() => ask(deactivate)}>Deactivate</button>`}`;
+    ${version.is_active && !version.is_default && html`<button type="button" class="danger" onClick=${() => ask(deactivate)}>Deactivate</button>`}
+  </div>`;
 }
 
 /** Whether its answers have moved: the newest against the ones before them, by label. */

@@ -10,7 +10,7 @@ import { Try } from "./try.js";
 
 export function Overview({ route }) {
   const live = useLive();
-  return html`
+  return html`<div>
     <h1>Overview</h1>
     <${Tiles} live=${live} />
     <div class="halves">
@@ -21,7 +21,7 @@ export function Overview({ route }) {
     </div>
     <${Card} title="Queues" aside=${html`<span class="soft">one for each active version; those of batch while something is in them</span>`}><${Queues} live=${live} /><//>
     ${live.workers && html`<${Card} title="Workers"><${Workers} workers=${live.workers} /><//>`}
-  `;
+  </div>`;
 }
 
 const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
@@ -60,10 +60,11 @@ const COLUMNS = [
 function Queues({ live }) {
   const shown = (live.queues ?? []).filter((each) => each.priority !== "batch" || each.depth);
   const queues = shown.sort((one, other) => (other.depth ?? 0) - (one.depth ?? 0));
-  return html`
+  return html`<div>
     ${live.mode === "polling" && html`<p class="note">This gateway sends no events, so depth and rate are not known here.</p>`}
     <${Table} caption="Queues" columns=${COLUMNS} rows=${queues} keyOf=${keyOf} classOf=${(queue) => (queue.workers ? "" : "unserved")}
-      empty=${live.queues ? "No version is active." : "Loading …"} />`;
+      empty=${live.queues ? "No version is active." : "Loading …"} />
+  </div>`;
 }
 
 const WORKER_COLUMNS = [

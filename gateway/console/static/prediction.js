@@ -12,12 +12,13 @@ import { Waiting } from "./try.js";
 export function Prediction({ route }) {
   const id = route.name.toLowerCase();
   const { item, tokens, error } = useFollowed(id);
-  return html`
+  return html`<div>
     <p><a href=${to("predictions")}>All predictions</a></p>
     <h1>Prediction <span class="mono id">${id}</span></h1>
     <${Alert} error=${error} />
     <${Busy} when=${!item && !error} />
-    ${item && html`<${Whole} item=${item} tokens=${tokens} />`}`;
+    ${item && html`<${Whole} item=${item} tokens=${tokens} />`}
+  </div>`;
 }
 
 function useFollowed(id) {
@@ -45,7 +46,7 @@ function useFollowed(id) {
 
 function Whole({ item, tokens }) {
   const asked = inputOf(item);
-  return html`
+  return html`<div>
     <div class="row"><${Status} status=${item.status} /> <${Actions} item=${item} asked=${asked} /></div>
     ${isOpen(item) && html`<${Waiting} item=${item} />`}
     <div class="halves">
@@ -57,7 +58,8 @@ function Whole({ item, tokens }) {
       <${Card} title="Timeline"><${Timeline} item=${item} /><//>
       <${Card} title="Input"><${Input} asked=${asked} item=${item} /><//>
       <${Card} title="Details"><${Details} item=${item} /><//>
-    </div>`;
+    </div>
+  </div>`;
 }
 
 /** The body that asks for the same again, or why there is none. */
@@ -88,13 +90,14 @@ function Actions({ item, asked }) {
     return "";
   });
   const stop = { title: "Cancel this prediction?", text: "It ends without an answer, and that cannot be taken back.", action: "Cancel it" };
-  return html`
+  return html`<div class="row">
     ${isOpen(item) && html`<button type="button" class="danger" onClick=${() => setAsk({ ...stop, run: () => attempt(() => cancel(item.prediction_id)) })}>Cancel</button>`}
     ${item.model && !isOpen(item) && html`<button type="button" disabled=${!asked.body} title=${asked.why} onClick=${again}>Run again</button>`}
     <${Copy} value=${item.prediction_id} what="Copy the id" />
     ${told?.said && html`<span role="status">${told.said}</span>`}
     <${Alert} error=${told?.error} />
-    <${Confirm} ask=${ask} close=${() => setAsk(null)} />`;
+    <${Confirm} ask=${ask} close=${() => setAsk(null)} />
+  </div>`;
 }
 
 /** The steps of a prediction, with when each was, as far as that is known. */
@@ -127,10 +130,10 @@ const Timeline = ({ item }) => {
 };
 
 function Input({ asked, item }) {
-  if (!asked.body) return html`<p class="empty">${isOpen(item) ? "Shown once it is finished." : asked.why}</p>${item.input && html`<${Json} value=${item.input} />`}`;
+  if (!asked.body) return html`<div><p class="empty">${isOpen(item) ? "Shown once it is finished." : asked.why}</p>${item.input && html`<${Json} value=${item.input} />`}</div>`;
   const { text: given, input, options } = asked.body;
-  return html`${given === undefined ? html`<${Json} value=${input} />` : html`<blockquote>${given}</blockquote>`}
-    ${options && html`<h3>Options</h3><${Json} value=${options} />`}`;
+  return html`<div>${given === undefined ? html`<${Json} value=${input} />` : html`<blockquote>${given}</blockquote>`}
+    ${options && html`<h3>Options</h3><${Json} value=${options} />`}</div>`;
 }
 
 const Details = ({ item }) =>

@@ -4,7 +4,7 @@ import { read, readPatiently } from "./api.js";
 import { csvHead, csvRow, jsonRow, number } from "./format.js";
 import { Listed } from "./listed.js";
 import { Alert, Busy, useLoaded } from "./parts.js";
-import { html, useRef, useState } from "./preact-htm.js";
+import { html, useEffect, useRef, useState } from "./preact-htm.js";
 import { to } from "./route.js";
 
 const STATUSES = ["queued", "running", "succeeded", "failed", "expired", "cancelled"];
@@ -29,24 +29,25 @@ export function Predictions({ route }) {
   const load = (signal) => read("/api/v1/predictions", { query: { ...filtersOf(query), cursor: query.cursor, limit: PAGE }, signal });
   const { value: page, error, busy, again } = useLoaded(load, [asked]);
   const filtered = FILTERS.some((each) => query[each]);
-  return html`
+  return html`<div>
     <h1>Predictions</h1>
-    <${Filters} key=${asked} query=${query} />
-    <${Export} query=${query} />
-    <${Alert} error=${error} />
+    <${Filters} query=${query} />
     <section class="card" aria-label="Predictions" aria-busy=${busy ? "true" : "false"}>
+      <div class="head"><${Export} query=${query} /><button type="button" onClick=${again}>Refresh</button></div>
+      <${Alert} error=${error} />
       ${page ? html`<${Listed} items=${page.items} empty=${filtered ? "No prediction fits these filters." : "None yet: try a model in the overview."} />` : html`<${Busy} when=${busy} />`}
       <div class="row pages">
         ${query.cursor && html`<a class="button" href=${to("predictions", "", { ...query, cursor: "" })}>Newest</a>`}
         ${page?.next_cursor && html`<a class="button" href=${to("predictions", "", { ...query, cursor: page.next_cursor })}>Older</a>`}
-        <button type="button" onClick=${again}>Refresh</button>
       </div>
-    </section>`;
+    </section>
+  </div>`;
 }
 
 function Filters({ query }) {
   const { value: models } = useLoaded(async (signal) => (await read("/api/v1/models", { signal })).items, []);
   const [typed, type] = useState(query);
+  useEffect(() => type(query), [JSON.stringify(query)]);
   const set = (name) => (event) => type((now) => ({ ...now, [name]: event.target.value, ...(name === "model" ? { version: "" } : {}) }));
   const apply = (event) => {
     event.preventDefault();
@@ -85,7 +86,7 @@ function Export({ query }) {
     }
     if (running.current?.signal === signal) running.current = null;
   };
-  return html`<div class="row export">
+  return html`<div class="row">
     <button type="button" onClick=${() => run("csv")}>Export CSV</button>
     <button type="button" onClick=${() => run("jsonl")}>Export JSONL</button>
     ${running.current && html`<button type="button" onClick=${() => running.current?.abort()}>Stop</button>`}

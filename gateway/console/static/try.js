@@ -189,11 +189,12 @@ function Outcome({ state, input, stop }) {
 
 export function Waiting({ item }) {
   const { queue, queued_for_s: waited, progress, note } = item;
-  return html`
+  return html`<div>
     ${Number.isFinite(progress) && html`<p><progress max="1" value=${progress} aria-label="Progress"></progress> ${percent(progress, 0)}</p>`}
     <p class="soft">
       ${Number.isFinite(waited) ? `For ${duration(waited)} now. ` : ""}
       ${queue ? `${number(queue.depth)} in the queue${Number.isFinite(queue.eta_s) ? `, empty in ${duration(queue.eta_s)}` : ""}. ` : ""}
       ${note ?? ""}
-    </p>`;
+    </p>
+  </div>`;
 }
