@@ -10,7 +10,7 @@ from uuid import UUID
 from aiohttp import web
 
 from gateway.api.queries import HistoryQuery, WaitQuery
-from gateway.api.schemas import prediction_body, unfinished_body, waiting_body
+from gateway.api.schemas import prediction_body, stored_body, unfinished_body, waiting_body
 from gateway.core.finished import Finished
 from gateway.core.history import NEWEST, OLDEST, Filters, History
 from gateway.http.context import CANCELLING, HISTORY, PRINCIPAL, PROFILES, RETRY_AFTER, SERVING, UNFINISHED, WAITERS
@@ -34,7 +34,7 @@ async def read_prediction(request: web.Request) -> web.Response:
     caller = request[PRINCIPAL]
     limits = request.app[PROFILES].limits(caller, "")
     found = await request.app[WAITERS].read(prediction_id, wait.seconds, caller, limits)
-    body = unfinished(request.app, prediction_id, found) if isinstance(found, Queued) else prediction_body(found)
+    body = unfinished(request.app, prediction_id, found) if isinstance(found, Queued) else stored_body(found)
     return json_response(body, headers=wait.headers)
 
 

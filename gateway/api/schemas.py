@@ -48,6 +48,14 @@ class StoredPrediction(Prediction):
         "or of the JSON, in hexadecimal digits; absent if nothing is kept",
     )
     options: dict[str, Any] | None = Field(None, description="beside an input that is no text; absent without any")
+    attempt: int = Field(description="0 the first; higher if it was a dead letter that was replayed")
+    queue_time_ms: int = Field(description="from its acceptance until a worker read it, in ms")
+    completed_at: datetime = Field(description="when it was finished")
+    stored: bool = Field(description="whether it is in Postgres; false for a moment after it was finished")
+    worker: str | None = Field(
+        None, description="the worker that finished it; absent if it is not known, or once stored"
+    )
+    trace_id: str | None = Field(None, description="its trace; absent if there is none, or once stored")
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:
@@ -78,6 +86,24 @@ def prediction_body(finished: Finished) -> dict[str, Any]:
         body["input"] = orjson.Fragment(finished.given.input)
         if finished.given.options is not None:
             body["options"] = orjson.Fragment(finished.given.options)
+    return body
+
+
+def stored_body(finished: Finished) -> dict[str, Any]:
+    """A finished prediction that is read by id, in the form of `StoredPrediction`."""
+    body, course = prediction_body(finished), finished.course
+    if course is None:
+        return body
+    body |= {
+        "attempt": course.attempt,
+        "queue_time_ms": finished.outcome.queue_time_ms,
+        "completed_at": course.completed_at,
+        "stored": course.stored,
+    }
+    if finished.outcome.worker:
+        body["worker"] = finished.outcome.worker
+    if course.trace_id:
+        body["trace_id"] = course.trace_id
     return body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import orjson
@@ -9,6 +10,23 @@ import orjson
 from shared.contract.hints import Hint
 from shared.contract.messages import Given, Outcome, PredictionResult, given_of
 from shared.contract.queues import Priority
+from shared.telemetry.traceparent import trace_id_of
+
+
+class Course(NamedTuple):
+    """What else is known of the way that a prediction took.
+
+    Attributes:
+        attempt: 0 the first; higher if it was a dead letter that was tried again.
+        completed_at: when it ended; its time in the queue and its worker are in the outcome.
+        stored: whether it is in Postgres.
+        trace_id: 32 hexadecimal digits; empty if there was no trace, or once it is stored.
+    """
+
+    attempt: int
+    completed_at: datetime
+    stored: bool
+    trace_id: str = ""
 
 
 class Finished(NamedTuple):
@@ -19,6 +37,7 @@ class Finished(NamedTuple):
         principal: the id of who asked for it; empty also if it comes from a hint, which does not say.
         priority: with which it was queued; interactive also if it comes from a hint.
         tags: the text of a JSON object; empty without any, and if it comes from a hint.
+        course: None if it comes from a hint.
     """
 
     id: str
@@ -29,6 +48,7 @@ class Finished(NamedTuple):
     principal: str = ""
     priority: Priority = Priority.INTERACTIVE
     tags: bytes = b""
+    course: Course | None = None
 
 
 def from_hint(hint: Hint) -> Finished | None:
@@ -38,7 +58,9 @@ def from_hint(hint: Hint) -> Finished | None:
 
 def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
-    about = given_of(result), result.principal, result.priority, result.tags
+    completed_at = datetime.fromtimestamp(result.completed_at / 1000, UTC)
+    course = Course(result.attempt, completed_at, stored=False, trace_id=trace_id_of(result.traceparent))
+    about = given_of(result), result.principal, result.priority, result.tags, course
     return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 

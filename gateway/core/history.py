@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from gateway.core.errors import UnknownModel
-from gateway.core.finished import Finished, best_first
+from gateway.core.finished import Course, Finished, best_first
 from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import Given, Outcome, Status
@@ -31,17 +31,8 @@ from shared.streams.deployment import Deployment
 # The columns of outcome fields that are not stored under their own name; None: not stored.
 _COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
 _OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
-_LISTED = ", ".join(
-    [
-        "p.id",
-        "p.principal",
-        "p.priority",
-        "p.tags",
-        "m.name",
-        "v.version",
-        *(f"p.{each}" for each in _OUTCOME_COLUMNS.values()),
-    ]
-)
+_OWN_COLUMNS = ("id", "principal", "priority", "tags", "attempt", "completed_at", *_OUTCOME_COLUMNS.values())
+_LISTED = ", ".join(["m.name", "v.version", *(f"p.{each}" for each in _OWN_COLUMNS)])
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = (
     f"SELECT {_LISTED}, p.input_data, p.options FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
@@ -69,17 +60,7 @@ _PAGE_OF_VERSION = f"""(
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(
-        (
-            "id",
-            "model_version_id",
-            "input_data",
-            "options",
-            "principal",
-            "priority",
-            "tags",
-            "shadow_of",
-            *_OUTCOME_COLUMNS.values(),
-        )
+        (*_OWN_COLUMNS, "model_version_id", "input_data", "options", "shadow_of"),
     ),
     "models": Need(("id", "name", "worker_group", "says", "generation"), _WRITTEN),
     "model_versions": Need(
@@ -218,7 +199,8 @@ def _page_of_versions(count: int) -> str:
 
 
 def _finished(row: asyncpg.Record) -> Finished:
-    about = _given(row), row["principal"], Priority(row["priority"]), (row["tags"] or "").encode()
+    course = Course(row["attempt"], row["completed_at"], stored=True)
+    about = _given(row), row["principal"], Priority(row["priority"]), (row["tags"] or "").encode(), course
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
 
 

@@ -126,8 +126,9 @@ async def test_a_prediction_reads_the_same_from_either_store(
     from_redis = await (await gateway.get(f"{PREDICTIONS}/{prediction_id}")).json()
     await persist_everything(redis, keys, database_url)
     from_postgres = await (await gateway.get(f"{PREDICTIONS}/{prediction_id}")).json()
-    assert from_redis == from_postgres
-    assert from_postgres == {**answered, "input": {"text": body["text"], "options": body["options"]}}
+    assert from_redis | {"stored": True} == from_postgres and from_redis["stored"] is False
+    told = {"attempt": 0, "queue_time_ms": 3, "stored": True, "completed_at": from_redis["completed_at"]}
+    assert from_postgres == {**answered, "input": {"text": body["text"], "options": body["options"]}, **told}
     shouted = await (await gateway.get(f"{PREDICTIONS}/{prediction_id.upper()}")).json()
     assert shouted == from_postgres
 

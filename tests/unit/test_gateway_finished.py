@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.schemas import prediction_body
+from gateway.api.schemas import prediction_body, stored_body
 from gateway.core.finished import best_first, from_hint, from_result
 from shared.contract.hints import Hint
 from shared.contract.ids import uuid7
@@ -33,7 +33,7 @@ def test_a_hint_and_a_state_tell_the_same(outcome: Outcome) -> None:
     hinted = from_hint(Hint(ID, 0, "echo", "1.0.0", outcome))
     read = from_result(PredictionResult(ID, "echo", "1.0.0", outcome, input=b'{"text":"a"}'))
     assert hinted is not None
-    assert read.given == Given(b'{"text":"a"}') and read._replace(given=None) == hinted
+    assert read.given == Given(b'{"text":"a"}') and read._replace(given=None, course=None) == hinted
 
 
 @given(outcome=outcomes())
@@ -53,6 +53,24 @@ def test_a_body_is_json_and_complete(outcome: Outcome) -> None:
         "created_at": "2023-11-14T22:13:20.123000+00:00",
         "input": {"text": "a"},
     }
+
+
+def test_what_is_read_by_id_says_what_became_of_it() -> None:
+    outcome = Outcome(Status.SUCCEEDED, b"{}", queue_time_ms=40, worker="w-1")
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    result = PredictionResult(ID, "m", "1", outcome, attempt=1, completed_at=1_700_000_000_200, traceparent=trace)
+    body = orjson.loads(orjson.dumps(stored_body(from_result(result))))
+    told = {name: body[name] for name in body.keys() - prediction_body(from_result(result)).keys()}
+    assert told == {
+        "attempt": 1,
+        "queue_time_ms": 40,
+        "completed_at": "2023-11-14T22:13:20.200000+00:00",
+        "stored": False,
+        "worker": "w-1",
+        "trace_id": "a" * 32,
+    }
+    hidden = stored_body(from_result(result._replace(traceparent="of nobody", outcome=outcome._replace(worker=""))))
+    assert not {"worker", "trace_id"} & hidden.keys()
 
 
 def test_a_hint_without_an_outcome_has_to_be_looked_up() -> None:
