@@ -80,9 +80,12 @@ function Experiment({ name }) {
     ${value?.results && html`<${Results} results=${value.results} />`}
     ${value && !value.results && html`<p class="empty">This model has had no experiment.</p>`}
     ${runs && html`<${Stop} change=${change} />`}
-    ${value && html`<${Start} versions=${value.model.versions.filter((each) => each.is_active)} runs=${runs} change=${change} />`}
+    ${value && html`<${Start} versions=${usable(value.model)} runs=${runs} change=${change} />`}
   </div>`;
 }
+
+/** The versions that may take part; the default first, as the control. */
+const usable = (model) => model.versions.filter((each) => each.is_active).sort((one, other) => other.is_default - one.is_default);
 
 function Stop({ change }) {
   const [ask, setAsk] = useState(null);
@@ -136,7 +139,7 @@ const Results = ({ results }) => html`<${Card} title="Results" aside=${html`<${S
   <//>`;
 
 function Start({ versions, runs, change }) {
-  const first = versions.find((each) => each.is_default) ?? versions[0];
+  const first = versions[0];
   const [arms, setArms] = useState(() => versions.slice(0, 2).map((each) => ({ version: each.version, weight: "1" })));
   const [shadow, setShadow] = useState({ version: "", share: "0.1" });
   if (!first) return null;

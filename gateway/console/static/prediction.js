@@ -47,7 +47,7 @@ function useFollowed(id) {
 function Whole({ item, tokens }) {
   const asked = inputOf(item);
   return html`<div>
-    <div class="row"><${Status} status=${item.status} /> <${Actions} item=${item} asked=${asked} /></div>
+    <div class="row above"><${Status} status=${item.status} /> <${Actions} item=${item} asked=${asked} /></div>
     ${isOpen(item) && html`<${Waiting} item=${item} />`}
     <div class="halves">
       <${Card} title="Answer">
@@ -119,11 +119,10 @@ const Timeline = ({ item }) => {
   const start = steps[0].at;
   return html`<ol class="timeline">
     ${steps.map(
-      ({ name, at, done, note }) => html`<li class=${done ? "done" : ""}>
+      ({ name, at, done, note }, step) => html`<li class=${done ? "done" : ""}>
         <strong>${name}</strong>${done ? "" : html` <span class="hidden">(not yet)</span>`}
         ${at !== null && html` <time datetime=${new Date(at).toISOString()}>${moment(at)}</time>`}
-        ${at !== null && at > start && html` <span class="soft">after ${duration((at - start) / 1000)}</span>`}
-        ${note && html` <span class="soft">${note}</span>`}
+        <span class="soft"> ${[at !== null && step > 0 && `after ${duration((at - start) / 1000)}`, note].filter(Boolean).join(", ")}</span>
       </li>`,
     )}
   </ol>`;
