@@ -155,10 +155,11 @@ async def test_a_misspelt_parameter_is_named(gateway: Client, worker: HandWorker
         assert "it takes: wait, timeout" in body["detail"] or "it takes: timeout, wait" in body["detail"]
 
 
-async def test_a_browser_finds_the_documentation_and_nothing_is_sniffed_or_kept(gateway: Client) -> None:
-    async with gateway.get("/") as answer:
-        assert answer.status == 200 and answer.url.path == "/docs"
-        assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+async def test_no_page_is_framed_and_nothing_is_sniffed_or_kept(gateway: Client) -> None:
+    for page in ("/", "/docs"):
+        async with gateway.get(page, headers={"Accept": "text/html"}) as answer:
+            assert answer.status == 200
+            assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
     async with gateway.get("/api/v1/predictions/nothing") as answer:
         assert (answer.headers["Cache-Control"], answer.headers["X-Content-Type-Options"]) == ("no-store", "nosniff")
     async with gateway.head("/livez") as answer:

@@ -66,11 +66,11 @@ async def test_the_openapi_document_is_valid(gateway: Client) -> None:
 
 async def test_the_openapi_document_has_every_route_of_the_api(gateway: Client) -> None:
     assert gateway.app is not None
-    undocumented = {"/openapi.json", "/"}  # the document itself, and the way to its page
+    undocumented = {"/openapi.json", "/"}  # the document itself, and the console
     routes = {
         (route.method, route.resource.canonical)
         for route in gateway.app.router.routes()
-        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith("/docs")
+        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith(("/docs", "/console/"))
     }
     paths = (await get(gateway, "/openapi.json"))["paths"]
     documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}
@@ -103,6 +103,17 @@ async def test_each_operation_documents_what_it_answers(
         assert set(response["content"]) == {"application/problem+json" if problem else "application/json"}
 
 
+async def test_a_browser_gets_the_console_and_a_program_the_addresses(gateway: Client) -> None:
+    page = await gateway.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    html = await page.text()
+    assert page.status == 200 and page.content_type == "text/html" and page.headers["Cache-Control"] == "no-cache"
+    policy = page.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert page.headers["Vary"] == "Accept-Encoding, Accept" and not re.search(r"(https?:)?//", html)
+    told = await get(gateway, "/")
+    assert [(await gateway.get(told[each])).status for each in ("api", "docs", "openapi")] == [200, 200, 200]
+
+
 async def test_the_page_and_its_files_come_from_here(gateway: Client) -> None:
     page = await gateway.get("/docs")
     html = await page.text()
@@ -123,15 +134,16 @@ async def test_the_page_and_its_files_come_from_here(gateway: Client) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br, gzip", "", "br"])
-async def test_the_files_of_the_page_are_packed_and_kept_for_good(gateway: Client, encoding: str) -> None:
-    html = await (await gateway.get("/docs")).text()
+@pytest.mark.parametrize("page", ["/docs", "/"])
+async def test_the_files_of_a_page_are_packed_and_kept_for_good(gateway: Client, encoding: str, page: str) -> None:
+    html = await (await gateway.get(page, headers={"Accept": "text/html"})).text()
     headers = {"Accept-Encoding": encoding}
     async with ClientSession(auto_decompress=False) as session:
-        for path in re.findall(r'(?:src|href)="([^"]+)"', html):
+        for path in re.findall(r'(?:src|href)="([^"]+[.][a-z]+)"', html):
             async with session.get(gateway.make_url(path), headers=headers) as answer:
                 assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
                 packed = answer.headers.get("Content-Encoding") == "gzip"
-                assert packed is ("gzip" in encoding and path.endswith((".css", ".js")))
+                assert packed is ("gzip" in encoding and path.endswith((".css", ".js", ".svg")))
                 assert answer.headers["Vary"] == "Accept-Encoding"
                 body = await answer.read()
             assert (gzip.decompress(body) if packed else body) == await (await gateway.get(path)).read()

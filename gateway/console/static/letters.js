@@ -53,7 +53,7 @@ const counted = (count) => (count === 1 ? "this dead letter" : `these ${number(c
 
 const columns = (chosen, toggle) => [
   { name: "Choose", cell: ({ dead_letter_id: id }) => html`<input type="checkbox" aria-label=${`Choose ${id}`} checked=${chosen.has(id)} onChange=${() => toggle(id)} />` },
-  { name: "Given up", cell: (letter) => moment(letter.dead_at) },
+  { name: "Given up", kind: "time", cell: (letter) => moment(letter.dead_at) },
   { name: "Model", cell: (letter) => html`<span class="name">${text(letter.model)}</span> <span class="soft">${letter.version ?? ""}</span>` },
   { name: "Reason", cell: (letter) => html`<span class="mono">${letter.reason}</span>` },
   { name: "What happened", kind: "wide", cell: (letter) => letter.error },

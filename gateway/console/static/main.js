@@ -38,7 +38,10 @@ function App() {
   const [heading, Shown] = name === "predictions" && route.name ? ["Prediction", Prediction] : [title, View];
   const shown = useRef(route);
   useEffect(() => {
-    if (shown.current.view !== route.view || shown.current.name !== route.name) main.current.focus();
+    if (shown.current.view !== route.view || shown.current.name !== route.name) {
+      main.current.focus({ preventScroll: true });
+      scrollTo(0, 0);
+    }
     shown.current = route;
   }, [route]);
   useEffect(() => {

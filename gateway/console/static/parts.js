@@ -30,10 +30,10 @@ export const Facts = ({ items }) =>
     ${items.filter(([, value]) => value !== undefined).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value ?? "–"}</dd></div>`)}
   </dl>`;
 
-/** A table; on a phone each row is a block, whose cells say what they are. */
-export function Table({ caption, columns, rows, keyOf, empty = "Nothing here.", classOf }) {
+/** A table; on a phone each row is a block, whose cells say what they are, or a few lines if it is `compact`. */
+export function Table({ caption, columns, rows, keyOf, empty = "Nothing here.", classOf, kind = "" }) {
   if (!rows.length) return html`<p class="empty">${empty}</p>`;
-  return html`<table role="table">
+  return html`<table role="table" class=${kind}>
     <caption class="hidden">${caption}</caption>
     <thead role="rowgroup"><tr role="row">
       ${columns.map(({ name, kind }) => html`<th role="columnheader" scope="col" class=${kind}>${name}</th>`)}
@@ -41,7 +41,7 @@ export function Table({ caption, columns, rows, keyOf, empty = "Nothing here.", 
     <tbody role="rowgroup">
       ${rows.map(
         (row) => html`<tr role="row" key=${keyOf(row)} class=${classOf?.(row) ?? ""}>
-          ${columns.map(({ name, kind, cell }) => html`<td role="cell" class=${kind} data-label=${name}>${cell(row)}</td>`)}
+          ${columns.map(({ name, kind, cell }) => html`<td role="cell" class=${kind} data-label=${name}><div>${cell(row)}</div></td>`)}
         </tr>`,
       )}
     </tbody>
