@@ -164,7 +164,13 @@ def test_texts_of_others_are_shown_and_never_run(page: Page, gateway: Service) -
         assert page.locator("main img").count() == 0
     open_view(page, "models/echo")
     expect(page.get_by_text("<b>some</b> texts")).to_be_visible()
-    for strange in ("predictions/..%2F..%2F", "models/%", "models/__proto__", "nothing", "predictions/%00?status=x&limit=y"):
+    for strange in (
+        "predictions/..%2F..%2F",
+        "models/%",
+        "models/__proto__",
+        "nothing",
+        "predictions/%00?status=x&limit=y",
+    ):
         page.goto(f"/#/{strange}")
         expect(page.get_by_role("heading", level=1)).to_be_visible()
 
@@ -207,7 +213,22 @@ def test_what_is_filtered_is_exported(page: Page, gateway: Service) -> None:
 
 def test_a_field_of_csv_is_no_formula(page: Page) -> None:
     open_view(page, "models")
-    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "\uff1d1", '"=1"', "|calc", "plain", 'a "b"', 1, None]
+    hostile = [
+        "=1+1",
+        "+1",
+        "-1",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        " =1",
+        "\uff1d1",
+        '"=1"',
+        "|calc",
+        "plain",
+        'a "b"',
+        1,
+        None,
+    ]
     script = """async (values) => {
       const main = document.querySelector('script[src$="main.js"]').src;
       const { csvField } = await import(main.replace("main.js", "format.js"));
@@ -354,8 +375,8 @@ def test_events_are_read_wherever_they_are_cut(page: Page) -> None:
 
 
 def test_who_must_be_known_is_asked_and_a_credential_is_nowhere_but_in_memory(browser: Browser, start: Start) -> None:
-    settings = {"JWT_SECRET": SECRET.decode(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
-    secured = start("gateway", AUTH="required", **settings)
+    issued = {"JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    secured = start("gateway", ready=True, AUTH="required", JWT_SECRET=SECRET.decode(), **issued)
     good = token(SECRET, scope="predict read")
     with page_of(browser, base_url=secured.url) as page:
         page.goto("/")

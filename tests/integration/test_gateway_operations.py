@@ -70,7 +70,9 @@ async def test_the_openapi_document_has_every_route_of_the_api(gateway: Client) 
     routes = {
         (route.method, route.resource.canonical)
         for route in gateway.app.router.routes()
-        if route.resource is not None and route.method != "HEAD" and not route.resource.canonical.startswith(("/docs", "/console/"))
+        if route.resource is not None
+        and route.method != "HEAD"
+        and not route.resource.canonical.startswith(("/docs", "/console/"))
     }
     paths = (await get(gateway, "/openapi.json"))["paths"]
     documented = {(method.upper(), path) for path, methods in paths.items() for method in methods}

@@ -26,6 +26,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
     "docs/AUTHENTICATION.md",
+    "docs/CONSOLE.md",
     "docs/DEPLOYMENT.md",
     "docs/MONITORING.md",
     "docs/PRIVACY.md",

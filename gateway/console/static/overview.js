@@ -16,13 +16,15 @@ export function Overview({ route }) {
     <div class="halves">
       <${Try} asked=${route.query} />
       <${Card} title="Latest predictions" aside=${html`<a href=${to("predictions")}>All</a>`}>
-        <${Recent} items=${live.recent ?? []} empty=${live.recent ? "None yet: try a model." : "Loading …"} />
+        <${Recent} items=${live.recent ?? []} empty=${emptyOf(live)} />
       <//>
     </div>
     <${Card} title="Queues" aside=${html`<span class="soft">one for each active version; those of batch while something is in them</span>`}><${Queues} live=${live} /><//>
     ${live.workers && html`<${Card} title="Workers"><${Workers} workers=${live.workers} /><//>`}
   </div>`;
 }
+
+const emptyOf = ({ recent, mode }) => (recent ? "None yet: try a model." : mode === "live" ? "You may not read any." : "Loading …");
 
 const sum = (values) => values.reduce((total, value) => total + (value ?? 0), 0);
 
@@ -50,7 +52,7 @@ const COLUMNS = [
   { name: "Priority", cell: (queue) => queue.priority },
   { name: "Waiting and running", kind: "num", cell: (queue) => number(queue.depth ?? NaN) },
   { name: "Running", kind: "num", cell: (queue) => number(queue.running ?? NaN) },
-  { name: "Oldest", kind: "num", cell: (queue) => duration(queue.oldest_s ?? NaN) },
+  { name: "Oldest", kind: "num", cell: (queue) => duration(queue.depth ? queue.oldest_s : NaN) },
   { name: "Drains", kind: "num", cell: (queue) => rate(queue.drains_per_s ?? NaN) },
   { name: "Empty in", kind: "num", cell: (queue) => (queue.depth === 0 ? "is empty" : duration(queue.eta_s ?? NaN)) },
   { name: "Last two minutes", cell: (queue) => html`<${Sparkline} values=${samplesOf(queue)} name="depth" />` },
@@ -69,8 +71,8 @@ function Queues({ live }) {
 
 const WORKER_COLUMNS = [
   { name: "Worker", cell: (worker) => html`<span class="mono">${worker.id}</span>` },
-  { name: "Host", cell: (worker) => worker.host },
-  { name: "Since", cell: (worker) => duration((Date.now() - new Date(worker.started_at)) / 1000) },
+  { name: "Host", cell: (worker) => text(worker.host) },
+  { name: "Up for", kind: "time", cell: (worker) => duration((Date.now() - new Date(worker.started_at)) / 1000) },
   { name: "In flight", kind: "num", cell: (worker) => number(worker.in_flight ?? NaN) },
   {
     name: "Versions",
