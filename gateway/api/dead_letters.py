@@ -8,11 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api.queries import ENTRY_PATTERN, DeadLetterQuery, TimeoutQuery, timeout_ms_of
+from gateway.api.queries import ENTRY_PATTERN, DeadLetterQuery
 from gateway.core.errors import NotReplayable, UnknownDeadLetter
 from gateway.http.context import CATALOGUE, DEAD_LETTERS, MODEL, PRINCIPAL, SETTINGS
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
+from gateway.http.timeouts import TimeoutQuery, timeout_ms_of
 from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetter
 
 _ENTRY = re.compile(ENTRY_PATTERN)

@@ -25,6 +25,7 @@ from gateway.api import (
 from gateway.core.principal import Scope
 from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
+from gateway.http.timeouts import TimeoutQuery
 
 _PREFER = Parameter(
     "Prefer", "header", "`respond-async` or `wait=S`; the query parameter takes precedence", {"type": "string"}
@@ -188,7 +189,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Replay a dead letter",
         {202: schemas.Replayed},
         (404, 409, 422, 503),
-        query=queries.TimeoutQuery,
+        query=TimeoutQuery,
         parameters=(_LETTER,),
     ),
     Operation(

@@ -7,23 +7,22 @@ from typing import Any, NamedTuple
 
 from aiohttp import web
 
-from gateway.api.queries import PredictQuery, timeout_ms_of
+from gateway.api.queries import PredictQuery
 from gateway.api.request_schemas import BatchRequest, PredictRequest
 from gateway.api.schemas import prediction_body, queued_body
 from gateway.core.caller_limits import Standing
-from gateway.core.errors import Place
-from gateway.core.finished import Finished
 from gateway.core.order import Answer, Input, Order
 from gateway.http.bodies import read_body
 from gateway.http.cache_control import cache_wish
 from gateway.http.context import INTAKE, MODEL, PREDICTION_IDS, PRINCIPAL, PROFILES, SETTINGS, TRACE
 from gateway.http.idempotency import fingerprint, key_of
+from gateway.http.outcomes import unsuccessful
 from gateway.http.preferences import Wait, wait_of
-from gateway.http.problems import ProblemError, invalid
+from gateway.http.problems import invalid
 from gateway.http.queries import read_query
 from gateway.http.rate_limits import rate_limit_headers
 from gateway.http.responses import json_response
-from shared.contract.inputs import read_refusal
+from gateway.http.timeouts import timeout_ms_of
 from shared.contract.messages import Status
 from shared.telemetry.traceparent import trace_id_of
 
@@ -38,7 +37,7 @@ async def predict(request: web.Request) -> web.Response:
         headers = {"Location": f"/api/v1/predictions/{prediction_id}", **preferences.headers}
         return json_response(queued_body(prediction_id, note), status=202, headers=headers)
     if finished.outcome.status is not Status.SUCCEEDED:
-        raise _unsuccessful(finished, input_)
+        raise unsuccessful(finished, input_)
     return json_response(prediction_body(finished), headers=preferences.headers)
 
 
@@ -126,23 +125,3 @@ def _check_one_of(name: str, value: Any, other_name: str, other: Any) -> None:
         problem = "Field required" if value is None else "cannot be given together with"
         detail = f"{problem}: `{name}`, or `{other_name}` for other JSON" if value is None else f"{problem} `{name}`"
         raise invalid([(("body", name if value is None else other_name), detail)])
-
-
-def _place(sent: Input, path: Place) -> Place:
-    """Where in the caller's request is what a model refused; its path begins with `input` or `options`."""
-    if path and path[0] == "options":
-        return ("body", *path)
-    return (*sent.place, *path[1:]) if sent.sent_as_input else sent.place
-
-
-def _unsuccessful(finished: Finished, sent: Input) -> ProblemError:
-    extra, outcome = {"prediction_id": finished.id}, finished.outcome
-    if outcome.status is Status.EXPIRED:
-        return ProblemError(504, "deadline-passed", outcome.error or "the deadline passed", extra=extra)
-    if outcome.status is Status.CANCELLED:
-        return ProblemError(409, "cancelled", outcome.error or "it was cancelled", extra=extra)
-    if (refusal := read_refusal(outcome.error)) is not None:
-        path, detail = refusal
-        place = _place(sent, path)
-        return ProblemError(422, "invalid-input", detail, errors=[(place, detail)], extra=extra)
-    return ProblemError(500, "prediction-failed", outcome.error or f"it ended as {outcome.status.value}", extra=extra)

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
-from gateway.http.problems import invalid
 from gateway.http.queries import DAY, SECONDS, TIME, WHOLE_NUMBER, Query
-from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
+from gateway.http.timeouts import TimeoutQuery
+from gateway.settings import MAX_WAIT_S
 from shared.contract.ids import is_id
 from shared.contract.messages import MODEL_MAX_CHARS, PRINCIPAL_MAX_CHARS, VERSION_MAX_CHARS, Status
 from shared.contract.tags import TAG_PATTERN
@@ -34,14 +34,6 @@ class WaitQuery(Query):
 
     wait: Annotated[float, Field(ge=0, le=MAX_WAIT_S), SECONDS] | None = Field(
         None, description="seconds to wait for the prediction; takes precedence over `Prefer: wait=S` (RFC 7240)"
-    )
-
-
-class TimeoutQuery(Query):
-    """When a request expires."""
-
-    timeout: Annotated[float, Field(ge=0.001, le=LONGEST_TIMEOUT_S), SECONDS] | None = Field(
-        None, description="seconds the request may stay in the queue before it expires"
     )
 
 
@@ -146,15 +138,3 @@ class KeyQuery(PageQuery):
     """Query parameters of the list of API keys."""
 
     cursor: str | None = Field(None, pattern="^[a-z2-7]{16}$", description="`next_cursor` of the previous page")
-
-
-def timeout_ms_of(asked_s: float | None, settings: GatewaySettings) -> int:
-    """Milliseconds until a request expires.
-
-    Raises:
-        ProblemError: 422, it asks for more than `MAX_TIMEOUT_S`.
-    """
-    seconds = settings.request_timeout_s if asked_s is None else asked_s
-    if seconds > settings.max_timeout_s:
-        raise invalid([(("query", "timeout"), f"must be at most {settings.max_timeout_s:g} seconds, not {seconds:g}")])
-    return max(1, round(seconds * 1000))

@@ -76,7 +76,7 @@ class UnknownModel(CoreError):
         if version is None:
             missing, others = f"there is no model {model[:_SHOWN_CHARS]!r}", "there are"
         else:
-            which = f"version {version!r}" if version else "default version: name one"
+            which = f"version {version[:_SHOWN_CHARS]!r}" if version else "default version: name one"
             missing, others = f"model {model!r} has no {which}", "it has"
         super().__init__(f"{missing}; {others}: {', '.join(known)}" if known else missing)
         self.missing: Literal["model", "version"] = "model" if version is None else "version"

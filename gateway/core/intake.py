@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 from gateway.core.assignment import Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
-from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused, UnknownModel
+from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused
 from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished
 from gateway.core.inputs import Inputs, size_of
 from gateway.core.lookup import Lookup
 from gateway.core.order import Answer, Order
+from gateway.core.resolution import resolve
 from gateway.core.retry_after import STORE_UNAVAILABLE_S, RetryAfter
 from gateway.core.serving import Serving
 from gateway.core.submissions import Submissions
@@ -91,7 +92,7 @@ class Intake:
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
         assigned = self._experiments.assign(order)
-        served = self._resolve(order, assigned.version or order.version)
+        served = resolve(self._catalogue, order.caller, order.model, order.version, assigned.version)
         options = _options(served, order)
         inputs = self._inputs.encoded(served, order)
         self._check_redis()
@@ -121,17 +122,6 @@ class Intake:
         if self._caching is None:
             return CacheLook(order.wait_s, [""] * len(inputs))
         return await self._caching.look(served, order, options, inputs)
-
-    def _resolve(self, order: Order, version: str | None) -> ServedVersion:
-        allowed = order.caller.may_use(order.model)
-        served = self._catalogue.resolve(order.model, version) if allowed else None
-        if served is not None:
-            return served
-        found = self._catalogue.find(order.model) if allowed else None
-        if found is None:
-            names = [each.name for each in self._catalogue.models]
-            raise UnknownModel(order.model, None, [each for each in names if order.caller.may_use(each)])
-        raise UnknownModel(order.model, order.version or "", [each.version for each in found.versions if each.active])
 
     def _new_requests(
         self,

@@ -10,10 +10,11 @@ from aiohttp.test_utils import make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.api.queries import PredictQuery, timeout_ms_of
+from gateway.api.queries import PredictQuery
 from gateway.http.preferences import Wait, wait_of
 from gateway.http.problems import ProblemError
 from gateway.http.queries import read_query
+from gateway.http.timeouts import timeout_ms_of
 from gateway.settings import LONGEST_TIMEOUT_S, MAX_WAIT_S, GatewaySettings
 
 SETTINGS = GatewaySettings(auth="off", redis_url="redis://localhost", database_url="postgresql://localhost/x")
