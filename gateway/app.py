@@ -14,12 +14,25 @@ from gateway.components import add_components
 from gateway.console.page import add_console
 from gateway.control.authentication import Authentication
 from gateway.http.access import guarded
-from gateway.http.context import CACHING, CATALOGUE, CONNECTIONS, DRAIN, FEED, HISTORY, QUEUE_METRICS, RUNNING, SETTINGS
+from gateway.http.context import (
+    CACHING,
+    CATALOGUE,
+    CONNECTIONS,
+    DIALECTS,
+    DRAIN,
+    FEED,
+    HISTORY,
+    QUEUE_METRICS,
+    RUNNING,
+    SETTINGS,
+)
 from gateway.http.docs import add_docs
 from gateway.http.middleware import answer_and_observe
 from gateway.http.openapi import openapi
 from gateway.http.tracing import tracing_middleware
 from gateway.loops import background_loops, running
+from gateway.protocols.dialects import DIALECTS_BY_PATH
+from gateway.protocols.operations import PROTOCOL_OPERATIONS
 from gateway.settings import GatewaySettings
 from shared.contract.catalogue import Catalogue
 from shared.contract.live_catalogue import LiveCatalogue
@@ -31,15 +44,18 @@ if TYPE_CHECKING:
     from shared.telemetry.spans import Traces
 
 
+EVERY_OPERATION = (*OPERATIONS, *PROTOCOL_OPERATIONS)
+
+
 def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | None = None) -> web.Application:
     """The application; it connects to the stores when it starts."""
     middlewares = [answer_and_observe] if traces is None else [tracing_middleware(traces), answer_and_observe]
     app = web.Application(middlewares=middlewares, client_max_size=settings.max_body_bytes)
     shard = open_shard(settings, retry_once=True)
-    app[SETTINGS], app[CATALOGUE] = settings, LiveCatalogue(catalogue)
+    app[SETTINGS], app[CATALOGUE], app[DIALECTS] = settings, LiveCatalogue(catalogue), DIALECTS_BY_PATH
     authentication = Authentication(settings, shard)
     add_components(app, shard, authentication, traces)
-    for operation in OPERATIONS:
+    for operation in EVERY_OPERATION:
         handler = guarded(operation)
         app.router.add_route(operation.method, operation.path, handler)
         if operation.method == "GET":
@@ -47,7 +63,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, traces: Traces | N
     bounds = bounds_schema(settings.max_text_chars, settings.max_batch_texts)
     schemas = {**bounds, "Options": options_schema(catalogue)}
     secured, maxima = authentication.authenticator.required, {"timeout": settings.max_timeout_s}
-    add_docs(app, Documents(openapi(OPERATIONS, software_version(), schemas, maxima, secured=secured)).read)
+    add_docs(app, Documents(openapi(EVERY_OPERATION, software_version(), schemas, maxima, secured=secured)).read)
     add_console(app)
     BUILD.info({"version": software_version()})
     app.cleanup_ctx.append(_connections(shard, authentication, traces))

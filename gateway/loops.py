@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from gateway.api.health import full_health, not_ready
+from gateway.api.health import full_health
 from gateway.control.authentication import Authentication
 from gateway.control.experiments.running import FOLLOW_EVERY_S
 from gateway.control.registry.following import READ_EVERY_S
@@ -33,6 +33,7 @@ from gateway.http.context import (
     WAITERS,
 )
 from gateway.http.http_metrics import COUNT_EVERY_S, http_metrics
+from gateway.http.readiness import not_ready
 from gateway.upkeep.expiry import Expiry, age_out
 from gateway.upkeep.feed import LOOK_EVERY_S
 from gateway.upkeep.loop import every

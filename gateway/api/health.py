@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from gateway.http.access import is_admin
-from gateway.http.context import CATALOGUE, DRAIN, FOLLOWED, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WAITERS, WORKERS
+from gateway.http.context import CATALOGUE, HISTORY, KNOWN_STREAMS, LIVENESS, REDIS, WORKERS
+from gateway.http.readiness import not_ready
 from gateway.http.responses import json_response
 from shared.contract.errors import StoreUnavailable
 from shared.contract.version_states import State, VersionState
@@ -123,15 +124,3 @@ async def readyz(request: web.Request) -> web.Response:
         details = {"reason": reason} if await is_admin(request) else {}
         return json_response({"status": "not ready", **details}, status=503)
     return json_response({"status": "ok"})
-
-
-def not_ready(app: web.Application) -> str | None:
-    """Why the gateway should be sent no requests; None if it should."""
-    if app[DRAIN].begun:
-        return "stopping"
-    if not app[WAITERS].listening.is_set():
-        return f"Redis is unavailable: {app[WAITERS].lost}"
-    if not app[FOLLOWED].looked:
-        return "it was not possible yet to look which models there are"
-    blocked = app[REDIS].worst(Level.BLOCKED)
-    return None if blocked is None else blocked.sentence

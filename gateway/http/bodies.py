@@ -34,16 +34,37 @@ async def read_body(request: web.Request, kind: type[Body]) -> Body:
         ProblemError: 415 wrong content type or encoding, 400 malformed JSON, 408 too slow, 422 invalid field.
         web.HTTPRequestEntityTooLarge: larger than the limit, as it came or unpacked.
     """
-    if request.content_type != "application/json":
+    return parse(await read_bytes(request, "application/json"), kind)
+
+
+async def read_bytes(request: web.Request, *content_types: str) -> bytes:
+    """The request body, unpacked.
+
+    Args:
+        content_types: of which it must have one. (A request without any has `application/octet-stream`.)
+
+    Raises:
+        ProblemError: 415 wrong content type or encoding, 400 it does not match its encoding, 408 too slow.
+        web.HTTPRequestEntityTooLarge: larger than the limit, as it came or unpacked.
+    """
+    if request.content_type not in content_types:
         raise ProblemError(
             415,
             "unsupported-media-type",
-            f"send 'content-type: application/json', not {request.content_type[:100]!r}",
-            headers={"Accept": "application/json"},
+            f"send 'content-type: {content_types[0]}', not {request.content_type[:100]!r}",
+            headers={"Accept": ", ".join(content_types)},
         )
     unpack = _unpacker(request)
-    raw = unpack(await _bytes(request))
-    _check_values(raw)
+    return unpack(await _bytes(request))
+
+
+def parse(raw: bytes, kind: type[Body]) -> Body:
+    """JSON as a model.
+
+    Raises:
+        ProblemError: 400 malformed JSON, 422 invalid field, or too many values.
+    """
+    check_values(raw)
     try:
         return kind.model_validate_json(raw)
     except ValidationError as error:
@@ -115,7 +136,7 @@ def _unpacked(raw: bytes, window: int, most: int) -> bytes:
     return unpacked
 
 
-def _check_values(raw: bytes) -> None:
+def check_values(raw: bytes) -> None:
     """Refuse a body of too many values: each costs a hundred times its bytes once it is parsed.
 
     Raises:

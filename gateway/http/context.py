@@ -5,7 +5,7 @@ A handler gets what it uses by key; only `gateway.components` knows how it is pu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
 
@@ -30,6 +30,7 @@ from gateway.core.tracing import Trace
 from gateway.core.unfinished import Unfinished
 from gateway.core.waiting import Waiters
 from gateway.http.connections import Connections
+from gateway.http.problems import Dialect
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
 from gateway.upkeep.feed import Feed
@@ -43,6 +44,8 @@ from shared.streams.workers import WorkerDirectory
 
 SETTINGS: web.AppKey[GatewaySettings] = web.AppKey("settings", GatewaySettings)
 ALLOWED_HOSTS: web.AppKey[frozenset[str]] = web.AppKey("allowed_hosts", frozenset)
+# how errors are told below a first part of the path (`v1`); all are problems, which some clients look elsewhere for
+DIALECTS: web.AppKey[Mapping[str, Dialect]] = web.AppKey("dialects", Mapping)
 CATALOGUE: web.AppKey[LiveCatalogue] = web.AppKey("catalogue", LiveCatalogue)
 AUTHENTICATOR: web.AppKey[Authenticator] = web.AppKey("authenticator", Authenticator)
 PROFILES: web.AppKey[Profiles] = web.AppKey("profiles", Profiles)

@@ -10,7 +10,16 @@ from aiohttp import web
 
 from gateway.core.errors import CoreError, LimitReached, Refused
 from gateway.core.retry_after import CONNECTIONS_S
-from gateway.http.context import ALLOWED_HOSTS, CATALOGUE, CONNECTIONS, MODEL, PREDICTION_IDS, SETTINGS, TRACE
+from gateway.http.context import (
+    ALLOWED_HOSTS,
+    CATALOGUE,
+    CONNECTIONS,
+    DIALECTS,
+    MODEL,
+    PREDICTION_IDS,
+    SETTINGS,
+    TRACE,
+)
 from gateway.http.hosts import host_of, is_allowed, is_cross_site_write
 from gateway.http.http_metrics import Answered, http_metrics
 from gateway.http.problems import ProblemError, of_core_error, of_http_error, of_store_error, unavailable
@@ -37,7 +46,7 @@ async def answer_and_observe(request: web.Request, handler: Handler) -> web.Stre
         response = _if_there_is_room(request, await _answer(request, handler))
         status = response.status
         response.headers.update(SAFE_HEADERS)
-        if request.path.startswith("/api/"):
+        if request.path.startswith("/api/") or _first_part(request) in request.app[DIALECTS]:
             response.headers["Cache-Control"] = "no-store"
         return response
     finally:
@@ -52,25 +61,38 @@ async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         _check_sender(request)
         return await handler(request)
-    except ProblemError as error:
-        return error.response()
-    except CoreError as error:
+    except Exception as error:
+        if isinstance(error, web.HTTPException) and error.status < 400:
+            raise
+        return _response(request, _problem_of(request, error))
+
+
+def _problem_of(request: web.Request, error: Exception) -> ProblemError:
+    if isinstance(error, ProblemError):
+        return error
+    if isinstance(error, CoreError):
         if isinstance(error, Refused) and error.limit:
             ERRORS.labels("gateway", f"refused_{error.limit}").inc()
         elif isinstance(error, LimitReached):
             ERRORS.labels("gateway", f"limited_{error.limit}").inc()
-        return of_core_error(error).response()
-    except StoreUnavailable as error:
+        return of_core_error(error)
+    if isinstance(error, StoreUnavailable):
         ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
-        return of_store_error(error).response()
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        return of_http_error(error, request.app[SETTINGS].max_body_bytes).response()
-    except Exception:
-        log.exception("handler failed", extra={"endpoint": endpoint_of(request)})
-        ERRORS.labels("gateway", "handler").inc()
-        return ProblemError(500, "internal", "internal error; it was logged").response()
+        return of_store_error(error)
+    if isinstance(error, web.HTTPException):
+        return of_http_error(error, request.app[SETTINGS].max_body_bytes)
+    log.error("handler failed", extra={"endpoint": endpoint_of(request)}, exc_info=error)
+    ERRORS.labels("gateway", "handler").inc()
+    return ProblemError(500, "internal", "internal error; it was logged")
+
+
+def _response(request: web.Request, problem: ProblemError) -> web.Response:
+    dialect = request.app[DIALECTS].get(_first_part(request))
+    return (problem if dialect is None else dialect(problem)).response()
+
+
+def _first_part(request: web.Request) -> str:
+    return request.path.lstrip("/").partition("/")[0]
 
 
 def _if_there_is_room(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
@@ -80,7 +102,7 @@ def _if_there_is_room(request: web.Request, response: web.StreamResponse) -> web
         return response
     ERRORS.labels("gateway", "refused_answer").inc()
     detail = f"an answer of {size} bytes has no room now, since clients do not read theirs; ask for less, or later"
-    return unavailable("overloaded", detail, CONNECTIONS_S).response()
+    return _response(request, unavailable("overloaded", detail, CONNECTIONS_S))
 
 
 def _check_sender(request: web.Request) -> None:

@@ -17,7 +17,8 @@ from gateway.http.problems import Problem
 from gateway.http.queries import Query
 
 _BEARER = "bearer"
-_JSON, _PROBLEM = "application/json", "application/problem+json"
+_JSON, _PROBLEM, _BYTES = "application/json", "application/problem+json", "application/octet-stream"
+_TAGS = {"api": "API", "v2": "Open Inference Protocol v2", "v1": "OpenAI", "hf": "Hugging Face"}
 
 # One model, any of several, a media type that is no JSON, or no body.
 Answer = type[BaseModel] | tuple[type[BaseModel], ...] | str | None
@@ -43,6 +44,8 @@ class Operation:
         problems: its error statuses.
         query: the model of its query parameters.
         parameters: path and header parameters.
+        problem: how its errors look.
+        binary: whether body and answers may be bytes too.
     """
 
     method: str
@@ -55,6 +58,8 @@ class Operation:
     body: type[BaseModel] | None = None
     query: type[Query] | None = None
     parameters: Sequence[Parameter] = ()
+    problem: type[Problem] = Problem
+    binary: bool = False
 
 
 def openapi(
@@ -94,7 +99,9 @@ def _security(operations: Sequence[Operation]) -> dict[str, Any]:
             described = {
                 "security": [{_BEARER: []}],
                 "description": f"Needs the scope {' or '.join(f'`{scope}`' for scope in each.scopes)}.",
-                "responses": {str(status): _response(status, _PROBLEM, _reference(Problem)) for status in (401, 403)},
+                "responses": {
+                    str(status): _response(status, {_PROBLEM: _reference(each.problem)}) for status in (401, 403)
+                },
             }
             paths.setdefault(each.path, {})[each.method.lower()] = described
     bearer = {"type": "http", "scheme": "bearer", "description": "a JWT, or an API key (`msk_…`)"}
@@ -112,11 +119,12 @@ def _operation(operation: Operation, maxima: Mapping[str, float]) -> dict[str, A
     described: dict[str, Any] = {
         "operationId": operation.handler.__name__,
         "summary": operation.summary,
-        "tags": ["API" if operation.path.startswith("/api") else "Operations"],
+        "tags": [_TAGS.get(operation.path.split("/")[1], "Operations")],
         "responses": _responses(operation),
     }
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {_JSON: {"schema": _reference(operation.body)}}}
+        content = {kind: {"schema": schema} for kind, schema in _content(operation, operation.body).items()}
+        described["requestBody"] = {"required": True, "content": content}
     parameters = [_parameter(each) for each in operation.parameters] + _query_parameters(operation.query, maxima)
     if parameters:
         described["parameters"] = parameters
@@ -156,27 +164,27 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _responses(operation: Operation) -> dict[str, Any]:
     responses = {
-        str(status): _response(status, answer if isinstance(answer, str) else _JSON, _answer(answer))
-        for status, answer in operation.answers.items()
+        str(status): _response(status, _content(operation, answer)) for status, answer in operation.answers.items()
     }
     for status in operation.problems:
-        responses[str(status)] = _response(status, _PROBLEM, _reference(Problem))
+        responses[str(status)] = _response(status, {_PROBLEM: _reference(operation.problem)})
     return responses
 
 
-def _response(status: int, media_type: str, schema: dict[str, Any] | None) -> dict[str, Any]:
-    if schema is None:
-        return {"description": HTTPStatus(status).phrase}
-    return {"description": HTTPStatus(status).phrase, "content": {media_type: {"schema": schema}}}
+def _response(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
+    described = {"content": {kind: {"schema": schema} for kind, schema in content.items()}} if content else {}
+    return {"description": HTTPStatus(status).phrase, **described}
 
 
-def _answer(answer: Answer) -> dict[str, Any] | None:
+def _content(operation: Operation, answer: Answer) -> dict[str, Any]:
+    """The schema of a body or an answer for each media type that it may have."""
     if isinstance(answer, str):
-        return {"type": "string"}
+        return {answer: {"type": "string"}}
     models = _models(answer)
-    if len(models) > 1:
-        return {"anyOf": [_reference(each) for each in models]}
-    return _reference(models[0]) if models else None
+    if not models:
+        return {}
+    schema = {"anyOf": [_reference(each) for each in models]} if len(models) > 1 else _reference(models[0])
+    return {_JSON: schema, **({_BYTES: {"type": "string", "format": "binary"}} if operation.binary else {})}
 
 
 def _models(answer: Answer) -> tuple[type[BaseModel], ...]:
@@ -192,6 +200,7 @@ def _reference(model: type[BaseModel]) -> dict[str, Any]:
 def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
     used: set[type[BaseModel]] = {Problem}
     for each in operations:
+        used.add(each.problem)
         used.update(model for answer in each.answers.values() for model in _models(answer))
         if each.body is not None:
             used.add(each.body)

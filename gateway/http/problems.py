@@ -5,7 +5,7 @@ Handlers let the core's errors pass and raise `ProblemError` for errors of HTTP 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -55,7 +55,7 @@ TITLES = {
     429: "Too many requests",
     500: "Prediction failed",
     503: "Service unavailable",
-    504: "Deadline passed",
+    504: "Not in time",
 }
 
 MOST_ERRORS_TOLD = 20
@@ -92,6 +92,7 @@ class Problem(BaseModel):
     detail: str
     errors: list[FieldError] | None = Field(None, description="the invalid fields")
     prediction_id: UUID | None = Field(None, description="the prediction that this error concerns")
+    prediction_ids: list[UUID] | None = Field(None, description="of a request for several: all of them, in its order")
 
 
 class ProblemError(Exception):
@@ -138,6 +139,9 @@ class ProblemError(Exception):
             content_type="application/problem+json",
             headers=self.headers,
         )
+
+
+Dialect = Callable[[ProblemError], ProblemError]  # adds what the clients of one protocol look for in an error
 
 
 def invalid(errors: FieldErrors) -> ProblemError:

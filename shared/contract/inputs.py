@@ -93,7 +93,7 @@ def encode_input(value: Any) -> bytes:
     for path, each in walk(value):
         if len(path) > MOST_LEVELS:
             raise UnfitInput(path[:3], f"is nested more than {MOST_LEVELS} levels deep")
-        if problem := _problem(each):
+        if problem := problem_of(each):
             raise UnfitInput(path, problem)
     return orjson.dumps(value)
 
@@ -144,8 +144,8 @@ def shown(name: str) -> str:
     return name[:_SHOWN_CHARS].encode("utf-8", "replace").decode()
 
 
-def _problem(value: Any) -> str:
-    """What is wrong with one value, whatever is below it; empty if nothing is."""
+def problem_of(value: Any) -> str:
+    """What is wrong with one JSON value, whatever is below it; empty if nothing is."""
     if isinstance(value, str):
         if "\0" in value:
             return HAS_NUL

@@ -12,8 +12,8 @@ from aiohttp.test_utils import TestServer
 from pytest_aiohttp.plugin import AiohttpClient
 from redis.asyncio import Redis
 
-from gateway.api.health import not_ready
 from gateway.app import make_app
+from gateway.http.readiness import not_ready
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
 from scripts.stack.redis import RedisServer
