@@ -25,6 +25,7 @@ from gateway.http.context import (
     AUTHENTICATOR,
     CATALOGUE,
     CONNECTIONS,
+    DIALECTS,
     HISTORY,
     INTAKE,
     LIVENESS,
@@ -64,7 +65,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, memory: Memory, wo
     """The application; `worker` tells what it says of the model."""
     app = web.Application(middlewares=[answer_and_observe], client_max_size=settings.max_body_bytes)
     app[SETTINGS], app[CATALOGUE] = settings, LiveCatalogue(catalogue)
-    app[ALLOWED_HOSTS] = frozenset()
+    app[ALLOWED_HOSTS], app[DIALECTS] = frozenset(), {}
     app[AUTHENTICATOR], app[PROFILES], app[READS] = Off(), load_profiles(None), Reads()
     app[LIVENESS] = Liveness(settings.stall_timeout_s)
     app[CONNECTIONS] = Connections(settings.max_connections, settings.keepalive_s, settings.max_body_bytes)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from redis.asyncio import Redis
 
-from gateway.api.operations import OPERATIONS
+from gateway.app import EVERY_OPERATION
 from gateway.core.errors import Unauthenticated
 from gateway.core.principal import Principal, Scope
 from gateway.http.context import AUTHENTICATOR, RUNNING
@@ -20,7 +20,7 @@ from shared.contract.queues import Priority, Queue
 from tests.gateways import Client, HandWorker, StartGateway, application_of, persist_everything, store
 from tests.waiting import eventually
 
-OPEN_PATHS = ("/", "/docs", "/openapi.json", "/health", "/livez", "/readyz")
+OPEN_PATHS = ("/", "/docs", "/openapi.json", "/health", "/livez", "/readyz", "/v2/health/live", "/v2/health/ready")
 BODY = {"model": "echo", "text": "hello"}
 PRINCIPALS = {
     "ann": Principal(principal_id("test", "ann"), frozenset({Scope.PREDICT, Scope.READ})),
@@ -81,7 +81,7 @@ def path_of(route: web.AbstractRoute) -> str:
 
 def unguarded(application: web.Application) -> list[str]:
     """Paths whose handler is one of no operation with scopes."""
-    known = {(each.method, each.path) for each in OPERATIONS if each.scopes}
+    known = {(each.method, each.path) for each in EVERY_OPERATION if each.scopes}
     known |= {("HEAD", path) for method, path in known if method == "GET"}
     return [path_of(each) for each in application.router.routes() if (each.method, path_of(each)) not in known]
 
@@ -99,7 +99,7 @@ def test_an_operation_that_nobody_declared_is_found() -> None:
 
 @pytest.mark.parametrize("scope", Scope)
 @pytest.mark.parametrize(
-    "operation", [each for each in OPERATIONS if each.scopes], ids=lambda each: each.handler.__name__
+    "operation", [each for each in EVERY_OPERATION if each.scopes], ids=lambda each: each.handler.__name__
 )
 async def test_each_operation_lets_those_in_who_have_its_scope_and_nobody_else(
     gateway: Client, monkeypatch: pytest.MonkeyPatch, operation: Operation, scope: Scope

@@ -33,7 +33,8 @@ FLOORS = (
     ("shared.contract", "shared.service", "shared.telemetry", "shared.postgres", "shared.streams"),
     (
         *("gateway.settings", "gateway.core", "gateway.control", "gateway.upkeep", "gateway.http"),
-        *("gateway.console", "gateway.api", "gateway.components", "gateway.loops", "gateway.app"),
+        *("gateway.console", "gateway.api", "gateway.protocols"),
+        *("gateway.components", "gateway.loops", "gateway.app"),
     ),
 )
 # A program of its own, which a container starts every few seconds: of the standard library, nothing else.
