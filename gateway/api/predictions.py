@@ -48,7 +48,7 @@ def unfinished(app: web.Application, prediction_id: str, found: Queued) -> dict[
 async def cancel_prediction(request: web.Request) -> web.Response:
     """Cancel one prediction."""
     prediction_id = request.match_info["prediction_id"].lower()
-    return json_response(prediction_body(await request.app[CANCELLING].cancel(prediction_id, request[PRINCIPAL])))
+    return json_response(stored_body(await request.app[CANCELLING].cancel(prediction_id, request[PRINCIPAL])))
 
 
 async def list_predictions(request: web.Request) -> web.Response:
