@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import Protocol, Self
 
 from gateway.core.finished import Finished
 from shared.contract.progress import Progress
 from shared.streams.prediction_state import Queued
 
-if TYPE_CHECKING:
-    from gateway.core.waiting import Waiters
+
+class Registry(Protocol):
+    """Who wakes those who wait."""
+
+    def add(self, expectation: Expectation) -> None:
+        """Somebody begins to wait."""
+
+    def remove(self, expectation: Expectation) -> None:
+        """Somebody waits no more."""
 
 
 class Expectation:
@@ -25,7 +32,7 @@ class Expectation:
 
     watches = False
 
-    def __init__(self, waiters: Waiters, prediction_ids: Sequence[str], label: str, caller: str) -> None:
+    def __init__(self, waiters: Registry, prediction_ids: Sequence[str], label: str, caller: str) -> None:
         loop = asyncio.get_running_loop()
         self._waiters = waiters
         self.label, self.caller = label, caller

@@ -32,7 +32,8 @@ class VersionStreams:
 
     def __init__(self, shard: Shard, model: str, version: str, consumer: str) -> None:
         self._redis, self._group, self._consumer = shard.redis, shard.keys.WORKER_GROUP, consumer
-        self._keys, self._progress = shard.keys, shard.script("progress")
+        self._keys = shard.keys
+        self._progress = shard.script("progress")
         self._interactive, self._batch = (RequestStream(shard, model, version, consumer, each) for each in Priority)
 
     async def join(self) -> None:

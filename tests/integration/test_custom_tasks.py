@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from inference_worker.children.wire import Answer, Failure
+from inference_worker.children.wire import Answer, Failure, Prepared
 from inference_worker.engine import ChildLimits, Engine
 from inference_worker.placement import load_plan
 from inference_worker.tasks.protocol import Item
@@ -238,3 +238,38 @@ async def test_a_schema_that_is_too_large_is_not_shown(tmp_path: Path, write: Wr
     engine = await started(tmp_path)
     assert engine.schemas == {}
     assert await answers(engine, "a7") == [{"value": "a7"}]
+
+
+PATIENT = """
+import time
+
+class Own:
+    def predict(self, inputs, progress):
+        progress(0, 0.1)  # too soon to be worth telling
+        time.sleep(0.3)
+        for index, each in enumerate(inputs):
+            progress(index, 0.5 if each else 7, text="x" * 20_000 + str(each))
+            progress(index, 0.6)  # sooner after the last one than anybody wants to know
+        if len(inputs) > 1 and not all(inputs):
+            raise ValueError("each is tried alone")
+        return inputs
+"""
+
+
+async def test_a_class_may_say_how_far_it_is(tmp_path: Path, write: Write) -> None:
+    write(PATIENT)
+    engine = await started(tmp_path)
+    told: list[tuple[object, float | None, str, int]] = []
+    engine.on_progress = lambda item, each: told.append((item, each.share, (each.text or "")[-2:], each.start))
+    encoded = [each for each in await engine.encode([Item(1), Item(2)]) if isinstance(each, Prepared)]
+    try:
+        assert len(await engine.predict(encoded)) == 2
+        assert told == [(encoded[0], 0.5, "x1", 20_001 - 16_384), (encoded[1], 0.5, "x2", 20_001 - 16_384)]
+        told.clear()
+        [zero] = [each for each in await engine.encode([Item(0)]) if isinstance(each, Prepared)]
+        assert (
+            len(await engine.predict([encoded[0], zero])) == 2
+        )  # of a part of the batch it is told by its place in it
+        assert {each[0] for each in told} == {encoded[0], zero} and (zero, 1.0, "x0", 20_001 - 16_384) in told
+    finally:
+        engine.close()

@@ -10,8 +10,9 @@ import pytest
 import torch
 import transformers
 
+from inference_worker.tasks import progress
 from inference_worker.tasks.chats import messages_of
-from inference_worker.tasks.decoding import cut_at_stop
+from inference_worker.tasks.decoding import cut_at_stop, settled
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item, Task
 from shared.contract.errors import ConfigurationError
@@ -202,3 +203,28 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
 def test_a_text_ends_before_the_first_stop() -> None:
     assert cut_at_stop("one two three", ["three", "two"]) == "one "
     assert cut_at_stop("one", ["two"]) == "one" == cut_at_stop("one", [])
+
+
+def test_what_is_written_so_far_is_told_of_each_text_and_only_what_stays(
+    task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    [whole] = written(task, Item("Paris.", NINE))
+    stop = whole["text"][6:9]
+    items = [Item("Paris.", NINE), Item(CORPUS[0], NINE), Item("Paris.", NINE | {"stop": [stop]})]
+    told: dict[int, list[str]] = {0: [], 1: [], 2: []}
+    batch = task.encode(items)
+    predict = progress.telling(task.predict, batch, lambda place, each: told[place].append(each.text or ""))
+    outputs = predict(batch)
+    for place, output in enumerate(outputs):
+        text = output.result["text"]
+        assert len(set(told[place])) > 2 and all(text.startswith(each) for each in told[place]), (told[place], text)
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "stays"),
+    [("abc", (), "abc"), ("ab\ufffd", (), "ab"), ("one\n", ("\n\n",), "one"), ("one end", ("end",), "one ")]
+    + [("say st", ("stop", "t"), "say s"), ("stst", ("stop",), "st"), ("", ("x",), "")],
+)
+def test_what_may_still_change_is_kept_back(text: str, stops: tuple[str, ...], stays: str) -> None:
+    assert settled(text, stops) == stays

@@ -31,6 +31,7 @@ OWNED_TASKS = {
     "inference_worker/following.py": "each version's ends the worker if it fails; all are awaited at the end",
     "inference_worker/heartbeat.py": "awaited at once",
     "inference_worker/memory.py": "awaited by who starts the children; cancelled and awaited if they have no room",
+    "inference_worker/progress.py": "what it tells may get lost; cancelled and awaited at the end",
     "inference_worker/passes.py": "the lane reads the result of each pass",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }

@@ -19,6 +19,7 @@ from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.movement import Movement
 from inference_worker.passes import Passes
+from inference_worker.progress import ProgressReports
 from inference_worker.settings import WorkerSettings
 from inference_worker.tasks.protocol import Item
 from inference_worker.tracing import LaneSpans
@@ -27,8 +28,10 @@ from shared.contract.catalogue import BatchLimits, ServedVersion, Version
 from shared.contract.costs import Cost
 from shared.contract.inputs import INVALID_INPUT
 from shared.contract.messages import Outcome, PredictionRequest, Status
+from shared.contract.progress import Progress
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
+from shared.streams.version_streams import VersionStreams
 from tests.waiting import eventually
 
 MODEL, VERSION, WORKER = "passes", "1", "w1"
@@ -75,6 +78,7 @@ class HandEngine(Engine):
         self.predicts: dict[str, list[Any]] = {}
         self.encoded: list[list[Item]] = []
         self.begun: list[list[str]] = []
+        self.batches: list[Sequence[Prepared]] = []
         self.data_of: Callable[[str], bytes] = str.encode
         self._clock = clock
         self._may_end = asyncio.Semaphore(1000)
@@ -93,6 +97,7 @@ class HandEngine(Engine):
         return [self._answer(self.encodes, item.text, self._prepared(item.text)) for item in items]
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
+        self.batches.append(batch)
         texts = [each.data.decode().strip() for each in batch]
         self.begun.append(texts)
         self._clock.now += TOOK_S
@@ -153,9 +158,11 @@ class Lane:
         served = ServedVersion(model=MODEL, task="tests:Task", version=version)
         self.held, self.stop = Held(), asyncio.Event()
         self.engine = HandEngine(clock := Clock(), processes, labels)
+        self.streams = Mock(VersionStreams)
+        self.reports = ProgressReports(self.streams)
         movement = Movement(Liveness(30), f"lane {served.label}", 30)
         found = WorkerSettings(max_deliveries=MOST_DELIVERIES, **settings)
-        self.passes = Passes(found, served, self.held.calls, self.engine, movement, WORKER, spans)
+        self.passes = Passes(found, served, self.held.calls, self.engine, movement, WORKER, spans, self.reports)
         self.clock = clock
 
     async def add(self, *requests: Readable) -> None:
@@ -517,3 +524,31 @@ async def test_what_is_not_ours_any_more_is_not_begun(make: Make) -> None:
     lane.engine.let_go(3)
     await asyncio.wait_for(lane.passes.all_ended(), 20)
     assert lane.held.texts() == ["runs", "stays"]
+
+
+async def test_how_far_an_item_is_is_told_while_it_is_computed_and_not_afterwards() -> None:
+    lane = Lane()
+    lane.engine.hold_back()
+    told: list[dict[str, Progress]] = []
+
+    async def tell(progress: dict[str, Progress]) -> bool:
+        told.append(progress)
+        return True
+
+    lane.streams.tell = tell
+    await lane.add(*readables("a", "b"))
+    await eventually(lambda: len(lane.engine.batches) == 1, "the pass has begun")
+    first, second = lane.engine.batches[0]
+    lane.engine.on_progress(first, Progress(0.1))
+    await eventually(lambda: len(told) == 1, "it is told")
+    lane.engine.on_progress(first, Progress(0.2))
+    lane.engine.on_progress(first, Progress(0.3))  # only the last word counts
+    lane.engine.on_progress(second, Progress(text="x"))
+    await eventually(lambda: len(told) == 2, "it is told together")
+    lane.engine.on_progress(second, Progress(text="xy"))
+    lane.engine.let_go()
+    await asyncio.wait_for(lane.passes.all_ended(), 20)
+    lane.engine.on_progress(second, Progress(text="too late"))
+    await asyncio.sleep(0.3)
+    assert told == [{"id of a": Progress(0.1)}, {"id of a": Progress(0.3), "id of b": Progress(text="x")}]
+    await lane.reports.close()
