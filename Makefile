@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := scripts/constraints.txt
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 EXTRAS := gateway,worker,torch,persister,migrate,local,models
-CODE := gateway inference_worker persister shared migrations models monitoring scripts tests
+CODE := client gateway inference_worker persister shared migrations models monitoring scripts tests
 INSTALL := $(BIN)/python -m scripts.stack.install
 
 # The chosen stack, asked for only by the targets that need it: an absent engine takes seconds to be sure of.
@@ -327,12 +327,12 @@ $(VENV)/bin/python: | check-python
 
 # PyTorch's own index has CPU builds, the default one may pull gigabytes of CUDA. It is asked for torch alone: where it
 # can't be reached, each package asked of it would cost seconds of retries.
-$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+$(VENV)/.installed: pyproject.toml client/pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	@echo "installing PyTorch (CPU) …"
 	@$(INSTALL) --no-deps --index-url $(TORCH_INDEX_URL) --retries 0 --timeout 10 '$(TORCH)' 2>/dev/null \
 		|| $(INSTALL) --no-deps '$(TORCH)'
 	@echo "installing the other packages …"
-	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	@$(INSTALL) --constraint $(CONSTRAINTS) --editable '.[$(EXTRAS)]' --editable './client[cli]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from millstream_client import http
+import millstream_client.transport as transport
 from millstream_client.batches import MOST_INPUTS, batches
 from millstream_client.calls import Call, Lost, Reply, Steps
 from millstream_client.connection import Connection
@@ -39,7 +39,7 @@ class AsyncMillstream:
         self.connection = Connection.of(url, token, token_file)
         self._patience = Patience(patience_s, random.random)
         self._operations = Operations(self._patience)
-        self._http = httpx2.AsyncClient(**http.settings(self.connection))
+        self._http = httpx2.AsyncClient(**transport.settings(self.connection))
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,7 +132,7 @@ class AsyncMillstream:
                 yield event
         except NoEvents as error:
             if prediction_id is None:
-                raise http.cause(error) from None
+                raise transport.cause(error) from None
             async for event in self._polled(prediction_id):
                 yield event
 
@@ -186,19 +186,19 @@ class AsyncMillstream:
         while not stream.ended:
             outcome: Reply | Lost
             try:
-                async with self._http.stream(**http.request(self.connection, stream.call)) as response:
+                async with self._http.stream(**transport.request(self.connection, stream.call)) as response:
                     if response.status_code == 200:
-                        async for sse in httpx2.EventSource(response, max_event_size=http.MOST_EVENT_BYTES):
+                        async for sse in httpx2.EventSource(response, max_event_size=transport.MOST_EVENT_BYTES):
                             if (event := stream.take(sse.event, sse.data, sse.id)) is not None:
                                 yield event
                             if stream.ended:
                                 return
-                        outcome = http.ended(response, time.monotonic())
+                        outcome = transport.ended(response, time.monotonic())
                     else:
                         await response.aread()
-                        outcome = http.reply(response, 0, time.monotonic())
+                        outcome = transport.reply(response, 0, time.monotonic())
             except httpx2.RequestError as error:
-                outcome = http.lost(self.connection, stream.call, error, time.monotonic())
+                outcome = transport.lost(self.connection, stream.call, error, time.monotonic())
             await asyncio.sleep(stream.cut_off(outcome))
 
     async def _polled(self, prediction_id: str) -> AsyncIterator[Event]:
@@ -226,10 +226,10 @@ class AsyncMillstream:
         await asyncio.sleep(call.after_s)
         sent_at = time.monotonic()
         try:
-            response = await self._http.request(**http.request(self.connection, call))
+            response = await self._http.request(**transport.request(self.connection, call))
         except httpx2.RequestError as error:
-            return http.lost(self.connection, call, error, time.monotonic())
-        return http.reply(response, sent_at, time.monotonic())
+            return transport.lost(self.connection, call, error, time.monotonic())
+        return transport.reply(response, sent_at, time.monotonic())
 
 
 class AsyncJob:

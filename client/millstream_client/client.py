@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx2
 
-from millstream_client import http
+import millstream_client.transport as transport
 from millstream_client.batches import MOST_INPUTS, batches
 from millstream_client.calls import Call, Lost, Reply, Steps
 from millstream_client.connection import Connection
@@ -52,7 +52,7 @@ class Millstream:
         self.connection = Connection.of(url, token, token_file)
         self._patience = Patience(patience_s, random.random)
         self._operations = Operations(self._patience)
-        self._http = httpx2.Client(**http.settings(self.connection))
+        self._http = httpx2.Client(**transport.settings(self.connection))
 
     def __enter__(self) -> Self:
         return self
@@ -156,7 +156,7 @@ class Millstream:
             yield from self._events(stream)
         except NoEvents as error:
             if prediction_id is None:
-                raise http.cause(error) from None
+                raise transport.cause(error) from None
             yield from self._polled(prediction_id)
 
     def predictions(self, **filters: Any) -> Iterator[Prediction | Unfinished]:
@@ -211,19 +211,19 @@ class Millstream:
         while not stream.ended:
             outcome: Reply | Lost
             try:
-                with self._http.stream(**http.request(self.connection, stream.call)) as response:
+                with self._http.stream(**transport.request(self.connection, stream.call)) as response:
                     if response.status_code == 200:
-                        for sse in httpx2.EventSource(response, max_event_size=http.MOST_EVENT_BYTES):
+                        for sse in httpx2.EventSource(response, max_event_size=transport.MOST_EVENT_BYTES):
                             if (event := stream.take(sse.event, sse.data, sse.id)) is not None:
                                 yield event
                             if stream.ended:
                                 return
-                        outcome = http.ended(response, time.monotonic())
+                        outcome = transport.ended(response, time.monotonic())
                     else:
                         response.read()
-                        outcome = http.reply(response, 0, time.monotonic())
+                        outcome = transport.reply(response, 0, time.monotonic())
             except httpx2.RequestError as error:
-                outcome = http.lost(self.connection, stream.call, error, time.monotonic())
+                outcome = transport.lost(self.connection, stream.call, error, time.monotonic())
             time.sleep(stream.cut_off(outcome))
 
     def _polled(self, prediction_id: str) -> Iterator[Event]:
@@ -254,10 +254,10 @@ class Millstream:
             raise Abandoned
         sent_at = time.monotonic()
         try:
-            response = self._http.request(**http.request(self.connection, call))
+            response = self._http.request(**transport.request(self.connection, call))
         except httpx2.RequestError as error:
-            return http.lost(self.connection, call, error, time.monotonic())
-        return http.reply(response, sent_at, time.monotonic())
+            return transport.lost(self.connection, call, error, time.monotonic())
+        return transport.reply(response, sent_at, time.monotonic())
 
 
 class Abandoned(MillstreamError):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import millstream_client
+import millstream_client.scoring.run as run
 from millstream_client.batches import batches, part_key
 from millstream_client.calls import Call, Lost, Reply, Steps
 from millstream_client.connection import Connection
@@ -29,7 +30,6 @@ from millstream_client.event_stream import EventStream, NoEvents
 from millstream_client.operations import Operations
 from millstream_client.results import Prediction, Unfinished, state_of
 from millstream_client.retrying import Patience, answered
-from millstream_client.scoring import run
 from millstream_client.scoring.checkpoint import Checkpoint
 from millstream_client.scoring.plan import Plan
 from millstream_client.scoring.tables import Table

@@ -26,6 +26,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/ARCHITECTURE.md",
     "docs/AUTHENTICATION.md",
+    "docs/CLIENT.md",
     "docs/CONSOLE.md",
     "docs/DEPLOYMENT.md",
     "docs/MONITORING.md",
@@ -66,6 +67,7 @@ _READ_BY_THE_STACKS = {
     "Dockerfile": re.compile(r"^ARG ([A-Z_]+)", re.MULTILINE),
     "k8s/deployment-*.yaml": re.compile(r"^ +- name: ([A-Z_]+)$", re.MULTILINE),
     "scripts/stack/*.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
+    "client/millstream_client/connection.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "scripts/gateway.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "models/models.toml": re.compile(r"\(([A-Z_]+)\)"),
 }
@@ -143,7 +145,8 @@ def metrics_exist(text: str, _: Path) -> Iterator[str]:
     """Every metric that is named is declared."""
     of_the_adapter = {rule.name for rule in load_rules()}  # what HPAs know, made of what is declared
     roles = {role.name for role in MigrateSettings().roles.values()}
-    yield from sorted(set(_METRIC.findall(code_of(text))) - declared_metrics() - of_the_adapter - roles)
+    others = {*of_the_adapter, *roles, "millstream_client"}  # the last is the module of client/
+    yield from sorted(set(_METRIC.findall(code_of(text))) - declared_metrics() - others)
 
 
 def scripts_are_listed(text: str, _: Path) -> Iterator[str]:

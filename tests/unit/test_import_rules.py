@@ -23,7 +23,7 @@ PACKAGES = (
     "models",
     "monitoring",
     "scripts",
-    "client",
+    "client/millstream_client",
 )
 SERVICES = ("gateway", "inference_worker", "persister")
 TOGETHER = "inference_worker.dev"
@@ -102,6 +102,16 @@ IMPURE_LIBRARIES = (
 )
 IMPURE_CALLS = ("now", "utcnow", "today", "open", "input", "print", "uuid1", "uuid4")
 
+# The client is a package of its own, for people who have nothing else of this project.
+CLIENT = "client/millstream_client/"
+CLIENT_LIBRARIES = ("httpx2", "millstream_client")
+# What its extras bring: folders and modules that may import it.
+CLIENT_EXTRAS = {
+    "typer": (f"{CLIENT}cli/",),
+    "rich": (f"{CLIENT}cli/",),
+    "pyarrow": (f"{CLIENT}scoring/tables.py",),
+}
+
 Rule = Callable[[str, str], Iterator[str]]
 
 
@@ -168,6 +178,18 @@ def the_health_check_stands_alone(path: str, source: str) -> Iterator[str]:
         )
 
 
+def the_client_stands_alone(path: str, source: str) -> Iterator[str]:
+    """The client imports httpx2, what its extras bring where they are needed, and nothing of this project."""
+    if path.startswith(CLIENT):
+        for line, _, name in imports(source):
+            library = name.partition(".")[0]
+            known = library in (*CLIENT_LIBRARIES, *sys.stdlib_module_names)
+            if not known and not allowed(path, CLIENT_EXTRAS.get(library, ())):
+                yield f"line {line}: {name}"
+    elif within(module_of(path), (*SERVICES, "shared", "migrations")):
+        yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, ("millstream_client",)))
+
+
 def model_libraries_in_model_code(path: str, source: str) -> Iterator[str]:
     """PyTorch and its like only where models are: nothing else may take seconds to import."""
     if not allowed(path, MODEL_CODE):
@@ -216,7 +238,7 @@ def imports_are_absolute(path: str, source: str) -> Iterator[str]:
 
 def module_of(path: str) -> str:
     """The dotted name of a module; a package's is its folder's."""
-    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return path.removeprefix("client/").removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def circle_in(graph: Mapping[str, Collection[str]]) -> list[str]:
@@ -250,6 +272,7 @@ RULES: tuple[Rule, ...] = (
     floors_stand_on_lower_ones,
     the_core_knows_no_http,
     the_health_check_stands_alone,
+    the_client_stands_alone,
     model_libraries_in_model_code,
     redis_in_its_modules,
     database_in_its_modules,
@@ -276,6 +299,10 @@ KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
     (the_core_knows_no_http, "shared/streams/shard.py", "import aiohttp.web"),
     (the_health_check_stands_alone, STANDALONE, "import aiohttp"),
     (the_health_check_stands_alone, STANDALONE, "from shared.service.settings import Settings"),
+    (the_client_stands_alone, f"{CLIENT}client.py", "from shared.contract.ids import uuid7"),
+    (the_client_stands_alone, f"{CLIENT}client.py", "import rich"),
+    (the_client_stands_alone, f"{CLIENT}cli/program.py", "import pyarrow"),
+    (the_client_stands_alone, "gateway/app.py", "from millstream_client import Millstream"),
     (model_libraries_in_model_code, "inference_worker/lane.py", "import torch"),
     (model_libraries_in_model_code, "gateway/app.py", "from transformers import AutoTokenizer"),
     (redis_in_its_modules, "gateway/app.py", "from redis.asyncio import Redis"),
@@ -302,6 +329,8 @@ KNOWN_GOOD: tuple[tuple[Rule, str, str], ...] = (
     (floors_stand_on_lower_ones, "gateway/app.py", "from gateway.api.operations import OPERATIONS"),
     (the_core_knows_no_http, "gateway/http/middleware.py", "from aiohttp import web"),
     (the_health_check_stands_alone, STANDALONE, "import http.client"),
+    (the_client_stands_alone, f"{CLIENT}client.py", "import httpx2\nfrom millstream_client.calls import Call"),
+    (the_client_stands_alone, f"{CLIENT}cli/program.py", "import typer"),
     (model_libraries_in_model_code, "inference_worker/tasks/forward.py", "import torch"),
     (redis_in_its_modules, "shared/streams/redis_client.py", "from redis.asyncio import Redis"),
     (redis_in_its_modules, "gateway/app.py", "from shared.streams.shard import open_shard"),

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-from millstream_client.cli import predicting, scoring, serving, upkeep
+import millstream_client.cli.predicting as predicting
+import millstream_client.cli.scoring as scoring
+import millstream_client.cli.serving as serving
+import millstream_client.cli.upkeep as upkeep
 from millstream_client.connection import VERSION
 
 app = typer.Typer(
@@ -22,13 +25,19 @@ for part in (predicting, scoring, serving, upkeep):
     part.add_to(app)
 
 
-@app.callback()
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         print(VERSION)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What may stand before a command."""
 
 
 def run() -> int:

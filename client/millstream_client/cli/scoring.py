@@ -13,11 +13,11 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+import millstream_client.scoring.run as run
 from millstream_client.batches import MOST_INPUTS
 from millstream_client.cli.console import Console, Exit, WrongUse, command
 from millstream_client.cli.predicting import Option, named, options_of
 from millstream_client.errors import LimitReached, Unavailable, Unreachable
-from millstream_client.scoring import run
 from millstream_client.scoring.checkpoint import Checkpoint
 from millstream_client.scoring.output import COLUMNS, renderer_of
 from millstream_client.scoring.plan import Plan

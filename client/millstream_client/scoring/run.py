@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import millstream_client.scoring.checkpoint as checkpoints
 from millstream_client.aio import AsyncMillstream, in_order
 from millstream_client.results import Prediction
-from millstream_client.scoring import checkpoint as checkpoints
 from millstream_client.scoring.checkpoint import Checkpoint
 from millstream_client.scoring.output import renderer_of
 from millstream_client.scoring.plan import Plan
