@@ -122,6 +122,12 @@ class Engine:
         """
         return await self._each(batch, self._predict, self._predict_alone) if batch else []
 
+    def stop(self, item: Prepared) -> None:
+        """Have an item that is being computed left as it is, if its model can."""
+        for child in self._children:
+            if child.stop(item):
+                return
+
     def memory_bytes(self) -> int:
         """The memory of its children, those that still load too."""
         return sum(child.memory_bytes() for child in [*self._children, *self._loading])

@@ -86,7 +86,8 @@ class Passes:
         self._busy = 0  # children that compute
         self._running: set[asyncio.Task[None]] = set()
         self._reports = reports
-        self._computing: dict[int, str] = {}  # the ids of predictions, by the identity of their encoded items
+        self._computing: dict[int, Job] = {}  # by the identity of their encoded items
+        self._unwanted: set[str] = set()  # entries of those that are not ours any more
         engine.on_progress = self._progressed
 
     def room(self, last_read: int) -> Counts:
@@ -120,6 +121,10 @@ class Passes:
 
     def forget(self, entries: Set[str]) -> Set[str]:
         """Do not compute entries that are not ours any more; returns those that had not begun."""
+        for job in self._computing.values():
+            if job.delivery.entry in entries - self._unwanted:
+                self._unwanted.add(job.delivery.entry)
+                self._engine.stop(job.encoded)
         dropped: set[str] = set()
         for priority, jobs in self._waiting.items():
             dropped |= {job.delivery.entry for job in jobs if job.delivery.entry in entries}
@@ -176,9 +181,9 @@ class Passes:
             raise down
 
     def _progressed(self, item: Prepared, progress: Progress) -> None:
-        prediction_id = self._computing.get(id(item))
-        if prediction_id is not None:
-            self._reports.note(prediction_id, progress)
+        job = self._computing.get(id(item))
+        if job is not None:
+            self._reports.note(job.request.id, progress)
 
     def _start(self, stop: asyncio.Event) -> None:
         """Give each child that is free a pass, as long as anything waits; after a stop, nothing begins."""
@@ -231,12 +236,13 @@ class Passes:
     async def _compute(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
         """Compute a pass, and complete it."""
         started = time.monotonic()
-        self._computing |= {id(job.encoded): job.request.id for job in jobs}
+        self._computing |= {id(job.encoded): job for job in jobs}
         try:
             with self._movement.computing():
                 answers = await self._engine.predict([job.encoded for job in jobs])
         except EngineDown:
             await self._held.give_back([job.delivery for job in jobs])
+            self._unwanted -= {job.delivery.entry for job in jobs}
             raise
         finally:
             self._busy -= 1
@@ -268,8 +274,11 @@ class Passes:
         self.costs.learn(
             seconds, sum(job.encoded.tokens for job in jobs), sum(size_of(job.request.input) for job in jobs)
         )
-        finished, labels, lost = [], [], []
+        finished, labels, lost, unwanted = [], [], [], []
         for job, answer, exemplar, share_us in zip(jobs, answers, exemplars, shares_us, strict=True):
+            if job.delivery.entry in self._unwanted:  # what its model answers may be a part of the answer
+                unwanted.append(job.delivery)
+                continue
             if isinstance(answer, ChildLost):
                 lost.append((job, answer))
                 continue
@@ -281,6 +290,9 @@ class Passes:
         with self._movement.recording():
             first = await self._held.finish(finished, stop, timing)
         self._label_counts.count(labels, finished, first)
+        if unwanted:
+            self._unwanted -= {each.entry for each in unwanted}
+            await self._held.give_back(unwanted)
         return lost
 
     async def _compute_again(self, job: Job, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ connection ending means that the worker is gone.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import struct
 import threading
@@ -21,7 +22,7 @@ from inference_worker.children import device_memory, isolation, wire
 from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import OutOfMemory, failure, run_step
 from inference_worker.children.wire import Failure
-from inference_worker.tasks.progress import telling
+from inference_worker.tasks.progress import EVERY_S, telling
 from inference_worker.tasks.protocol import Item, Task
 from shared.contract.catalogue import CPU_TOKENS
 from shared.contract.progress import Progress
@@ -97,16 +98,43 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
     def tell(place: int, progress: Progress) -> None:
         _send(computing, wire.progress_frame(place, progress))
 
+    stops = _Stops(computing)
+
     def predict(costs: Any, body: bytes) -> bytes:
+        if wire.stopped_in(costs) is not None:
+            return b""  # it came too late
+        stops.begin()
         data = wire.parts_of([length for _, _, length in costs], body)
         batch = [
             unpacked(wire.Prepared(tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)
         ]
-        answers = run_step(telling(task.predict, batch, tell), answer, batch)
+        answers = run_step(telling(task.predict, batch, tell, stops.told), answer, batch)
         return wire.predict_reply(answers, None if memory is None else device_memory.used_bytes(plan.device))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
     _serve(computing, predict)
+
+
+class _Stops:
+    """The items of the batch that are not wanted any more, as the worker says while they are computed."""
+
+    def __init__(self, computing: socket.socket) -> None:
+        self._computing, self._told, self._look_at, self._thread = computing, set[int](), 0.0, 0
+
+    def begin(self) -> None:
+        """A batch begins, in the thread that reads from the worker."""
+        self._told, self._thread = set(), threading.get_ident()
+
+    def told(self, place: int) -> bool:
+        """Whether an item is not wanted any more; looked at from time to time, and by this thread alone."""
+        if time.monotonic() >= self._look_at and threading.get_ident() == self._thread:
+            self._look_at = time.monotonic() + EVERY_S
+            while select.select([self._computing], [], [], 0)[0]:
+                received = _receive(self._computing)
+                if received is None:
+                    os._exit(0)  # the worker hung up
+                self._told.add(wire.stopped_in(received[0]) or 0)
+        return place in self._told
 
 
 @contextmanager

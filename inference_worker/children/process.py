@@ -96,6 +96,7 @@ class Child:
         self._process = process
         self._encoding, self._computing = encoding, computing
         self._encoding_alone, self._computing_alone = asyncio.Lock(), asyncio.Lock()
+        self._batch: Sequence[Prepared] = ()  # what it computes now
         self._computed = 0
         self._memory_loaded = 0
         self._timeout_s = timeout_s
@@ -205,7 +206,18 @@ class Child:
         """
         self._computed += len(batch)
         async with self._computing_alone:
-            return await self._ask(self._computing, wire.predict_request(batch), self._read_answers, batch)
+            self._batch = batch
+            try:
+                return await self._ask(self._computing, wire.predict_request(batch), self._read_answers, batch)
+            finally:
+                self._batch = ()
+
+    def stop(self, item: Prepared) -> bool:
+        """Say that an item is not wanted any more, if it computes it now; returns whether it does."""
+        place = next((place for place, each in enumerate(self._batch) if each is item), None)
+        if place is not None and self._lost is None:
+            self._computing.send(wire.stop_frame(place))
+        return place is not None
 
     def _read_answers(self, head: Any, body: bytes) -> list[Answer | Failure]:
         answers, used = wire.device_bytes_in(head)

@@ -3,8 +3,8 @@
     | u32 length of the head | u32 length of the body | head: JSON | body: the parts, one after another |
 
 A child has two connections, one for each step, and on each of them every request has one reply, before which the child
-may say how far it is. An encoded item crosses as bytes that only a child of the same version unpickles; to the worker
-they are opaque.
+may say how far it is, and the worker that an item is not wanted any more. An encoded item crosses as bytes that only a
+child of the same version unpickles; to the worker they are opaque.
 """
 
 from __future__ import annotations
@@ -102,6 +102,16 @@ def progress_in(head: Any, count: int) -> tuple[int, Progress] | None:
         return told[0], checked_progress(told[1:])
     except MalformedMessage as error:
         raise BadFrame(str(error)) from error
+
+
+def stop_frame(index: int) -> bytes:
+    """Say, after `predict_request`, that an item of the batch is not wanted any more. It has no reply."""
+    return frame({"stop": index})
+
+
+def stopped_in(head: Any) -> int | None:
+    """What `stop_frame` wrote; None if it is something else."""
+    return head["stop"] if isinstance(head, dict) and "stop" in head else None
 
 
 def device_bytes_in(head: Any) -> tuple[Any, int | None]:

@@ -76,20 +76,26 @@ class RowStops(StoppingCriteria):
     Args:
         start: where in a row the written tokens begin.
         tokenizer: reads what was written.
+        stopped: whether nobody wants a row any more.
 
     Attributes:
         lengths: how many tokens each row has written when it ended.
     """
 
-    def __init__(self, wishes: Sequence[Wish], start: int, tokenizer: Any) -> None:
+    def __init__(
+        self, wishes: Sequence[Wish], start: int, tokenizer: Any, stopped: Callable[[int], bool] = lambda _: False
+    ) -> None:
         self.lengths = [wish.most for wish in wishes]
-        self._wishes, self._start, self._tokenizer = wishes, start, tokenizer
+        self._wishes, self._start, self._tokenizer, self._stopped = wishes, start, tokenizer, stopped
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         """Which rows have ended, shape (rows,)."""
         written = input_ids.shape[1] - self._start
         for row, wish in enumerate(self._wishes):
-            if wish.stop and written < self.lengths[row] and self._has_stop(input_ids[row, self._start :], wish.stop):
+            if written >= self.lengths[row]:
+                continue
+            stopped = self._stopped(row)
+            if stopped or (wish.stop and self._has_stop(input_ids[row, self._start :], wish.stop)):
                 self.lengths[row] = written
         return torch.tensor([written >= length for length in self.lengths], device=input_ids.device)
 

@@ -7,7 +7,8 @@
 
 A `predict` with a parameter `progress` is given this; others need not know of it. It may be called as often as one
 likes: of each item what is said in the first 250 ms, and then all but four times a second, is dropped.
-`progress.due(index)` says whether it would not be, so that no text is made in vain.
+`progress.due(index)` says whether it would not be, so that no text is made in vain. `progress.stopped(index)` says that
+nobody wants the item any more, as it was cancelled: whatever is answered for it then is dropped.
 """
 
 from __future__ import annotations
@@ -26,12 +27,22 @@ PARAMETER = "progress"
 class Telling:
     """What `predict` calls; the items are those of the batch that it is called with, counted from 0."""
 
-    def __init__(self, numbers: Sequence[int], due_at: list[float], send: Callable[[int, Progress], None]) -> None:
-        self._numbers, self._due_at, self._send = numbers, due_at, send
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        due_at: list[float],
+        send: Callable[[int, Progress], None],
+        is_stopped: Callable[[int], bool],
+    ) -> None:
+        self._numbers, self._due_at, self._send, self._is_stopped = numbers, due_at, send, is_stopped
 
     def due(self, index: int) -> bool:
         """Whether what is told of an item now is passed on."""
         return time.monotonic() >= self._due_at[self._numbers[index]]
+
+    def stopped(self, index: int) -> bool:
+        """Whether nobody wants an item any more: it may be left as it is."""
+        return self._is_stopped(self._numbers[index])
 
     def __call__(self, index: int, share: float | None = None, text: str | None = None) -> None:
         """Tell how far an item is.
@@ -50,9 +61,13 @@ class Untold(Telling):
     """Told to nobody."""
 
     def __init__(self) -> None:
-        super().__init__((), [], lambda *_: None)
+        super().__init__((), [], lambda *_: None, lambda _: False)
 
     def due(self, index: int) -> bool:
+        """Never."""
+        return False
+
+    def stopped(self, index: int) -> bool:
         """Never."""
         return False
 
@@ -64,7 +79,10 @@ UNTOLD = Untold()
 
 
 def telling(
-    predict: Callable[..., Sequence[Any]], batch: Sequence[Any], send: Callable[[int, Progress], None]
+    predict: Callable[..., Sequence[Any]],
+    batch: Sequence[Any],
+    send: Callable[[int, Progress], None],
+    is_stopped: Callable[[int], bool] = lambda _: False,
 ) -> Callable[[Sequence[Any]], Sequence[Any]]:
     """`predict`, for parts of one batch: what it tells is sent with the item's place in that batch."""
     if not takes_progress(predict):
@@ -73,7 +91,7 @@ def telling(
     due_at = [time.monotonic() + EVERY_S] * len(batch)
 
     def of_part(part: Sequence[Any]) -> Sequence[Any]:
-        return predict(part, progress=Telling([places[id(each)] for each in part], due_at, send))
+        return predict(part, progress=Telling([places[id(each)] for each in part], due_at, send, is_stopped))
 
     return of_part
 

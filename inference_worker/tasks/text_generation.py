@@ -112,7 +112,7 @@ class TextGeneration:
         ids = torch.tensor([[prompt.ids[0]] * (longest - len(prompt.ids)) + prompt.ids for prompt in prompts])
         mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
         wishes = [prompt.wish for prompt in prompts]
-        stops = RowStops(wishes, longest, self._tokenizer.raw)
+        stops = RowStops(wishes, longest, self._tokenizer.raw, lambda row: progress.stopped(indices[row]))
 
         def tell(row: int, written: Sequence[int]) -> None:
             text, _ = self._text(written[: stops.lengths[row]])

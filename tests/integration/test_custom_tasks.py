@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,5 +272,56 @@ async def test_a_class_may_say_how_far_it_is(tmp_path: Path, write: Write) -> No
             len(await engine.predict([encoded[0], zero])) == 2
         )  # of a part of the batch it is told by its place in it
         assert {each[0] for each in told} == {encoded[0], zero} and (zero, 1.0, "x0", 20_001 - 16_384) in told
+    finally:
+        engine.close()
+
+
+STOPPABLE = """
+import time
+
+class Own:
+    def predict(self, inputs, progress):
+        left = set(range(len(inputs)))
+        until = time.monotonic() + 60
+        progress(0, 0.1)
+        time.sleep(0.3)
+        for index in left:
+            progress(index, 0.5)
+        while left and time.monotonic() < until:
+            left -= {index for index in left if progress.stopped(index) or inputs[index] == 0}
+            time.sleep(0.01)
+        return [index in left for index in range(len(inputs))]
+"""
+
+
+async def test_what_is_cancelled_is_left_as_it_is_by_a_class_that_can(tmp_path: Path, write: Write) -> None:
+    write(STOPPABLE)
+    engine = await started(tmp_path)
+    began = asyncio.Event()
+    engine.on_progress = lambda *_: began.set()
+    try:
+        items = [each for each in await engine.encode([Item(0), Item(1), Item(2)]) if isinstance(each, Prepared)]
+        computing = asyncio.create_task(engine.predict(items))
+        await asyncio.wait_for(began.wait(), 20)
+        for each in (items[1], items[2], items[2]._replace()):  # the last is none of the batch
+            engine.stop(each)
+        assert len(await asyncio.wait_for(computing, 20)) == 3
+        engine.stop(items[1])  # too late: it is computed no more
+        [zero] = [each for each in await engine.encode([Item(0)]) if isinstance(each, Prepared)]
+        assert len(await asyncio.wait_for(engine.predict([zero]), 20)) == 1
+    finally:
+        engine.close()
+
+
+async def test_who_is_told_too_late_to_stop_goes_on_with_the_next_batch(tmp_path: Path, write: Write) -> None:
+    write("import time\nclass Own:\n  def predict(self, inputs): time.sleep(0.5); return inputs")
+    engine = await started(tmp_path)
+    try:
+        items = [each for each in await engine.encode([Item(1), Item(2)]) if isinstance(each, Prepared)]
+        computing = asyncio.create_task(engine.predict(items))
+        await asyncio.sleep(0.2)
+        engine.stop(items[0])  # its class never asks
+        assert len(await asyncio.wait_for(computing, 20)) == 2
+        assert len(await asyncio.wait_for(engine.predict(items), 20)) == 2
     finally:
         engine.close()

@@ -221,6 +221,18 @@ def test_what_is_written_so_far_is_told_of_each_text_and_only_what_stays(
         assert len(set(told[place])) > 2 and all(text.startswith(each) for each in told[place]), (told[place], text)
 
 
+def test_a_text_that_nobody_wants_any_more_is_not_written_to_its_end(task: Any) -> None:
+    batch = task.encode([Item("Paris.", NINE), Item(CORPUS[0], NINE)])
+    looks: list[int] = []
+
+    def is_stopped(place: int) -> bool:
+        looks.append(place)
+        return place == 0 and looks.count(0) > 2
+
+    stopped, whole = progress.telling(task.predict, batch, lambda *_: None, is_stopped)(batch)
+    assert stopped.result["new_tokens"] == 3 and whole.result["new_tokens"] == NINE["max_new_tokens"]
+
+
 @pytest.mark.parametrize(
     ("text", "stops", "stays"),
     [("abc", (), "abc"), ("ab\ufffd", (), "ab"), ("one\n", ("\n\n",), "one"), ("one end", ("end",), "one ")]

@@ -78,6 +78,7 @@ class HandEngine(Engine):
         self.predicts: dict[str, list[Any]] = {}
         self.encoded: list[list[Item]] = []
         self.begun: list[list[str]] = []
+        self.stopped: list[str] = []
         self.batches: list[Sequence[Prepared]] = []
         self.data_of: Callable[[str], bytes] = str.encode
         self._clock = clock
@@ -103,6 +104,9 @@ class HandEngine(Engine):
         self._clock.now += TOOK_S
         await self._may_end.acquire()
         return [self._answer(self.predicts, text, Answer(text.encode(), 0.5, text)) for text in texts]
+
+    def stop(self, item: Prepared) -> None:
+        self.stopped.append(item.data.decode().strip())
 
     def _prepared(self, text: str) -> Prepared:
         return Prepared(TOKENS_A_CHARACTER * len(text), 1, self.data_of(text))
@@ -513,7 +517,7 @@ async def test_metrics_lead_to_traces_and_the_timing_of_a_pass_is_handed_on(
     assert duration.labels().observe.mock_calls[-1] == call(TOOK_S, None)
 
 
-async def test_what_is_not_ours_any_more_is_not_begun(make: Make) -> None:
+async def test_what_is_not_ours_any_more_is_not_begun_and_what_runs_is_stopped_and_let_go(make: Make) -> None:
     lane = make()
     lane.engine.hold_back()
     requests = [readable(text, number) for number, text in enumerate(("runs", "waits", "stays"), start=1)]
@@ -521,9 +525,14 @@ async def test_what_is_not_ours_any_more_is_not_begun(make: Make) -> None:
     await lane.begun(1)
     entries = {delivery.entry for delivery, _ in requests[:2]}
     assert lane.passes.forget(entries) == {requests[1][0].entry}  # what runs is held until it has ended
+    assert lane.passes.forget(entries) == set()
+    assert lane.engine.stopped == ["runs"]
     lane.engine.let_go(3)
     await asyncio.wait_for(lane.passes.all_ended(), 20)
-    assert lane.held.texts() == ["runs", "stays"]
+    assert lane.held.texts() == ["stays"]  # what has been stopped may be half an answer: it is nobody's
+    assert lane.held.calls.give_back.mock_calls == [call([requests[0][0]])]
+    await lane.compute(requests[0])
+    assert lane.held.texts() == ["stays", "runs"]  # it came again
 
 
 async def test_how_far_an_item_is_is_told_while_it_is_computed_and_not_afterwards() -> None:
