@@ -58,7 +58,8 @@ _METRIC = re.compile(r"\bmillstream_\w+")
 _SCRIPT = re.compile(r"`(\w+\.lua)`")
 _HOST = re.compile(r"(?:https?://)?localhost:\d+")
 _PATH = re.compile(
-    r"(?:\b(GET|POST|PUT|PATCH|DELETE) )?(?<![\w./])(/(?:api|hf|v1|v2|health|livez|readyz|metrics|docs|openapi)[\w./{}-]*)"
+    r"(?:\b(GET|POST|PUT|PATCH|DELETE) )?(?<![\w./])"
+    r"(/(?:api|health|livez|readyz|metrics|docs|openapi|hf(?=/)|v1(?=/)|v2(?=/))[\w./{}-]*)"
 )
 _TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 # Where the stacks read variables that no settings class has.
