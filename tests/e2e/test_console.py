@@ -295,6 +295,23 @@ def test_a_version_is_changed_unless_another_was_quicker(page: Page, gateway: Se
 
 # --- what happens now ----------------------------------------------------------------------------------------------
 
+
+def test_what_waits_for_nobody_is_seen_at_once_and_cancelled(page: Page, gateway: Service) -> None:
+    open_view(page, "overview")
+    expect(page.locator("header").get_by_text("Live")).to_be_visible()
+    body = {"model": "nobody", "text": "for nobody", "options": {"labels": ["a"]}, "tags": {"team": "blue"}}
+    assert ask(gateway, "POST", "/api/v1/predict?wait=0", body)["status"] == "queued"
+    row = page.get_by_role("row").filter(has_text="nobody serves it")
+    expect(row.get_by_role("cell").nth(2)).to_have_text("1")
+    open_view(page, "predictions?status=queued&tag=team:blue")
+    page.locator("tbody a").click()
+    expect(page.get_by_text("1 in the queue")).to_be_visible()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("button", name="Cancel it").click()
+    expect(page.locator("main .badge").first).to_have_text("cancelled")
+    expect(page.get_by_text("team: blue")).to_be_visible()
+
+
 _QUEUE = {"model": "mood", "version": "1.0.0", "priority": "interactive", "running": 2, "oldest_s": 3.5, "workers": 1}
 _UNSERVED = {**_QUEUE, "model": "nobody", "depth": 7, "running": 0, "drains_per_s": None, "eta_s": None, "workers": 0}
 
@@ -405,9 +422,10 @@ def test_every_view_is_accessible(browser: Browser, gateway: Service) -> None:
         for view in (*VIEWS, f"predictions/{prediction_id}"):
             open_view(page, view)
             assert not grave_findings(page), view
-            page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+        for view in ("overview", "models/mood", f"predictions/{prediction_id}"):  # which have all that others have
+            open_view(page, view)
             assert not grave_findings(page, "color-contrast"), f"{view} in the dark"
-            page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 
 def test_every_view_fits_a_phone(browser: Browser, gateway: Service) -> None:
