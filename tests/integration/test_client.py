@@ -144,6 +144,19 @@ async def test_a_job_is_followed_asynchronously(aclient: AsyncMillstream) -> Non
     assert (await job.wait()).succeeded and isinstance(await job.read(), Prediction)
 
 
+def test_what_waits_is_cancelled_and_what_is_finished_is_not(client: Millstream) -> None:
+    jobs = [client.submit("echo", "slow") for _ in range(3)]
+    state = jobs[-1].read()
+    assert isinstance(state, Unfinished) and (state.model, state.queue.depth) == ("echo", 3)
+    cancelled = jobs[-1].cancel()
+    assert isinstance(cancelled, Prediction) and cancelled.status == "cancelled"
+    with pytest.raises(PredictionFailed, match="cancelled"):
+        jobs[-1].wait()
+    assert jobs[0].wait().succeeded
+    with pytest.raises(Conflict):
+        jobs[0].cancel()
+
+
 def test_a_wait_that_ends_says_which_prediction_goes_on(client: Millstream) -> None:
     with pytest.raises(NotFinished) as early:
         client.predict("echo", "slow", timeout_s=0.05)
