@@ -157,6 +157,27 @@ def test_what_waits_is_cancelled_and_what_is_finished_is_not(client: Millstream)
         jobs[0].cancel()
 
 
+async def test_events_go_on_after_the_gateway_was_killed(pipeline: Pipeline) -> None:
+    mortal = pipeline.start("gateway")
+    kinds: list[str] = []
+    async with AsyncMillstream(mortal.url, patience_s=60) as client:
+        job = await client.submit("echo", "slow")
+        async for event in job.events():
+            kinds.append(event.kind)
+            if len(kinds) == 1:
+                mortal.kill()
+                pipeline.start("gateway", ready=False, GATEWAY_PORT=mortal.url.rpartition(":")[2])
+    assert kinds[0] == "state" and kinds[-1] == "result" and "result" not in kinds[:-1]
+
+
+def test_the_server_tells_its_queues_and_workers(client: Millstream) -> None:
+    events = client.events()
+    seen = {event.kind: event.data for event in itertools.islice(events, 3)}
+    events.close()  # type: ignore[attr-defined]
+    assert {"queues", "workers"} <= set(seen)
+    assert {each["model"] for each in seen["queues"]["queues"]} == {"sentiment-analysis", "echo", "trees"}
+
+
 def test_a_wait_that_ends_says_which_prediction_goes_on(client: Millstream) -> None:
     with pytest.raises(NotFinished) as early:
         client.predict("echo", "slow", timeout_s=0.05)

@@ -1,4 +1,4 @@
-"""The command line against real services: what is printed, exit codes, and files that are scored in spite of crashes."""
+"""The command line against real services: what it prints, its exit codes, and files that are scored despite crashes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from millstream_client.cli.program import app
+from scripts import make_token
 from scripts.stack.ports import free_port
 from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
@@ -104,6 +106,42 @@ def test_dead_letters_and_token(run: Any, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("dead-letters", "delete", "1764000000000-0").exit_code == 2
     checked = json.loads(run("token", "--json").stdout)
     assert checked == {"token": "none", "may": ["predict", "read", "admin"]}  # AUTH=off
+
+
+def test_tags_find_a_prediction_again(run: Any) -> None:
+    sent = json.loads(run("predict", "echo", "tagged", "--tag", "order=4711").stdout)["prediction_id"]
+    listed = lambda: run("predictions", "--tag", "order:4711", "--json").stdout  # noqa: E731
+    wait_until(lambda: sent in listed(), "it is stored")
+    assert [json.loads(line)["prediction_id"] for line in listed().splitlines()] == [sent]
+
+
+def test_who_asks_is_asked_for_and_what_a_token_may_do_is_said(
+    pipeline: Pipeline, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, now = "s" * 32, int(time.time())
+    settings = {"JWT_SECRET": secret, "JWT_ISSUER": "https://issuer.test", "JWT_AUDIENCE": "millstream"}
+    url = pipeline.start("gateway", AUTH="required", **settings).url
+    refused = run("predict", "echo", "x", "--url", url)
+    assert refused.exit_code == 4 and "401" in refused.stderr and "set MILLSTREAM_TOKEN" in refused.stderr
+    claims = make_token.claims_of(settings, "read", "someone", now, 600)
+    file = tmp_path / "token"
+    file.write_text(make_token.token(secret.encode(), claims))
+    refused = run("predict", "echo", "x", "--url", url, "--token-file", file)
+    assert refused.exit_code == 4 and "403" in refused.stderr
+    checked = json.loads(run("token", "--json", "--url", url, "--token-file", file).stdout)
+    assert (checked["sub"], checked["scope"], checked["may"]) == ("someone", "read", ["read"])
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    made = subprocess.run(
+        [sys.executable, "-c", "from millstream_client.cli import main; main()", "token", "make", "predict read"],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": "client"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    monkeypatch.setenv("MILLSTREAM_TOKEN", made.stdout.strip())
+    assert run("predict", "echo", "x", "--url", url).exit_code == 0
 
 
 def write_texts(path: Path, count: int) -> None:

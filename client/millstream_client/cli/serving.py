@@ -20,7 +20,6 @@ LOOK_S = 2.0
 QUEUES = ["MODEL", "VERSION", "PRIORITY", "DEPTH", "RUNNING", "OLDEST S", "DRAINS/S", "EMPTY IN S", "WORKERS"]
 _FIELDS = ("model", "version", "priority", "depth", "running", "oldest_s", "drains_per_s", "eta_s", "workers")
 _WITHOUT_EVENTS = "this server has no /api/v1/events: of queues it tells only who serves them"
-_NOT_ALLOWED = "this needs a token with the scope admin"
 
 
 def add_to(app: typer.Typer) -> None:
