@@ -61,7 +61,7 @@ def line(image: str, size: Size, limit_mb: int | None) -> tuple[bool, str]:
     good = limit_mb is None or size.image < limit_mb * MEGABYTE
     limit = "no limit" if limit_mb is None else f"below {limit_mb} MB" if good else f"NOT below {limit_mb} MB"
     models = f", and {size.artifacts / MEGABYTE:.0f} MB of models" if size.artifacts else ""
-    return good, f"{image:<36} {size.image / MEGABYTE:5.0f} MB  {limit}{models}"
+    return good, f"{image:<43} {size.image / MEGABYTE:5.0f} MB  {limit}{models}"
 
 
 def read_limits(pyproject: Path) -> Mapping[str, int]:
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             good, text = line(image, measure(image), limits[target] or None)
         except NoImage as error:
-            good, text = False, f"{image:<36} cannot be measured: {error}; make images builds it"
+            good, text = False, f"{image:<43} cannot be measured: {error}; make images builds it"
         all_good &= good
         print(text, file=sys.stdout if good else sys.stderr, flush=True)
     return 0 if all_good else 1
