@@ -40,6 +40,7 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
         "models": ("SELECT", "INSERT"),
         "model_versions": ("SELECT", "INSERT"),
         "deployment": ("SELECT",),
+        "webhooks": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     },
 }
 FUNCTIONS: Mapping[str, Sequence[str]] = {

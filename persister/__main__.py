@@ -17,10 +17,14 @@ from persister.database import Database
 from persister.drift import DriftWatch
 from persister.eraser import Eraser
 from persister.erasure_store import ErasureStore
+from persister.outbox import Outbox
 from persister.persister import Persister
 from persister.retention import Retention
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
+from persister.webhook_sender import WebhookSender
+from persister.webhooks import Webhooks
+from shared.contract.callbacks import hosts_of
 from shared.service.catalogue_file import load_catalogue
 from shared.service.lifecycle import calm_garbage_collector, exit_code, run_tasks, stop_on_signals
 from shared.service.liveness import Liveness
@@ -71,6 +75,10 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
             LOOP: redis.run(stop),
             "probes": _probes(settings, persister, liveness, stop),
         }
+        if settings.webhook_secret is not None:
+            secret, hosts = settings.webhook_secret.get_secret_value(), hosts_of(settings.callback_hosts)
+            sender = WebhookSender(secret, hosts, private=settings.callback_private_networks)
+            tasks["webhooks"] = Webhooks(Outbox(database.postgres), sender, stream, liveness).run(stop)
         if watched:
             drift = DriftWatch(database, watched, settings.drift_window, settings.drift_interval_s, liveness)
             tasks["drift"] = drift.run(stop)

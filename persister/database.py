@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import asyncpg
 
-from persister import erasure_store
+from persister import erasure_store, outbox
 from persister.rows import COLUMNS, Row
 from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
@@ -66,6 +66,7 @@ FROM (
 _NAMED = ("SELECT", "INSERT")
 NEEDS = {
     **erasure_store.NEEDS,
+    **outbox.NEEDS,
     "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE", "DELETE")),
     "usage": Need(("day", "principal", "model_version_id", "requests", "failed", *_COUNTS), (*_NAMED, "UPDATE")),
     "models": Need(("id", "name", "description", "task"), _NAMED),
@@ -124,6 +125,8 @@ class Database:
                 await connection.execute(_INSERT, *_arrays(first, ids))
             for row in later:
                 await connection.execute(_UPSERT, *_arrays([row], ids))
+            if (callbacks := outbox.added(rows)) is not None:
+                await connection.execute(outbox.ADD, *callbacks)
 
     async def make_partition(self, month: date) -> None:
         """Create a month's partition unless it exists.

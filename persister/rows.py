@@ -19,6 +19,7 @@ from shared.contract.messages import (
     Outcome,
     PredictionResult,
     Status,
+    callback_of,
     given_of,
     priority_of,
     readable,
@@ -58,6 +59,7 @@ class Row(NamedTuple):
     priority: Annotated[str, "text"] = Priority.INTERACTIVE.value
     options: Annotated[str | None, "jsonb"] = None  # of an input that is no text; those of a text are in `input_data`
     tags: Annotated[str | None, "jsonb"] = None
+    callback_url: str = ""  # kept in `webhooks`, until it has been told
     traceparent: str = ""  # for spans and exemplars; not stored
 
 
@@ -99,6 +101,7 @@ def row_of(result: PredictionResult) -> Row:
         priority=result.priority.value,
         options=None if made_of.options is None else made_of.options.decode(),
         tags=result.tags.decode() or None,
+        callback_url=result.callback_url,
         traceparent=result.traceparent,
     )
 
@@ -127,6 +130,7 @@ def unreadable(prediction_id: str, entry: str, fields: Fields, error: str) -> Ro
         shadow_for=_text(fields, b"shadow_for", ""),
         priority=priority_of(fields),
         tags=tags_of(fields),
+        callback_url=callback_of(fields),
     )
     if result.attempt > LARGEST_INT:
         result = result._replace(attempt=0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
-from shared.service.settings import DatabaseSettings
+from persister.webhook_sender import key_of
+from shared.service.settings import DatabaseSettings, secret_file
 
 
 class PersisterSettings(DatabaseSettings):
@@ -25,7 +27,19 @@ class PersisterSettings(DatabaseSettings):
         le=100_000,
         description="how many of a version's first predictions are compared with as many of its newest",
     )
+    webhook_secret: SecretStr | None = Field(
+        None, description="what callbacks are signed with: `whsec_` and the base64 of 24 to 64 bytes"
+    )
+    webhook_secret_file: Path | None = secret_file("WEBHOOK_SECRET")
     partition_months_ahead: int = Field(2, ge=1, le=24, description="how many months ahead partitions are made")
+
+    @model_validator(mode="after")
+    def _callbacks_are_signed(self) -> Self:
+        if self.webhook_secret is not None:
+            key_of(self.webhook_secret.get_secret_value())
+        elif self.callback_hosts:
+            raise ValueError("CALLBACK_HOSTS needs WEBHOOK_SECRET_FILE, the secret that callbacks are signed with")
+        return self
 
     @model_validator(mode="after")
     def _a_statement_is_no_stall(self) -> Self:

@@ -23,6 +23,7 @@ from gateway.http.queries import read_query
 from gateway.http.rate_limits import rate_limit_headers
 from gateway.http.responses import json_response
 from gateway.http.timeouts import timeout_ms_of
+from shared.contract.callbacks import hosts_of, refusal_of_url
 from shared.contract.messages import Status
 from shared.telemetry.traceparent import trace_id_of
 
@@ -97,6 +98,7 @@ async def _submit(
         subject=body.subject or "",
         priority=body.priority,
         tags=body.tags,
+        callback_url=_callback(request, body.callback_url),
         trace=request.get(TRACE),
     )
 
@@ -125,3 +127,18 @@ def _check_one_of(name: str, value: Any, other_name: str, other: Any) -> None:
         problem = "Field required" if value is None else "cannot be given together with"
         detail = f"{problem}: `{name}`, or `{other_name}` for other JSON" if value is None else f"{problem} `{name}`"
         raise invalid([(("body", name if value is None else other_name), detail)])
+
+
+def _callback(request: web.Request, url: str | None) -> str:
+    """The URL that a body names.
+
+    Raises:
+        ProblemError: 422, nothing may be sent there.
+    """
+    settings = request.app[SETTINGS]
+    if url is None:
+        return ""
+    hosts = hosts_of(settings.callback_hosts)
+    if (refusal := refusal_of_url(url, hosts, private=settings.callback_private_networks)) is not None:
+        raise invalid([(("body", "callback_url"), refusal)])
+    return url

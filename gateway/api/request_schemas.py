@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from gateway.control.experiments.assignment import SUBJECT_MAX_CHARS
+from shared.contract.callbacks import MOST_CHARS as CALLBACK_MAX_CHARS
 from shared.contract.catalogue import Catalogue
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.queues import Priority
@@ -95,6 +96,15 @@ _Tags = Annotated[
 ]
 
 
+_Callback = Annotated[
+    Annotated[str, Field(min_length=1, max_length=CALLBACK_MAX_CHARS, pattern=NO_NUL)] | None,
+    Field(
+        description="https URL of yours that is told when it has finished, if this deployment allows its host",
+        exclude_if=_is_none,
+    ),
+]
+
+
 _INPUT = "for models that take something else than a text: an object, a list, or any other JSON"
 _INPUT_SCHEMA = {"type": ["object", "array", "string", "number", "boolean"], "description": _INPUT}
 _INPUTS_SCHEMA = {"type": "array", "minItems": 1, "maxItems": MOST_TEXTS, "items": _INPUT_SCHEMA}
@@ -128,6 +138,7 @@ class PredictRequest(_Strict):
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
     tags: _Tags = None
+    callback_url: _Callback = None
 
 
 class BatchRequest(_Strict):
@@ -151,6 +162,7 @@ class BatchRequest(_Strict):
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
     tags: _Tags = None
+    callback_url: _Callback = None
 
 
 def bounds_schema(max_text_chars: int, max_batch_texts: int) -> dict[str, Any]:

@@ -147,6 +147,7 @@ class Intake:
                 answer=look.found.get(key),
                 stored_input=kept,
                 tags=tags,
+                callback_url=order.callback_url,
             )
             for prediction_id, each, encoded, kept, key in zip(
                 ids, order.inputs, inputs, stored, look.keys, strict=True

@@ -58,6 +58,7 @@ class Order(NamedTuple):
         subject: whom the caller asks for, so that an experiment treats them always alike; '' if it does not say.
         priority: whether somebody waits, or it may take its time.
         tags: what the caller wants to find its predictions by, see `shared.contract.tags`.
+        callback_url: where to tell that a prediction has finished; '' for nowhere.
         trace: the span of the caller's request; None if traces are off.
     """
 
@@ -77,6 +78,7 @@ class Order(NamedTuple):
     subject: str = ""
     priority: Priority = Priority.INTERACTIVE
     tags: Mapping[str, str] | None = None
+    callback_url: str = ""
     trace: Trace | None = None
 
 

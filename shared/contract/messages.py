@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from shared.contract.callbacks import MOST_CHARS as CALLBACK_MAX_CHARS
 from shared.contract.errors import MalformedMessage
 from shared.contract.ids import is_id
 from shared.contract.inputs import NUL, normal, text_of
@@ -47,12 +48,12 @@ _FINAL_BY_NAME = {status.value.encode(): status for status in FINAL_STATUSES}  #
 # The fields of a request entry, except `submitted_at` and `deadline_at`, which scripts set from Redis's clock.
 # The last five are of experiments only: which one, its arm, whom the request was made for, and of a copy its original
 # and who asked for that.
-# `priority` is there if it is not `interactive`, `tags` (JSON) if there are any.
+# `priority` is there if it is not `interactive`, `tags` (JSON) and `callback_url` if there are any.
 # `stored_input` is there if the input is not to be kept as it is: once the request has ended, it stands in its place.
 EXPERIMENT_FIELDS = ("experiment_id", "arm", "subject_id", "shadow_of", "shadow_for")
 REQUEST_FIELDS = (
     *("schema", "id", "attempt", "model", "version", "input", "options", "principal", "traceparent", "cost"),
-    *("stored_input", "priority", "tags", *EXPERIMENT_FIELDS),
+    *("stored_input", "priority", "tags", "callback_url", *EXPERIMENT_FIELDS),
 )
 
 
@@ -148,6 +149,7 @@ class PredictionResult(NamedTuple):
         shadow_of, shadow_for: of a copy for a shadow version the id and the principal of its original; else ''.
         input_bytes: of the input and options that the request had, if something else is kept; otherwise 0.
         tags: the text of a JSON object, see `shared.contract.tags`; empty without any.
+        callback_url: where to tell that it has finished; '' for nowhere.
     """
 
     id: str
@@ -168,6 +170,7 @@ class PredictionResult(NamedTuple):
     input_bytes: int = 0
     priority: Priority = Priority.INTERACTIVE
     tags: bytes = b""
+    callback_url: str = ""
 
 
 def decode_request(fields: Fields) -> PredictionRequest:
@@ -221,6 +224,7 @@ def decode_result(fields: Fields) -> PredictionResult:
         input_bytes=_integer(fields, b"input_bytes", LARGEST_INT, b"0"),
         priority=priority_of(fields),
         tags=tags_of(fields),
+        callback_url=callback_of(fields),
     )
 
 
@@ -266,6 +270,12 @@ def tags_of(fields: Fields) -> bytes:
     """The tags of a request or result, as JSON; what are none is no reason to refuse it."""
     tags = fields.get(b"tags", b"")
     return tags if tags and read_tags(tags) else b""
+
+
+def callback_of(fields: Fields) -> str:
+    """Where to tell that a request has finished; what is no URL is no reason to refuse it."""
+    url = fields.get(b"callback_url", b"")
+    return url.decode() if len(url) <= CALLBACK_MAX_CHARS and url.isascii() and b"\0" not in url else ""
 
 
 def readable(error: str) -> str:

@@ -53,6 +53,15 @@ class Settings(BaseSettings):
         max_length=2000,
         description="owners on the model hub, separated by commas, whose models may be registered by API",
     )
+    callback_hosts: str = Field(
+        "",
+        max_length=2000,
+        description="hosts that callbacks may go to, separated by commas: `hooks.example.com`, `*.example.com`, `*`; "
+        "empty: `callback_url` is refused",
+    )
+    callback_private_networks: bool = Field(
+        False, description="let callbacks go to addresses of private networks, and over http: for receivers of your own"
+    )
     environment: Literal["local", "staging", "production"] = Field("local", description="added to every log line")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")

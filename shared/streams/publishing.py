@@ -80,6 +80,7 @@ class NewRequest(NamedTuple):
             `subject_id`.
         stored_input: JSON text that is kept in the place of input and options once it has ended; '' to keep them.
         tags: JSON text, see `shared.contract.tags`; '' for none.
+        callback_url: where to tell that it has finished; '' for nowhere.
     """
 
     id: str
@@ -98,6 +99,7 @@ class NewRequest(NamedTuple):
     shadow_for: str = ""
     stored_input: bytes = b""
     tags: bytes = b""
+    callback_url: str = ""
 
     @property
     def bytes(self) -> int:
@@ -106,7 +108,7 @@ class NewRequest(NamedTuple):
 
 
 _OWN_FIELDS = ("id", "input", "options", "principal", "traceparent")  # fields that differ between requests
-_RARE_FIELDS = ("stored_input", "tags")  # those which a publish leaves out if no request in it has them
+_RARE_FIELDS = ("stored_input", "tags", "callback_url")  # those which a publish leaves out if no request in it has them
 _ALL_OWN_FIELDS = (*_OWN_FIELDS, *EXPERIMENT_FIELDS)
 _VALUES = {names: attrgetter(*names) for names in (_OWN_FIELDS, _ALL_OWN_FIELDS)}
 

@@ -127,6 +127,28 @@ class ResultStream:
         with redis_errors():
             await self._redis.xadd(self._keys.dead, {**about, **original})
 
+    async def dead_callback(
+        self, prediction_id: str, attempt: int, version: tuple[str, str], tries: int, error: str
+    ) -> None:
+        """Add a dead letter for a callback that could not be delivered.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        about: dict[Any, Any] = {
+            "source": "webhooks",
+            "source_entry": f"{prediction_id}.{attempt}",
+            "reason": "webhook_undelivered",
+            "error": readable(error),
+            "deliveries": tries,
+            "id": prediction_id,
+            "model": version[0],
+            "version": version[1],
+            "attempt": attempt,
+        }
+        with redis_errors():
+            await self._redis.xadd(self._keys.dead, about)
+
     async def remove_idle(self, least_idle_ms: int) -> int:
         """Remove consumers without pending entries that have been idle for at least this long; returns how many.
 

@@ -109,6 +109,7 @@ LOAD_SECONDS = Gauge("millstream_model_load_seconds", "Time that loading a versi
 DEAD_LETTERS = Counter(
     "millstream_dead_letters_total", "Entries dead-lettered; aged_out: deleted as too old", ["stream", "reason"]
 )
+WEBHOOKS = Counter("millstream_webhooks_total", "Tries to deliver callbacks", ["outcome"])
 DRIFT_PSI = Gauge(
     "millstream_drift_psi",
     "Shift of the newest predictions against the first ones (population stability index)",

@@ -36,6 +36,8 @@ OWNED_TASKS = {
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }
 
+OWNED_TASKS["persister/webhooks.py"] = "whatever it raises is told; cancelled and awaited at the end"
+
 TIMES_OF_DAY = ("time", "time_ns", "now", "utcnow", "today")
 # What the time of day is right for: no duration, no silence, no decision that a step of the clock could spoil.
 DATED = {

@@ -536,7 +536,7 @@ async def test_what_is_not_ours_any_more_is_not_begun_and_what_runs_is_stopped_a
 
 
 async def test_how_far_an_item_is_is_told_while_it_is_computed_and_not_afterwards() -> None:
-    lane = Lane()
+    lane = Lane(max_batch_size=2)
     lane.engine.hold_back()
     told: list[dict[str, Progress]] = []
 

@@ -44,7 +44,7 @@ local attempt = string.match(original['attempt'] or '', '^%d+$') or about[2] or 
 local stored = original['stored_input'] or ''
 local input = reason == 'max_deliveries' and (stored ~= '' and stored or original['input']) or '{}'
 local kept = {}
-for name in string.gmatch('principal traceparent priority experiment_id arm subject_id shadow_of shadow_for', '%S+') do
+for name in string.gmatch('principal traceparent priority tags callback_url experiment_id arm subject_id shadow_of shadow_for', '%S+') do
   if original[name] then
     kept[#kept + 1] = name
     kept[#kept + 1] = original[name]
