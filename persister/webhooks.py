@@ -110,9 +110,8 @@ class Webhooks:
     async def _failed(self, due: Due, error: Undelivered) -> None:
         facts = {"prediction_id": due.prediction_id, "host": due.host, "tries": due.tries, "detail": str(error)}
         if error.is_final or due.age >= TRIED_FOR:
-            await self._stream.dead_callback(
-                due.prediction_id, due.attempt, (due.model, due.version), due.tries, str(error)
-            )
+            told = f"the callback of {due.prediction_id} to {due.host} was given up: {error}"
+            await self._stream.dead_callback(due.prediction_id, due.attempt, (due.model, due.version), due.tries, told)
             await self._outbox.delete(due)
             WEBHOOKS.labels("given_up").inc()
             DEAD_LETTERS.labels("webhooks", UNDELIVERED).inc()
