@@ -110,7 +110,10 @@ def test_dead_letters_and_token(run: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_tags_find_a_prediction_again(run: Any) -> None:
     sent = json.loads(run("predict", "echo", "tagged", "--tag", "order=4711").stdout)["prediction_id"]
-    listed = lambda: run("predictions", "--tag", "order:4711", "--json").stdout  # noqa: E731
+
+    def listed() -> str:
+        return str(run("predictions", "--tag", "order:4711", "--json").stdout)
+
     wait_until(lambda: sent in listed(), "it is stored")
     assert [json.loads(line)["prediction_id"] for line in listed().splitlines()] == [sent]
 
@@ -119,7 +122,7 @@ def test_who_asks_is_asked_for_and_what_a_token_may_do_is_said(
     pipeline: Pipeline, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, now = "s" * 32, int(time.time())
-    settings = {"JWT_SECRET": secret, "JWT_ISSUER": "https://issuer.test", "JWT_AUDIENCE": "millstream"}
+    settings: Any = {"JWT_SECRET": secret, "JWT_ISSUER": "https://issuer.test", "JWT_AUDIENCE": "millstream"}
     url = pipeline.start("gateway", AUTH="required", **settings).url
     refused = run("predict", "echo", "x", "--url", url)
     assert refused.exit_code == 4 and "401" in refused.stderr and "set MILLSTREAM_TOKEN" in refused.stderr

@@ -339,7 +339,7 @@ def test_a_hint_of_an_id_alone_has_no_outcome() -> None:
 
 def test_a_hint_is_read_by_the_names_at_its_head() -> None:
     head, values = b"status\x1fversion\x1fid\x1fattempt\x1fmodel\x1fnew", b"succeeded\x1f1\x1fX\x1f2\x1fm\x1f?"
-    ((prediction_id, attempt, model, version, outcome),) = decode_hints(head + b"\x1e" + values)
+    ((prediction_id, attempt, model, version, outcome, _),) = decode_hints(head + b"\x1e" + values)
     assert (prediction_id, attempt, model, version) == ("X", 2, "m", "1")
     assert outcome is not None and outcome.status is Status.SUCCEEDED
 

@@ -100,11 +100,11 @@ def test_what_is_loaded_reads_as_much_as_it_is_told_or_else_its_configuration(
 ) -> None:
     raw(saved_state=False).save_pretrained(tmp_path)
     config = BertConfig(vocab_size=12, max_position_embeddings=20, pad_token_id=pad_id)
-    tokens = TextTokenizer.load(Artifact(tmp_path, config, torch.float32, "here"), given)
+    tokens = TextTokenizer.load(Artifact(tmp_path, config, "float32", "here"), given)
     assert (tokens.limit, tokens.pad_id) == (limit, pad_id)
     assert tokens.rows(["The bridge"]) == [[Row([CLS, THE, BRIDGE, SEP], [0] * 4, 2)]]
     config.pad_token_id = None
-    assert TextTokenizer.load(Artifact(tmp_path, config, torch.float32, "here")).pad_id == 0
+    assert TextTokenizer.load(Artifact(tmp_path, config, "float32", "here")).pad_id == 0
 
 
 def test_a_text_above_the_limit_is_no_reason_for_a_warning(caplog: pytest.LogCaptureFixture) -> None:
