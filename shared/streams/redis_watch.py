@@ -49,7 +49,7 @@ class Use(NamedTuple):
 
 USES: Mapping[str, Use] = {
     "gateway": Use(
-        ("cache", "publish", "lookup", "listen", "replay", "complete", "dead_letter", "publish_registry"),
+        ("cache", "publish", "lookup", "listen", "waiting", "replay", "complete", "dead_letter", "publish_registry"),
         (
             *(
                 "GET",
