@@ -53,15 +53,6 @@ class Settings(BaseSettings):
         max_length=2000,
         description="owners on the model hub, separated by commas, whose models may be registered by API",
     )
-    callback_hosts: str = Field(
-        "",
-        max_length=2000,
-        description="hosts that callbacks may go to, separated by commas: `hooks.example.com`, `*.example.com`, `*`; "
-        "empty: `callback_url` is refused",
-    )
-    callback_private_networks: bool = Field(
-        False, description="let callbacks go to addresses of private networks, and over http: for receivers of your own"
-    )
     environment: Literal["local", "staging", "production"] = Field("local", description="added to every log line")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
     log_format: Literal["json", "console"] = Field("json", description="json for machines, console for people")
@@ -159,6 +150,15 @@ class DatabaseSettings(Settings):
     )
     database_url_password_file: Path | None = secret_file("DATABASE_URL_PASSWORD")
     database_pool_size: int = Field(4, ge=1, le=100, description="maximum connections per process")
+    callback_hosts: str = Field(
+        "",
+        max_length=2000,
+        description="hosts that callbacks may go to, separated by commas: `hooks.example.com`, `*.example.com`, `*`; "
+        "empty: `callback_url` is refused",
+    )
+    callback_private_networks: bool = Field(
+        False, description="let callbacks go to addresses of private networks, and over http: for receivers of your own"
+    )
     database_timeout_s: float = Field(10, gt=0, le=300, description="timeout for a connection or a statement")
 
     @field_validator("database_url")

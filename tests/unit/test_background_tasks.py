@@ -33,10 +33,9 @@ OWNED_TASKS = {
     "inference_worker/memory.py": "awaited by who starts the children; cancelled and awaited if they have no room",
     "inference_worker/progress.py": "what it tells may get lost; cancelled and awaited at the end",
     "inference_worker/passes.py": "the lane reads the result of each pass",
+    "persister/webhooks.py": "a store that fails is told; awaited or cancelled at the end",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }
-
-OWNED_TASKS["persister/webhooks.py"] = "whatever it raises is told; cancelled and awaited at the end"
 
 TIMES_OF_DAY = ("time", "time_ns", "now", "utcnow", "today")
 # What the time of day is right for: no duration, no silence, no decision that a step of the clock could spoil.
@@ -53,6 +52,7 @@ DATED = {
     "persister/tracing.py": "spans have times of day",
     "persister/batch_writer.py": "the lag, for a metric, against the time that a worker wrote down",
     "persister/persister.py": "partitions are months of the calendar",
+    "persister/webhook_sender.py": "the timestamp of a signature",
     "persister/retention.py": "rows are kept for days of the calendar",
 }
 

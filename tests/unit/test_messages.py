@@ -141,7 +141,7 @@ def test_what_is_not_said_is_empty() -> None:
         "completed_at": 0,
     }
     rest: dict[str, object] = {"options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0}
-    rest |= {"priority": Priority.INTERACTIVE, "tags": b""}
+    rest |= {"priority": Priority.INTERACTIVE, "tags": b"", "callback_url": ""}
     assert result == {**known, "input": b"{}", **rest, **NO_EXPERIMENT}
 
 
@@ -212,6 +212,7 @@ def test_every_field_of_a_request_is_read() -> None:
         b"shadow_for",
         b"stored_input",
         b"tags",
+        b"callback_url",
     }  # no worker needs them
     assert {name.decode() for name in fields.keys() | more.keys() | passed_on} == set(REQUEST_FIELDS)
 
@@ -222,18 +223,23 @@ def test_every_field_of_a_result_is_read() -> None:
     outcome = Outcome(Status.EXPIRED, None, None, 0, 0, "", "", False)
     known = {"id": ID, "model": "m", "version": "1", "input": b'{"text":"t"}', "completed_at": 5}
     rest = {"attempt": 0, "options": b"{}", "principal": "", "traceparent": "", "input_bytes": 0, **NO_EXPERIMENT}
-    rest |= {"priority": Priority.INTERACTIVE, "tags": b""}
+    rest |= {"priority": Priority.INTERACTIVE, "tags": b"", "callback_url": ""}
     assert decode_result(least)._asdict() == {**known, **rest, "outcome": outcome}
     more = {b"options": b'{"a":1}', b"attempt": b"3", b"principal": b"p", b"traceparent": b"00-t", b"confidence": b"1"}
     more |= {b"result": b'{"b":2}', b"processing_time_ms": b"6", b"queue_time_ms": b"7", b"error": b"e"}
     more |= {b"worker": b"w", b"cached": b"1", b"tokens": b"8", b"compute_us": b"9", b"input_bytes": b"10"}
     more |= {b"experiment_id": OTHER_ID.encode(), b"arm": b"new", b"subject_id": b"s", b"shadow_of": ID.encode()}
-    more |= {b"shadow_for": b"q", b"priority": b"batch", b"tags": b'{"a":"b"}'}
+    more |= {b"shadow_for": b"q", b"priority": b"batch", b"tags": b'{"a":"b"}', b"callback_url": b"https://a.b/"}
     rest = {"attempt": 3, "options": b'{"a":1}', "principal": "p", "traceparent": "00-t", "input_bytes": 10}
     rest |= {"experiment_id": OTHER_ID, "arm": "new", "subject_id": "s", "shadow_of": ID, "shadow_for": "q"}
-    rest |= {"priority": Priority.BATCH, "tags": b'{"a":"b"}'}
+    rest |= {"priority": Priority.BATCH, "tags": b'{"a":"b"}', "callback_url": "https://a.b/"}
     outcome = Outcome(Status.EXPIRED, b'{"b":2}', 1.0, 6, 7, "e", "w", True, 8, 9)
     assert decode_result({**least, **more})._asdict() == {**known, **rest, "outcome": outcome}
+
+
+@pytest.mark.parametrize("raw", [b"\xff", b"https://a.b/\0", b"x" * 2001])
+def test_what_is_no_callback_is_no_reason_to_refuse_a_result(raw: bytes) -> None:
+    assert decode_result({**example("result_succeeded"), b"callback_url": raw}).callback_url == ""
 
 
 @pytest.mark.parametrize("field", [b"schema", b"id", b"model", b"version", b"input", b"submitted_at", b"deadline_at"])

@@ -43,7 +43,7 @@ def test_a_result_becomes_a_row() -> None:
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
     whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', traceparent="00-t", **PART)
-    whole = whole._replace(tags=b'{"a":"b"}')
+    whole = whole._replace(tags=b'{"a":"b"}', callback_url="https://a.b/")
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -70,6 +70,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         shadow_for=ANN,
         priority="batch",
         tags='{"a":"b"}',
+        callback_url="https://a.b/",
         traceparent="00-t",
     )
     assert Row._field_defaults == {
@@ -78,6 +79,7 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         "priority": "interactive",
         "options": None,
         "tags": None,
+        "callback_url": "",
         "traceparent": "",
     }
 
