@@ -218,7 +218,7 @@ def test_what_is_written_so_far_is_told_of_each_text_and_only_what_stays(
     outputs = predict(batch)
     for place, output in enumerate(outputs):
         text = output.result["text"]
-        assert len(set(told[place])) > 2 and all(text.startswith(each) for each in told[place]), (told[place], text)
+        assert len(set(told[place])) > 1 and all(text.startswith(each) for each in told[place]), (told[place], text)
 
 
 def test_a_text_that_nobody_wants_any_more_is_not_written_to_its_end(task: Any) -> None:
