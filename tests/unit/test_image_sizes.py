@@ -25,7 +25,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_models_that_are_baked_in_are_shown_and_do_not_count() -> None:
     assert parse(BAKED) == Size(900_000_005, 547_000_000)
-    assert line("worker", parse(BAKED), 1000) == (True, f"{'worker':<36}   900 MB  below 1000 MB, and 547 MB of models")
+    assert line("worker", parse(BAKED), 1000) == (True, f"{'worker':<43}   900 MB  below 1000 MB, and 547 MB of models")
 
 
 def test_an_image_within_its_limit_passes(docker: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,9 +48,8 @@ def test_every_secret_may_be_in_a_file(
     kind: type[Settings], name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert kind.model_fields[f"{name}_file"].annotation == Path | None
-    secret = {"database_url": "postgresql://db/x"}.get(
-        name, "redis://hunter2/1" if name.endswith("_url") else "hunter2" * 5
-    )
+    of_their_own = {"database_url": "postgresql://db/x", "webhook_secret": "whsec_" + "aGlk" * 10}
+    secret = of_their_own.get(name, "redis://hunter2/1" if name.endswith("_url") else "hunter2" * 5)
     (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8")
     monkeypatch.setenv(f"{name.upper()}_FILE", str(tmp_path / "secret"))
     settings: Any = load_settings(kind)
