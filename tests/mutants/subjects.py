@@ -28,10 +28,15 @@ WAITING = ("unit/test_waiters", "integration/test_gateway_waiting", "integration
 STREAMS = (
     *("integration/test_scripts", "integration/test_request_stream", "integration/test_result_stream"),
     *("integration/test_full_redis", "integration/test_refused_commands", "integration/test_held_entries"),
-    "integration/test_large_results",
+    *("integration/test_large_results", "integration/test_caller_limits", "integration/test_stored_inputs"),
+    *("integration/test_gateway_cancelling", "integration/test_gateway_tags", "integration/test_gateway_experiments"),
 )
 TABLE: Table = {
-    "gateway/core/submissions.py": ("unit/test_gateway_submissions", "integration/test_gateway_coalescing"),
+    "gateway/core/submissions.py": (
+        "unit/test_gateway_submissions",
+        "integration/test_gateway_coalescing",
+        "integration/test_priorities",
+    ),
     "gateway/core/waiting.py": WAITING,
     "gateway/upkeep/drain.py": ("unit/test_drain",),
     "gateway/upkeep/expiry.py": (
@@ -45,7 +50,10 @@ TABLE: Table = {
     "inference_worker/movement.py": ("unit/test_movement",),
     "inference_worker/outcomes.py": ("unit/test_outcomes", "unit/test_limits", *LANE),
     "inference_worker/passes.py": ("unit/test_passes", *LANE),
-    "inference_worker/tasks/tokens.py": ("unit/test_tasks_tokens", "unit/test_tasks_chunking"),
+    "inference_worker/tasks/tokens.py": (
+        *("unit/test_tasks_tokens", "unit/test_tasks_chunking", "integration/test_hub_embeddings"),
+        *("integration/test_hub_classifiers", "integration/test_hub_tokenizers"),
+    ),
     "inference_worker/triage.py": ("unit/test_triage",),
     "persister/batch_writer.py": ("unit/test_batch_writer", *PERSISTER),
     "persister/database.py": PERSISTER,

@@ -146,6 +146,7 @@ def test_a_pass_of_batch_is_an_eighth_and_never_empty() -> None:
     limits = limits_of_batch(whole, QUIET_PASSES - 1)
     assert (limits.max_batch_size, limits.max_batch_tokens) == (4, 64)
     assert limits_of_batch(whole, QUIET_PASSES) is whole
+    assert limits_of_batch(BatchLimits(max_batch_size=31), 0).max_batch_size == 3
     least = limits_of_batch(BatchLimits(max_batch_size=1), 0)
     assert least.max_batch_size == 1 and next_pass([(1000, 1), (1000, 1)], 1, least) == [0]
 

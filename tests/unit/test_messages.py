@@ -180,6 +180,10 @@ def test_what_are_no_tags_is_no_reason_to_refuse_a_result(raw: bytes) -> None:
     assert decode_result({**example("result_succeeded"), b"tags": raw}).tags == b""
 
 
+def test_a_confidence_may_be_none_at_all() -> None:
+    assert decode_result({**example("result_succeeded"), b"confidence": b"0"}).outcome.confidence == 0.0
+
+
 def test_empty_options_are_none() -> None:
     assert decode_request({**example("request_with_options"), b"options": b""}).options == {}
     assert decode_result({**example("result_succeeded"), b"options": b"", b"result": b""}).options == b"{}"
