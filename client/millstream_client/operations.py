@@ -97,16 +97,7 @@ class Operations:
                 "/api/v1/predict/batch", body, asked, part_key(key, indexes, len(inputs)), timeout_s
             )
         except InvalidRequest as error:
-            wrong = refused_inputs(error)
-            if not wrong and too_much(error) and len(indexes) == 1:
-                wrong = {0: error.detail}
-            found = {indexes[at]: refused_input(model, asked.get("version") or "", why) for at, why in wrong.items()}
-            rest = [each for each in indexes if each not in found]
-            parts = [rest]
-            if not wrong:
-                if not too_much(error):
-                    raise
-                parts = [rest[: len(rest) // 2], rest[len(rest) // 2 :]]
+            found, parts = _left_of(error, model, indexes, asked)
             for part in parts:
                 found |= yield from self._part(model, inputs, part, asked, key, timeout_s)
             return found
@@ -213,6 +204,25 @@ class Operations:
 
     def _ask(self, call: Call) -> Steps[Reply]:
         return answered(call, self._patience)
+
+
+def _left_of(
+    error: InvalidRequest, model: str, indexes: Sequence[int], asked: Asked
+) -> tuple[dict[int, Prediction], list[Sequence[int]]]:
+    """What stands for the inputs that were refused, and what is to be sent again, in parts.
+
+    Raises:
+        InvalidRequest: it is not about single inputs.
+    """
+    wrong = refused_inputs(error)
+    if not wrong and not too_much(error):
+        raise error
+    if not wrong and len(indexes) > 1:
+        half = len(indexes) // 2
+        return {}, [indexes[:half], indexes[half:]]
+    why = wrong or {0: error.detail}
+    found = {indexes[at]: refused_input(model, asked.get("version") or "", said) for at, said in why.items()}
+    return found, [[each for each in indexes if each not in found]]
 
 
 def prediction_path(prediction_id: str) -> str:

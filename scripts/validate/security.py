@@ -13,7 +13,7 @@ from scripts.tools.kit import ROOT
 from scripts.validate.check import FIXTURES, Check, command, output
 
 GIT = {"git": "Debian: apt install git"}
-CODE = ("gateway", "inference_worker", "persister", "shared", "migrations", "models", "monitoring", "scripts")
+CODE = ("client", "gateway", "inference_worker", "persister", "shared", "migrations", "models", "monitoring", "scripts")
 # git refuses repositories of other users, which a mounted one is.
 ANY_OWNER = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 GITLEAKS = ("--no-banner", "--no-color", "--redact", "--verbose", f"--config={ROOT / '.gitleaks.toml'}")

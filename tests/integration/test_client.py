@@ -188,7 +188,10 @@ def test_a_wait_that_ends_says_which_prediction_goes_on(client: Millstream) -> N
 def test_history_is_read_over_all_its_pages(client: Millstream) -> None:
     count = 130  # two pages
     sent = [each.prediction_id for each in client.predict_many("trees", [{"length": 1}] * count)]
-    stored = lambda: len(list(client.predictions(model="trees", status="succeeded"))) >= count  # noqa: E731
+
+    def stored() -> bool:
+        return len(list(client.predictions(model="trees", status="succeeded"))) >= count
+
     wait_until(stored, "all are stored")
     found = [each.prediction_id for each in client.predictions(model="trees", status="succeeded")]
     assert set(sent) <= set(found) and len(set(found)) == len(found)

@@ -122,8 +122,8 @@ def test_who_asks_is_asked_for_and_what_a_token_may_do_is_said(
     pipeline: Pipeline, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, now = "s" * 32, int(time.time())
-    settings: Any = {"JWT_SECRET": secret, "JWT_ISSUER": "https://issuer.test", "JWT_AUDIENCE": "millstream"}
-    url = pipeline.start("gateway", AUTH="required", **settings).url
+    settings = {"JWT_SECRET": secret, "JWT_ISSUER": "https://issuer.test", "JWT_AUDIENCE": "millstream"}
+    url = pipeline.start("gateway", ready=True, AUTH="required", **settings).url
     refused = run("predict", "echo", "x", "--url", url)
     assert refused.exit_code == 4 and "401" in refused.stderr and "set MILLSTREAM_TOKEN" in refused.stderr
     claims = make_token.claims_of(settings, "read", "someone", now, 600)

@@ -7,21 +7,29 @@ import json
 import tomllib
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+from packaging.requirements import Requirement
+from typer.testing import CliRunner
 
 import millstream_client
 import millstream_client.scoring.run as run
+import millstream_client.transport as transport
+from millstream_client import AsyncMillstream, Millstream
 from millstream_client.batches import batches, part_key
 from millstream_client.calls import Call, Lost, Reply, Steps
+from millstream_client.cli.program import app
 from millstream_client.connection import Connection
 from millstream_client.errors import (
     InvalidRequest,
     LimitReached,
     NotAllowed,
     NotFinished,
+    NotFound,
     PredictionFailed,
     Unavailable,
     Unreachable,
@@ -244,6 +252,54 @@ def test_a_token_file_is_read_at_each_request_and_no_token_is_shown(tmp_path: Pa
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError):
         Connection.of(url, environ={})
+
+
+class Older:
+    """A server that has no events: how it answers, in the place of a connection."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/api/v1/models":
+            versions = [{"version": "1", "is_default": True, "is_active": True, "workers": 0}]
+            return httpx2.Response(200, json={"items": [{"name": "m", "task": "t", "versions": versions}]})
+        if request.url.path == "/api/v1/predictions/p":
+            self.asked += 1
+            states = {1: QUEUED, 2: QUEUED, 3: {**QUEUED, "status": "running"}}
+            return httpx2.Response(200, json=states.get(self.asked, DONE))
+        return httpx2.Response(404, json={"type": "urn:millstream:problem:not-found", "detail": "nothing here"})
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transport, "settings", lambda _: {"transport": httpx2.MockTransport(Older())})
+
+
+def test_a_server_without_events_is_asked_for_the_state(older: None) -> None:
+    with Millstream(URL) as client:
+        seen = [(each.kind, each.data["status"]) for each in client.events("p")]
+        with pytest.raises(NotFound):
+            next(client.events())
+    assert seen == [("state", "queued"), ("state", "running"), ("result", "succeeded")]
+
+
+async def test_a_server_without_events_is_asked_asynchronously_too(older: None) -> None:
+    async with AsyncMillstream(URL) as client:
+        seen = [each.kind async for each in client.job("p").events()]
+    assert seen == ["state", "state", "result"]
+
+
+def test_queues_of_a_server_without_events_say_who_serves_them(older: None) -> None:
+    done = CliRunner().invoke(app, ["queues", "--url", URL])
+    assert done.exit_code == 0 and "nobody serves m 1" in done.stdout and "no /api/v1/events" in done.stdout
+
+
+def test_what_it_needs_is_what_it_is_tested_with() -> None:
+    project = tomllib.loads((ROOT / "client/pyproject.toml").read_text("utf-8"))["project"]
+    needed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    for each in map(Requirement, needed):
+        assert version(each.name) in each.specifier, each
 
 
 def test_its_version_is_the_projects() -> None:

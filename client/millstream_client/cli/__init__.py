@@ -12,6 +12,6 @@ def main() -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("typer", "rich"):
             raise
-        print(f"millstream needs {error.name}: pip install 'millstream-client[cli]'", file=sys.stderr)
+        print(f"millstream needs {error.name}: pip install typer rich", file=sys.stderr)
         return 2
     return run()

@@ -35,7 +35,7 @@ from millstream_client.errors import (
     Unreachable,
 )
 
-HINT = "is it running (make up)? Name another address with --url or MILLSTREAM_URL"
+HINT = "`make up` starts one here; --url or MILLSTREAM_URL names another"
 
 
 class Exit(IntEnum):

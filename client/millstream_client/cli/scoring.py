@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -53,20 +53,8 @@ def score(
     or written twice."""
     _check_names(file, out, keep or [])
     table = Table(file, column or ["text"], keep or [])
-    name, version = named(model)
     try:
-        plan = Plan(
-            uuid.uuid4().hex,
-            digest_of(file),
-            sum(1 for _ in table.rows()),
-            name,
-            version or run.version_before(out, name) or _default_of(console, name),
-            list(table.columns),
-            list(table.keep),
-            options_of(option),
-            priority,
-            batch_size,
-        )
+        plan = _plan_of(console, table, out, model, options_of(option), priority, batch_size)
         progress = run.begin(out, plan)
         began = (progress.rows, time.monotonic())
         if not progress.finished or not plan.rows:
@@ -75,6 +63,30 @@ def score(
         raise WrongUse(str(error)) from None
     _sum_up(console, out, progress, *began)
     return Exit.SOME_FAILED if progress.bad else Exit.DONE
+
+
+def _plan_of(
+    console: Console,
+    table: Table,
+    out: Path,
+    model: str,
+    options: dict[str, Any] | None,
+    priority: str,
+    batch_size: int,
+) -> Plan:
+    name, version = named(model)
+    return Plan(
+        run=uuid.uuid4().hex,
+        digest=digest_of(table.path),
+        rows=sum(1 for _ in table.rows()),
+        model=name,
+        version=version or run.version_before(out, name) or _default_of(console, name),
+        columns=list(table.columns),
+        keep=list(table.keep),
+        options=options,
+        priority=priority,
+        batch_size=batch_size,
+    )
 
 
 def _go_on(console: Console, table: Table, out: Path, progress: Checkpoint, concurrency: int) -> None:

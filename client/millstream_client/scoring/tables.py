@@ -124,7 +124,7 @@ def _parquet(path: Path) -> Iterator[Record]:
         from pyarrow import ArrowException
         from pyarrow.parquet import ParquetFile
     except ModuleNotFoundError:
-        raise BadTable(f"{path} needs pyarrow: pip install 'millstream-client[parquet]'") from None
+        raise BadTable(f"{path} needs pyarrow: pip install pyarrow") from None
     try:
         with ParquetFile(path) as file:
             for batch in file.iter_batches(PARQUET_ROWS):
