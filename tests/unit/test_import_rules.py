@@ -37,6 +37,7 @@ FLOORS = (
         *("gateway.components", "gateway.loops", "gateway.app"),
     ),
 )
+FACES = ("gateway.api", "gateway.protocols")
 # A program of its own, which a container starts every few seconds: of the standard library, nothing else.
 STANDALONE = "shared/service/healthcheck.py"
 
@@ -84,6 +85,11 @@ PURE_MODULES = (
     "gateway/api/request_schemas.py",
     "gateway/api/schemas.py",
     "gateway/api/told_schemas.py",
+    "gateway/protocols/bodies.py",
+    "gateway/protocols/hf_tasks.py",
+    "gateway/protocols/v2_outputs.py",
+    "gateway/protocols/v2_schemas.py",
+    "gateway/protocols/v2_tensors.py",
     "inference_worker/batching.py",
     "inference_worker/children/answers.py",
     "inference_worker/children/wire.py",
@@ -160,6 +166,13 @@ def floors_stand_on_lower_ones(path: str, source: str) -> Iterator[str]:
         if own is not None:
             above = floors[own + 1 :]
             yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, above))
+
+
+def faces_need_nothing_of_each_other(path: str, source: str) -> Iterator[str]:
+    """The API and the protocols import nothing of each other."""
+    for face, other in (FACES, FACES[::-1]):
+        if within(module_of(path), (face,)):
+            yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, (other,)))
 
 
 def the_core_knows_no_http(path: str, source: str) -> Iterator[str]:
@@ -270,6 +283,7 @@ RULES: tuple[Rule, ...] = (
     services_stay_apart,
     shared_imports_no_service,
     floors_stand_on_lower_ones,
+    faces_need_nothing_of_each_other,
     the_core_knows_no_http,
     the_health_check_stands_alone,
     the_client_stands_alone,
@@ -295,6 +309,8 @@ KNOWN_BAD: tuple[tuple[Rule, str, str], ...] = (
     (floors_stand_on_lower_ones, "gateway/http/openapi.py", "import gateway.api.operations"),
     (floors_stand_on_lower_ones, "gateway/api/predict.py", "if TYPE_CHECKING:\n    from gateway.app import make_app"),
     (floors_stand_on_lower_ones, "gateway/settings.py", "from gateway.core.order import Order"),
+    (faces_need_nothing_of_each_other, "gateway/protocols/v2.py", "from gateway.api.queries import PredictQuery"),
+    (faces_need_nothing_of_each_other, "gateway/api/predict.py", "import gateway.protocols.asking"),
     (the_core_knows_no_http, "gateway/core/intake.py", "from aiohttp import web"),
     (the_core_knows_no_http, "shared/streams/shard.py", "import aiohttp.web"),
     (the_health_check_stands_alone, STANDALONE, "import aiohttp"),
