@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,16 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import ClientResponse
+from openai import AsyncOpenAI, InternalServerError
+from redis.asyncio import Redis
 
 from gateway.core.errors import Unauthenticated
+from gateway.core.order import Answer, Order
 from gateway.core.principal import Principal, Scope
-from gateway.http.context import AUTHENTICATOR
+from gateway.http.context import AUTHENTICATOR, INTAKE
+from shared.contract.catalogue import Catalogue
 from shared.contract.ids import principal_id
+from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from tests.gateways import Client, HandWorker, StartGateway, application_of, succeeded
 
@@ -214,3 +220,76 @@ async def test_a_model_that_nobody_serves_is_not_ready(gateway: Client) -> None:
     for path in ("/hf/echo@9/health", "/v2/models/echo/versions/9/ready", "/v1/models/echo@9"):
         async with gateway.get(path) as answer:
             assert answer.status == 404 and "it has: 1.0.0, 2.0.0" in (await told(answer))["detail"]
+
+
+class _OtherTask:
+    """With a model of another task."""
+
+    TASK = ""
+
+    @pytest.fixture
+    def catalogue(self, catalogue: Catalogue) -> Catalogue:
+        """The fixture models, of which one has another task."""
+        models = [
+            each.model_copy(update={"task": self.TASK}) if each.name == "labels" else each for each in catalogue.models
+        ]
+        return catalogue.model_copy(update={"models": tuple(models)})
+
+    @pytest.fixture
+    def worker(self, redis: Redis, keys: Keys) -> HandWorker:
+        """A worker for that model."""
+        return HandWorker(redis, keys, "labels", "1.0.0")
+
+
+class TestEmbeddings(_OtherTask):
+    """With a model that embeds."""
+
+    TASK = "feature-extraction"
+
+    async def test_openais_client_does_not_send_again_what_failed(self, gateway: Client, worker: HandWorker) -> None:
+        client = AsyncOpenAI(base_url=str(gateway.make_url("/v1")), api_key="none")
+        asked = asyncio.create_task(client.embeddings.create(model="labels", input="a"))
+        await worker.serve_one(Outcome(Status.FAILED, error="ValueError: no"))
+        with pytest.raises(InternalServerError, match="ValueError: no"):
+            await asked
+        with pytest.raises(InternalServerError, match="not finished"):
+            await client.embeddings.create(model="labels", input="a", extra_query={"wait": "0.05"})
+        assert len(await worker.take()) == 1, "one request, which was not sent again"
+        await client.close()
+
+    async def test_a_user_of_openais_is_whom_an_experiment_treats_alike(
+        self, gateway: Client, worker: HandWorker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        orders: list[Order] = []
+        intake = application_of(gateway)[INTAKE]
+        submit = intake.submit
+
+        async def noted(order: Order, on_accepted: Any) -> list[Answer]:
+            orders.append(order)
+            return await submit(order, on_accepted)
+
+        monkeypatch.setattr(intake, "submit", noted)
+        body = {"model": "labels@1.0.0", "input": "a", "user": "u1", "dimensions": 2, "encoding_format": "base64"}
+        asked = asyncio.create_task(gateway.post("/v1/embeddings", json=body))
+        await worker.serve_one(succeeded({"embedding": [0.5, -2.0]}, None))
+        answer = await (await asked).json()
+        assert answer["data"] == [{"object": "embedding", "index": 0, "embedding": "AAAAPwAAAMA="}]
+        ((order),) = orders
+        assert (order.subject, order.version, order.options, order.wait_s) == ("u1", "1.0.0", {"dimensions": 2}, 600)
+
+
+class TestImages(_OtherTask):
+    """With a model of images."""
+
+    TASK = "image-classification"
+
+    async def test_an_image_may_be_sent_as_it_is(self, gateway: Client, worker: HandWorker) -> None:
+        image = b"\x89PNG\r\n"
+        headers = {"Content-Type": "image/png"}
+        asked = asyncio.create_task(gateway.post("/hf/labels", data=image, headers=headers))
+        ((delivery, request),) = await worker.take()
+        assert request.input == base64.b64encode(image).decode()
+        await worker.finish([(delivery, request)], succeeded({"label": "cat", "scores": {"dog": 0.1, "cat": 0.9}}))
+        assert await (await asked).json() == [{"label": "cat", "score": 0.9}, {"label": "dog", "score": 0.1}]
+        async with gateway.post("/hf/echo", data=image, headers=headers) as answer:
+            assert answer.status == 415 and await told(answer)
