@@ -121,6 +121,7 @@ def tensor(texts: list[Any], *, binary: bool = True, name: str = "text", shape: 
 
 @pytest.fixture
 def triton_client(address: str) -> Iterator[Any]:
+    """The synchronous client, which is of greenlets: it may be used by one thread alone."""
     with triton.InferenceServerClient(address) as client:
         yield client
 
@@ -146,8 +147,7 @@ async def test_triton_gets_the_columns_that_the_api_has(
     wanted = [await told(session, "sentiment-analysis", text) for text in TEXTS]
     names = ("label", "score", "labels", "scores")
     outputs = [triton.InferRequestedOutput(name, binary_data=binary_out) for name in names]
-    answer = await asyncio.to_thread(
-        triton_client.infer,
+    answer = triton_client.infer(
         "sentiment-analysis",
         [tensor(TEXTS, binary=binary_in)],
         outputs=outputs,
@@ -168,24 +168,22 @@ async def test_triton_gets_the_columns_that_the_api_has(
 
 
 async def test_triton_gets_embeddings_and_own_results(session: aiohttp.ClientSession, triton_client: Any) -> None:
-    answer = await asyncio.to_thread(triton_client.infer, "embeddings", [tensor(TEXTS, shape=[2, 1])], "1.0.0")
+    answer = triton_client.infer("embeddings", [tensor(TEXTS, shape=[2, 1])], "1.0.0")
     vectors = answer.as_numpy("embedding")
     for vector, text in zip(vectors, TEXTS, strict=True):
         assert vector == pytest.approx((await told(session, "embeddings", text))["embedding"], abs=1e-5)
-    answer = await asyncio.to_thread(triton_client.infer, "echo", [tensor(["hello", "you"])])
+    answer = triton_client.infer("echo", [tensor(["hello", "you"])])
     assert [each for each in answer.as_numpy("result")] == [
         b'{"echo":"hello","reversed":"olleh"}',
         b'{"echo":"you","reversed":"uoy"}',
     ]
     asked = tensor(['{"query": "a", "documents": ["the bridge", "is closed"]}'], name="input")
-    answer = await asyncio.to_thread(triton_client.infer, "ranker", [asked])
+    answer = triton_client.infer("ranker", [asked])
     assert b'"ranking"' in answer.as_numpy("result")[0]
     parameters = {"labels": "bridge, closed"}
-    answer = await asyncio.to_thread(
-        triton_client.infer, "zero-shot-classification", [tensor(TEXTS)], parameters=parameters, timeout=30_000_000
-    )
+    answer = triton_client.infer("zero-shot-classification", [tensor(TEXTS)], parameters=parameters, timeout=30_000_000)
     assert sorted(answer.as_numpy("labels")[0]) == [b"bridge", b"closed"]
-    answer = await asyncio.to_thread(triton_client.infer, "text-summarization", [tensor(TEXTS)])
+    answer = triton_client.infer("text-summarization", [tensor(TEXTS)])
     assert answer.as_numpy("summary")[0].decode() == TEXTS[0]
 
 
