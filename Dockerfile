@@ -187,6 +187,7 @@ ENV TRANSFORMERS_NO_ADVISORY_WARNINGS=1
 
 # hadolint ignore=DL3006
 FROM worker-${ENGINE} AS inference-worker
+WORKDIR /app
 COPY shared shared
 COPY models/models.toml models/models.toml
 COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
