@@ -123,6 +123,7 @@ async def test_it_answers_as_a_deployment_does(dev: aiohttp.ClientSession, tmp_p
         assert length["type"] == "number", "what the model takes"
         assert set(document["paths"]) == {
             *(PREDICT, f"{PREDICT}/batch", "/api/v1/predictions", "/api/v1/predictions/{prediction_id}"),
+            "/api/v1/predictions/{prediction_id}/events",
             *("/api/v1/models", "/api/v1/models/{name}"),
         }
 
