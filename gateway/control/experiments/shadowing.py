@@ -84,6 +84,7 @@ class Shadowing:
             shadow_of=original.id,
             shadow_for=original.principal,
             tags=b"",
+            callback_url="",  # who asked for the original is told once
         )
 
     async def _publish(self, model: str, version: str, copies: Sequence[NewRequest]) -> None:
