@@ -26,6 +26,7 @@ from shared.contract.messages import (
     tags_of,
 )
 from shared.contract.queues import Priority
+from shared.telemetry.traceparent import trace_id_of
 
 UNREADABLE = "unreadable"  # in the place of a model or version that cannot be read, or not be stored
 
@@ -59,8 +60,10 @@ class Row(NamedTuple):
     priority: Annotated[str, "text"] = Priority.INTERACTIVE.value
     options: Annotated[str | None, "jsonb"] = None  # of an input that is no text; those of a text are in `input_data`
     tags: Annotated[str | None, "jsonb"] = None
+    worker: Annotated[str | None, "text"] = None
+    trace_id: Annotated[str | None, "uuid"] = None
     callback_url: str = ""  # kept in `webhooks`, until it has been told
-    traceparent: str = ""  # for spans and exemplars; not stored
+    traceparent: str = ""  # for spans and exemplars; of what is stored the trace id
 
 
 COLUMNS: Mapping[str, str] = {
@@ -101,6 +104,8 @@ def row_of(result: PredictionResult) -> Row:
         priority=result.priority.value,
         options=None if made_of.options is None else made_of.options.decode(),
         tags=result.tags.decode() or None,
+        worker=outcome.worker or None,
+        trace_id=trace_id_of(result.traceparent) or None,
         callback_url=result.callback_url,
         traceparent=result.traceparent,
     )
@@ -164,6 +169,7 @@ def rejected(row: Row, reason: str) -> Row:
         arm=None,
         subject_id=None,
         tags=None,
+        worker=None,
         shadow_for=row.shadow_for if is_principal(row.shadow_for or "") else None,
     )
 

@@ -53,9 +53,9 @@ class StoredPrediction(Prediction):
     completed_at: datetime = Field(description="when it was finished")
     stored: bool = Field(description="whether it is in Postgres; false for a moment after it was finished")
     worker: str | None = Field(
-        None, description="the worker that finished it; absent if it is not known, or once stored"
+        None, description="the worker that finished it; absent if none did, or if it is not known"
     )
-    trace_id: str | None = Field(None, description="its trace; absent if there is none, or once stored")
+    trace_id: str | None = Field(None, description="its trace; absent if there is none")
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:

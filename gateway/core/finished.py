@@ -20,7 +20,7 @@ class Course(NamedTuple):
         attempt: 0 the first; higher if it was a dead letter that was tried again.
         completed_at: when it ended; its time in the queue and its worker are in the outcome.
         stored: whether it is in Postgres.
-        trace_id: 32 hexadecimal digits; empty if there was no trace, or once it is stored.
+        trace_id: 32 hexadecimal digits; empty if there was no trace.
     """
 
     attempt: int

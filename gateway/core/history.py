@@ -28,10 +28,13 @@ from shared.service.settings import DatabaseSettings
 from shared.streams.deployment import Deployment
 
 # Queries marked `nosec` are built from constants only; values are always parameters.
-# The columns of outcome fields that are not stored under their own name; None: not stored.
-_COLUMN_OF: dict[str, str | None] = {"result": "output_data", "worker": None}
-_OUTCOME_COLUMNS = {field: column for field in Outcome._fields if (column := _COLUMN_OF.get(field, field))}
-_OWN_COLUMNS = ("id", "principal", "priority", "tags", "attempt", "completed_at", *_OUTCOME_COLUMNS.values())
+# The columns of outcome fields that are not stored under their own name.
+_COLUMN_OF = {"result": "output_data"}
+_OUTCOME_COLUMNS = {field: _COLUMN_OF.get(field, field) for field in Outcome._fields}
+_OWN_COLUMNS = (
+    *("id", "principal", "priority", "tags", "attempt", "completed_at", "trace_id"),
+    *_OUTCOME_COLUMNS.values(),
+)
 _LISTED = ", ".join(["m.name", "v.version", *(f"p.{each}" for each in _OWN_COLUMNS)])
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
 _FIND = (
@@ -199,7 +202,8 @@ def _page_of_versions(count: int) -> str:
 
 
 def _finished(row: asyncpg.Record) -> Finished:
-    course = Course(row["attempt"], row["completed_at"], stored=True)
+    trace_id = "" if row["trace_id"] is None else row["trace_id"].hex
+    course = Course(row["attempt"], row["completed_at"], stored=True, trace_id=trace_id)
     about = _given(row), row["principal"], Priority(row["priority"]), (row["tags"] or "").encode(), course
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
 

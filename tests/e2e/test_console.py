@@ -114,6 +114,7 @@ def test_a_model_is_tried_and_its_prediction_is_shown_and_run_again(page: Page) 
     expect(page).to_have_title("Prediction · Millstream")
     expect(page.locator(".timeline li.done")).to_have_count(4)
     expect(page.locator("blockquote")).to_have_text("What a day!")
+    expect(page.locator(".facts div").filter(has_text="Worker").locator("dd")).not_to_be_empty()
     before = page.url
     page.get_by_role("button", name="Run again").click()
     page.wait_for_url(lambda url: url != before)

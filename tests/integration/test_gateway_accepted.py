@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from scripts.stack.ports import free_port
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
-from tests.gateways import Client, HandWorker, StartGateway, persist_everything, persisting, store
+from tests.gateways import Client, HandWorker, StartGateway, persist_everything, persisting, store, succeeded
 from tests.streams import spoil
 from tests.waiting import eventually
 
@@ -120,14 +120,16 @@ async def test_a_prediction_reads_the_same_from_either_store(
     gateway = await start_gateway()
     worker = HandWorker(redis, keys, "labels", "1.0.0")
     body = {"model": "labels", "text": 'Grüße 👋 \\ud800 "', "options": {"labels": ["a", "ß"]}}
-    asked = asyncio.create_task(gateway.post(PREDICT, json=body))
-    prediction_id = await worker.serve_one()
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    asked = asyncio.create_task(gateway.post(PREDICT, json=body, headers=trace))
+    prediction_id = await worker.serve_one(succeeded()._replace(worker="by-hand"))
     answered = await (await asked).json()
     from_redis = await (await gateway.get(f"{PREDICTIONS}/{prediction_id}")).json()
     await persist_everything(redis, keys, database_url)
     from_postgres = await (await gateway.get(f"{PREDICTIONS}/{prediction_id}")).json()
     assert from_redis | {"stored": True} == from_postgres and from_redis["stored"] is False
     told = {"attempt": 0, "queue_time_ms": 3, "stored": True, "completed_at": from_redis["completed_at"]}
+    told |= {"worker": "by-hand", "trace_id": "a" * 32}
     assert from_postgres == {**answered, "input": {"text": body["text"], "options": body["options"]}, **told}
     shouted = await (await gateway.get(f"{PREDICTIONS}/{prediction_id.upper()}")).json()
     assert shouted == from_postgres

@@ -42,8 +42,8 @@ def test_a_result_becomes_a_row() -> None:
 
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
-    whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', traceparent="00-t", **PART)
-    whole = whole._replace(tags=b'{"a":"b"}', callback_url="https://a.b/")
+    whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', **PART)
+    whole = whole._replace(tags=b'{"a":"b"}', callback_url="https://a.b/", traceparent=TRACEPARENT)
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -70,8 +70,10 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         shadow_for=ANN,
         priority="batch",
         tags='{"a":"b"}',
+        worker="w",
+        trace_id="a" * 32,
         callback_url="https://a.b/",
-        traceparent="00-t",
+        traceparent=TRACEPARENT,
     )
     assert Row._field_defaults == {
         **dict.fromkeys(PART),
@@ -79,6 +81,8 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         "priority": "interactive",
         "options": None,
         "tags": None,
+        "worker": None,
+        "trace_id": None,
         "callback_url": "",
         "traceparent": "",
     }
@@ -118,6 +122,7 @@ FIELDS = {
 }
 ENTRY = "1733000000700-3"
 ANN = principal_id("test", "ann")
+TRACEPARENT = f"00-{'a' * 32}-{'b' * 16}-01"
 PART = {"experiment_id": ID, "arm": "new", "subject_id": "s_1", "shadow_of": ID, "shadow_for": ANN}
 
 
@@ -227,7 +232,7 @@ def test_a_rejected_row_keeps_nothing_else() -> None:
         "subject_id": None,
     }
     times = {"processing_time_ms": 0, "queue_time_ms": 0, "tokens": 0, "compute_us": 0}
-    about = {"status": "failed", "error": "the result could not be stored: why"}
+    about = {"worker": None, "status": "failed", "error": "the result could not be stored: why"}
     assert rejected(row, "why")._asdict() == {**row._asdict(), **data, **times, **about}
 
 

@@ -1,0 +1,1 @@
+ALTER TABLE predictions DROP COLUMN worker, DROP COLUMN trace_id;
