@@ -172,5 +172,5 @@ def _add_registry(app: web.Application, shard: Shard) -> None:
     """What is changed by API."""
     settings, store = app[SETTINGS], RegistryStore(app[HISTORY])
     app[FOLLOWED] = FollowedRegistry(app[CATALOGUE], ModelRegistry(shard), store, lambda: _share_waits(app))
-    allowed = Allowed(settings.artifact_roots, settings.artifact_owners, digests=bool(settings.digest_secret))
+    allowed = Allowed(settings.artifact_sources, digests=bool(settings.digest_secret))
     app[MODEL_ADMIN] = ModelAdmin(app[CATALOGUE], store, app[FOLLOWED], app[WORKERS], app[KNOWN_STREAMS], allowed)

@@ -53,10 +53,46 @@ class WorkerSettings(Settings):
     https_proxy: str | None = Field(None, min_length=1, description="proxy through which the hub is asked")
     no_proxy: str | None = Field(None, min_length=1, description="hosts that are asked without the proxy")
 
+    artifact_cache: Path = Field(
+        Path(".cache/artifacts"),
+        description="folder that artifacts of buckets are fetched into; workers of one machine may share it",
+    )
+    artifact_cache_mb: int = Field(
+        20_000,
+        ge=1,
+        le=100_000_000,
+        description="MB that they may take there; those that nobody serves and that were used least recently go first",
+    )
+    aws_endpoint_url: str | None = Field(
+        None,
+        max_length=500,
+        pattern=r"^https?://[^\s/@]+(/\S*)?$",
+        description="address of an S3 store that is not AWS, such as `http://minio:9000`",
+    )
+    aws_region: str | None = Field(None, min_length=1, max_length=50, description="region of the buckets")
+    aws_access_key_id: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="key to the buckets, which needs the right `s3:GetObject` only; unset: of "
+        "AWS_SHARED_CREDENTIALS_FILE, or what a pod or machine is given by its role",
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="secret of AWS_ACCESS_KEY_ID")
+    aws_secret_access_key_file: Path | None = secret_file("AWS_SECRET_ACCESS_KEY")
+    aws_shared_credentials_file: Path | None = Field(
+        None, description="file with such a key in its section `[default]`, read again whenever something is fetched"
+    )
+
     @property
     def exposes_model_errors(self) -> bool:
         """Whether callers are told what a model raised."""
         return self.environment == "local" if self.expose_model_errors is None else self.expose_model_errors
+
+    @model_validator(mode="after")
+    def _key_has_a_secret(self) -> Self:
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or none of them")
+        return self
 
     @model_validator(mode="after")
     def _heartbeat_outlives_interval(self) -> Self:

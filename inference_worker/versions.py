@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from inference_worker.artifact_store.store import ArtifactStore
 from inference_worker.cpus import cpus_given
 from inference_worker.engine import Engine
 from inference_worker.fingerprint import fingerprint_of
@@ -22,11 +23,12 @@ from inference_worker.memory import Memory, NoRoom
 from inference_worker.placement import child_limits, load_plan
 from inference_worker.settings import WorkerSettings
 from inference_worker.tracing import LaneSpans
+from shared.contract.buckets import BUCKET_PREFIX
 from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 from shared.contract.registry import RegisteredVersion
 from shared.contract.version_states import State, VersionState
-from shared.service.artifacts import open_artifact
+from shared.service.artifacts import open_artifact, refuse_adapter
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended, run_tasks
 from shared.service.liveness import Liveness
@@ -73,6 +75,7 @@ class ServedVersions:
         self.news = asyncio.Event()
         self.redis = RedisWatch(shard, "inference_worker", liveness)
         self._settings, self._seed = settings, seed
+        self._store = ArtifactStore(settings)
         self._first: frozenset[str] | None = None
         self._shard, self._liveness, self._worker_id, self._traces = shard, liveness, worker_id, traces
         self._cpus = cpus_given(settings.worker_cpus)
@@ -123,13 +126,14 @@ class ServedVersions:
                     while not end.is_set():
                         self._liveness.moved(loop)
                         try:
-                            async with self._memory.turn:
-                                if end.is_set():
-                                    return
-                                await self._memory.make_room(served.label)
-                                lane = await self._load(served)
-                            backoff.succeeded()
-                            await self._run(lane, end)
+                            async with self._fetched(served, end) as fetched:
+                                async with self._memory.turn:
+                                    if end.is_set():
+                                        return
+                                    await self._memory.make_room(served.label)
+                                    lane = await self._load(served, fetched)
+                                backoff.succeeded()
+                                await self._run(lane, end)
                             await self._memory.until_wanted(served.label, end)
                         except NoRoom as error:
                             self.failures.pop(served.label, None)
@@ -166,15 +170,34 @@ class ServedVersions:
             loops[f"claims {lane.served.label}"] = lane.keep_claims(stop)
             await run_tasks(loops, stop, self._settings.shutdown_grace_s, self._liveness)
 
-    async def _load(self, served: ServedVersion) -> Lane:
+    @asynccontextmanager
+    async def _fetched(self, served: ServedVersion, end: asyncio.Event) -> AsyncIterator[str | None]:
+        """Where the artifact is, if it is in a bucket: fetched before it is this version's turn, which others wait for.
+
+        Raises:
+            ConfigurationError: it cannot be had, or may not be loaded here.
+        """
+        version = served.version
+        if not version.artifact.startswith(BUCKET_PREFIX):
+            yield None
+            return
+        if isinstance(version, RegisteredVersion):
+            open_artifact(version.artifact, self._settings.artifact_sources)
+        async with self._store.at_hand(version.artifact, end, all_files=":" in served.task) as directory:
+            if isinstance(version, RegisteredVersion):
+                refuse_adapter(directory, version.artifact)
+            yield str(directory)
+
+    async def _load(self, served: ServedVersion, fetched: str | None) -> Lane:
         started = time.monotonic()
-        location, digest = await self._artifact(served)
+        location, digest = await self._artifact(served, fetched)
         plan, processes = load_plan(location, served, self._cpus, self._seed.directory)
+        named = plan if fetched is None else plan._replace(location=served.version.artifact)
         limits = child_limits(served.version, self._settings.load_timeout_s)
         engine = Engine(plan, processes, limits, on_a_gpu=served.version.processes or 1)
         self.fingerprints.pop(served.label, None)
         _, fingerprint = await asyncio.gather(
-            self._memory.start(served.label, engine), asyncio.to_thread(fingerprint_of, plan, digest)
+            self._memory.start(served.label, engine), asyncio.to_thread(fingerprint_of, named, digest)
         )
         seconds = time.monotonic() - started
         LOAD_SECONDS.labels(served.model, served.version.version).set(seconds)
@@ -187,17 +210,18 @@ class ServedVersions:
         spans = None if self._traces is None else LaneSpans(self._traces, served.model, version)
         return Lane(self._settings, served, streams, engine, self._liveness, self._worker_id, self.redis, spans)
 
-    async def _artifact(self, served: ServedVersion) -> tuple[str, str | None]:
+    async def _artifact(self, served: ServedVersion, fetched: str | None) -> tuple[str, str | None]:
         """Where the artifact is, and its digest if that is known: that of a registered version has to be what it was.
 
         Raises:
             ConfigurationError: it is not there, may not be loaded here, or has changed since it was registered.
         """
         version = served.version
+        if fetched is not None:
+            return fetched, version.artifact
         if not isinstance(version, RegisteredVersion):
             return self._seed.artifact_location(version), None
-        roots, owners = self._settings.artifact_roots, self._settings.artifact_owners
-        found = await asyncio.to_thread(open_artifact, version.artifact, roots, owners)
+        found = await asyncio.to_thread(open_artifact, version.artifact, self._settings.artifact_sources)
         if found.digest != version.digest:
             raise ConfigurationError(
                 f"{version.artifact!r} has changed since it was registered: register another version"

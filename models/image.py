@@ -15,7 +15,7 @@ from pathlib import Path
 
 from models.own_packages import chosen_catalogue
 from models.packages import BuildError
-from shared.contract.catalogue import HUB_PREFIX, Catalogue, ServedVersion
+from shared.contract.catalogue import ELSEWHERE, Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 
 CATALOGUE = Path("models", "models.toml")  # in the image, whose services start in the folder above
@@ -46,7 +46,7 @@ def stage(catalogue: Catalogue, text: str, wanted: str, folder: Path, started_in
         _copy(place, folder, beside, started_in)
     for each in served:
         artifact = each.version.artifact
-        if artifact and not artifact.startswith(HUB_PREFIX):
+        if artifact and not artifact.startswith(ELSEWHERE):
             _copy(Path(catalogue.artifact_location(each.version)).resolve(), folder, beside, started_in)
     return [each.label for each in served]
 

@@ -27,7 +27,8 @@ class NewVersionBody(VersionSettings):
         min_length=1,
         max_length=255,
         pattern=NO_NUL,
-        description="a directory below one of MODEL_ROOTS, or hf://owner/name@commit of an owner in HUB_OWNERS",
+        description="a directory below one of MODEL_ROOTS, hf://owner/name@commit of an owner in HUB_OWNERS, or "
+        "s3://bucket/path@sha256:… below one of MODEL_BUCKETS",
         examples=["sentiment-2026-11"],
     )
     task: BuiltInTask | None = Field(None, description="of a new model")

@@ -11,6 +11,9 @@ from typing import Any
 from shared.contract.errors import ConfigurationError
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What is fetched of a model directory elsewhere.
+WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.safetensors"]
+UNWANTED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", "original/*", ".eval_results/*"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
 _POINTER = b"version https://git-lfs"
 _PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}

@@ -19,11 +19,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from inference_worker.tasks.directories import UNWANTED, WANTED
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
-_WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.spm", "*.safetensors"]
-_UNWANTED = ["onnx/*", "openvino/*", "flax/*", "coreml/*", "original/*", ".eval_results/*"]
 _MOST_CHARS = 500
 
 
@@ -38,9 +37,7 @@ def fetch(location: str) -> Path:
     """
     name, _, revision = location.removeprefix(HUB_PREFIX).partition("@")
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=_WANTED, ignore_patterns=_UNWANTED)
-        )
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=WANTED, ignore_patterns=UNWANTED))
     except MemoryError:
         raise
     except Exception as error:  # noqa: B902 - of the hub's client, of its HTTP client, of the file system

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from shared.contract.buckets import BUCKET_PREFIX
 from shared.contract.errors import ConfigurationError
 from shared.contract.messages import MODEL_MAX_CHARS, VERSION_MAX_CHARS
 from shared.contract.options import CUSTOM_DEFAULT
@@ -22,6 +23,7 @@ from shared.contract.selection import GROUP, parse_selection
 from shared.contract.tasks import TASKS, wrong_dtype, wrong_engine
 
 HUB_PREFIX = "hf://"
+ELSEWHERE = (HUB_PREFIX, BUCKET_PREFIX)  # what is not a directory of this machine begins with
 MOST = 1_000_000_000
 # Tokens of a pass. On a CPU some hundred already keep every core busy, and what a larger pass adds is padding (see
 # `inference_worker.tasks.forward`). A GPU needs thousands to be busy at all; this many is what
@@ -86,8 +88,8 @@ class VersionSettings(_Strict):
     artifact: str = Field(
         "",
         max_length=255,
-        description="directory relative to the catalogue file, or hf://owner/name[@revision]; a class of your own may "
-        "have none",
+        description="directory relative to the catalogue file, hf://owner/name[@revision], or "
+        "s3://bucket/path@sha256:…; a class of your own may have none",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32",
@@ -283,8 +285,8 @@ class Catalogue(_Strict):
         return selection.of(served)
 
     def artifact_location(self, version: Version) -> str:
-        """Where the artifact is: its hub address unchanged, an absolute directory, or empty if there is none."""
-        if not version.artifact or version.artifact.startswith(HUB_PREFIX):
+        """Where the artifact is: an absolute directory, its address if it is elsewhere, or empty if there is none."""
+        if not version.artifact or version.artifact.startswith(ELSEWHERE):
             return version.artifact
         return posixpath.normpath(posixpath.join(self.directory, version.artifact))
 

@@ -1,8 +1,9 @@
 """Artifacts: where those of versions that are registered by API may be, and what tells one from another.
 
 Who registers a version chooses what a worker reads. So an artifact is a directory below one of `MODEL_ROOTS`, from
-which no link leads out, or a commit of an owner on the hub who is named in `HUB_OWNERS`. Its digest is of the names and
-contents of its files, and looked at again whenever a worker loads it.
+which no link leads out; or a commit of an owner on the hub who is named in `HUB_OWNERS`; or below one of the places in
+buckets that `MODEL_BUCKETS` names. Its digest is of the names and contents of its files, and looked at again whenever a
+worker loads it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from shared.contract.buckets import BUCKET_PREFIX, is_within, parse_address
 from shared.contract.catalogue import HUB_PREFIX
 from shared.contract.errors import ConfigurationError
 
@@ -26,40 +28,65 @@ class Artifact(NamedTuple):
     """An artifact that may be loaded.
 
     Attributes:
-        location: a directory, or the address of a commit on the hub.
-        digest: `sha256:…` of the files of a directory, `commit:…` of the hub.
+        location: a directory, or the address of a commit on the hub or of a folder in a bucket.
+        digest: `sha256:…` of the files of a directory or of a bucket, `commit:…` of the hub.
     """
 
     location: str
     digest: str
 
 
+class Sources(NamedTuple):
+    """Where artifacts may be that are registered by API.
+
+    Attributes:
+        roots: below one of which a directory has to be.
+        owners: of models on the hub.
+        buckets: places in buckets, such as `s3://models/released`.
+    """
+
+    roots: Sequence[Path] = ()
+    owners: Collection[str] = ()
+    buckets: Collection[str] = ()
+
+
 class ArtifactRefused(ConfigurationError):
     """An artifact may not be loaded, or is not there; the message says why, and what to do."""
 
 
-def open_artifact(artifact: str, roots: Sequence[Path], owners: Collection[str]) -> Artifact:
+def open_artifact(artifact: str, sources: Sources) -> Artifact:
     """Find an artifact, and read all of its files for the digest: blocks for about a second a gigabyte.
 
+    What is elsewhere is not read: its address has the digest, and who fetches it compares.
+
     Args:
-        artifact: a directory, absolute or below one of the roots; or `hf://owner/name@commit`.
-        roots: below one of which a directory has to be.
-        owners: of models on the hub.
+        artifact: a directory, absolute or below one of the roots; `hf://owner/name@commit`; or
+            `s3://bucket/path@sha256:…`.
+        sources: where it may be.
 
     Raises:
         ArtifactRefused: it is not there, or may not be used.
     """
     if artifact.startswith(HUB_PREFIX):
-        return Artifact(artifact, f"commit:{_commit(artifact, owners)}")
+        return Artifact(artifact, f"commit:{_commit(artifact, sources.owners)}")
+    if artifact.startswith(BUCKET_PREFIX):
+        return Artifact(artifact, f"sha256:{_of_bucket(artifact, sources.buckets)}")
     try:
-        directory, root = _directory(artifact, roots)
-        if (directory / "adapter_config.json").is_file():
-            raise ArtifactRefused(
-                f"{artifact!r} is an adapter, whose base may be anywhere: merge it into its base first"
-            )
+        directory, root = _directory(artifact, sources.roots)
+        refuse_adapter(directory, artifact)
         return Artifact(str(directory), _digest(_allowed_files(directory, root)))
     except OSError as error:
         raise ArtifactRefused(f"{artifact!r} cannot be read: {error.strerror}") from error
+
+
+def refuse_adapter(directory: Path, artifact: str) -> None:
+    """Refuse an adapter: what it is laid over is not part of the artifact.
+
+    Raises:
+        ArtifactRefused: it is one.
+    """
+    if (directory / "adapter_config.json").is_file():
+        raise ArtifactRefused(f"{artifact!r} is an adapter, whose base may be anywhere: merge it into its base first")
 
 
 def digest_of(location: str) -> str:
@@ -82,6 +109,16 @@ def _commit(address: str, owners: Collection[str]) -> str:
     if found["owner"] not in owners:
         raise ArtifactRefused(f"the owner {found['owner']!r} is not in HUB_OWNERS: add it if its models may be loaded")
     return found["commit"]
+
+
+def _of_bucket(artifact: str, buckets: Collection[str]) -> str:
+    try:
+        address = parse_address(artifact)
+    except ConfigurationError as error:
+        raise ArtifactRefused(str(error)) from None
+    if not is_within(address, buckets):
+        raise ArtifactRefused(f"{address.folder!r} is not below one of MODEL_BUCKETS: add it if it may be loaded")
+    return address.digest
 
 
 def _directory(artifact: str, roots: Sequence[Path]) -> tuple[Path, Path]:

@@ -13,7 +13,9 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.contract.buckets import is_place
 from shared.contract.errors import ConfigurationError
+from shared.service.artifacts import Sources
 from shared.service.database_url import normalised
 from shared.service.secret_files import read_secret, with_password
 
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
         "",
         max_length=2000,
         description="owners on the model hub, separated by commas, whose models may be registered by API",
+    )
+    model_buckets: str = Field(
+        "",
+        max_length=2000,
+        description="buckets, or paths in them, separated by commas, below which the artifacts are that can be "
+        "registered by API, such as `s3://models/released`; unset: none of a bucket can be registered",
     )
     environment: Literal["local", "staging", "production"] = Field("local", description="added to every log line")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="lowest level logged")
@@ -102,14 +110,18 @@ class Settings(BaseSettings):
         return given
 
     @property
-    def artifact_roots(self) -> list[Path]:
-        """The directories of `MODEL_ROOTS`."""
-        return [Path(each) for each in self.model_roots.split(":") if each]
+    def artifact_sources(self) -> Sources:
+        """Where artifacts may be that are registered by API."""
+        roots = [Path(each) for each in self.model_roots.split(":") if each]
+        return Sources(roots, _listed(self.hub_owners), _listed(self.model_buckets))
 
-    @property
-    def artifact_owners(self) -> list[str]:
-        """The owners of `HUB_OWNERS`."""
-        return [each.strip() for each in self.hub_owners.split(",") if each.strip()]
+    @field_validator("model_buckets")
+    @classmethod
+    def _buckets_are_places(cls, value: str) -> str:
+        for each in _listed(value):
+            if not is_place(each):
+                raise ValueError(f"must be buckets or paths in them, such as s3://models/released, not {each!r}")
+        return value
 
     @field_validator("otel_exporter_otlp_endpoint")
     @classmethod
@@ -165,6 +177,10 @@ class DatabaseSettings(Settings):
     @classmethod
     def _url_means_the_same_to_both_drivers(cls, value: SecretStr) -> SecretStr:
         return SecretStr(normalised(value.get_secret_value()))
+
+
+def _listed(value: str) -> list[str]:
+    return [each.strip() for each in value.split(",") if each.strip()]
 
 
 def _plain(secret: SecretStr | str) -> str:

@@ -13,7 +13,7 @@ from gateway.core.order import CacheWish
 from gateway.http.cache_control import cache_wish
 from inference_worker.children.child import LoadPlan
 from inference_worker.fingerprint import fingerprint_of
-from shared.service.artifacts import open_artifact
+from shared.service.artifacts import Sources, open_artifact
 
 SECRET = b"a secret"
 PARTS = st.builds(
@@ -77,7 +77,7 @@ def test_a_digest_that_is_known_is_not_computed_again(tmp_path: Path) -> None:
     """The files of a registered version are read once."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"one")
-    location, digest = open_artifact("model", [tmp_path], ())
+    location, digest = open_artifact("model", Sources([tmp_path]))
     first = fingerprint_of(plan(location))
     (tmp_path / "model" / "weights").unlink()
     assert first == fingerprint_of(plan(location), digest) != fingerprint_of(plan(location))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.service.artifacts import MOST_FILES, ArtifactRefused, open_artifact
+from shared.service.artifacts import MOST_FILES, ArtifactRefused, Sources, open_artifact
 
 COMMIT = "714eb0fa89d2f80546fda750413ed43d93601a13"
 
@@ -25,15 +25,15 @@ def root(tmp_path: Path) -> Path:
 
 
 def digest(root: Path, artifact: str = "good") -> str:
-    return open_artifact(artifact, [root], ()).digest
+    return open_artifact(artifact, Sources([root])).digest
 
 
 def test_a_directory_is_found_below_a_root_whichever_way_it_is_named(root: Path) -> None:
-    found = open_artifact("good", [root / "missing", root], ())
+    found = open_artifact("good", Sources([root / "missing", root]))
     assert found.location == str(root / "good") and found.digest.startswith("sha256:")
-    assert open_artifact(str(root / "good"), [root], ()) == found
+    assert open_artifact(str(root / "good"), Sources([root])) == found
     (root / "alias").symlink_to("good")
-    assert open_artifact("alias", [root], ()) == found, "a link that stays inside"
+    assert open_artifact("alias", Sources([root])) == found, "a link that stays inside"
 
 
 def test_the_digest_is_of_names_and_contents(root: Path) -> None:
@@ -84,13 +84,13 @@ def test_what_is_not_inside_is_refused(root: Path, artifact: str, told: str) -> 
     (root / "pipe").mkdir()
     os.mkfifo(root / "pipe" / "fifo")
     with pytest.raises(ArtifactRefused) as refused:
-        open_artifact(artifact, [root], ())
+        open_artifact(artifact, Sources([root]))
     assert told in str(refused.value)
 
 
 def test_without_roots_no_directory_is_loaded(root: Path) -> None:
     with pytest.raises(ArtifactRefused, match="MODEL_ROOTS is empty"):
-        open_artifact(str(root / "good"), [], ())
+        open_artifact(str(root / "good"), Sources([]))
 
 
 def test_the_files_of_an_artifact_are_bounded(root: Path) -> None:
@@ -102,9 +102,9 @@ def test_the_files_of_an_artifact_are_bounded(root: Path) -> None:
 
 def test_a_commit_of_a_known_owner_is_its_own_digest() -> None:
     address = f"hf://distilbert/distil-1.0_x@{COMMIT}"
-    assert open_artifact(address, [], ["distilbert"]) == (address, f"commit:{COMMIT}")
+    assert open_artifact(address, Sources(owners=["distilbert"])) == (address, f"commit:{COMMIT}")
     with pytest.raises(ArtifactRefused, match="'distilbert' is not in HUB_OWNERS"):
-        open_artifact(address, [], ["other"])
+        open_artifact(address, Sources(owners=["other"]))
 
 
 @pytest.mark.parametrize(
@@ -124,10 +124,10 @@ def test_a_commit_of_a_known_owner_is_its_own_digest() -> None:
 )
 def test_any_other_form_of_a_commit_is_refused(address: str) -> None:
     with pytest.raises(ArtifactRefused, match="40 hexadecimal digits"):
-        open_artifact(address, [], ["o"])
+        open_artifact(address, Sources(owners=["o"]))
 
 
 def test_an_adapter_is_refused_since_its_base_may_be_anywhere(root: Path) -> None:
     (root / "good" / "adapter_config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ArtifactRefused, match="is an adapter, .*merge it"):
-        open_artifact("good", [root], ())
+        open_artifact("good", Sources([root]))

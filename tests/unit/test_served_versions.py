@@ -17,7 +17,7 @@ from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.contract.errors import ConfigurationError
 from shared.contract.registry import RegisteredVersion
 from shared.contract.version_states import MOST_REASON_CHARS, State, VersionState, decode_states, encode_states
-from shared.service.artifacts import open_artifact
+from shared.service.artifacts import Sources, open_artifact
 from shared.service.liveness import Liveness
 from shared.streams.shard import open_shard
 
@@ -78,7 +78,7 @@ async def test_a_registered_version_is_not_loaded_from_other_files_or_from_elsew
 ) -> None:
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "config.json").touch()
-    digest = open_artifact("new", [tmp_path], ()).digest
+    digest = open_artifact("new", Sources([tmp_path])).digest
     (tmp_path / "new" / "config.json").write_text("{}", encoding="utf-8")
     versions, given_up = made(catalogue, model_roots=str(tmp_path)), asyncio.Event()
     served = registered(artifact, digest)

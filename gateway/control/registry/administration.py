@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from gateway.control.registry.following import FollowedRegistry
@@ -17,7 +15,7 @@ from shared.contract.live_catalogue import LiveCatalogue
 from shared.contract.registry import says_of
 from shared.contract.tasks import TASKS, wrong_engine
 from shared.contract.version_states import State
-from shared.service.artifacts import ArtifactRefused, open_artifact
+from shared.service.artifacts import ArtifactRefused, Sources, open_artifact
 from shared.streams.known_streams import KnownStreams
 from shared.streams.workers import WorkerDirectory
 
@@ -30,12 +28,11 @@ class Allowed(NamedTuple):
     """What may be registered.
 
     Attributes:
-        roots, owners: where artifacts may be, see `shared.service.artifacts`.
+        sources: where artifacts may be.
         digests: whether inputs can be kept as digests, for which there must be a secret.
     """
 
-    roots: Sequence[Path]
-    owners: Collection[str]
+    sources: Sources
     digests: bool
 
 
@@ -82,7 +79,7 @@ class ModelAdmin:
             )
         try:
             artifact = new.settings.artifact
-            found = await asyncio.to_thread(open_artifact, artifact, self._allowed.roots, self._allowed.owners)
+            found = await asyncio.to_thread(open_artifact, artifact, self._allowed.sources)
         except ArtifactRefused as error:
             raise InvalidOrder([(("body", "artifact"), str(error))]) from None
         async with self._store.changing() as change:
