@@ -41,7 +41,7 @@ ARG PIP_FIND_LINKS=
 # hadolint ignore=DL3059
 RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install_torch.sh
 # hadolint ignore=DL3059
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel object-store
 
 # With CUDA, and what torch then needs besides: several gigabytes.
 FROM worker-builder AS packages-cuda
@@ -51,10 +51,10 @@ ARG PIP_FIND_LINKS=
 RUN --mount=type=cache,target=/var/cache/pip \
     TORCH_INDEX_URL="$TORCH_CUDA_INDEX_URL" sh scripts/image/install_torch.sh --with-dependencies
 # hadolint ignore=DL3059
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker torch otel object-store
 
 FROM worker-builder AS packages-openvino
-RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel
+RUN --mount=type=cache,target=/var/cache/pip sh scripts/image/install.sh worker otel object-store
 
 # --- what every image starts from -------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ COPY shared shared
 COPY models/models.toml models/models.toml
 COPY --from=artifacts --chown=10001:10001 /app/models/artifacts models/artifacts
 COPY inference_worker inference_worker
-RUN python -m compileall -q shared inference_worker && install --directory --owner=10001 --group=10001 models/hub
+RUN python -m compileall -q shared inference_worker && install --directory --owner=10001 --group=10001 models/hub models/fetched
 ENV WORKER_METRICS_HOST=0.0.0.0 WORKER_METRICS_PORT=8001 HF_HUB_DISABLE_TELEMETRY=1
 EXPOSE 8001
 USER 10001:10001

@@ -90,8 +90,8 @@ class WorkerSettings(Settings):
 
     @model_validator(mode="after")
     def _key_has_a_secret(self) -> Self:
-        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
-            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or none of them")
+        if self.aws_access_key_id is not None and self.aws_secret_access_key is None:
+            raise ValueError("AWS_ACCESS_KEY_ID needs its secret: set AWS_SECRET_ACCESS_KEY, or its file, too")
         return self
 
     @model_validator(mode="after")

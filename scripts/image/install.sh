@@ -34,9 +34,13 @@ if [ -d "$packages/PIL" ]; then
     for part in libavif libfreetype libharfbuzz libbrotli libpng16; do
         rm -f "$packages/pillow.libs/$part"*
     done
-    if command -v strip > /dev/null; then # symbols for debuggers, 20 MB
-        find "$packages/PIL" "$packages/uvloop" "$packages/tokenizers" "$packages/regex" -name '*.so' \
-            -exec strip --strip-unneeded {} +
+fi
+if [ -d "$packages/torch" ]; then
+    rm -f "$packages"/torch/lib/*_test.so "$packages"/torch/lib/libaoti_custom_ops.so "$packages"/torch/lib/libbackend_with_compiler.so
+    if command -v strip > /dev/null; then # symbols for debuggers, 30 MB
+        for package in PIL aiohttp hiredis obstore regex tokenizers uvloop yaml; do
+            [ ! -d "$packages/$package" ] || find "$packages/$package" -name '*.so' -exec strip --strip-unneeded {} +
+        done
     fi
 fi
 
@@ -48,7 +52,8 @@ if [ -d "$packages/transformers" ] && [ ! -d "$packages/torch" ]; then
         -o -name 'video_processing_*' -o -name 'processing_*' -o -name 'feature_extraction_*' \) -delete
 fi
 
-# Tests of packages are never run here; torch imports torch/testing itself.
+# Stubs are for type checkers, 6 MB. Tests of packages are never run here; torch imports torch/testing itself.
+find "$venv" -name '*.pyi' -delete
 find "$venv" -type d -name tests -not -path '*/torch/testing/*' -prune -exec rm -r {} +
 # Compiled, a start takes half the time. One of 450 architectures in transformers/models is used, if any.
 # Some files of torch are templates, or Python of a later version.

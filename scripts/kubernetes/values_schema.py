@@ -28,6 +28,9 @@ NOT_SETTABLE = (
     "WORKER_METRICS_PORT",
     "PERSISTER_METRICS_HOST",
     "PERSISTER_METRICS_PORT",
+    "ARTIFACT_CACHE",
+    "ARTIFACT_CACHE_MB",
+    "AWS_ACCESS_KEY_ID",
 )
 _MEANINGFUL = (
     "type",
@@ -183,7 +186,19 @@ def schema() -> Schema:
         "settings": reference("settings"),
         "catalogue": TEXT,
         "limits": TEXT,
-        "artifacts": closed({"existingClaim": OPTIONAL_NAME}),
+        "artifacts": closed(
+            {
+                "existingClaim": OPTIONAL_NAME,
+                "buckets": closed(
+                    {
+                        "enabled": FLAG,
+                        "existingSecret": OPTIONAL_NAME,
+                        "cacheClaim": OPTIONAL_NAME,
+                        "cacheMB": integer(100, 100_000_000),
+                    }
+                ),
+            }
+        ),
         "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
         "secret": closed({"existing": OPTIONAL_NAME}),
         "api": closed(component(autoscaling=scaling("inFlight"), preStopSeconds=integer(0, 300))),

@@ -26,6 +26,7 @@ OWNED_TASKS = {
     "gateway/core/submissions.py": "whatever it raises is given to those who wait for it",
     "shared/streams/result_cache.py": "a cache that fails is counted and left alone; awaited by all who look with it",
     "gateway/upkeep/queue_metrics.py": "each scrape reads its result; cancelled and awaited at the end",
+    "inference_worker/artifact_store/store.py": "what fetching raises is raised to who loads; cancelled and awaited",
     "inference_worker/dev/serving.py": "whatever they raise ends the process, or is told; awaited at the end",
     "inference_worker/engine.py": "whatever it raises is logged, and ends the version if it has no child left",
     "inference_worker/following.py": "each version's ends the worker if it fails; all are awaited at the end",

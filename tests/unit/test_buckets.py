@@ -64,7 +64,7 @@ def test_only_what_is_below_a_place_may_be_registered() -> None:
     [
         ({"model_buckets": "s3://models, models"}, "not 'models'"),
         ({"model_buckets": "s3://models/../x"}, "not 's3://models/../x'"),
-        ({"aws_access_key_id": "k"}, "go together"),
+        ({"aws_access_key_id": "k"}, "needs its secret"),
         ({"aws_endpoint_url": "http://me:secret@minio:9000"}, "should match pattern"),
     ],
 )

@@ -117,6 +117,23 @@ labels:
 {{- end -}}
 {{- end -}}
 
+{{/* Where fetched artifacts of buckets are kept, and the key to the buckets */}}
+{{- define "millstream.bucketEnv" -}}
+{{- with .Values.artifacts.buckets }}
+{{- if .enabled }}
+- name: ARTIFACT_CACHE
+  value: /app/models/fetched
+- name: ARTIFACT_CACHE_MB
+  value: {{ .cacheMB | int64 | quote }}
+{{- if .existingSecret }}
+{{- range $key := list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+{{ include "millstream.fromSecret" (list $key $.Values.artifacts.buckets.existingSecret $key) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The prefix of all keys in Redis */}}
 {{- define "millstream.keyPrefix" -}}
 {{ get .Values.settings "KEY_PREFIX" | default "millstream:" }}
