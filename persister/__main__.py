@@ -53,7 +53,6 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
         ConfigurationError: the catalogue is wrong.
     """
     catalogue = load_catalogue(settings.model_catalogue)
-    watched = catalogue.served() if settings.drift_interval_s else ()
     stop = stop_on_signals()
     liveness = Liveness(settings.stall_timeout_s)
     end_if_stuck(liveness, settings.stall_timeout_s)
@@ -79,8 +78,8 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
             secret, hosts = settings.webhook_secret.get_secret_value(), hosts_of(settings.callback_hosts)
             sender = WebhookSender(secret, hosts, private=settings.callback_private_networks)
             tasks["webhooks"] = Webhooks(Outbox(database.postgres), sender, stream, liveness).run(stop)
-        if watched:
-            drift = DriftWatch(database, watched, settings.drift_window, settings.drift_interval_s, liveness)
+        if settings.drift_interval_s:
+            drift = DriftWatch(database, settings.drift_window, settings.drift_interval_s, liveness)
             tasks["drift"] = drift.run(stop)
         await run_tasks(tasks, stop, settings.shutdown_grace_s, liveness)
     finally:

@@ -44,6 +44,10 @@ _UPSERT = _COUNTED.format(
     "WHERE predictions.status = 'failed' AND predictions.attempt < excluded.attempt"
 )
 _VERSION_IDS = "SELECT m.name, v.version, v.id FROM model_versions v JOIN models m ON m.id = v.model_id"
+_ACTIVE = (
+    "SELECT m.name, v.version FROM model_versions v JOIN models m ON m.id = v.model_id WHERE v.is_active "
+    "ORDER BY v.id DESC LIMIT $1"
+)
 _ADD_MODEL = (
     "INSERT INTO models (name, description, task) VALUES ($1, 'not in the catalogue', 'unknown') "
     "ON CONFLICT (name) DO NOTHING"
@@ -141,6 +145,15 @@ class Database:
         async with self.postgres.connection() as connection:
             with suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):  # made by another at this moment
                 await connection.execute(_MAKE_PARTITION, month)
+
+    async def active_versions(self, most: int) -> list[tuple[str, str]]:
+        """Model and version of the active ones, of the file and registered by API: the newest, at most so many.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        async with self.postgres.connection() as connection:
+            return [(model, version) for model, version in await connection.fetch(_ACTIVE, most)]
 
     async def distribution(self, model: str, version: str, count: int, *, newest: bool) -> Distribution:
         """How confidence and labels are distributed in the first, or the newest, successful predictions of a version.

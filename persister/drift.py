@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from persister.database import Database, Distribution
 from persister.psi import psi
-from shared.contract.catalogue import ServedVersion
 from shared.contract.errors import StoreUnavailable
 from shared.service.liveness import Liveness
 from shared.telemetry.metrics import DRIFT_PSI, ERRORS
 
 log = logging.getLogger(__name__)
+
+MOST_VERSIONS = 200  # each has two series, and costs two queries an interval
+Name = tuple[str, str]
 
 
 def signals(reference: Distribution, newest: Distribution, window: int) -> Mapping[str, float]:
@@ -36,43 +38,57 @@ def signals(reference: Distribution, newest: Distribution, window: int) -> Mappi
 
 
 class DriftWatch:
-    """Measures drift at intervals."""
+    """Measures drift of the active versions at intervals: of the newest `MOST_VERSIONS`, if there are more."""
 
-    def __init__(
-        self, database: Database, versions: Sequence[ServedVersion], window: int, interval_s: float, liveness: Liveness
-    ) -> None:
+    def __init__(self, database: Database, window: int, interval_s: float, liveness: Liveness) -> None:
         self._liveness = liveness
         self._database = database
-        self._versions = versions
         self._window = window
         self._interval_s = interval_s
-        self._references: dict[str, Distribution] = {}
+        self._references: dict[Name, Distribution] = {}
+        self._shown: dict[Name, set[str]] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Measure until `stop` is set, as the loop "drift"."""
         while not stop.is_set():
             try:
-                for served in self._versions:
-                    self._liveness.moved("drift")
-                    await self.measure(served)
+                await self.measure_all()
             except StoreUnavailable:
                 ERRORS.labels("persister", "drift").inc()
             await self._liveness.wait("drift", stop, self._interval_s)
 
-    async def measure(self, served: ServedVersion) -> Mapping[str, float]:
+    async def measure_all(self) -> None:
+        """Measure each active version, and forget those that are active no more.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+        """
+        active = await self._database.active_versions(MOST_VERSIONS)
+        for name in (self._references.keys() | self._shown.keys()) - set(active):
+            self._forget(name)
+        for name in active:
+            self._liveness.moved("drift")
+            await self.measure(name)
+
+    async def measure(self, name: Name) -> Mapping[str, float]:
         """Measure one version and set its gauges; returns the index of each signal.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached.
         """
-        name = (served.model, served.version.version)
-        reference = self._references.get(served.label)
+        reference = self._references.get(name)
         if reference is None:
             reference = await self._database.distribution(*name, self._window, newest=False)
             if reference.confidence.total() == self._window:
-                self._references[served.label] = reference
+                self._references[name] = reference
         newest = await self._database.distribution(*name, self._window, newest=True)
         found = signals(reference, newest, self._window)
         for signal, index in found.items():
             DRIFT_PSI.labels(*name, signal).set(index)
+            self._shown.setdefault(name, set()).add(signal)
         return found
+
+    def _forget(self, name: Name) -> None:
+        self._references.pop(name, None)
+        for signal in self._shown.pop(name, set()):
+            DRIFT_PSI.remove(*name, signal)

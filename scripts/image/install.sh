@@ -34,8 +34,6 @@ if [ -d "$packages/PIL" ]; then
     for part in libavif libfreetype libharfbuzz libbrotli libpng16; do
         rm -f "$packages/pillow.libs/$part"*
     done
-fi
-if [ -d "$packages/torch" ]; then
     rm -f "$packages"/torch/lib/*_test.so "$packages"/torch/lib/libaoti_custom_ops.so "$packages"/torch/lib/libbackend_with_compiler.so
     if command -v strip > /dev/null; then # symbols for debuggers, 30 MB
         for package in PIL aiohttp hiredis obstore regex tokenizers uvloop yaml; do

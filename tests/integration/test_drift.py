@@ -11,10 +11,10 @@ import orjson
 import pytest
 from prometheus_client import REGISTRY
 
+from persister import drift
 from persister.database import Database
 from persister.drift import DriftWatch
 from persister.settings import PersisterSettings
-from shared.contract.catalogue import Catalogue, ServedVersion
 from shared.service.liveness import Liveness
 from tests.access import environment_of
 from tests.gateways import store
@@ -30,11 +30,7 @@ async def stored(environment: dict[str, str]) -> AsyncIterator[Database]:
     await made.close()
 
 
-@pytest.fixture
-def served(catalogue: Catalogue) -> ServedVersion:
-    found = catalogue.resolve("echo", "1.0.0")
-    assert found is not None
-    return found
+ECHO = ("echo", "1.0.0")
 
 
 def gauge(signal: str) -> float | None:
@@ -54,23 +50,48 @@ async def test_a_check_that_comes_meanwhile_stops_nothing(environment: dict[str,
 
 
 async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
-    stored: Database, served: ServedVersion, database: asyncpg.Connection
+    stored: Database, database: asyncpg.Connection
 ) -> None:
-    watch = DriftWatch(stored, [served], window=100, interval_s=60, liveness=Liveness(30))
-    assert await watch.measure(served) == {}
+    watch = DriftWatch(stored, window=100, interval_s=60, liveness=Liveness(30))
+    assert await watch.measure(ECHO) == {}
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
-    assert await watch.measure(served) == {"confidence": 0, "label": 0}
+    assert await watch.measure(ECHO) == {"confidence": 0, "label": 0}
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_100_000)
-    assert await watch.measure(served) == {"confidence": 0, "label": 0}
+    assert await watch.measure(ECHO) == {"confidence": 0, "label": 0}
     await database.execute(
         'UPDATE predictions SET output_data = \'{"label": "BAD"}\' WHERE id IN '
         "(SELECT id FROM predictions ORDER BY id DESC LIMIT 50)"
     )
-    found = await watch.measure(served)
+    found = await watch.measure(ECHO)
     assert found["label"] > 0.25 and found["confidence"] == 0
     assert gauge("label") == found["label"]
     await store(database, 500, "echo", "1.0.0", status="failed", since_ms=1_800_000_200_000)
-    assert await watch.measure(served) == found  # failures say nothing about answers
+    assert await watch.measure(ECHO) == found  # failures say nothing about answers
+
+
+async def test_registered_versions_are_watched_while_they_are_active_and_at_most_so_many(
+    stored: Database, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = DriftWatch(stored, window=10, interval_s=60, liveness=Liveness(30))
+    registered = (
+        "INSERT INTO model_versions (model_id, version, artifact_path, is_active) SELECT id, '7.0.0', 'x', false"
+    )
+    await database.execute(f"{registered} FROM models WHERE name = 'echo'")
+    await store(database, 10, "echo", "7.0.0", since_ms=1_800_000_000_000)
+    active = "UPDATE model_versions SET is_active = $1 WHERE version = '7.0.0'"
+    series = {"model": "echo", "version": "7.0.0", "signal": "label"}
+    seen = []
+    for is_active in (False, True, False):
+        await database.execute(active, is_active)
+        await watch.measure_all()
+        seen.append(REGISTRY.get_sample_value("millstream_drift_psi", series))
+    assert seen == [None, 0, None]
+    assert ("echo", "7.0.0") not in watch._references
+    await database.execute(active, True)
+    assert await stored.active_versions(1) == [("echo", "7.0.0")], "the newest"
+    monkeypatch.setattr(drift, "MOST_VERSIONS", 0)
+    await watch.measure_all()
+    assert REGISTRY.get_sample_value("millstream_drift_psi", series) is None
 
 
 async def test_the_first_and_the_newest_successes_are_counted_by_tenth_and_by_label(
@@ -90,17 +111,15 @@ async def test_the_first_and_the_newest_successes_are_counted_by_tenth_and_by_la
     assert newest == ({2: 1, 10: 2}, {"A": 2, "": 1})
 
 
-async def test_it_goes_on_where_postgres_is_away(
-    stored: Database, served: ServedVersion, database: asyncpg.Connection
-) -> None:
+async def test_it_goes_on_where_postgres_is_away(stored: Database, database: asyncpg.Connection) -> None:
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
     await database.execute("ALTER TABLE predictions RENAME TO hidden")
-    watch = DriftWatch(stored, [served], window=100, interval_s=0.02, liveness=Liveness(30))
+    watch = DriftWatch(stored, window=100, interval_s=0.02, liveness=Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(watch.run(stop))
     errors = {"component": "persister", "kind": "drift"}
     await eventually(lambda: (REGISTRY.get_sample_value("millstream_errors_total", errors) or 0) > 0, "it fails")
     await database.execute("ALTER TABLE hidden RENAME TO predictions")
-    await eventually(lambda: "echo:1.0.0" in watch._references, "it measures again")
+    await eventually(lambda: ECHO in watch._references, "it measures again")
     stop.set()
     await asyncio.wait_for(running, 20)
