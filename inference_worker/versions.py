@@ -188,7 +188,7 @@ class ServedVersions:
                 refuse_adapter(directory, version.artifact)
             yield str(directory)
 
-    async def _load(self, served: ServedVersion, fetched: str | None) -> Lane:
+    async def _load(self, served: ServedVersion, fetched: str | None = None) -> Lane:
         started = time.monotonic()
         location, digest = await self._artifact(served, fetched)
         plan, processes = load_plan(location, served, self._cpus, self._seed.directory)
