@@ -25,9 +25,9 @@ WITH due AS (
         ORDER BY next_at LIMIT $3 FOR UPDATE SKIP LOCKED
     ) RETURNING *
 )
-SELECT due.prediction_id, due.attempt, due.url, due.host, due.tries, now() - due.created_at AS age, p.id IS NOT NULL AS kept,
-    m.name, v.version, p.status, p.output_data, p.confidence, p.processing_time_ms, p.created_at, p.completed_at, p.error,
-    p.tags
+SELECT due.prediction_id, due.attempt, due.url, due.host, due.tries, now() - due.created_at AS age,
+    p.id IS NOT NULL AS kept, m.name, v.version, p.status, p.output_data, p.confidence, p.processing_time_ms,
+    p.created_at, p.completed_at, p.error, p.tags
 FROM due
 LEFT JOIN predictions p ON p.id = due.prediction_id
 LEFT JOIN model_versions v ON v.id = p.model_version_id

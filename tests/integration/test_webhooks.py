@@ -1,4 +1,4 @@
-"""Callbacks: signed, delivered at least once though receivers fail, to nobody's private network, given up after a day."""
+"""Callbacks: signed, delivered at least once though receivers fail, to no private network, given up after a day."""
 
 from __future__ import annotations
 
