@@ -18,6 +18,12 @@ from gateway.http.queries import Query
 
 _BEARER = "bearer"
 _JSON, _PROBLEM, _BYTES = "application/json", "application/problem+json", "application/octet-stream"
+# Of a stream of server-sent events: one of them.
+_EVENT = {
+    "type": "object",
+    "properties": {each: {"type": "string"} for each in ("event", "id", "data")},
+    "required": ["event", "data"],
+}
 _TAGS = {"api": "API", "v2": "Open Inference Protocol v2", "v1": "OpenAI", "hf": "Hugging Face"}
 
 # One model, any of several, a media type that is no JSON, or no body.
@@ -179,7 +185,7 @@ def _response(status: int, content: Mapping[str, Any]) -> dict[str, Any]:
 def _content(operation: Operation, answer: Answer) -> dict[str, Any]:
     """The schema of a body or an answer for each media type that it may have."""
     if isinstance(answer, str):
-        return {answer: {"type": "string"}}
+        return {answer: _EVENT}
     models = _models(answer)
     if not models:
         return {}

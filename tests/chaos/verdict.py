@@ -109,7 +109,7 @@ def _wrong(row: Stored, asked: Asked | None, told: Told | None) -> str | None:
     version = asked.version or row.version
     if (row.text, row.model, row.version) != (asked.text, asked.model, version):
         return f"stored as {row.text!r} for {row.model} {row.version}, asked as {asked}"
-    if told is not None and told.status != "queued" and told != row.told:
+    if told is not None and told.status not in ("queued", "running") and told != row.told:
         return f"a client was told {told}, stored is {row.told}"
     return _unfit(row.told, asked)
 

@@ -112,7 +112,7 @@ class Clients:
             if answer is not None and answer[0] == 404:
                 self.ledger.wrong.append(f"{prediction_id} was accepted, and then not found")
                 return
-            if answer is not None and answer[1].get("status") not in (None, "queued"):
+            if answer is not None and answer[1].get("status") not in (None, "queued", "running"):
                 self.ledger.judge(answer[1], asked)
                 return
             await asyncio.sleep(_PAUSE_S)

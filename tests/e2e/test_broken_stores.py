@@ -34,13 +34,14 @@ READY_WITHIN_S = 15
 SERVED = ("echo:1.0.0", "echo:2.0.0", "noop:1.0.0")
 LOOPS = {
     "gateway": {"probes", "hints", "recheck", "expiry", "dead letters", "connections", "serving", "throughput"}
-    | {"experiments"}
+    | {"experiments", "feed"}
     | {"http metrics", "redis checks", "signing keys", "api keys", "revocations", "models", "stored models"},
     "inference_worker": {"probes", "heartbeat", "redis checks", "models"}
     | {f"{loop} {label}" for loop in ("serve", "lane", "claims") for label in SERVED},
-    "persister": {"probes", "persist", "partitions", "drift", "erasures", "retention", "redis checks"},
+    "persister": {"probes", "persist", "partitions", "drift", "erasures", "retention", "redis checks", "webhooks"},
 }
 KEY = ec_key()
+CALLS_BACK: Any = {"CALLBACK_HOSTS": "receiver.test", "WEBHOOK_SECRET": "whsec_" + "c2VjcmV0" * 4}
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -222,7 +223,7 @@ async def test_nothing_spins_and_all_are_ready_when_it_heals(start: Start, store
 async def nothing_spins(start: Start, stores: Stores, settings: dict[str, Any], asks: dict[str, Any]) -> None:
     gateway = start("gateway", **settings, **asks)
     worker = start("inference_worker", WORKER_MODELS="echo,noop", **settings)
-    services = [gateway, worker, start("persister", **settings)]
+    services = [gateway, worker, start("persister", **settings, **CALLS_BACK)]
     headers = by(token(KEY, {"kid": "k"}, exp=int(time.time()) + 3600))
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5), headers=headers) as session:
         await eventually(lambda: all_ready(services), "all are ready at first", timeout_s=60)

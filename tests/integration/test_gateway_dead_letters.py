@@ -249,7 +249,7 @@ async def test_while_a_later_attempt_runs_an_earlier_ones_end_does_not_show(
         await worker.finish([first])
     else:
         await worker.stream.dead_letter(first[0], "max_deliveries", "again")
-    assert await status_of(gateway, prediction_id) == "queued"
+    assert await status_of(gateway, prediction_id) == "running"
     await worker.finish([second], succeeded({"label": "LATEST"}))
     async with gateway.get(f"/api/v1/predictions/{prediction_id}") as answer:
         assert (await answer.json())["result"] == {"label": "LATEST"}
