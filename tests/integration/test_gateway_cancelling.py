@@ -84,7 +84,7 @@ async def test_what_waits_is_cancelled_at_once_and_stored_so(
     assert await redis.hgetall(keys.backlog_bytes) == {} and await redis.zcard(keys.deadlines) == 0
     assert await read(gateway, prediction_id) == body
     await persist_everything(redis, keys, database_url)
-    assert await read(gateway, prediction_id) == body
+    assert await read(gateway, prediction_id) == {**body, "stored": True}
     count = 'millstream_predictions_total{model="echo",status="cancelled",version="2.0.0"} 1.0'
     assert count in await scrape(gateway)
 

@@ -278,7 +278,7 @@ async def test_a_wait_out_of_range_is_422_when_reading_too(gateway: Client) -> N
         ("limit=9999999999999999999999", "query.limit"),
         ("cursor=x", "query.cursor"),
         ("cursor=", "query.cursor"),
-        ("status=queued", "query.status"),
+        ("status=paused", "query.status"),
         ("status=done", "query.status"),
         ("version=1.0.0", "query.version"),
         ("model=", "query.model"),
