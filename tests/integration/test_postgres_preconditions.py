@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from gateway.core.history import History
 from migrations.__main__ import run as run_migrations
 from migrations.settings import MigrateSettings
-from persister import erasure_store
+from persister import erasure_store, outbox
 from persister.database import Database
 from persister.persister import Persister
 from persister.settings import PersisterSettings
@@ -127,19 +127,21 @@ async def test_every_column_and_every_right_that_the_persister_uses_is_asked_for
     rights = told.value.detail.partition("lacks a right: ")[2].split(", ")
     erasing = ["SELECT on erasures", "UPDATE on erasures", "SELECT on feedback", "DELETE on feedback"]
     erasing += ["SELECT on audit_log", "INSERT on audit_log"]
+    erasing += [f"{right} on webhooks" for right in ("SELECT", "INSERT", "UPDATE", "DELETE")]
     assert sorted(rights) == sorted([*changed, *named, *erasing, "DELETE on predictions", "SELECT on deployment"])
     columns = await database.fetch(
         "SELECT relname || '.' || attname FROM pg_attribute JOIN pg_class c ON c.oid = attrelid "
         "WHERE relname IN ('predictions', 'usage') AND attnum > 0"
     )
-    for table in ("predictions", "usage", "models", "model_versions", "deployment", *erasure_store.NEEDS):
+    for table in ("predictions", "usage", "models", "model_versions", "deployment", *erasure_store.NEEDS, *outbox.NEEDS):
         await database.execute(f"ALTER TABLE {table} RENAME TO hidden_{table}")
     with pytest.raises(StoreUnavailable) as told:
         await store.check()
     missing = told.value.detail.partition("it lacks ")[2].split(", ")
     of_others = ["models.id", "models.name", "models.description", "models.task", "model_versions.id"]
     of_others += [f"model_versions.{each}" for each in ("model_id", "version", "artifact_path", "is_active")]
-    of_others += [f"{table}.{each}" for table, need in erasure_store.NEEDS.items() for each in need.columns]
+    others = erasure_store.NEEDS | outbox.NEEDS
+    of_others += [f"{table}.{each}" for table, need in others.items() for each in need.columns]
     assert sorted(missing) == sorted([*(each[0] for each in columns), *of_others, "deployment.id"])
     await store.close()
     await database.execute(f"DROP ROLE {name}")
