@@ -141,7 +141,7 @@ def test_what_its_image_does_without_is_known_here_too() -> None:
 
 def test_what_a_worker_has_is_known_here_too() -> None:
     pyproject = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
-    assert set(own_packages.OF_THE_WORKER) == {normal(each) for each in requirements(pyproject, ["worker"])}
+    assert set(own_packages.OF_THE_WORKER) == {normal(each) for each in requirements(pyproject, ["worker", "torch"])}
 
 
 @pytest.mark.parametrize("requirement", ["--index-url=https://elsewhere.example", "", "-r more.txt", "./folder"])
