@@ -76,6 +76,7 @@ def _addresses(config: StackConfig, health_port: int) -> Iterator[str]:
     yield "Millstream is up."
     for label, why in sorted(load_errors(health_port).items()):
         yield f"  NOT SERVED {label}: {why} (it is tried again by itself)"
+    yield f"  console    {base}/"
     yield f"  API        {base}/api/v1/models"
     yield f"  docs       {base}/docs"
     yield f"  health     {base}/health"

@@ -29,7 +29,7 @@ CONSTRAINTS = {
     if "==" in line
 }
 PACKAGES = pinned(HASHES.read_text(encoding="utf-8"))
-IMAGES = re.findall(r"install\.sh ([a-z ]+[a-z])", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+IMAGES = re.findall(r"install\.sh ([a-z -]+[a-z])", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
 
 
 def test_every_requirement_is_pinned_among_the_constraints() -> None:
@@ -71,7 +71,7 @@ PROGRAMS = {
     "gateway": "gateway otel",
     "persister": "persister otel",
     "migrations": "migrate",
-    "inference_worker": "worker torch otel",
+    "inference_worker": "worker torch otel object-store",
 }
 # Of an engine that is no part of an image: versions that want it bring it as requirements of their own.
 OPTIONAL = {"onnx", "onnxruntime"}
@@ -119,7 +119,7 @@ def test_imports_through_shared_are_found() -> None:
 
 
 def test_the_images_are_found() -> None:
-    assert len(IMAGES) == 7 and "worker otel" in IMAGES and "gateway otel" in IMAGES
+    assert len(IMAGES) == 7 and "worker otel object-store" in IMAGES and "gateway otel" in IMAGES
 
 
 def test_an_image_that_forgets_what_torch_needs_would_be_found() -> None:
