@@ -566,3 +566,10 @@ def test_the_gateway_reaches_the_issuer_of_tokens(url: str, port: int) -> None:
         return list(named(objects(*options), "NetworkPolicy", "millstream-api")["spec"]["egress"])
 
     assert egress(f"--set=settings.JWKS_URL={url}") == [*egress(), {"ports": [{"port": port}]}]
+
+
+def test_the_persister_reaches_who_is_called_back() -> None:
+    def egress(*options: str) -> list[dict[str, Any]]:
+        return list(named(objects(*options), "NetworkPolicy", "millstream-persister")["spec"]["egress"])
+
+    assert egress("--set=settings.CALLBACK_HOSTS=hooks.example") == [*egress(), {"ports": [{"port": 443}]}]
