@@ -169,7 +169,9 @@ coverage-gate: # of the last run: lines and branches of everything, and of each 
 	done; exit $${failed:-0}
 
 # Against the stack that runs here, or one elsewhere that URL names.
-.PHONY: smoke e2e
+.PHONY: demo smoke e2e
+demo: $(VENV)/.installed ## some texts through every model that is served, and a table of what came
+	@$(AT_GATEWAY) $(BIN)/python -m scripts.demo "$$url"
 smoke: ## a smoke test of a running stack (of one elsewhere: make smoke URL=https://…)
 	@$(AT_GATEWAY) $(PYTHON) scripts/smoke.py "$$url"
 e2e: $(VENV)/.installed-dev ## the end-to-end tests against a running stack (or make e2e URL=https://…)
