@@ -78,7 +78,7 @@ class Queue:
     Attributes:
         depth: how many wait or run.
         drains_per_s: how many finish in a second, as measured.
-        eta_s: seconds until it is this one's turn.
+        eta_s: seconds until all that is in it now will have left at that rate; None if that is not known.
     """
 
     depth: int = 0
