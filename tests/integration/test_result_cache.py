@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from shared.contract.keys import Keys
 from shared.streams.result_cache import ANSWER_WITHIN_S, MOST_A_LOOK, CachedResult, ResultCache
 from shared.streams.shard import Shard
+from tests.streams import memory_limit
 
 FOUND = CachedResult(b'{"label": "A"}', 0.75)
 
@@ -25,6 +26,13 @@ async def cache(redis: Redis, keys: Keys) -> ResultCache:
 async def looks(redis: Redis) -> int:
     """How many commands have looked so far."""
     return int((await redis.info("commandstats")).get("cmdstat_mget", {"calls": 0})["calls"])
+
+
+async def test_nothing_is_kept_once_so_much_of_the_memory_is_in_use(redis: Redis, keys: Keys) -> None:
+    used = int((await redis.info("memory"))["used_memory"])
+    for limit, percent, stored in ((used * 10, 50, True), (used * 2, 20, False), (used * 10, 100, True), (0, 50, True)):
+        async with memory_limit(redis, limit):
+            assert await ResultCache(Shard(redis, keys), None, 60, percent).store("known", FOUND) is stored, limit
 
 
 async def test_all_who_ask_at_once_share_one_command_and_each_gets_its_own(redis: Redis, cache: ResultCache) -> None:

@@ -844,3 +844,10 @@ async def test_of_two_registries_the_newer_stays(redis: Redis, keys: Keys) -> No
         assert await published.newer_than(there) is None
     await redis.hset(keys.registry, "models", "torn")
     assert await published.epoch() is None
+
+
+async def test_a_gateway_that_listens_twice_is_told_once(redis: Redis, keys: Keys) -> None:
+    [prediction_id] = await publish(redis, keys, "text")
+    for gateway in ("g1", "g1", "g2", "g1", "g2"):
+        await PredictionStates(Shard(redis, keys), gateway).listen(prediction_id)
+    assert await redis.hget(keys.prediction(prediction_id), "listeners") == b"g1,g2"

@@ -29,6 +29,7 @@ STREAMS = (
     *("integration/test_scripts", "integration/test_request_stream", "integration/test_result_stream"),
     *("integration/test_full_redis", "integration/test_refused_commands", "integration/test_held_entries"),
     *("integration/test_large_results", "integration/test_caller_limits", "integration/test_stored_inputs"),
+    "integration/test_result_cache",
     *("integration/test_gateway_cancelling", "integration/test_gateway_tags", "integration/test_gateway_experiments"),
 )
 TABLE: Table = {

@@ -39,6 +39,7 @@ def test_the_log_has_one_bounded_line_without_the_input() -> None:
     assert told.startswith("ValueError: '[the text]' [31m is odd")
     assert len(told) == 500
     assert outcomes.told_of(Failure("model_error", "a b"), " ") == "a b"
+    assert outcomes.told_of(Failure("model_error", "KeyError: 'an a'"), {"kind": "a"}) == "KeyError: 'an a'"  # a letter
 
 
 @pytest.mark.parametrize(

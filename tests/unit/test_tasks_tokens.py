@@ -219,6 +219,11 @@ def test_a_second_text_leaves_a_quarter_of_the_room() -> None:
     assert row.weight == 3
 
 
+def test_a_row_behind_a_prompt_weighs_what_its_text_has() -> None:
+    rows = tokenizer(limit=24).prompted_rows("the ", ["", "a", "a b a"])
+    assert [row.weight for [row] in rows] == [1, 1, 3]
+
+
 def test_special_tokens_in_a_text_are_words_and_in_our_own_prompts_special() -> None:
     tokens = tokenizer()
     [text] = tokens.tokenize(["[CLS] a"])
