@@ -151,6 +151,8 @@ CRITICAL_MODULES := \
 	persister/database.py \
 	persister/persister.py \
 	persister/rows.py \
+	shared/contract/fields.py \
+	shared/contract/given.py \
 	shared/contract/hints.py \
 	shared/contract/messages.py \
 	shared/streams/prediction_state.py \

@@ -27,8 +27,8 @@ from inference_worker.triage import triage
 from shared.contract.catalogue import ServedVersion
 from shared.contract.costs import Cost
 from shared.contract.errors import StoreUnavailable
+from shared.contract.fields import priority_of
 from shared.contract.keys import request_stream_name
-from shared.contract.messages import priority_of
 from shared.contract.queues import Priority
 from shared.contract.schemas import Schemas
 from shared.service.liveness import Liveness

@@ -12,19 +12,10 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import orjson
 
+from shared.contract.fields import LARGEST_INT, Fields, callback_of, priority_of, tags_of
+from shared.contract.given import given_of
 from shared.contract.ids import id_time, is_id, is_principal
-from shared.contract.messages import (
-    LARGEST_INT,
-    Fields,
-    Outcome,
-    PredictionResult,
-    Status,
-    callback_of,
-    given_of,
-    priority_of,
-    readable,
-    tags_of,
-)
+from shared.contract.messages import Outcome, PredictionResult, Status, readable
 from shared.contract.queues import Priority
 from shared.telemetry.traceparent import trace_id_of
 

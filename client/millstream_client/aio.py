@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -14,10 +13,12 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx2
 
 import millstream_client.transport as transport
-from millstream_client.batches import MOST_INPUTS, batches
+from millstream_client.batches import MOST_INPUTS, batches_async
 from millstream_client.calls import Call, Lost, Reply, Steps
 from millstream_client.connection import Connection
 from millstream_client.event_stream import POLL_S, EventStream, NoEvents, noticed
+from millstream_client.in_order import in_order_async
+from millstream_client.jobs import AsyncJob
 from millstream_client.operations import Asked, Operations, new_key, successful
 from millstream_client.results import DeadLetter, Event, Model, Prediction, Unfinished
 from millstream_client.retrying import Patience
@@ -91,10 +92,10 @@ class AsyncMillstream:
         """See `Millstream.predict_many`; inputs may come asynchronously."""
 
         async def tasks() -> AsyncIterator[Coroutine[Any, Any, list[Prediction]]]:
-            async for batch in _batches(inputs, batch_size):
+            async for batch in batches_async(inputs, batch_size):
                 yield self._run(self._operations.batch(model, batch, asked, new_key(), timeout_s))
 
-        async for predictions in in_order(tasks(), concurrency):
+        async for predictions in in_order_async(tasks(), concurrency):
             for each in predictions:
                 yield each
 
@@ -123,10 +124,7 @@ class AsyncMillstream:
 
     async def events(self, prediction_id: str | None = None) -> AsyncIterator[Event]:
         """See `Millstream.events`."""
-        if prediction_id is None:
-            stream = EventStream("/api/v1/events", self._patience)
-        else:
-            stream = EventStream.of_prediction(prediction_id, self._patience)
+        stream = EventStream.of(prediction_id, self._patience)
         try:
             async for event in self._events(stream):
                 yield event
@@ -230,66 +228,3 @@ class AsyncMillstream:
         except httpx2.RequestError as error:
             return transport.lost(self.connection, call, error, time.monotonic())
         return transport.reply(response, sent_at, time.monotonic())
-
-
-class AsyncJob:
-    """A prediction that was submitted.
-
-    Attributes:
-        id: its id.
-    """
-
-    def __init__(self, client: AsyncMillstream, prediction_id: str) -> None:
-        self._client = client
-        self.id = prediction_id
-
-    def __repr__(self) -> str:
-        return f"AsyncJob({self.id!r})"
-
-    async def read(self) -> Prediction | Unfinished:
-        """As it is now."""
-        return await self._client.read(self.id)
-
-    async def wait(self, timeout_s: float = 300) -> Prediction:
-        """See `Millstream.wait`."""
-        return await self._client.wait(self.id, timeout_s=timeout_s)
-
-    def events(self) -> AsyncIterator[Event]:
-        """See `Millstream.events`."""
-        return self._client.events(self.id)
-
-    async def cancel(self) -> Prediction | Unfinished:
-        """See `Millstream.cancel`."""
-        return await self._client.cancel(self.id)
-
-
-async def in_order(tasks: AsyncIterator[Coroutine[Any, Any, T]], most: int) -> AsyncIterator[T]:
-    """Results of coroutines in their order, of which at most so many run at once; ended with whoever leaves."""
-    running: deque[asyncio.Task[T]] = deque()
-    try:
-        async for task in tasks:
-            running.append(asyncio.create_task(task))
-            if len(running) >= most:
-                yield await running.popleft()
-        while running:
-            yield await running.popleft()
-    finally:
-        for left in running:
-            left.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _batches(inputs: Iterable[Any] | AsyncIterable[Any], most: int) -> AsyncIterator[list[Any]]:
-    if not isinstance(inputs, AsyncIterable):
-        for batch in batches(inputs, most):
-            yield batch
-        return
-    waiting: list[Any] = []
-    async for each in inputs:
-        waiting.append(each)
-        if len(waiting) == most:
-            for batch in batches(waiting, most):
-                yield batch
-            waiting = []
-    for batch in batches(waiting, most):
-        yield batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 from millstream_client.calls import encode
@@ -32,6 +32,23 @@ def batches(
         batch.append(each)
         total += added
     if batch:
+        yield batch
+
+
+async def batches_async(inputs: Iterable[Any] | AsyncIterable[Any], most: int) -> AsyncIterator[list[Any]]:
+    """The same of inputs that may come asynchronously."""
+    if not isinstance(inputs, AsyncIterable):
+        for batch in batches(inputs, most):
+            yield batch
+        return
+    waiting: list[Any] = []
+    async for each in inputs:
+        waiting.append(each)
+        if len(waiting) == most:
+            for batch in batches(waiting, most):
+                yield batch
+            waiting = []
+    for batch in batches(waiting, most):
         yield batch
 
 

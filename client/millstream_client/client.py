@@ -6,9 +6,7 @@ import os
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -21,6 +19,8 @@ from millstream_client.calls import Call, Lost, Reply, Steps
 from millstream_client.connection import Connection
 from millstream_client.errors import MillstreamError
 from millstream_client.event_stream import POLL_S, EventStream, NoEvents, noticed
+from millstream_client.in_order import in_order
+from millstream_client.jobs import Job
 from millstream_client.operations import Asked, Operations, new_key, successful
 from millstream_client.results import DeadLetter, Event, Model, Prediction, Unfinished
 from millstream_client.retrying import Patience
@@ -148,10 +148,7 @@ class Millstream:
         Raises:
             NotFound: the server has no events, and no prediction is named.
         """
-        if prediction_id is None:
-            stream = EventStream("/api/v1/events", self._patience)
-        else:
-            stream = EventStream.of_prediction(prediction_id, self._patience)
+        stream = EventStream.of(prediction_id, self._patience)
         try:
             yield from self._events(stream)
         except NoEvents as error:
@@ -262,61 +259,3 @@ class Millstream:
 
 class Abandoned(MillstreamError):
     """Nobody waits for it any more."""
-
-
-class Job:
-    """A prediction that was submitted.
-
-    Attributes:
-        id: its id.
-    """
-
-    def __init__(self, client: Millstream, prediction_id: str) -> None:
-        self._client = client
-        self.id = prediction_id
-
-    def __repr__(self) -> str:
-        return f"Job({self.id!r})"
-
-    def read(self) -> Prediction | Unfinished:
-        """As it is now."""
-        return self._client.read(self.id)
-
-    def wait(self, timeout_s: float = 300) -> Prediction:
-        """See `Millstream.wait`."""
-        return self._client.wait(self.id, timeout_s=timeout_s)
-
-    def events(self) -> Iterator[Event]:
-        """See `Millstream.events`."""
-        return self._client.events(self.id)
-
-    def cancel(self) -> Prediction | Unfinished:
-        """See `Millstream.cancel`."""
-        return self._client.cancel(self.id)
-
-
-def in_order(tasks: Iterable[Callable[[], T]], most: int) -> Iterator[T]:
-    """Results of tasks in their order, of which at most so many run at once, each in a thread.
-
-    The threads hold up nobody who leaves: they are daemons.
-    """
-    running: deque[Future[T]] = deque()
-    for task in tasks:
-        running.append(_started(task))
-        if len(running) >= most:
-            yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
-
-
-def _started(task: Callable[[], T]) -> Future[T]:
-    future: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(task())
-        except Exception as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="millstream-batch", daemon=True).start()
-    return future

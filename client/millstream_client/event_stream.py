@@ -37,8 +37,10 @@ class EventStream:
         self.ended = False
 
     @classmethod
-    def of_prediction(cls, prediction_id: str, patience: Patience) -> EventStream:
-        """The events of a prediction."""
+    def of(cls, prediction_id: str | None, patience: Patience) -> EventStream:
+        """The events of a prediction; without an id those of the server."""
+        if prediction_id is None:
+            return cls("/api/v1/events", patience)
         return cls(f"{prediction_path(prediction_id)}/events", patience, "result")
 
     @property

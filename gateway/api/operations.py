@@ -8,13 +8,10 @@ from gateway.api import (
     erasures,
     events,
     experiment_schemas,
-    experiments,
     feedback,
     health,
     key_schemas,
-    model_admin,
-    model_schemas,
-    models,
+    parameters,
     predict,
     predictions,
     queries,
@@ -22,38 +19,10 @@ from gateway.api import (
     schemas,
     usage,
 )
+from gateway.api.model_operations import MODEL_OPERATIONS
 from gateway.core.principal import Scope
-from gateway.http import idempotency
 from gateway.http.openapi import Operation, Parameter
 from gateway.http.timeouts import TimeoutQuery
-
-_PREFER = Parameter(
-    "Prefer", "header", "`respond-async` or `wait=S`; the query parameter takes precedence", {"type": "string"}
-)
-_KEY = Parameter(
-    "Idempotency-Key",
-    "header",
-    "a key chosen by the client: for a day, unless configured otherwise, a repeat with it creates no new prediction",
-    {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
-)
-_CACHE = Parameter(
-    "Cache-Control", "header", "`no-cache`: compute anew; `no-store`: and keep no result either", {"type": "string"}
-)
-_ID = Parameter("prediction_id", "path", "the id returned by predict", {"type": "string", "format": "uuid"})
-_LAST_EVENT = Parameter("Last-Event-ID", "header", "`id` of the last event that the client has had", {"type": "string"})
-_LETTER = Parameter(
-    "dead_letter_id",
-    "path",
-    "an id from the list of dead letters",
-    {"type": "string", "pattern": queries.ENTRY_PATTERN},
-)
-_ERASURE = Parameter("erasure_id", "path", "the id of an erasure", {"type": "string", "format": "uuid"})
-_NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
-_EXPERIMENT = "/api/v1/models/{name}/experiment"
-_VERSION = Parameter("version", "path", "the name of a version of it", {"type": "string", "minLength": 1})
-_IF_MATCH = Parameter(
-    "If-Match", "header", "the `ETag` of the model as it was read; `*`: whatever it is now", {"type": "string"}
-)
 
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
@@ -66,7 +35,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (400, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504),
         request_schemas.PredictRequest,
         queries.PredictQuery,
-        (_PREFER, _KEY, _CACHE),
+        (parameters.PREFER, parameters.KEY, parameters.CACHE),
     ),
     Operation(
         "POST",
@@ -78,7 +47,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (400, 404, 408, 409, 413, 415, 422, 429, 503),
         request_schemas.BatchRequest,
         queries.PredictQuery,
-        (_PREFER, _KEY, _CACHE),
+        (parameters.PREFER, parameters.KEY, parameters.CACHE),
     ),
     Operation(
         "GET",
@@ -89,7 +58,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {200: (schemas.StoredPrediction, schemas.UnfinishedPrediction)},
         (404, 422, 503),
         query=queries.WaitQuery,
-        parameters=(_ID, _PREFER),
+        parameters=(parameters.ID, parameters.PREFER),
     ),
     Operation(
         "DELETE",
@@ -99,7 +68,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Cancel one prediction that is not finished",
         {200: schemas.StoredPrediction},
         (404, 409, 503),
-        parameters=(_ID,),
+        parameters=(parameters.ID,),
     ),
     Operation(
         "GET",
@@ -109,7 +78,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What happens to one prediction, until it has finished: `state`, `progress`, `token`, `result`",
         {200: "text/event-stream"},
         (404, 422, 429, 503),
-        parameters=(_ID, _LAST_EVENT),
+        parameters=(parameters.ID, parameters.LAST_EVENT),
     ),
     Operation(
         "POST",
@@ -120,7 +89,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {204: None},
         (400, 404, 408, 413, 415, 422, 503),
         experiment_schemas.FeedbackBody,
-        parameters=(_ID,),
+        parameters=(parameters.ID,),
     ),
     Operation(
         "GET",
@@ -159,7 +128,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Read how far an erasure is",
         {200: schemas.Erasure},
         (404, 503),
-        parameters=(_ERASURE,),
+        parameters=(parameters.ERASURE,),
     ),
     Operation(
         "GET",
@@ -190,7 +159,7 @@ OPERATIONS: tuple[Operation, ...] = (
         {202: schemas.Replayed},
         (404, 409, 422, 503),
         query=TimeoutQuery,
-        parameters=(_LETTER,),
+        parameters=(parameters.LETTER,),
     ),
     Operation(
         "DELETE",
@@ -200,7 +169,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Delete a dead letter",
         {204: None},
         (404, 503),
-        parameters=(_LETTER,),
+        parameters=(parameters.LETTER,),
     ),
     Operation(
         "POST",
@@ -232,112 +201,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (404, 409, 503),
         parameters=(Parameter("key_id", "path", "`id` of an API key", {"type": "string"}),),
     ),
-    Operation(
-        "GET", "/api/v1/models", models.list_models, tuple(Scope), "List models", {200: schemas.ModelList}, (503,)
-    ),
-    Operation(
-        "GET",
-        "/api/v1/models/{name}",
-        models.read_model,
-        tuple(Scope),
-        "Read one model",
-        {200: schemas.ModelInfo},
-        (404, 503),
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "PUT",
-        _EXPERIMENT,
-        experiments.start_experiment,
-        (Scope.ADMIN,),
-        "Start an experiment between versions of a model",
-        {200: experiment_schemas.ExperimentInfo},
-        (400, 404, 408, 413, 415, 422, 503),
-        experiment_schemas.ExperimentBody,
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "GET",
-        _EXPERIMENT,
-        experiments.read_experiment,
-        (Scope.READ_ALL, Scope.ADMIN),
-        "Read the experiment of a model that runs, or else the last one",
-        {200: experiment_schemas.ExperimentInfo},
-        (404, 503),
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "DELETE",
-        _EXPERIMENT,
-        experiments.stop_experiment,
-        (Scope.ADMIN,),
-        "Stop the experiment of a model",
-        {204: None},
-        (404, 503),
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "GET",
-        f"{_EXPERIMENT}/results",
-        experiments.read_results,
-        (Scope.READ_ALL, Scope.ADMIN),
-        "Results of the experiment of a model that runs, or else of the last one",
-        {200: experiment_schemas.ExperimentResults},
-        (404, 503),
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "POST",
-        "/api/v1/models/{name}/versions",
-        model_admin.register_version,
-        (Scope.ADMIN,),
-        "Register a version of a model, inactive; of a new model with its task and description",
-        {200: schemas.ModelInfo, 201: schemas.ModelInfo},
-        (400, 404, 408, 409, 413, 415, 422, 503),
-        model_schemas.NewVersionBody,
-        parameters=(_NAME,),
-    ),
-    Operation(
-        "POST",
-        "/api/v1/models/{name}/versions/{version}/activate",
-        model_admin.activate_version,
-        (Scope.ADMIN,),
-        "Make a version active: workers load it, and requests may name it",
-        {200: schemas.ModelInfo},
-        (404, 409, 503),
-        parameters=(_NAME, _VERSION),
-    ),
-    Operation(
-        "POST",
-        "/api/v1/models/{name}/versions/{version}/deactivate",
-        model_admin.deactivate_version,
-        (Scope.ADMIN,),
-        "Make a version inactive: what waits for it is computed, then workers unload it",
-        {200: schemas.ModelInfo},
-        (404, 409, 503),
-        parameters=(_NAME, _VERSION),
-    ),
-    Operation(
-        "DELETE",
-        "/api/v1/models/{name}/versions/{version}",
-        model_admin.delete_version,
-        (Scope.ADMIN,),
-        "Delete a version that was registered, is inactive, and that nothing waits for",
-        {204: None},
-        (404, 409, 503),
-        parameters=(_NAME, _VERSION),
-    ),
-    Operation(
-        "PUT",
-        "/api/v1/models/{name}/default",
-        model_admin.set_default,
-        (Scope.ADMIN,),
-        "Make a version the default, which a live worker must serve",
-        {200: schemas.ModelInfo},
-        (400, 404, 408, 409, 412, 413, 415, 422, 428, 503),
-        model_schemas.DefaultBody,
-        parameters=(_NAME, _IF_MATCH),
-    ),
+    *MODEL_OPERATIONS,
     Operation(
         "GET",
         "/health",

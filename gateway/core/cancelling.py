@@ -12,7 +12,8 @@ from gateway.core.errors import Conflict, UnknownPrediction
 from gateway.core.finished import Finished
 from gateway.core.principal import Principal, Scope
 from gateway.core.waiting import Waiters
-from shared.contract.messages import LARGEST_INT, Outcome, PredictionRequest, Status
+from shared.contract.fields import LARGEST_INT
+from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.streams.prediction_state import Queued, QueuePlace
 from shared.streams.request_stream import Completed, Delivery, RequestStream
 from shared.streams.shard import Shard

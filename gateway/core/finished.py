@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import orjson
 
+from shared.contract.given import Given, given_of
 from shared.contract.hints import Hint
-from shared.contract.messages import Given, Outcome, PredictionResult, given_of
+from shared.contract.messages import Outcome, PredictionResult
 from shared.contract.queues import Priority
 from shared.telemetry.traceparent import trace_id_of
 

@@ -19,7 +19,8 @@ from gateway.core.errors import UnknownModel
 from gateway.core.finished import Course, Finished, best_first
 from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
-from shared.contract.messages import Given, Outcome, Status
+from shared.contract.given import Given
+from shared.contract.messages import Outcome, Status
 from shared.contract.queues import Priority
 from shared.contract.tags import Tag, encode_tags
 from shared.postgres.pool import Postgres

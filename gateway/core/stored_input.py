@@ -14,8 +14,8 @@ import orjson
 
 from shared.contract.catalogue import ServedVersion, StoreInput
 from shared.contract.errors import ConfigurationError
+from shared.contract.given import with_options
 from shared.contract.inputs import text_of
-from shared.contract.messages import with_options
 
 DIGEST, DIGEST_OF_JSON = "text_hmac_sha256", "input_hmac_sha256"
 KEEP_OPTIONS = b"+"  # begins what is kept of other JSON, beside which the options stay (see kept.lua)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
+from shared.contract.fields import Fields
 from shared.contract.ids import is_id
-from shared.contract.messages import Fields
 
 
 class Erasure(NamedTuple):

@@ -60,6 +60,8 @@ TABLE: Table = {
     "persister/database.py": PERSISTER,
     "persister/persister.py": ("unit/test_persister", *PERSISTER),
     "persister/rows.py": ("unit/test_rows", "integration/test_result_stream"),
+    "shared/contract/fields.py": ("unit/test_messages", "unit/test_outcomes", "unit/test_rows"),
+    "shared/contract/given.py": ("unit/test_rows", "unit/test_gateway_finished"),
     "shared/contract/hints.py": ("unit/test_messages",),
     "shared/contract/keys.py": ("unit/test_keys",),
     "shared/contract/messages.py": ("unit/test_messages", "unit/test_outcomes", "unit/test_rows"),

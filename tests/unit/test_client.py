@@ -210,7 +210,7 @@ def test_states_are_told_apart_and_unknown_fields_are_no_harm() -> None:
 
 
 def test_events_go_on_after_the_last_one_and_are_given_up_after_patience() -> None:
-    stream = EventStream.of_prediction("p", PATIENCE)
+    stream = EventStream.of("p", PATIENCE)
     event = stream.take("progress", '{"progress": 0.5}', "7")
     assert event and (event.kind, event.data) == ("progress", {"progress": 0.5})
     assert stream.cut_off(lost(10)) == 0.2

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from gateway.api.schemas import prediction_body, stored_body
 from gateway.core.finished import best_first, from_hint, from_result
+from shared.contract.given import Given
 from shared.contract.hints import Hint
 from shared.contract.ids import uuid7
-from shared.contract.messages import Given, Outcome, PredictionResult, Status
+from shared.contract.messages import Outcome, PredictionResult, Status
 
 ID = uuid7(1_700_000_000_123, 5)
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
+from shared.contract.given import given_of
 from shared.contract.ids import principal_id, uuid7
-from shared.contract.messages import Outcome, PredictionResult, Status, decode_result, given_of
+from shared.contract.messages import Outcome, PredictionResult, Status, decode_result
 from shared.contract.queues import Priority
 
 ID = uuid7(1_733_000_000_000, 1)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import millstream_client.scoring.checkpoint as checkpoints
-from millstream_client.aio import AsyncMillstream, in_order
+from millstream_client.aio import AsyncMillstream
+from millstream_client.in_order import in_order_async
 from millstream_client.results import Prediction
 from millstream_client.scoring.checkpoint import Checkpoint
 from millstream_client.scoring.output import renderer_of
@@ -38,7 +39,7 @@ async def score(
     with opened(out, progress, header(table.keep)) as file:
         saved_at = time.monotonic()
         try:
-            async for rows, answers in in_order(_asked(client, table, progress.plan, progress.rows), concurrency):
+            async for rows, answers in in_order_async(_asked(client, table, progress.plan, progress.rows), concurrency):
                 lines = "".join(render(row, each) for row, each in zip(rows, answers, strict=True))
                 file.write(lines.encode())
                 progress.rows += len(rows)
