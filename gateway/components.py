@@ -122,10 +122,16 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
         settings.max_memory_percent,
         settings.max_idempotency_bytes,
     )
-    app[RETRY_AFTER] = retry_after = RetryAfter(shard.keys, limits)
-    publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
+    app[RETRY_AFTER] = RetryAfter(shard.keys, limits)
     app[CACHING] = _caching(settings, shard, app[SERVING])
     app[RUNNING] = _experiments(app, shard, gateway_id, limits)
+    publisher = Publisher(shard, gateway_id, limits, round(settings.idempotency_ttl_s * 1000))
+    _add_intake(app, publisher, lookup, shard.number, traces)
+
+
+def _add_intake(app: web.Application, publisher: Publisher, lookup: Lookup, shard: int, traces: Traces | None) -> None:
+    """The way in of predictions."""
+    settings, catalogue = app[SETTINGS], app[CATALOGUE]
     check_secret(catalogue.seed.versions(), settings.digest_secret)  # those too that may be made active
     redaction = load_redaction(settings.redaction, settings.redaction_stage, settings.redaction_timeout_s)
     order_limits = OrderLimits(settings.max_batch_texts, settings.max_text_chars)
@@ -135,10 +141,10 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
         Submissions(publisher, settings.max_backlog, settings.max_backlog_bytes),
         app[WAITERS],
         lookup,
-        retry_after,
+        app[RETRY_AFTER],
         app[SERVING],
         app[REDIS],
-        shard=shard.number,
+        shard=shard,
         traces=traces,
         caching=app[CACHING],
         experiments=app[RUNNING],

@@ -1,13 +1,13 @@
 """The Python client of Millstream, synchronous and asynchronous. Needs httpx2 alone.
 
-from millstream_client import Millstream
+from millstream_client import Job, Millstream
 
 with Millstream() as client:
     print(client.predict("sentiment-analysis", "This is great!").result)
 """
 
-from millstream_client.aio import AsyncMillstream
-from millstream_client.client import Millstream
+from millstream_client.aio import AsyncJob, AsyncMillstream
+from millstream_client.client import Job, Millstream
 from millstream_client.connection import VERSION as __version__
 from millstream_client.errors import (
     Conflict,
@@ -24,7 +24,6 @@ from millstream_client.errors import (
     Unavailable,
     Unreachable,
 )
-from millstream_client.jobs import AsyncJob, Job
 from millstream_client.results import DeadLetter, Event, Model, Prediction, Queue, Unfinished, Version
 
 __all__ = [

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-import httpx2
-
 import millstream_client.transport as transport
 from millstream_client.batches import MOST_INPUTS, batches_async
-from millstream_client.calls import Call, Lost, Reply, Steps
+from millstream_client.calls import Steps
 from millstream_client.connection import Connection
 from millstream_client.event_stream import POLL_S, EventStream, NoEvents, noticed
 from millstream_client.in_order import in_order_async
-from millstream_client.jobs import AsyncJob
 from millstream_client.operations import Asked, Operations, new_key, successful
 from millstream_client.results import DeadLetter, Event, Model, Prediction, Unfinished
 from millstream_client.retrying import Patience
+from millstream_client.senders import AsyncSender
 
 T = TypeVar("T")
 
@@ -40,7 +36,7 @@ class AsyncMillstream:
         self.connection = Connection.of(url, token, token_file)
         self._patience = Patience(patience_s, random.random)
         self._operations = Operations(self._patience)
-        self._http = httpx2.AsyncClient(**transport.settings(self.connection))
+        self._sender = AsyncSender(self.connection)
 
     async def __aenter__(self) -> Self:
         return self
@@ -52,7 +48,7 @@ class AsyncMillstream:
 
     async def aclose(self) -> None:
         """Close its connections."""
-        await self._http.aclose()
+        await self._sender.aclose()
 
     async def predict(
         self,
@@ -64,7 +60,9 @@ class AsyncMillstream:
         **asked: Unpack[Asked],
     ) -> Prediction:
         """See `Millstream.predict`."""
-        return await self._run(self._operations.predict(model, given, asked, idempotency_key or new_key(), timeout_s))
+        return await self._sender.run(
+            self._operations.predict(model, given, asked, idempotency_key or new_key(), timeout_s)
+        )
 
     async def predict_batch(
         self,
@@ -77,7 +75,7 @@ class AsyncMillstream:
     ) -> list[Prediction]:
         """Predict for several inputs in one request; one prediction for each, whether it succeeded or not."""
         key = idempotency_key or new_key()
-        return await self._run(self._operations.batch(model, inputs, asked, key, timeout_s))
+        return await self._sender.run(self._operations.batch(model, inputs, asked, key, timeout_s))
 
     async def predict_many(
         self,
@@ -93,7 +91,7 @@ class AsyncMillstream:
 
         async def tasks() -> AsyncIterator[Coroutine[Any, Any, list[Prediction]]]:
             async for batch in batches_async(inputs, batch_size):
-                yield self._run(self._operations.batch(model, batch, asked, new_key(), timeout_s))
+                yield self._sender.run(self._operations.batch(model, batch, asked, new_key(), timeout_s))
 
         async for predictions in in_order_async(tasks(), concurrency):
             for each in predictions:
@@ -103,7 +101,7 @@ class AsyncMillstream:
         self, model: str, given: Any, *, idempotency_key: str | None = None, **asked: Unpack[Asked]
     ) -> AsyncJob:
         """See `Millstream.submit`."""
-        state = await self._run(self._operations.submit(model, given, asked, idempotency_key or new_key()))
+        state = await self._sender.run(self._operations.submit(model, given, asked, idempotency_key or new_key()))
         return AsyncJob(self, state.prediction_id)
 
     def job(self, prediction_id: str) -> AsyncJob:
@@ -112,21 +110,21 @@ class AsyncMillstream:
 
     async def read(self, prediction_id: str, *, wait_s: float = 0) -> Prediction | Unfinished:
         """See `Millstream.read`."""
-        return await self._run(self._operations.read(prediction_id, wait_s))
+        return await self._sender.run(self._operations.read(prediction_id, wait_s))
 
     async def wait(self, prediction_id: str, *, timeout_s: float = 300) -> Prediction:
         """See `Millstream.wait`."""
-        return successful(await self._run(self._operations.awaited(prediction_id, timeout_s)))
+        return successful(await self._sender.run(self._operations.awaited(prediction_id, timeout_s)))
 
     async def cancel(self, prediction_id: str) -> Prediction | Unfinished:
         """See `Millstream.cancel`."""
-        return await self._run(self._operations.cancel(prediction_id))
+        return await self._sender.run(self._operations.cancel(prediction_id))
 
     async def events(self, prediction_id: str | None = None) -> AsyncIterator[Event]:
         """See `Millstream.events`."""
         stream = EventStream.of(prediction_id, self._patience)
         try:
-            async for event in self._events(stream):
+            async for event in self._sender.events(stream):
                 yield event
         except NoEvents as error:
             if prediction_id is None:
@@ -140,15 +138,15 @@ class AsyncMillstream:
 
     async def feedback(self, prediction_id: str, *, correct: bool | None = None, label: str | None = None) -> None:
         """See `Millstream.feedback`."""
-        await self._run(self._operations.feedback(prediction_id, correct, label))
+        await self._sender.run(self._operations.feedback(prediction_id, correct, label))
 
     async def models(self) -> list[Model]:
         """See `Millstream.models`."""
-        return await self._run(self._operations.models())
+        return await self._sender.run(self._operations.models())
 
     async def model(self, name: str) -> Model:
         """See `Millstream.model`."""
-        return await self._run(self._operations.model(name))
+        return await self._sender.run(self._operations.model(name))
 
     def dead_letters(self) -> AsyncIterator[DeadLetter]:
         """See `Millstream.dead_letters`."""
@@ -156,48 +154,29 @@ class AsyncMillstream:
 
     async def replay_dead_letter(self, dead_letter_id: str) -> AsyncJob:
         """See `Millstream.replay_dead_letter`."""
-        state = await self._run(self._operations.replay_dead_letter(dead_letter_id))
+        state = await self._sender.run(self._operations.replay_dead_letter(dead_letter_id))
         return AsyncJob(self, state.prediction_id)
 
     async def delete_dead_letter(self, dead_letter_id: str) -> None:
         """See `Millstream.delete_dead_letter`."""
-        await self._run(self._operations.delete_dead_letter(dead_letter_id))
+        await self._sender.run(self._operations.delete_dead_letter(dead_letter_id))
 
     async def health(self) -> Mapping[str, Any]:
         """See `Millstream.health`."""
-        return await self._run(self._operations.health())
+        return await self._sender.run(self._operations.health())
 
     async def call(self, method: str, path: str, body: Any = None) -> Any:
         """See `Millstream.call`."""
-        return await self._run(self._operations.call(method, path, body))
+        return await self._sender.run(self._operations.call(method, path, body))
 
     async def _pages(self, page: Callable[[str | None], Steps[tuple[list[T], str | None]]]) -> AsyncIterator[T]:
         cursor: str | None = None
         while True:
-            items, cursor = await self._run(page(cursor))
+            items, cursor = await self._sender.run(page(cursor))
             for each in items:
                 yield each
             if cursor is None:
                 return
-
-    async def _events(self, stream: EventStream) -> AsyncIterator[Event]:
-        while not stream.ended:
-            outcome: Reply | Lost
-            try:
-                async with self._http.stream(**transport.request(self.connection, stream.call)) as response:
-                    if response.status_code == 200:
-                        async for sse in httpx2.EventSource(response, max_event_size=transport.MOST_EVENT_BYTES):
-                            if (event := stream.take(sse.event, sse.data, sse.id)) is not None:
-                                yield event
-                            if stream.ended:
-                                return
-                        outcome = transport.ended(response, time.monotonic())
-                    else:
-                        await response.aread()
-                        outcome = transport.reply(response, 0, time.monotonic())
-            except httpx2.RequestError as error:
-                outcome = transport.lost(self.connection, stream.call, error, time.monotonic())
-            await asyncio.sleep(stream.cut_off(outcome))
 
     async def _polled(self, prediction_id: str) -> AsyncIterator[Event]:
         shown: tuple[Any, ...] = ()
@@ -210,21 +189,33 @@ class AsyncMillstream:
                 shown = noticed(state)
                 yield Event("state", state.raw)
 
-    async def _run(self, steps: Steps[T]) -> T:
-        """Make the calls of an operation; its result."""
-        try:
-            call = next(steps)
-            while True:
-                call = steps.send(await self._send(call))
-        except StopIteration as stopped:
-            result: T = stopped.value
-            return result
 
-    async def _send(self, call: Call) -> Reply | Lost:
-        await asyncio.sleep(call.after_s)
-        sent_at = time.monotonic()
-        try:
-            response = await self._http.request(**transport.request(self.connection, call))
-        except httpx2.RequestError as error:
-            return transport.lost(self.connection, call, error, time.monotonic())
-        return transport.reply(response, sent_at, time.monotonic())
+class AsyncJob:
+    """A prediction that was submitted.
+
+    Attributes:
+        id: its id.
+    """
+
+    def __init__(self, client: AsyncMillstream, prediction_id: str) -> None:
+        self._client = client
+        self.id = prediction_id
+
+    def __repr__(self) -> str:
+        return f"AsyncJob({self.id!r})"
+
+    async def read(self) -> Prediction | Unfinished:
+        """As it is now."""
+        return await self._client.read(self.id)
+
+    async def wait(self, timeout_s: float = 300) -> Prediction:
+        """See `Millstream.wait`."""
+        return await self._client.wait(self.id, timeout_s=timeout_s)
+
+    def events(self) -> AsyncIterator[Event]:
+        """See `Millstream.events`."""
+        return self._client.events(self.id)
+
+    async def cancel(self) -> Prediction | Unfinished:
+        """See `Millstream.cancel`."""
+        return await self._client.cancel(self.id)

@@ -5,25 +5,21 @@ from __future__ import annotations
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-import httpx2
-
 import millstream_client.transport as transport
 from millstream_client.batches import MOST_INPUTS, batches
-from millstream_client.calls import Call, Lost, Reply, Steps
+from millstream_client.calls import Steps
 from millstream_client.connection import Connection
-from millstream_client.errors import MillstreamError
 from millstream_client.event_stream import POLL_S, EventStream, NoEvents, noticed
 from millstream_client.in_order import in_order
-from millstream_client.jobs import Job
 from millstream_client.operations import Asked, Operations, new_key, successful
 from millstream_client.results import DeadLetter, Event, Model, Prediction, Unfinished
 from millstream_client.retrying import Patience
+from millstream_client.senders import Sender
 
 T = TypeVar("T")
 
@@ -52,7 +48,7 @@ class Millstream:
         self.connection = Connection.of(url, token, token_file)
         self._patience = Patience(patience_s, random.random)
         self._operations = Operations(self._patience)
-        self._http = httpx2.Client(**transport.settings(self.connection))
+        self._sender = Sender(self.connection)
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +60,7 @@ class Millstream:
 
     def close(self) -> None:
         """Close its connections."""
-        self._http.close()
+        self._sender.close()
 
     def predict(
         self,
@@ -81,7 +77,7 @@ class Millstream:
             PredictionFailed: it did not succeed.
             NotFinished: it was not finished in `timeout_s` seconds; it goes on.
         """
-        return self._run(self._operations.predict(model, given, asked, idempotency_key or new_key(), timeout_s))
+        return self._sender.run(self._operations.predict(model, given, asked, idempotency_key or new_key(), timeout_s))
 
     def predict_many(
         self,
@@ -100,7 +96,7 @@ class Millstream:
         """
         stop = threading.Event()
         tasks = (
-            partial(self._run, self._operations.batch(model, batch, asked, new_key(), timeout_s), stop)
+            partial(self._sender.run, self._operations.batch(model, batch, asked, new_key(), timeout_s), stop)
             for batch in batches(inputs, batch_size)
         )
         try:
@@ -111,7 +107,7 @@ class Millstream:
 
     def submit(self, model: str, given: Any, *, idempotency_key: str | None = None, **asked: Unpack[Asked]) -> Job:
         """Predict for one input, without waiting for it."""
-        state = self._run(self._operations.submit(model, given, asked, idempotency_key or new_key()))
+        state = self._sender.run(self._operations.submit(model, given, asked, idempotency_key or new_key()))
         return Job(self, state.prediction_id)
 
     def job(self, prediction_id: str) -> Job:
@@ -120,7 +116,7 @@ class Millstream:
 
     def read(self, prediction_id: str, *, wait_s: float = 0) -> Prediction | Unfinished:
         """One prediction as it is now, or as it is after waiting for its end for at most so many seconds (up to 60)."""
-        return self._run(self._operations.read(prediction_id, wait_s))
+        return self._sender.run(self._operations.read(prediction_id, wait_s))
 
     def wait(self, prediction_id: str, *, timeout_s: float = 300) -> Prediction:
         """Wait for one prediction.
@@ -129,7 +125,7 @@ class Millstream:
             PredictionFailed: it did not succeed.
             NotFinished: it was not finished in time; it goes on.
         """
-        return successful(self._run(self._operations.awaited(prediction_id, timeout_s)))
+        return successful(self._sender.run(self._operations.awaited(prediction_id, timeout_s)))
 
     def cancel(self, prediction_id: str) -> Prediction | Unfinished:
         """Cancel one prediction; if it was running, it is asked to stop, and may finish all the same.
@@ -137,7 +133,7 @@ class Millstream:
         Raises:
             Conflict: it is finished.
         """
-        return self._run(self._operations.cancel(prediction_id))
+        return self._sender.run(self._operations.cancel(prediction_id))
 
     def events(self, prediction_id: str | None = None) -> Iterator[Event]:
         """What happens to one prediction until it is finished; without an id what happens on the server, without end.
@@ -150,7 +146,7 @@ class Millstream:
         """
         stream = EventStream.of(prediction_id, self._patience)
         try:
-            yield from self._events(stream)
+            yield from self._sender.events(stream)
         except NoEvents as error:
             if prediction_id is None:
                 raise transport.cause(error) from None
@@ -166,15 +162,15 @@ class Millstream:
 
     def feedback(self, prediction_id: str, *, correct: bool | None = None, label: str | None = None) -> None:
         """Say whether an answer was `correct`, or which `label` would have been."""
-        self._run(self._operations.feedback(prediction_id, correct, label))
+        self._sender.run(self._operations.feedback(prediction_id, correct, label))
 
     def models(self) -> list[Model]:
         """All models."""
-        return self._run(self._operations.models())
+        return self._sender.run(self._operations.models())
 
     def model(self, name: str) -> Model:
         """One model, with the JSON Schemas of what it takes and gives."""
-        return self._run(self._operations.model(name))
+        return self._sender.run(self._operations.model(name))
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """What was given up on, newest first; read as it is needed."""
@@ -182,46 +178,27 @@ class Millstream:
 
     def replay_dead_letter(self, dead_letter_id: str) -> Job:
         """Try a dead letter again."""
-        return Job(self, self._run(self._operations.replay_dead_letter(dead_letter_id)).prediction_id)
+        return Job(self, self._sender.run(self._operations.replay_dead_letter(dead_letter_id)).prediction_id)
 
     def delete_dead_letter(self, dead_letter_id: str) -> None:
         """Delete a dead letter."""
-        self._run(self._operations.delete_dead_letter(dead_letter_id))
+        self._sender.run(self._operations.delete_dead_letter(dead_letter_id))
 
     def health(self) -> Mapping[str, Any]:
         """Health of the server and its stores."""
-        return self._run(self._operations.health())
+        return self._sender.run(self._operations.health())
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """Anything else of the API, such as `call("GET", "/api/v1/usage")`; its JSON."""
-        return self._run(self._operations.call(method, path, body))
+        return self._sender.run(self._operations.call(method, path, body))
 
     def _pages(self, page: Callable[[str | None], Steps[tuple[list[T], str | None]]]) -> Iterator[T]:
         cursor: str | None = None
         while True:
-            items, cursor = self._run(page(cursor))
+            items, cursor = self._sender.run(page(cursor))
             yield from items
             if cursor is None:
                 return
-
-    def _events(self, stream: EventStream) -> Iterator[Event]:
-        while not stream.ended:
-            outcome: Reply | Lost
-            try:
-                with self._http.stream(**transport.request(self.connection, stream.call)) as response:
-                    if response.status_code == 200:
-                        for sse in httpx2.EventSource(response, max_event_size=transport.MOST_EVENT_BYTES):
-                            if (event := stream.take(sse.event, sse.data, sse.id)) is not None:
-                                yield event
-                            if stream.ended:
-                                return
-                        outcome = transport.ended(response, time.monotonic())
-                    else:
-                        response.read()
-                        outcome = transport.reply(response, 0, time.monotonic())
-            except httpx2.RequestError as error:
-                outcome = transport.lost(self.connection, stream.call, error, time.monotonic())
-            time.sleep(stream.cut_off(outcome))
 
     def _polled(self, prediction_id: str) -> Iterator[Event]:
         shown: tuple[Any, ...] = ()
@@ -234,28 +211,33 @@ class Millstream:
                 shown = noticed(state)
                 yield Event("state", state.raw)
 
-    def _run(self, steps: Steps[T], stop: threading.Event | None = None) -> T:
-        """Make the calls of an operation; its result."""
-        try:
-            call = next(steps)
-            while True:
-                call = steps.send(self._send(call, stop))
-        except StopIteration as stopped:
-            result: T = stopped.value
-            return result
 
-    def _send(self, call: Call, stop: threading.Event | None) -> Reply | Lost:
-        if stop is None:
-            time.sleep(call.after_s)
-        elif stop.wait(call.after_s):
-            raise Abandoned
-        sent_at = time.monotonic()
-        try:
-            response = self._http.request(**transport.request(self.connection, call))
-        except httpx2.RequestError as error:
-            return transport.lost(self.connection, call, error, time.monotonic())
-        return transport.reply(response, sent_at, time.monotonic())
+class Job:
+    """A prediction that was submitted.
 
+    Attributes:
+        id: its id.
+    """
 
-class Abandoned(MillstreamError):
-    """Nobody waits for it any more."""
+    def __init__(self, client: Millstream, prediction_id: str) -> None:
+        self._client = client
+        self.id = prediction_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    def read(self) -> Prediction | Unfinished:
+        """As it is now."""
+        return self._client.read(self.id)
+
+    def wait(self, timeout_s: float = 300) -> Prediction:
+        """See `Millstream.wait`."""
+        return self._client.wait(self.id, timeout_s=timeout_s)
+
+    def events(self) -> Iterator[Event]:
+        """See `Millstream.events`."""
+        return self._client.events(self.id)
+
+    def cancel(self) -> Prediction | Unfinished:
+        """See `Millstream.cancel`."""
+        return self._client.cancel(self.id)

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from gateway.api.schemas import prediction_body
+from gateway.api.schemas import prediction_body, queue_body
 from gateway.core.finished import Finished
 from gateway.core.principal import Principal, Scope
 from gateway.upkeep.feed import Look, QueueLook
@@ -46,11 +46,9 @@ def _queue(look: QueueLook, drains_per_s: float | None) -> dict[str, Any]:
         "model": look.queue.model,
         "version": look.queue.version,
         "priority": look.queue.priority.value,
-        "depth": look.depth.entries,
+        **queue_body(look.depth.entries, drains_per_s),
         "running": look.depth.pending,
         "oldest_s": round(look.depth.oldest_age_s, 1),
-        "drains_per_s": None if drains_per_s is None else round(drains_per_s, 3),
-        "eta_s": round(look.depth.entries / drains_per_s, 1) if drains_per_s else None,
         "workers": look.workers,
     }
 

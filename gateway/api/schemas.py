@@ -159,16 +159,23 @@ def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | Non
     place = found.place
     if place is None:
         return queued_body(prediction_id, note)
-    eta_s = round(place.depth / drains_per_s, 1) if drains_per_s else None
-    rate = None if drains_per_s is None else round(drains_per_s, 3)
     return {
         "prediction_id": prediction_id,
         "status": (Status.RUNNING if place.running else Status.QUEUED).value,
         "model": place.queue.model,
         "version": place.queue.version,
         "queued_for_s": place.waited_ms / 1000,
-        "queue": {"depth": place.depth, "drains_per_s": rate, "eta_s": eta_s},
+        "queue": queue_body(place.depth, drains_per_s),
         **({"note": note} if note else {}),
+    }
+
+
+def queue_body(depth: int, drains_per_s: float | None) -> dict[str, Any]:
+    """A queue, in the form of `QueueInfo`."""
+    return {
+        "depth": depth,
+        "drains_per_s": None if drains_per_s is None else round(drains_per_s, 3),
+        "eta_s": round(depth / drains_per_s, 1) if drains_per_s else None,
     }
 
 

@@ -6,9 +6,29 @@ What the services' settings may be is taken from their classes, so the chart kno
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from scripts.kubernetes.chart import CHART
+from scripts.kubernetes.value_types import (
+    ADDRESS,
+    CPU,
+    FLAG,
+    IMAGE,
+    NAME,
+    OPTIONAL_NAME,
+    OPTIONAL_TEXT,
+    PORT,
+    SERVED,
+    SIZE,
+    TEXT,
+    TEXTS,
+    URL,
+    VERSION,
+    Schema,
+    closed,
+    integer,
+    listed,
+    reference,
+)
 from scripts.settings_table import CLASSES
 
 FILE = CHART / "values.schema.json"
@@ -44,53 +64,6 @@ _MEANINGFUL = (
     "pattern",
     "description",
 )
-
-Schema = dict[str, Any]
-
-NAME = {"type": "string", "pattern": "^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$"}
-OPTIONAL_NAME = {**NAME, "type": ["string", "null"]}
-TEXT = {"type": "string"}
-OPTIONAL_TEXT = {"type": ["string", "null"], "minLength": 1}
-FLAG = {"type": "boolean"}
-TEXTS = {"type": "object", "additionalProperties": TEXT}
-PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-IMAGE = {"type": "string", "pattern": "^[a-z0-9][a-zA-Z0-9./:_-]*:[a-zA-Z0-9._-]+(@sha256:[0-9a-f]{64})?$"}
-CPU = {"type": ["string", "number"], "pattern": "^([0-9]+m|[0-9]+(\\.[0-9]+)?)$", "exclusiveMinimum": 0}
-SIZE = {"type": "string", "pattern": "^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)$"}
-ADDRESS = {"type": "string", "pattern": "^[^/:@]+:[0-9]{1,5}$"}
-URL = {"type": ["string", "null"], "pattern": "^https?://[^/]+:[0-9]{1,5}$"}
-# What WORKER_MODELS takes: a model, a model:version, either with `*` and `?`, or a group.
-SERVED = {
-    "type": "string",
-    "pattern": "^!?(group:[a-z0-9]([a-z0-9._-]*[a-z0-9])?|[a-z0-9*?]([a-z0-9._*?-]{0,61}[a-z0-9*?])?"
-    "(:[a-z0-9*?]([a-z0-9._*?-]{0,18}[a-z0-9*?])?)?)$",
-}
-# Model and version become the values of label selectors: 63 letters at most, the last one no sign.
-VERSION = {
-    "type": "string",
-    "pattern": "^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?:[a-z0-9]([a-z0-9._-]{0,18}[a-z0-9])?$",
-}
-
-
-def integer(least: int, most: int) -> Schema:
-    """A whole number."""
-    return {"type": "integer", "minimum": least, "maximum": most}
-
-
-def listed(items: Schema, least: int = 0) -> Schema:
-    """A list without doubles."""
-    return {"type": "array", "items": items, "minItems": least, "uniqueItems": True}
-
-
-def closed(properties: Schema, required: tuple[str, ...] = ()) -> Schema:
-    """An object that has nothing but these."""
-    made: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
-    return made | ({"required": list(required)} if required else {})
-
-
-def reference(name: str) -> Schema:
-    """One of `$defs`."""
-    return {"$ref": f"#/$defs/{name}"}
 
 
 def settings() -> Schema:
@@ -162,17 +135,9 @@ def volume() -> Schema:
     return {"enabled": FLAG, "image": IMAGE, "storage": SIZE, "storageClass": OPTIONAL_NAME, **placement()}
 
 
-def schema() -> Schema:
-    """The whole schema."""
-    worker = component(
-        image={**IMAGE, "type": ["string", "null"]},
-        autoscaling=scaling("queueDepth"),
-        gpu=integer(0, 16),
-        torch=FLAG,
-        tmpSize=SIZE,
-        startupSeconds=integer(5, 86_400),
-    )  # an entry of `models` may set each of them
-    top = {
+def general() -> Schema:
+    """What holds for everything: names, images, settings, models, artifacts, secrets."""
+    return {
         "global": {"type": "object", "description": "Helm's own, where this chart is a part of another"},
         "namePrefix": {"type": ["string", "null"], "pattern": "^([a-z]([-a-z0-9]{0,19}-)?)?$"},
         "images": closed(
@@ -201,6 +166,20 @@ def schema() -> Schema:
         ),
         "certificates": closed({"existingConfigMap": OPTIONAL_NAME}),
         "secret": closed({"existing": OPTIONAL_NAME}),
+    }
+
+
+def services() -> Schema:
+    """What runs: the services, and how many of each."""
+    worker = component(
+        image={**IMAGE, "type": ["string", "null"]},
+        autoscaling=scaling("queueDepth"),
+        gpu=integer(0, 16),
+        torch=FLAG,
+        tmpSize=SIZE,
+        startupSeconds=integer(5, 86_400),
+    )  # an entry of `models` may set each of them
+    return {
         "api": closed(component(autoscaling=scaling("inFlight"), preStopSeconds=integer(0, 300))),
         "worker": closed(worker),
         "models": {
@@ -218,6 +197,12 @@ def schema() -> Schema:
                 "keda": closed({"scaleToZero": FLAG, "pollingSeconds": integer(1, 3600), "prometheusUrl": URL}),
             }
         ),
+    }
+
+
+def stores() -> Schema:
+    """Postgres and Redis, the chart's or the user's."""
+    return {
         "postgres": closed(
             {
                 **volume(),
@@ -242,6 +227,12 @@ def schema() -> Schema:
                 "cpuLimit": CPU,
             }
         ),
+    }
+
+
+def network() -> Schema:
+    """Who reaches what, and what is evicted last."""
+    return {
         "service": closed({"type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}, "annotations": TEXTS}),
         "ingress": closed(
             {
@@ -265,6 +256,12 @@ def schema() -> Schema:
         ),
         "priorityClasses": closed({"create": FLAG}),
         "podDisruptionBudgets": closed({"enabled": FLAG}),
+    }
+
+
+def monitoring() -> Schema:
+    """Prometheus, Grafana, what they are told, and the test of a release."""
+    return {
         "prometheus": closed(
             {
                 **volume(),
@@ -289,10 +286,14 @@ def schema() -> Schema:
             {"version": VERSION, "tokenSecret": OPTIONAL_NAME, "tokenKey": {"type": "string", "minLength": 1}}
         ),
     }
+
+
+def schema() -> Schema:
+    """The whole schema."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Values of the chart millstream; made by make manifests",
-        **closed(top),
+        **closed({**general(), **services(), **stores(), **network(), **monitoring()}),
         "$defs": {"settings": settings(), "resources": resources()},
     }
 

@@ -16,11 +16,13 @@ from gateway.app import make_app
 from gateway.http.readiness import not_ready
 from gateway.settings import GatewaySettings
 from scripts.stack.ports import free_port
+from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
 from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from tests.access import database_url_of, redis_url_of, running_redis
 from tests.gateways import Client, HandWorker, StartGateway, application_of
+from tests.pipelines import Pipeline, running_pipeline
 from tests.waiting import eventually
 
 _OTHER_REDIS = shutil.which("redis-server")  # the system's, beside the one of the local stack
@@ -56,6 +58,15 @@ def start_gateway(
         return client
 
     return start
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    postgres_server: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pipeline]:
+    """A gateway, a worker and a persister in processes, for the tests of a module."""
+    with running_pipeline(postgres_server, redis_server, tmp_path_factory.mktemp("pipeline")) as running:
+        yield running
 
 
 @pytest.fixture

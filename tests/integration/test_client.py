@@ -21,19 +21,9 @@ from millstream_client import (
     Unreachable,
 )
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import RedisServer
-from tests.pipelines import Pipeline, running_pipeline
+from tests.pipelines import Pipeline
 from tests.processes import wait_until
 from tests.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    postgres_server: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    with running_pipeline(postgres_server, redis_server, tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,8 @@ from typer.testing import CliRunner, Result
 from millstream_client.cli.program import app
 from scripts import make_token
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import RedisServer
-from tests.pipelines import Pipeline, running_pipeline
+from tests.pipelines import Pipeline
 from tests.processes import REPOSITORY, wait_until
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    postgres_server: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    with running_pipeline(postgres_server, redis_server, tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
 
 
 @pytest.fixture

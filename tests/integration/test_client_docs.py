@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from millstream_client.cli.program import app
-from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import RedisServer
-from tests.pipelines import Pipeline, running_pipeline
+from tests.pipelines import Pipeline
 from tests.processes import REPOSITORY
 
 TEXT = (REPOSITORY / "docs" / "CLIENT.md").read_text(encoding="utf-8")
@@ -22,14 +19,6 @@ SNIPPETS = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = re.findall(
     r"^\$ millstream (.*)$", "\n".join(re.findall(r"^```console\n(.*?)^```", TEXT, re.DOTALL | re.M)), re.M
 )
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    postgres_server: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    with running_pipeline(postgres_server, redis_server, tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-
-import pytest
 
 from millstream_client import Millstream
 from scripts.demo import TEXTS
 from scripts.stack.ports import free_port
-from scripts.stack.postgres import PostgresServer
-from scripts.stack.redis import RedisServer
-from tests.pipelines import Pipeline, running_pipeline
+from tests.pipelines import Pipeline
 from tests.processes import REPOSITORY
-
-
-@pytest.fixture(scope="module")
-def pipeline(
-    postgres_server: PostgresServer, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Pipeline]:
-    with running_pipeline(postgres_server, redis_server, tmp_path_factory.mktemp("pipeline")) as running:
-        yield running
 
 
 def demo(url: str) -> subprocess.CompletedProcess[str]:
