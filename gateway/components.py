@@ -66,7 +66,7 @@ from gateway.http.context import (
 )
 from gateway.settings import GatewaySettings
 from gateway.upkeep.drain import Drain
-from gateway.upkeep.feed import Feed
+from gateway.upkeep.feed import Feed, Looking
 from gateway.upkeep.queue_metrics import QueueMetrics
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
@@ -104,7 +104,7 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
     app[KNOWN_STREAMS] = KnownStreams(shard, lambda: [each.label for each in catalogue.served()], "gateway")
     app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS])
     app[SERVING] = Serving(app[WORKERS], catalogue)
-    app[FEED] = Feed(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS], app[HISTORY])
+    app[FEED] = Feed(Looking(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS], app[HISTORY]).look)
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ from shared.telemetry.metrics import ERRORS
 
 LOOK_EVERY_S = 2.0
 MOST_WATCHERS, MOST_OF_ONE = 1_000, 50
-_NEWEST = 20  # predictions of all callers: each is shown those of them that it may read
+MOST_FINISHED = 20  # predictions of all callers: each is shown those of them that it may read
 _POSTGRES_WITHIN_S = 1.0
 
 
@@ -63,15 +63,15 @@ class Look(NamedTuple):
 class Feed:
     """Looks for all who watch.
 
+    Args:
+        look: looks, being told the last look.
+
     Attributes:
         last: the last look; None before there was one.
     """
 
-    def __init__(
-        self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams, history: History
-    ) -> None:
-        self._shard, self._catalogue, self._workers = shard, catalogue, workers
-        self._known, self._history = known, history
+    def __init__(self, look: Callable[[Look | None], Awaitable[Look]]) -> None:
+        self._look = look
         self._watchers: Counter[str] = Counter()
         self._looking = asyncio.Lock()
         self._looked_at = -LOOK_EVERY_S
@@ -140,19 +140,34 @@ class Feed:
         async with self._looking:
             if time.monotonic() - self._looked_at < LOOK_EVERY_S * 0.75:
                 return
-            self.last = await self._look()
+            self.last = await self._look(self.last)
             self._looked_at = time.monotonic()
         self._news.set()
         self._news = asyncio.Event()
 
-    async def _look(self) -> Look:
+
+class Looking:
+    """Looks at Redis and Postgres."""
+
+    def __init__(
+        self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams, history: History
+    ) -> None:
+        self._shard, self._catalogue, self._workers = shard, catalogue, workers
+        self._known, self._history = known, history
+
+    async def look(self, last: Look | None) -> Look:
+        """Everything, once.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
         keys = self._shard.keys
         served = [queue for each in self._catalogue.served() for queue in queues_of(each.model, each.version.version)]
         queues = {keys.requests(*queue): queue for queue in served}
         orphans = {each.key: each.queue for each in await self._known.orphans()}
         groups = {**dict.fromkeys([*queues, *orphans], keys.WORKER_GROUP), keys.results: "", keys.dead: ""}
         (depths, _), workers, finished = await asyncio.gather(
-            queue_depth.sample(self._shard, groups), self._workers.all(), self._newest()
+            queue_depth.sample(self._shard, groups), self._workers.all(), self._newest(last)
         )
         serving = Counter(label for worker in workers for label in worker.serves)
         return Look(
@@ -168,11 +183,11 @@ class Feed:
             {},
         )
 
-    async def _newest(self) -> Sequence[Finished]:
+    async def _newest(self, last: Look | None) -> Sequence[Finished]:
         """The newest predictions; those of the last look if Postgres does not answer soon."""
         try:
             async with asyncio.timeout(_POSTGRES_WITHIN_S):
-                return await self._history.page(Filters(ANYBODY), NEWEST, _NEWEST)
+                return await self._history.page(Filters(ANYBODY), NEWEST, MOST_FINISHED)
         except (StoreUnavailable, TimeoutError):
             ERRORS.labels("gateway", "feed_without_postgres").inc()
-            return () if self.last is None else self.last.finished
+            return () if last is None else last.finished

@@ -17,8 +17,10 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from gateway.http.connections import possible_connections
-from gateway.http.context import CONNECTIONS, LIVENESS, WAITERS
+from gateway.http.context import CONNECTIONS, FEED, LIVENESS, WAITERS
 from gateway.settings import GatewaySettings
+from gateway.upkeep.feed import LOOK_EVERY_S
+from gateway.upkeep.loop import every
 from inference_worker.check import add_model
 from inference_worker.children.forkserver import preload
 from inference_worker.dev.application import make_app
@@ -75,7 +77,11 @@ async def _serve(given: argparse.Namespace) -> None:
         code = code_of(served.task) if given.reload else None
         tell = _Telling(model, given.port)
         development = Development(of_worker, served, given.artifact, code, memory, worker, say, tell.loaded)
-        loops = {"hints": app[WAITERS].listen(stop), "model": development.run(stop)}
+        loops = {
+            "hints": app[WAITERS].listen(stop),
+            "model": development.run(stop),
+            "feed": every(LOOK_EVERY_S, app[FEED].turn, stop, "feed", app[LIVENESS]),
+        }
         await run_tasks(loops, stop, settings.shutdown_grace_s, app[LIVENESS])
         listener.close()
     finally:
@@ -151,7 +157,7 @@ def how_to_ask(model: Model, told: Schemas, port: int) -> str:
     sent = {"text" if isinstance(example, str) and task is not None and task.takes_text else "input": example}
     body = shlex.quote(orjson.dumps({"model": model.name, **sent}).decode())
     return (
-        f"{address}/docs shows what can be asked; for example:\n"
+        f"{address}/ is a console, {address}/docs shows what can be asked; for example:\n"
         f"  curl -s {address}/api/v1/predict -H 'content-type: application/json' -d {body}\n"
         f"Nothing is stored: predictions are kept in memory, the last {MOST_FINISHED} of them. Ctrl+C ends it."
     )

@@ -12,6 +12,7 @@ from shared.contract.messages import SCHEMA, Outcome, PredictionResult
 from shared.contract.queues import Priority, Queue
 from shared.streams.prediction_state import Queued
 from shared.streams.publishing import Group, NewRequest, Published, Verdict
+from shared.streams.queue_depth import Depth
 from shared.streams.request_stream import Delivery, Read
 from shared.streams.version_streams import Counts
 
@@ -68,9 +69,16 @@ class Memory:
         """Let what was taken wait again, before all others; returns how many that were."""
         held = [self._held.pop(each) for each in reversed(entries) if each in self._held]
         for each in held:
-            self._waiting[Priority(each.fields[b"priority"].decode())].appendleft(each)
+            self._waiting[_priority(each)].appendleft(each)
         self._arrived.set()
         return len(held)
+
+    def depth(self, priority: Priority) -> Depth:
+        """How many of a priority wait or are computed, and since when the oldest of them."""
+        held = [each for each in self._held.values() if _priority(each) is priority]
+        since = [int(each.fields[b"submitted_at"]) for each in (*held, *self._waiting[priority])]
+        oldest_s = (_now_ms() - min(since)) / 1000 if since else 0.0
+        return Depth(len(since), len(held), oldest_s)
 
     def count_delivery(self, entry: str) -> int:
         """Count another delivery of what is in hand; returns the deliveries so far, 0 if it is not in hand."""
@@ -136,9 +144,13 @@ def _result(held: Delivery, outcome: Outcome) -> PredictionResult:
         input=kept or fields[b"input"],
         options=b"{}" if kept else fields[b"options"],
         completed_at=_now_ms(),
-        priority=Priority(fields[b"priority"].decode()),
+        priority=_priority(held),
         tags=fields[b"tags"],
     )
+
+
+def _priority(delivery: Delivery) -> Priority:
+    return Priority(delivery.fields[b"priority"].decode())
 
 
 def _now_ms() -> int:

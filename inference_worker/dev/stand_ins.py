@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from uuid import UUID
 
+from gateway.control.registry.following import FollowedRegistry
 from gateway.core.finished import Finished, from_result
-from gateway.core.history import Filters, History
+from gateway.core.history import NEWEST, Filters, History
+from gateway.core.principal import ANYBODY, Principal
+from gateway.core.unfinished import Unfinished
+from gateway.http.problems import ProblemError
+from gateway.upkeep.feed import MOST_FINISHED, Look, QueueLook
 from inference_worker.dev.memory import Memory
 from inference_worker.lane import Lane
 from shared.contract.catalogue import ServedVersion
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, PredictionResult, Status
 from shared.contract.progress import Progress
-from shared.contract.queues import Priority, Queue
+from shared.contract.queues import Priority, Queue, queues_of
 from shared.contract.schemas import Schemas
+from shared.contract.version_states import State as WorkerState
 from shared.contract.version_states import VersionState
 from shared.streams.preconditions import Finding, Level
 from shared.streams.prediction_state import PredictionStates, State
@@ -23,7 +30,8 @@ from shared.streams.publishing import Group, Published, Publisher
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read
 from shared.streams.version_streams import Counts, VersionStreams
-from shared.streams.workers import LiveWorkers, WorkerDirectory
+from shared.streams.waiting import Page, Wanted
+from shared.streams.workers import LiveWorkers, Worker, WorkerDirectory
 
 _QUIET_S = 1.0
 
@@ -157,6 +165,14 @@ class OneWorker(WorkerDirectory):
     def __init__(self) -> None:
         self.lane: Lane | None = None
         self.failure = ""
+        self._started_at = time.time_ns() // 1_000_000
+
+    async def all(self) -> list[Worker]:
+        """This process, as a worker."""
+        if self.lane is None:
+            return []
+        label = self.lane.served.label
+        return [Worker("dev", "", self._started_at, 0, [label], {label: VersionState(WorkerState.READY)})]
 
     async def live(self, versions: Sequence[ServedVersion]) -> dict[str, int]:
         """One for the version if it is served."""
@@ -177,6 +193,49 @@ class OneWorker(WorkerDirectory):
     async def load_errors(self, versions: Sequence[ServedVersion]) -> dict[str, str]:
         """Why the version cannot be loaded."""
         return {each.label: self.failure for each in versions if self.failure}
+
+
+class LocalLooking:
+    """What consoles watch, in memory."""
+
+    def __init__(self, memory: Memory, served: ServedVersion, worker: OneWorker, history: History) -> None:
+        self._memory, self._served, self._worker, self._history = memory, served, worker, history
+
+    async def look(self, _: Look | None) -> Look:
+        """The two queues of the version, its worker, and what has finished last."""
+        workers = await self._worker.all()
+        queues = [
+            QueueLook(each, self._memory.depth(each.priority), len(workers))
+            for each in queues_of(self._served.model, self._served.version.version)
+        ]
+        newest = await self._history.page(Filters(ANYBODY), NEWEST, MOST_FINISHED)
+        return Look(queues, 0, 0, workers, newest, {})
+
+
+class Unfollowed(FollowedRegistry):
+    """The catalogue stays as it is."""
+
+    def __init__(self) -> None:
+        self.looked = True
+
+
+class NoUnfinished(Unfinished):
+    """Here they are found by their ids alone."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def page(self, caller: Principal, model: str | None, version: str | None, wanted: Wanted, limit: int) -> Page:
+        """Raises:
+        ProblemError: 501, always.
+        """
+        raise needs_a_stack()
+
+
+def needs_a_stack() -> ProblemError:
+    """What is answered to whatever is more than trying a model."""
+    detail = "this is one process for trying a model, without stores: `make up` starts all of Millstream"
+    return ProblemError(501, "needs-a-stack", detail)
 
 
 class NoRedis(RedisWatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -9,9 +10,13 @@ import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import aiohttp
+import numpy as np
+import orjson
 import pytest
+from tritonclient.http import InferenceServerClient, InferInput
 
 from scripts.stack.ports import free_port
 from tests.processes import REPOSITORY, wait_until
@@ -34,6 +39,11 @@ class Iris:
         if any(each.petal_length == 0 for each in inputs):
             raise ValueError("no petal")
         return [{"species": "setosa" if each.petal_length < 2.5 else "OTHER"} for each in inputs]
+
+
+class Mood:
+    def predict(self, inputs):
+        return [{"label": "good" if "good" in each else "bad"} for each in inputs]
 """
 PREDICT = "/api/v1/predict"
 
@@ -121,11 +131,30 @@ async def test_it_answers_as_a_deployment_does(dev: aiohttp.ClientSession, tmp_p
         document = await response.json()
         length = document["components"]["schemas"]["iris.Input"]["properties"]["petal_length"]
         assert length["type"] == "number", "what the model takes"
-        assert set(document["paths"]) == {
+        assert {each for each in document["paths"] if each.startswith("/api/v1/")} == {
             *(PREDICT, f"{PREDICT}/batch", "/api/v1/predictions", "/api/v1/predictions/{prediction_id}"),
-            "/api/v1/predictions/{prediction_id}/events",
+            *("/api/v1/predictions/{prediction_id}/events", "/api/v1/events"),
             *("/api/v1/models", "/api/v1/models/{name}"),
         }
+
+
+def test_a_client_of_a_protocol_and_the_console_work_as_with_a_deployment(run: Run, tmp_path: Path) -> None:
+    port = free_port()
+    process = run("iris.py:Mood", f"--port={port}")
+    wait_until(lambda: "Nothing is stored" in said(tmp_path) or process.poll() is not None, "it is ready", 60)
+    with InferenceServerClient(f"127.0.0.1:{port}") as client:
+        assert client.is_server_ready() and client.is_model_ready("mood")
+        texts = InferInput("text", [2], "BYTES")
+        texts.set_data_from_numpy(np.array([b"a good day", b"rain"], dtype=np.object_))
+        labels = [orjson.loads(each)["label"] for each in client.infer("mood", [texts]).as_numpy("result")]
+    assert labels == ["good", "bad"]
+    for method, path in (("GET", "/"), ("HEAD", "/v1/models"), ("HEAD", "/api/v1/models")):
+        with urlopen(Request(f"http://127.0.0.1:{port}{path}", method=method, headers={"Accept": "text/html"})) as page:
+            assert page.status == 200 and bool(page.read()) == (method == "GET")
+    with urlopen(f"http://127.0.0.1:{port}/api/v1/events") as watching:
+        lines = list(itertools.takewhile(lambda line: b"predictions" not in line, watching))
+        process.send_signal(signal.SIGINT)
+        assert b"workers" in b"".join(lines) and process.wait(10) == 0, "who watches does not hold it up"
 
 
 async def test_what_it_says_first_can_be_run(dev: aiohttp.ClientSession, tmp_path: Path) -> None:
