@@ -18,7 +18,6 @@ from gateway.core.principal import Principal
 from gateway.core.watching import Event, Kind, Watch
 from gateway.http.context import FEED, PRINCIPAL, PROFILES, RETRY_AFTER, WAITERS
 from gateway.http.event_stream import BEAT_S, EventStream, NotAnyMore, last_number
-from gateway.http.queries import Query, read_query
 from gateway.upkeep.feed import Look
 from shared.contract.ids import is_id
 
@@ -27,7 +26,6 @@ Line = tuple[str, object, int | None]  # the name of an event, its body and numb
 
 async def prediction_events(request: web.Request) -> web.StreamResponse:
     """What happens to one prediction, until it has finished."""
-    read_query(request, Query)
     prediction_id, caller, waiters = (
         request.match_info["prediction_id"].lower(),
         request[PRINCIPAL],
@@ -72,7 +70,6 @@ def _body(app: web.Application, prediction_id: str, event: Event) -> object:
 
 async def events(request: web.Request) -> web.StreamResponse:
     """What consoles watch: queues, workers, the newest predictions."""
-    read_query(request, Query)
     feed = request.app[FEED]
     with feed.watched(request[PRINCIPAL].id):
         look = await feed.first()

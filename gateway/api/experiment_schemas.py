@@ -35,7 +35,7 @@ class ArmBody(_Strict):
     """A version that takes part."""
 
     name: _ArmName | None = Field(None, description="its name in results and metrics; default: the version's")
-    version: VersionName
+    version: VersionName = Field(description="the name of a version that is active")
     weight: Annotated[int, Field(ge=1, le=MAX_WEIGHT), BeforeValidator(_number)] = Field(
         1, description="its share of subjects is this part of all weights' sum"
     )
@@ -49,7 +49,7 @@ class ArmBody(_Strict):
 class ShadowBody(_Strict):
     """A version that is given copies of requests, without anybody seeing its answers."""
 
-    version: VersionName
+    version: VersionName = Field(description="the name of a version that is active")
     share: Annotated[float, Field(gt=0, le=1), BeforeValidator(_number)] = Field(
         description="of requests that are copied, 0 to 1"
     )
@@ -61,7 +61,7 @@ class ExperimentBody(_Strict):
     arms: list[ArmBody] = Field(
         min_length=1, max_length=MAX_ARMS, description="the first is the control, with which the others are compared"
     )
-    shadow: ShadowBody | None = None
+    shadow: ShadowBody | None = Field(None, description="a version that is given copies; null: none")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
@@ -76,35 +76,35 @@ class ExperimentBody(_Strict):
 class ArmInfo(BaseModel):
     """An arm."""
 
-    name: str
-    version: str
-    weight: int
+    name: str = Field(description="its name")
+    version: str = Field(description="the name of the version")
+    weight: int = Field(description="its share of subjects is this part of all weights' sum")
 
 
 class ShadowInfo(BaseModel):
     """A shadow."""
 
-    version: str
-    share: float
+    version: str = Field(description="the name of the version")
+    share: float = Field(description="of requests that are copied, 0 to 1")
 
 
 class ExperimentInfo(BaseModel):
     """An experiment."""
 
-    experiment_id: UUID
-    model: str
-    arms: list[ArmInfo]
-    shadow: ShadowInfo | None
-    started_at: datetime
+    experiment_id: UUID = Field(description="the id of the experiment")
+    model: str = Field(description="the name of the model")
+    arms: list[ArmInfo] = Field(description="the versions that take part; the first is the control")
+    shadow: ShadowInfo | None = Field(description="the version that is given copies; null: none")
+    started_at: datetime = Field(description="when it was started")
     stopped_at: datetime | None = Field(description="null while it runs")
 
 
 class Latency(BaseModel):
     """Percentiles of the time from acceptance to the answer, in ms, of successes."""
 
-    p50: float
-    p95: float
-    p99: float
+    p50: float = Field(description="the median")
+    p95: float = Field(description="95 % take at most so long")
+    p99: float = Field(description="99 % take at most so long")
 
 
 class ComparisonInfo(BaseModel):
@@ -123,12 +123,14 @@ class ArmResults(ArmInfo):
     """What an arm has shown."""
 
     share: float = Field(description="of subjects that it should have, 0 to 1")
-    subjects: int
-    requests: int
+    subjects: int = Field(description="for whom requests were made")
+    requests: int = Field(description="that were made of it")
     failures: int = Field(description="requests that did not succeed")
-    failure_rate: float | None
-    latency_ms: Latency | None
-    mean_latency_ms: float | None
+    failure_rate: float | None = Field(
+        description="the share of requests that did not succeed, 0 to 1; null without requests"
+    )
+    latency_ms: Latency | None = Field(description="from acceptance to the answer; null without successes")
+    mean_latency_ms: float | None = Field(description="the mean of the same; null without successes")
     confidence: float | None = Field(description="the mean; null if the task has no score")
     labels: dict[str, int] = Field(description="answers by label, the 20 most frequent")
     other_labels: int = Field(description="answers with another label")
@@ -142,9 +144,9 @@ class ArmResults(ArmInfo):
 class ShadowResults(ShadowInfo):
     """What a shadow has shown."""
 
-    copies: int
-    failures: int
-    latency_ms: Latency | None
+    copies: int = Field(description="that have ended")
+    failures: int = Field(description="copies that did not succeed")
+    latency_ms: Latency | None = Field(description="from the copying to the answer; null without successes")
     compared: int = Field(description="copies that have a label, as have their originals")
     agreement: float | None = Field(description="of these, the share with the same label")
 
@@ -152,9 +154,11 @@ class ShadowResults(ShadowInfo):
 class ExperimentResults(ExperimentInfo):
     """The results of an experiment."""
 
-    arms: list[ArmResults]  # type: ignore[assignment]
-    shadow: ShadowResults | None
-    requests_examined: int
+    arms: list[ArmResults] = Field(  # type: ignore[assignment]
+        description="what each arm has shown; the first is the control"
+    )
+    shadow: ShadowResults | None = Field(description="what the shadow has shown; null without one")
+    requests_examined: int = Field(description="how many requests these results are of")
     complete: bool = Field(description="false if there are more: results are of the first 200,000 requests")
     sample_ratio_p: float | None = Field(
         description="how likely so uneven numbers of subjects are (χ²); null without subjects"
@@ -178,8 +182,14 @@ class FeedbackBody(_Strict):
 
     model_config = ConfigDict(json_schema_extra=_ONE_OF)
 
-    correct: bool | None = Field(None, strict=True)
-    label: str | None = Field(None, min_length=1, max_length=LABEL_MAX_CHARS, pattern=NO_NUL)
+    correct: bool | None = Field(None, strict=True, description="whether the answer is right")
+    label: str | None = Field(
+        None,
+        min_length=1,
+        max_length=LABEL_MAX_CHARS,
+        pattern=NO_NUL,
+        description="the label that would have been right",
+    )
 
     @model_validator(mode="after")
     def _says_one_thing(self) -> Self:

@@ -10,7 +10,7 @@ _EXPERIMENT = "/api/v1/models/{name}/experiment"
 
 MODEL_OPERATIONS: tuple[Operation, ...] = (
     Operation(
-        "GET", "/api/v1/models", models.list_models, tuple(Scope), "List models", {200: schemas.ModelList}, (503,)
+        "GET", "/api/v1/models", models.list_models, tuple(Scope), "List models", {200: schemas.ModelList}, (422, 503)
     ),
     Operation(
         "GET",
@@ -19,7 +19,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         tuple(Scope),
         "Read one model",
         {200: schemas.ModelInfo},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.NAME,),
     ),
     Operation(
@@ -40,7 +40,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.READ_ALL, Scope.ADMIN),
         "Read the experiment of a model that runs, or else the last one",
         {200: experiment_schemas.ExperimentInfo},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.NAME,),
     ),
     Operation(
@@ -50,7 +50,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Stop the experiment of a model",
         {204: None},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.NAME,),
     ),
     Operation(
@@ -60,7 +60,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.READ_ALL, Scope.ADMIN),
         "Results of the experiment of a model that runs, or else of the last one",
         {200: experiment_schemas.ExperimentResults},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.NAME,),
     ),
     Operation(
@@ -81,7 +81,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Make a version active: workers load it, and requests may name it",
         {200: schemas.ModelInfo},
-        (404, 409, 503),
+        (404, 409, 422, 503),
         parameters=(parameters.NAME, parameters.VERSION),
     ),
     Operation(
@@ -91,7 +91,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Make a version inactive: what waits for it is computed, then workers unload it",
         {200: schemas.ModelInfo},
-        (404, 409, 503),
+        (404, 409, 422, 503),
         parameters=(parameters.NAME, parameters.VERSION),
     ),
     Operation(
@@ -101,7 +101,7 @@ MODEL_OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Delete a version that was registered, is inactive, and that nothing waits for",
         {204: None},
-        (404, 409, 503),
+        (404, 409, 422, 503),
         parameters=(parameters.NAME, parameters.VERSION),
     ),
     Operation(

@@ -46,4 +46,4 @@ class DefaultBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    version: VersionName
+    version: VersionName = Field(description="the name of the version that is to be the default")

@@ -67,7 +67,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (Scope.PREDICT, Scope.ADMIN),
         "Cancel one prediction that is not finished",
         {200: schemas.StoredPrediction},
-        (404, 409, 503),
+        (404, 409, 422, 503),
         parameters=(parameters.ID,),
     ),
     Operation(
@@ -127,7 +127,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Read how far an erasure is",
         {200: schemas.Erasure},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.ERASURE,),
     ),
     Operation(
@@ -168,7 +168,7 @@ OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Delete a dead letter",
         {204: None},
-        (404, 503),
+        (404, 422, 503),
         parameters=(parameters.LETTER,),
     ),
     Operation(
@@ -198,8 +198,10 @@ OPERATIONS: tuple[Operation, ...] = (
         (Scope.ADMIN,),
         "Take an API key back",
         {204: None},
-        (404, 409, 503),
-        parameters=(Parameter("key_id", "path", "`id` of an API key", {"type": "string"}),),
+        (404, 409, 422, 503),
+        parameters=(
+            Parameter("key_id", "path", "`id` of an API key", {"type": "string", "examples": ["abcdefghijklmnop"]}),
+        ),
     ),
     *MODEL_OPERATIONS,
     Operation(

@@ -50,8 +50,12 @@ class PageQuery(Query):
 class HistoryQuery(PageQuery):
     """Filters of the history."""
 
-    model: _Name | None = Field(None, max_length=MODEL_MAX_CHARS, description="only this model")
-    version: _Name | None = Field(None, max_length=VERSION_MAX_CHARS, description="only this version; requires `model`")
+    model: _Name | None = Field(
+        None, max_length=MODEL_MAX_CHARS, description="only this model", examples=["sentiment-analysis"]
+    )
+    version: _Name | None = Field(
+        None, max_length=VERSION_MAX_CHARS, description="only this version; requires `model`", examples=["1.0.0"]
+    )
     status: _Status | None = Field(
         None, description="only this status; `queued` and `running` are of what is not finished; default: all finished"
     )
@@ -59,9 +63,14 @@ class HistoryQuery(PageQuery):
         None, description="only what was accepted at this time or later (RFC 3339, with its zone)"
     )
     until: Annotated[AwareDatetime, TIME] | None = Field(None, description="only what was accepted before this time")
-    tag: str | None = Field(None, pattern=TAG_PATTERN, description="only what has this tag: `key:value`")
+    tag: str | None = Field(
+        None, pattern=TAG_PATTERN, description="only what has this tag: `key:value`", examples=["team:search"]
+    )
     cursor: str | None = Field(
-        None, description="`next_cursor` of the previous page", json_schema_extra={"pattern": CURSOR_PATTERN}
+        None,
+        description="`next_cursor` of the previous page",
+        json_schema_extra={"pattern": CURSOR_PATTERN},
+        examples=["01a22136-d5bd-7000-b2ca-b39d02441e67"],
     )
 
     @field_validator("version")
@@ -89,7 +98,12 @@ class ErasureQuery(Query):
     """Which predictions to erase: those with all of these values, at least one of which is needed."""
 
     principal: str | None = Field(
-        None, min_length=1, max_length=PRINCIPAL_MAX_CHARS, pattern=NO_NUL, description="only of this principal"
+        None,
+        min_length=1,
+        max_length=PRINCIPAL_MAX_CHARS,
+        pattern=NO_NUL,
+        description="only of this principal",
+        examples=["ann@example.com"],
     )
     subject: str | None = Field(
         None,
@@ -97,6 +111,7 @@ class ErasureQuery(Query):
         max_length=SUBJECT_MAX_CHARS,
         pattern=NO_NUL,
         description="only what was asked for on behalf of this subject, as requests name it",
+        examples=["user-4711"],
     )
     before: Annotated[AwareDatetime, TIME] | None = Field(
         None, description="only what was accepted before this time (RFC 3339, with its zone); default: by now"
@@ -125,16 +140,21 @@ class UsageQuery(Query):
         max_length=PRINCIPAL_MAX_CHARS,
         pattern=NO_NUL,
         description="only of this principal; default: of all one may see",
+        examples=["ann@example.com"],
     )
 
 
 class DeadLetterQuery(PageQuery):
     """Query parameters of the list of dead letters."""
 
-    cursor: str | None = Field(None, pattern=ENTRY_PATTERN, description="`next_cursor` of the previous page")
+    cursor: str | None = Field(
+        None, pattern=ENTRY_PATTERN, description="`next_cursor` of the previous page", examples=["1764316800000-0"]
+    )
 
 
 class KeyQuery(PageQuery):
     """Query parameters of the list of API keys."""
 
-    cursor: str | None = Field(None, pattern="^[a-z2-7]{16}$", description="`next_cursor` of the previous page")
+    cursor: str | None = Field(
+        None, pattern="^[a-z2-7]{16}$", description="`next_cursor` of the previous page", examples=["abcdefghijklmnop"]
+    )

@@ -133,8 +133,10 @@ class PredictRequest(_Strict):
     input: Annotated[Any, WithJsonSchema(_INPUT_SCHEMA)] = Field(
         None, examples=[{"petal_length": 4.7}], exclude_if=_is_none
     )
-    version: _Version | None = Field(None, examples=["1.0.0"])
-    options: _Options | None = None
+    version: _Version | None = Field(
+        None, examples=["1.0.0"], description="the name of a version; default: the model's default"
+    )
+    options: _Options | None = Field(None, description="of the task; default: none")
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
     tags: _Tags = None
@@ -153,12 +155,20 @@ class BatchRequest(_Strict):
         max_length=MOST_TEXTS,
         examples=[["This is great!", "This is bad."]],
         exclude_if=_is_none,
+        description="what to predict for, if the model takes texts",
     )
     inputs: Annotated[list[Any] | None, WithJsonSchema(_INPUTS_SCHEMA)] = Field(
-        None, min_length=1, max_length=MOST_TEXTS, examples=[[{"petal_length": 4.7}]], exclude_if=_is_none
+        None,
+        min_length=1,
+        max_length=MOST_TEXTS,
+        examples=[[{"petal_length": 4.7}]],
+        exclude_if=_is_none,
+        description="what to predict for: any JSON that the model takes",
     )
-    version: _Version | None = Field(None, examples=["1.0.0"])
-    options: _Options | None = None
+    version: _Version | None = Field(
+        None, examples=["1.0.0"], description="the name of a version; default: the model's default"
+    )
+    options: _Options | None = Field(None, description="of the task; default: none")
     subject: _Subject = None
     priority: _Priority = Priority.INTERACTIVE
     tags: _Tags = None

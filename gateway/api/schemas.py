@@ -22,9 +22,9 @@ from shared.streams.waiting import Waiting
 class Prediction(BaseModel):
     """A finished prediction."""
 
-    prediction_id: UUID
-    model: str
-    version: str
+    prediction_id: UUID = Field(description="the id of the prediction")
+    model: str = Field(description="the name of the model")
+    version: str = Field(description="the name of the version")
     status: Status
     result: dict[str, Any] | None = Field(description="output of the model; null unless it succeeded")
     confidence: float | None = Field(description="0 to 1; null if the task has no score")
@@ -110,8 +110,8 @@ def stored_body(finished: Finished) -> dict[str, Any]:
 class QueuedPrediction(BaseModel):
     """A prediction that was accepted and is not finished."""
 
-    prediction_id: UUID
-    status: Literal[Status.QUEUED] = Status.QUEUED
+    prediction_id: UUID = Field(description="the id of the prediction")
+    status: Literal[Status.QUEUED] = Field(Status.QUEUED, description="that it is not finished")
     note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
 
 
@@ -129,10 +129,10 @@ class QueueInfo(BaseModel):
 class UnfinishedPrediction(BaseModel):
     """A prediction that is not finished, when read by id."""
 
-    prediction_id: UUID
+    prediction_id: UUID = Field(description="the id of the prediction")
     status: Literal[Status.QUEUED, Status.RUNNING] = Field(description="`running` once a worker has read it")
-    model: str = ""
-    version: str = ""
+    model: str = Field("", description="the name of the model")
+    version: str = Field("", description="the name of the version")
     queued_for_s: float = Field(0.0, description="seconds since it was queued")
     queue: QueueInfo | None = Field(None, description="absent in a list")
     priority: Literal["batch"] | None = Field(None, description="in a list: `batch` if it is queued so; else absent")
@@ -188,13 +188,13 @@ def queued_body(prediction_id: str, note: str = "") -> dict[str, Any]:
 class PredictionBatch(BaseModel):
     """The predictions of a batch request, in the order of its texts."""
 
-    items: list[Prediction | QueuedPrediction]
+    items: list[Prediction | QueuedPrediction] = Field(description="in the order of the inputs")
 
 
 class PredictionPage(BaseModel):
     """One page of the history."""
 
-    items: list[Prediction | UnfinishedPrediction]
+    items: list[Prediction | UnfinishedPrediction] = Field(description="the predictions, newest first")
     next_cursor: str | None = Field(
         description="`cursor` of the next page; null on the last page. A page of what is not finished may be empty and "
         "not the last: others' predictions stood in its place"
@@ -204,13 +204,13 @@ class PredictionPage(BaseModel):
 class Erasure(BaseModel):
     """An erasure, and how far it is."""
 
-    erasure_id: UUID
-    state: Literal["running", "done"]
+    erasure_id: UUID = Field(description="the id of the erasure")
+    state: Literal["running", "done"] = Field(description="how far it is")
     principal: str | None = Field(description="only what this principal has asked for; null: whoever has")
     subject_id: str | None = Field(description="only what was asked for on behalf of this subject, as it is stored")
     before: datetime | None = Field(description="only what was accepted before; null: what was by `requested_at`")
     requested_by: str = Field(description="the principal of who asked for it; empty without authentication")
-    requested_at: datetime
+    requested_at: datetime = Field(description="when it was asked for")
     finished_at: datetime | None = Field(description="when nothing was left; null until then")
     predictions: int = Field(description="deleted from Postgres so far")
     requests: int = Field(description="ended as `cancelled` so far: they were waiting or running")
@@ -222,35 +222,35 @@ class Erasure(BaseModel):
 class DayOfUsage(BaseModel):
     """What was used of one model version on one day."""
 
-    day: date
-    model: str
-    version: str
-    requests: int
+    day: date = Field(description="in UTC")
+    model: str = Field(description="the name of the model")
+    version: str = Field(description="the name of the version")
+    requests: int = Field(description="how many predictions have ended")
     failed: int = Field(description="of them, those that did not succeed")
-    tokens: int
+    tokens: int = Field(description="that models have computed")
     compute_s: float = Field(description="seconds that the model computed for them, their share of each batch")
-    input_bytes: int
+    input_bytes: int = Field(description="of inputs and options")
 
 
 class Usage(BaseModel):
     """What was used, the newest day first."""
 
-    items: list[DayOfUsage]
+    items: list[DayOfUsage] = Field(description="by day, model and version")
 
 
 class DeadLetterInfo(BaseModel):
     """A dead letter: a request or result that was given up."""
 
-    dead_letter_id: str
+    dead_letter_id: str = Field(description="the id of the dead letter")
     source: str = Field(description="the stream it came from")
     reason: str = Field(description="a short code", examples=["max_deliveries"])
-    error: str
-    deliveries: int
-    dead_at: datetime
-    prediction_id: UUID | None
-    model: str | None
-    version: str | None
-    attempt: int | None
+    error: str = Field(description="what was wrong, in a sentence")
+    deliveries: int = Field(description="how often it was given to a worker")
+    dead_at: datetime = Field(description="when it was given up")
+    prediction_id: UUID | None = Field(description="the id of the prediction; null if it cannot be read")
+    model: str | None = Field(description="the name of the model; null if it cannot be read")
+    version: str | None = Field(description="the name of the version; null if it cannot be read")
+    attempt: int | None = Field(description="how often it was replayed before")
     replayable: bool = Field(
         description="whether it can be replayed: its request is readable, its version served, and it was not replayed "
         "too often"
@@ -260,14 +260,14 @@ class DeadLetterInfo(BaseModel):
 class DeadLetterPage(BaseModel):
     """One page of dead letters."""
 
-    items: list[DeadLetterInfo]
+    items: list[DeadLetterInfo] = Field(description="the dead letters, newest first")
     next_cursor: str | None = Field(description="`cursor` of the next page; null on the last page")
 
 
 class Replayed(BaseModel):
     """A replayed prediction."""
 
-    prediction_id: UUID
+    prediction_id: UUID = Field(description="the id of the prediction that is tried again")
     status: Status = Status.QUEUED
     attempt: int = Field(description="number of this attempt; the first was 0")
 
@@ -275,7 +275,7 @@ class Replayed(BaseModel):
 class WorkerState(BaseModel):
     """How far a worker is with a version."""
 
-    worker: str
+    worker: str = Field(description="the id of the worker")
     state: State
     reason: str | None = Field(description="why it does not serve it; it tries again by itself")
 
@@ -293,7 +293,7 @@ class VersionSchemas(BaseModel):
 class ModelVersionInfo(BaseModel):
     """One version of a model."""
 
-    version: str
+    version: str = Field(description="the name of the version")
     is_default: bool = Field(description="whether requests without `version` use it")
     is_active: bool = Field(description="whether requests may use it; of one that is not, what waits is computed")
     digest: str | None = Field(None, description="of the artifact of a version that was registered by API; else null")
@@ -311,17 +311,17 @@ class ModelVersionInfo(BaseModel):
 class ModelInfo(BaseModel):
     """A model."""
 
-    name: str
-    task: str
-    description: str
+    name: str = Field(description="the name of the model")
+    task: str = Field(description="what it does: a built-in task, or a class")
+    description: str = Field(description="what it is for, in a sentence")
     group: str | None = Field(None, description="what workers may select it by")
-    versions: list[ModelVersionInfo]
+    versions: list[ModelVersionInfo] = Field(description="all versions, the active ones and others")
 
 
 class ModelList(BaseModel):
     """All models."""
 
-    items: list[ModelInfo]
+    items: list[ModelInfo] = Field(description="the models that one may use")
 
 
 class Health(BaseModel):
@@ -351,5 +351,5 @@ class Health(BaseModel):
 class Probe(BaseModel):
     """The response to a probe."""
 
-    status: str
-    reason: str | None = None
+    status: str = Field(description="`ok`, or in a word what is wrong")
+    reason: str | None = Field(None, description="why it is not `ok`; else absent")

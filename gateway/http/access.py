@@ -9,13 +9,14 @@ from gateway.core.principal import Principal, Scope
 from gateway.http.context import AUTHENTICATOR, PRINCIPAL, PROFILES, READS
 from gateway.http.middleware import Handler
 from gateway.http.openapi import Operation
+from gateway.http.queries import Query, read_query
 
 
 def guarded(operation: Operation) -> Handler:
     """The handler of an operation, which finds who asks at `request[PRINCIPAL]`.
 
-    Before the body is read, it raises `Unauthenticated`, `Refused` or `NotAllowed`, and `LimitReached` for who reads
-    too often.
+    Before the body is read, it raises `Unauthenticated`, `Refused` or `NotAllowed`, `LimitReached` for who reads too
+    often, and `ProblemError` for a query that an operation of the API does not take.
     """
     if not operation.scopes:
         return operation.handler
@@ -25,6 +26,8 @@ def guarded(operation: Operation) -> Handler:
         if not any(principal.may(scope) for scope in operation.scopes):
             raise NotAllowed(operation.scopes)
         request[PRINCIPAL] = principal
+        if operation.query is None and operation.path.startswith("/api/"):
+            read_query(request, Query)  # it takes none
         rate = request.app[PROFILES].reads(principal) if operation.method == "GET" else None
         if rate is not None:
             request.app[READS].count(principal.id, rate)

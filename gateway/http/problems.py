@@ -80,16 +80,16 @@ class FieldError(BaseModel):
     """What is wrong with one field."""
 
     loc: list[str | int] = Field(description="place: body, query or header, then the field")
-    msg: str
+    msg: str = Field(description="what is wrong with it")
 
 
 class Problem(BaseModel):
     """An error (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
+    type: str = Field(description="what kind of error this is: always the same for the same kind")
+    title: str = Field(description="of the status, in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is wrong and what to do")
     errors: list[FieldError] | None = Field(None, description="the invalid fields")
     prediction_id: UUID | None = Field(None, description="the prediction that this error concerns")
     prediction_ids: list[UUID] | None = Field(None, description="of a request for several: all of them, in its order")

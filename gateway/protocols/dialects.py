@@ -23,16 +23,16 @@ class V2Problem(Problem):
 class OpenAIError(BaseModel):
     """An error, as OpenAI tells it."""
 
-    message: str
-    type: str
-    param: str | None
-    code: str | None
+    message: str = Field(description="what is wrong and what to do")
+    type: str = Field(description="the kind of error, as OpenAI names it")
+    param: str | None = Field(description="the field that is wrong; null: none")
+    code: str | None = Field(description="the kind of error, more exactly")
 
 
 class OpenAIProblem(Problem):
     """An error, as clients of OpenAI read it."""
 
-    error: OpenAIError
+    error: OpenAIError = Field(description="the error once more, as OpenAI tells it")
 
 
 class HuggingFaceProblem(Problem):

@@ -31,8 +31,8 @@ class HuggingFaceRequest(Body):
     """What a model is asked; which parameters there are depends on its task."""
 
     inputs: Annotated[Any, WithJsonSchema(_INPUTS_SCHEMA)] = Field(examples=["This is great!"])
-    parameters: dict[str, Any] = {}
-    stream: Literal[False] = False
+    parameters: dict[str, Any] = Field({}, description="of the task")
+    stream: Literal[False] = Field(False, description="only answers as a whole are given")
     normalize: bool | None = Field(None, description="feature-extraction: length 1")
     prompt_name: str | None = Field(None, description="feature-extraction: a prompt of the model's")
     dimensions: int | None = Field(None, description="feature-extraction: keep so many numbers")

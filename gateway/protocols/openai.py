@@ -29,7 +29,9 @@ class EmbeddingsRequest(Body):
         description="`name` or `name@version` of a model that embeds",
         examples=["embeddings"],
     )
-    input: Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS_SCHEMA)] = Field(examples=["The bridge is closed."])
+    input: Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS_SCHEMA)] = Field(
+        examples=["The bridge is closed."], description="a text, or a list of texts"
+    )
     encoding_format: Literal["float", "base64"] = Field("float", description="base64: float32, little-endian")
     dimensions: int | None = Field(
         None, ge=1, le=65_536, description="keep so many numbers, of models trained for that"
@@ -40,41 +42,41 @@ class EmbeddingsRequest(Body):
 class Embedding(BaseModel):
     """The embedding of one text."""
 
-    object: Literal["embedding"]
-    index: int
-    embedding: list[float] | str
+    object: Literal["embedding"] = Field(description="what this is")
+    index: int = Field(description="of its text among the texts")
+    embedding: list[float] | str = Field(description="numbers, or their base64")
 
 
 class EmbeddingUsage(BaseModel):
     """What was computed: nothing for results that were given again."""
 
-    prompt_tokens: int
-    total_tokens: int
+    prompt_tokens: int = Field(description="tokens of the texts")
+    total_tokens: int = Field(description="the same")
 
 
 class Embeddings(BaseModel):
     """Embeddings, in the order of the texts."""
 
-    object: Literal["list"]
-    data: list[Embedding]
-    model: str
+    object: Literal["list"] = Field(description="what this is")
+    data: list[Embedding] = Field(description="one embedding for each text")
+    model: str = Field(description="the model and version that embedded them")
     usage: EmbeddingUsage
 
 
 class OpenAIModel(BaseModel):
     """A model."""
 
-    id: str
-    object: Literal["model"]
+    id: str = Field(description="the name of the model")
+    object: Literal["model"] = Field(description="what this is")
     created: int = Field(description="0: not known")
-    owned_by: str
+    owned_by: str = Field(description="whose it is: always `millstream`")
 
 
 class OpenAIModels(BaseModel):
     """All models that the caller may use."""
 
-    object: Literal["list"]
-    data: list[OpenAIModel]
+    object: Literal["list"] = Field(description="what this is")
+    data: list[OpenAIModel] = Field(description="the models that one may use")
 
 
 async def openai_embeddings(request: web.Request) -> web.Response:

@@ -13,21 +13,38 @@ from gateway.http.openapi import Operation, Parameter
 from gateway.protocols import dialects, hugging_face, openai, tei, v2, v2_schemas
 from gateway.protocols.asking import AskQuery
 
-_NAME = Parameter("name", "path", "the name of a model", {"type": "string", "minLength": 1})
-_MODEL = Parameter("name", "path", "a model as `name` or `name@version`", {"type": "string", "minLength": 1})
-_VERSION = Parameter("version", "path", "the name of a version of it", {"type": "string", "minLength": 1})
+_NAME = Parameter(
+    "name", "path", "the name of a model", {"type": "string", "minLength": 1, "examples": ["sentiment-analysis"]}
+)
+_MODEL = Parameter(
+    "name",
+    "path",
+    "a model as `name` or `name@version`",
+    {"type": "string", "minLength": 1, "examples": ["sentiment-analysis@1.0.0"]},
+)
+_VERSION = Parameter(
+    "version", "path", "the name of a version of it", {"type": "string", "minLength": 1, "examples": ["1.0.0"]}
+)
 _KEY = Parameter(
     "Idempotency-Key",
     "header",
     "a repeat with it creates no new prediction",
-    {"type": "string", "minLength": 1, "maxLength": idempotency.MAX_CHARS, "pattern": idempotency.PATTERN},
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": idempotency.MAX_CHARS,
+        "pattern": idempotency.PATTERN,
+        "examples": ["order-4711"],
+    },
 )
-_CACHE = Parameter("Cache-Control", "header", "`no-cache` or `no-store`: compute anew", {"type": "string"})
+_CACHE = Parameter(
+    "Cache-Control", "header", "`no-cache` or `no-store`: compute anew", {"type": "string", "examples": ["no-cache"]}
+)
 _JSON_LENGTH = Parameter(
     "Inference-Header-Content-Length",
     "header",
     "in the binary extension: how many bytes of the body, unpacked, are JSON",
-    {"type": "string", "pattern": "^[0-9]{1,11}$"},
+    {"type": "string", "examples": ["160"], "pattern": "^[0-9]{1,11}$"},
 )
 _ASKING = (400, 404, 408, 409, 413, 415, 422, 429, 500, 503, 504)
 _READING = (404, 429, 503)

@@ -17,8 +17,8 @@ from gateway.protocols.bodies import MOST_TEXTS, Body, text_input
 class Sentences(Body):
     """A sentence, and those that it is compared with."""
 
-    source_sentence: str = Field(min_length=1)
-    sentences: list[str] = Field(min_length=1, max_length=MOST_TEXTS - 1)
+    source_sentence: str = Field(min_length=1, description="the one that is compared")
+    sentences: list[str] = Field(min_length=1, max_length=MOST_TEXTS - 1, description="those that it is compared with")
 
 
 def similarity_inputs(given: Any) -> list[Input]:

@@ -37,6 +37,8 @@ _KINDS = {
 
 
 class _Truncated(Body):
+    """What may be said of long texts."""
+
     truncate: bool | None = Field(None, description=_NO_EFFECT)
     truncation_direction: str | None = Field(None, max_length=10, description=_NO_EFFECT)
 
@@ -44,7 +46,9 @@ class _Truncated(Body):
 class EmbedRequest(_Truncated):
     """Texts to embed."""
 
-    inputs: Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS_SCHEMA)] = Field(examples=["The bridge is closed."])
+    inputs: Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS_SCHEMA)] = Field(
+        examples=["The bridge is closed."], description="the texts, or one"
+    )
     normalize: bool = Field(True, description="length 1")
     prompt_name: str | None = Field(None, description="a prompt of the model's")
     dimensions: int | None = Field(None, description="keep so many numbers, of models trained for that")
@@ -60,8 +64,13 @@ class TextsRequest(_Truncated):
 class RerankRequest(_Truncated):
     """Texts to rank by how well they answer a query."""
 
-    query: str = Field(min_length=1, examples=["When was it closed?"])
-    texts: list[str] = Field(min_length=1, max_length=MOST_TEXTS, examples=[["On Monday.", "Buses take another way."]])
+    query: str = Field(min_length=1, examples=["When was it closed?"], description="the question")
+    texts: list[str] = Field(
+        min_length=1,
+        max_length=MOST_TEXTS,
+        examples=[["On Monday.", "Buses take another way."]],
+        description="what is ranked",
+    )
     raw_scores: bool = Field(False, description="cannot be true: scores are those of the model's own function")
     return_text: bool = Field(False, description="whether each rank has its text")
 
@@ -69,8 +78,8 @@ class RerankRequest(_Truncated):
 class SimilarityRequest(Body):
     """Sentences to compare."""
 
-    inputs: Sentences
-    parameters: _Truncated | None = None
+    inputs: Sentences = Field(description="a sentence, and others")
+    parameters: _Truncated | None = Field(None, description="of embedding")
 
 
 class EmbedAnswer(RootModel[list[list[float]]]):
@@ -84,9 +93,9 @@ class TextsAnswer(RootModel[_Scores | list[_Scores]]):
 class Rank(BaseModel):
     """The score of one of the texts, counted from 0."""
 
-    index: int
-    score: float
-    text: str | None = None
+    index: int = Field(description="of the text among the texts")
+    score: float = Field(description="how well it answers the query; more is better")
+    text: str | None = Field(None, description="the text itself, if that was asked for")
 
 
 class RerankAnswer(RootModel[list[Rank]]):
@@ -100,18 +109,18 @@ class SimilarityAnswer(RootModel[list[float]]):
 class ModelFacts(BaseModel):
     """A model."""
 
-    model_id: str
-    served_model_name: str
-    model_sha: str | None
-    model_dtype: str
-    model_type: dict[str, dict[str, Any]]
-    max_concurrent_requests: int
-    max_input_length: int
-    max_batch_tokens: int
-    max_client_batch_size: int
-    auto_truncate: bool
-    tokenization_workers: int
-    version: str
+    model_id: str = Field(description="the name of the model")
+    served_model_name: str = Field(description="the same")
+    model_sha: str | None = Field(description="null: not told")
+    model_dtype: str = Field(description="the type of its numbers")
+    model_type: dict[str, dict[str, Any]] = Field(description="the task, and what is special to it")
+    max_concurrent_requests: int = Field(description="that may wait at once")
+    max_input_length: int = Field(description="characters of a text")
+    max_batch_tokens: int = Field(description="tokens that are computed at once")
+    max_client_batch_size: int = Field(description="texts in a request")
+    auto_truncate: bool = Field(description="whether long texts are cut: they are not")
+    tokenization_workers: int = Field(description="without meaning here")
+    version: str = Field(description="of the server")
 
 
 async def tei_embed(request: web.Request) -> web.Response:

@@ -26,7 +26,7 @@ class InferInput(Body):
 
     name: Literal["text", "input"] = Field(description="`text`: texts; `input`: any JSON, each as a string")
     shape: list[StrictInt] = Field(min_length=1, max_length=2, examples=[[1]], description="[N] or [N, 1]")
-    datatype: Literal["BYTES"]
+    datatype: Literal["BYTES"] = Field(description="of the elements: texts are BYTES")
     parameters: InputParameters = InputParameters()
     data: list[str | list[str]] | None = Field(
         None, max_length=MOST_ELEMENTS, examples=[["This is great!"]], description="left out in the binary extension"
@@ -42,7 +42,7 @@ class OutputParameters(Body):
 class InferOutput(Body):
     """An output that is wanted."""
 
-    name: _Name
+    name: _Name = Field(description="one of the outputs of the model")
     parameters: OutputParameters = OutputParameters()
 
 
@@ -72,7 +72,9 @@ class InferRequest(Body):
     """A request for predictions."""
 
     id: _Name = Field("", description="is told again in the answer")
-    inputs: list[InferInput] = Field(min_length=1, max_length=1)
+    inputs: list[InferInput] = Field(
+        min_length=1, max_length=1, description="one tensor: an element for each prediction"
+    )
     outputs: list[InferOutput] = Field([], max_length=16, description="none: those of the task")
     parameters: InferParameters = InferParameters()
 
@@ -80,53 +82,53 @@ class InferRequest(Body):
 class InferAnswer(BaseModel):
     """The answer: one element, or one row, of each output for each prediction."""
 
-    model_name: str
-    model_version: str
-    id: str | None = None
-    parameters: dict[str, Any]
-    outputs: list[dict[str, Any]]
+    model_name: str = Field(description="the name of the model")
+    model_version: str = Field(description="the name of the version")
+    id: str | None = Field(None, description="that of the request, if it has one")
+    parameters: dict[str, Any] = Field(description="`prediction_ids`: the ids of the predictions, with commas")
+    outputs: list[dict[str, Any]] = Field(description="tensors: `name`, `datatype`, `shape` and `data`")
 
 
 class ServerMetadata(BaseModel):
     """The server."""
 
-    name: str
-    version: str
-    extensions: list[str]
+    name: str = Field(description="of the server")
+    version: str = Field(description="of the server")
+    extensions: list[str] = Field(description="of the protocol that it has")
 
 
 class TensorMetadata(BaseModel):
     """An input or output; -1 is any length."""
 
-    name: str
-    datatype: str
-    shape: list[int]
+    name: str = Field(description="of the tensor")
+    datatype: str = Field(description="of its elements")
+    shape: list[int] = Field(description="-1 is any length")
 
 
 class ModelMetadata(BaseModel):
     """A model."""
 
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
+    name: str = Field(description="the name of the model")
+    versions: list[str] = Field(description="the active ones")
+    platform: str = Field(description="the kind of model")
+    inputs: list[TensorMetadata] = Field(description="what it takes")
+    outputs: list[TensorMetadata] = Field(description="what it gives")
 
 
 class Live(BaseModel):
     """Whether the gateway runs."""
 
-    live: bool
+    live: bool = Field(description="whether it runs")
 
 
 class Ready(BaseModel):
     """Whether to send requests."""
 
-    ready: bool
+    ready: bool = Field(description="whether to send requests")
 
 
 class ModelReady(BaseModel):
     """Whether a model is served."""
 
-    name: str
-    ready: bool
+    name: str = Field(description="the name of the model")
+    ready: bool = Field(description="whether requests for it would be computed now")

@@ -79,6 +79,25 @@ async def test_the_openapi_document_has_every_route_of_the_api(gateway: Client) 
     assert documented == {(each.method, each.path) for each in EVERY_OPERATION}
 
 
+async def test_head_answers_as_get_does_and_no_operation_of_the_api_overlooks_a_query_that_it_does_not_take(
+    gateway: Client,
+) -> None:
+    some_id = "01a22136-d5bd-7000-b2ca-b39d02441e67"
+    parts = dict.fromkeys(("prediction_id", "erasure_id"), some_id) | {"dead_letter_id": "1-1", "key_id": "a"}
+    overlooked, differing = [], []
+    for each in EVERY_OPERATION:
+        path = each.path.format(**parts, name="echo", version="1.0.0")
+        if each.path.startswith("/api/"):
+            body = {"text": "a", "texts": ["a"]} if each.body is not None else None
+            async with gateway.request(each.method, f"{path}?nope=1", json=body) as answer:
+                told = await answer.text() if answer.status == 422 else ""
+            overlooked += [] if "query.nope" in told or "body." in told else [f"{each.method} {path}"]
+        if each.method == "GET":
+            async with gateway.get(path) as answer, gateway.head(path) as head:
+                differing += [path] if head.status != answer.status or await head.read() else []
+    assert (overlooked, differing) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("method", "path", "statuses"),
     [
