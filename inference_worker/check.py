@@ -12,10 +12,13 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 import orjson
 
+from inference_worker.artifact_store.trying import fetch_at_once
+from inference_worker.placement import task_at
 from inference_worker.testing import Failed, Model, load
 from shared.contract.errors import ConfigurationError
 
@@ -31,6 +34,15 @@ def findings(task: str, artifact: str, dtype: str, device: str, given: Any = Non
         ConfigurationError: it cannot be loaded.
         Failed: it fails for the input.
     """
+    located = task_at(task, ".")
+    with ExitStack() as held:
+        directory, seconds = _timed(lambda: fetch_at_once(artifact, task, held))
+        if directory != artifact:
+            yield "fetched", f"in {seconds:.2f} s, and compared: {directory}"
+        yield from _seen(located, directory, dtype, device, given)
+
+
+def _seen(task: str, artifact: str, dtype: str, device: str, given: Any) -> Iterator[tuple[str, str]]:
     before = _memory_mb()
     model, seconds = _timed(lambda: load(task, artifact, dtype, device=device))
     yield "loaded", f"in {seconds:.2f} s, {_memory_mb() - before:.0f} MB"
@@ -85,7 +97,9 @@ def _short(value: Any) -> str:
 def add_model(parser: argparse.ArgumentParser) -> None:
     """The arguments of a command that say which model it is about."""
     parser.add_argument("task", help="my_models/iris.py:Iris, package.module:Class, or a built-in task")
-    parser.add_argument("--artifact", default="", help="its directory, or hf://owner/name@revision")
+    parser.add_argument(
+        "--artifact", default="", help="its directory, hf://owner/name@revision, or s3://bucket/path@sha256:…"
+    )
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default a GPU if there is one")
 

@@ -10,11 +10,14 @@ there.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import orjson
 
+from inference_worker.artifact_store.trying import fetch_at_once
 from inference_worker.children.answers import answering, preparing, unpacked
 from inference_worker.children.guard import run_step
 from inference_worker.children.wire import Failure
@@ -83,13 +86,18 @@ def load(
 
     Args:
         task: `my_models/iris.py:Iris`, `package.module:Class`, or a built-in one.
-        artifact: its directory, or `hf://owner/name@revision`.
+        artifact: its directory, `hf://owner/name@revision`, or `s3://bucket/path@sha256:…`, which is fetched first.
         folder: where the file of a class is looked for, besides the working directory.
 
     Raises:
         ConfigurationError: it cannot be loaded; the message says why.
     """
-    return Model(load_task(task_at(task, folder), artifact, dtype, token_budget, engine, device))
+    with ExitStack() as held:
+        located = task_at(task, folder)
+        directory = fetch_at_once(artifact, task, held)
+        model = Model(load_task(located, directory, dtype, token_budget, engine, device))
+        weakref.finalize(model, held.pop_all().close)  # until then nobody removes what was fetched
+    return model
 
 
 def _all_good(answers: Sequence[Any]) -> list[Any]:

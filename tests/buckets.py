@@ -32,6 +32,7 @@ class Bucket:
         cut: keys whose answers end after so many bytes, with the connection.
         pause_s: before each answer's body.
         refused: a code of S3 that all is answered with, with its status.
+        denied: the beginnings of keys that may not be read.
         asked: method, key and range of each request.
     """
 
@@ -40,7 +41,13 @@ class Bucket:
     cut: dict[str, int] = field(default_factory=dict)
     pause_s: float = 0
     refused: tuple[int, str] | None = None
+    denied: tuple[str, ...] = ()
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a worker has to know to read it."""
+        return {"AWS_ENDPOINT_URL": self.url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
     def put(self, directory: Path, prefix: str) -> str:
         """Put the files of a directory there as the docs say; returns the address."""
@@ -67,6 +74,8 @@ class Bucket:
             return _refusal(403, "InvalidAccessKeyId")
         if request.match_info["bucket"] != BUCKET:
             return _refusal(404, "NoSuchBucket")
+        if key.startswith(self.denied):
+            return _refusal(403, "AccessDenied")
         if key not in self.objects:
             return _refusal(404, "NoSuchKey")
         return await self._send(request, key, wanted)
@@ -96,14 +105,15 @@ class Bucket:
 
 
 @asynccontextmanager
-async def serving(port: int = 0) -> AsyncIterator[Bucket]:
-    """A bucket, served on this machine."""
-    bucket = Bucket()
+async def serving(bucket: Bucket | None = None) -> AsyncIterator[Bucket]:
+    """A bucket, served on this machine: a new one, or one that was served before, at its former address."""
+    bucket = bucket or Bucket()
     app = web.Application()
     app.router.add_route("*", "/{bucket}/{key:.*}", bucket.answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    port = int(bucket.url.rpartition(":")[2] or 0)
+    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
     await site.start()
     address: Any = runner.addresses[0]
     bucket.url = f"http://127.0.0.1:{address[1]}"

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,17 +30,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Progress = Callable[[int, int], None]  # bytes that are there, of how many
+
 
 class ArtifactStore:
     """The artifacts of buckets, for one worker."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: WorkerSettings, progress: Progress = lambda there, size: None) -> None:
+        self._settings, self._progress = settings, progress
         self._cache = Cache(settings.artifact_cache, settings.artifact_cache_mb * MB)
 
     @asynccontextmanager
     async def at_hand(self, artifact: str, end: asyncio.Event, *, all_files: bool = False) -> AsyncIterator[Path]:
-        """Its directory, which nobody removes until the block is left; it may not be there if `end` has been set.
+        """Its directory, which nobody removes until the block is left. As `hold`."""
+        with ExitStack() as held:
+            yield await self.hold(artifact, end, held, all_files=all_files)
+
+    async def hold(self, artifact: str, end: asyncio.Event, held: ExitStack, *, all_files: bool = False) -> Path:
+        """Its directory, which nobody removes as long as `held` is open; it may not be there if `end` has been set.
 
         Args:
             artifact: `s3://bucket/path@sha256:…`.
@@ -50,12 +57,11 @@ class ArtifactStore:
             ConfigurationError: it cannot be had; the message says why, and what to do.
         """
         address = parse_address(artifact)
-        with ExitStack() as held:
-            with self._words(address):
-                entry = self._cache.entry(address.digest + ("-all" if all_files else ""))
-                async with asyncio.timeout(self._settings.load_timeout_s):
-                    await _until(end, self._hold(address, entry, all_files, held))
-            yield entry.directory
+        with self._words(address):
+            entry = self._cache.entry(address.digest + ("-all" if all_files else ""))
+            async with asyncio.timeout(self._settings.load_timeout_s):
+                await _until(end, self._hold(address, entry, all_files, held))
+        return entry.directory
 
     @contextmanager
     def _words(self, address: BucketAddress) -> Iterator[None]:
@@ -64,8 +70,8 @@ class ArtifactStore:
         except TimeoutError:
             limit = f"{self._settings.load_timeout_s:g} s (LOAD_TIMEOUT_S)"
             raise ConfigurationError(
-                f"cannot fetch {address.folder}: it was not there after {limit}, or another worker is at it; it is "
-                "tried again from there"
+                f"cannot fetch {address.folder}: it was not there after {limit}, or another worker is at it; the "
+                "next try goes on from there"
             ) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"cannot fetch {address.folder}: {error}") from None
@@ -97,12 +103,16 @@ class ArtifactStore:
         files = needed(_checked(listed, address), all_of_them=all_files)
         sizes = await bucket.sizes({name: f"{address.path}/{name}" for name in files})
         await asyncio.to_thread(_start_over, entry)
-        await asyncio.to_thread(self._cache.make_room, entry, sum(sizes.values()))
+        whole = sum(sizes.values())
+        await asyncio.to_thread(self._cache.make_room, entry, whole)
+        before = 0
         for name, digest in files.items():
-            await _fetch_file(bucket, f"{address.path}/{name}", sizes[name], entry.part / name, digest)
+            tell = _plus(before, whole, self._progress)
+            await _fetch_file(bucket, f"{address.path}/{name}", sizes[name], entry.part / name, digest, tell)
+            before += sizes[name]
         (entry.part / MANIFEST).write_bytes(listed)
         entry.part.rename(entry.directory)
-        facts = {"artifact": address.folder, "bytes": sum(sizes.values()), "files": len(files)}
+        facts = {"artifact": address.folder, "bytes": whole, "files": len(files)}
         log.info("artifact fetched", extra={**facts, "seconds": round(time.monotonic() - started, 2)})
 
 
@@ -128,7 +138,14 @@ async def _until(end: asyncio.Event, work: Coroutine[None, None, None]) -> None:
         await cancel_until_ended(tasks)
 
 
-async def _fetch_file(bucket: Bucket, key: str, size: int, path: Path, digest: str) -> None:
+def _plus(before: int, whole: int, progress: Progress) -> Callable[[int], None]:
+    """Tells how much is there of all files, by what is there of one."""
+    return lambda there: progress(before + there, whole)
+
+
+async def _fetch_file(
+    bucket: Bucket, key: str, size: int, path: Path, digest: str, tell: Callable[[int], None]
+) -> None:
     """Fetch what is not there yet of a file; all of it, if what is there is of another one.
 
     Raises:
@@ -137,7 +154,7 @@ async def _fetch_file(bucket: Bucket, key: str, size: int, path: Path, digest: s
     path.parent.mkdir(parents=True, exist_ok=True)
     actual, there = "", 1
     while actual != digest and there:
-        there = await _fetch_rest(bucket, key, size, path)
+        there = await _fetch_rest(bucket, key, size, path, tell)
         actual = await asyncio.to_thread(_sha256, path)
         if actual != digest:
             path.unlink()
@@ -147,14 +164,16 @@ async def _fetch_file(bucket: Bucket, key: str, size: int, path: Path, digest: s
         )
 
 
-async def _fetch_rest(bucket: Bucket, key: str, size: int, path: Path) -> int:
+async def _fetch_rest(bucket: Bucket, key: str, size: int, path: Path, tell: Callable[[int], None]) -> int:
     """Returns how many bytes were there already."""
     if path.exists() and path.stat().st_size > size:
         path.unlink()
     with path.open("ab") as file:
         there = file.tell()
+        tell(there)
         async for block in bucket.blocks(key, there, size):
             await asyncio.to_thread(file.write, block)
+            tell(file.tell())
     return there
 
 

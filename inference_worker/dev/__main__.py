@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
@@ -21,6 +22,7 @@ from gateway.http.context import CONNECTIONS, FEED, LIVENESS, WAITERS
 from gateway.settings import GatewaySettings
 from gateway.upkeep.feed import LOOK_EVERY_S
 from gateway.upkeep.loop import every
+from inference_worker.artifact_store.trying import fetch
 from inference_worker.check import add_model
 from inference_worker.children.forkserver import preload
 from inference_worker.dev.application import make_app
@@ -59,24 +61,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def _serve(given: argparse.Namespace) -> None:
     model = model_of(given.task, given.artifact, given.dtype, given.option, given.device)
-    catalogue = Catalogue(models=(model,))
-    (served,) = catalogue.served()
+    code = code_of(model.task) if given.reload else None
     settings = load_settings(GatewaySettings, _env_file=None, auth="off", gateway_port=given.port)
     of_worker = load_settings(WorkerSettings, _env_file=None, expose_model_errors=True, log_format="console")
     configure_logging(of_worker, "dev")
     logging.getLogger("gateway").setLevel(logging.WARNING)  # no line for each request
     preload(with_libraries=model.task in TASKS)
     stop, memory, worker = stop_on_signals(), Memory(), OneWorker()
-    app = make_app(settings, catalogue, memory, worker)
+    with ExitStack() as held:
+        location = await fetch(given.artifact, model.task, stop, held)
+        if not stop.is_set():
+            (served,) = Catalogue(models=(model,)).served()
+            tell = _Telling(model, given.port)
+            development = Development(of_worker, served, location, code, memory, worker, say, tell.loaded)
+            app = make_app(settings, Catalogue(models=(model,)), memory, worker)
+            await _until_stopped(stop, app, settings, development)
+
+
+async def _until_stopped(
+    stop: asyncio.Event, app: web.Application, settings: GatewaySettings, development: Development
+) -> None:
     runner = web.AppRunner(app, handler_cancellation=True)
     await runner.setup()
     try:
         assert runner.server is not None
         app[CONNECTIONS].most = possible_connections(settings.max_connections)
-        listener = await listen(app[CONNECTIONS].accept_for(runner.server), HOST, given.port, "--port")
-        code = code_of(served.task) if given.reload else None
-        tell = _Telling(model, given.port)
-        development = Development(of_worker, served, given.artifact, code, memory, worker, say, tell.loaded)
+        port = settings.gateway_port
+        listener = await listen(app[CONNECTIONS].accept_for(runner.server), HOST, port, "--port")
         loops = {
             "hints": app[WAITERS].listen(stop),
             "model": development.run(stop),

@@ -44,7 +44,8 @@ def made(bucket: Bucket, root: Path, **changes: Any) -> ArtifactStore:
     """The artifacts for one worker."""
     given: dict[str, Any] = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, "aws_endpoint_url": bucket.url}
     given |= {"artifact_cache": root / "cache", "load_timeout_s": 20} | changes
-    return ArtifactStore(WorkerSettings(**given))
+    progress = given.pop("progress", lambda there, size: None)
+    return ArtifactStore(WorkerSettings(**given), progress)
 
 
 async def fetched(artifacts: ArtifactStore, address: str, **options: Any) -> dict[str, bytes]:
@@ -83,6 +84,16 @@ async def test_two_workers_fetch_it_once_together(bucket: Bucket, tmp_path: Path
     assert asked_for(bucket).count("config.json") == 2, "it, and the one of 1_Pooling"
 
 
+async def test_it_is_told_how_much_is_there(bucket: Bucket, tmp_path: Path) -> None:
+    address, told = bucket.put_files(FILES, "released/one"), list[tuple[int, int]]()
+    artifacts = made(bucket, tmp_path, progress=lambda there, size: told.append((there, size)))
+    await fetched(artifacts, address)
+    whole = sum(map(len, FILES.values()))
+    assert {size for _, size in told} == {whole}
+    assert [there for there, _ in told] == sorted(there for there, _ in told) and len(told) > 11, "block by block"
+    assert told[0][0] == 0 and told[-1][0] == whole
+
+
 async def test_what_has_changed_in_the_folder_is_fetched_again(bucket: Bucket, tmp_path: Path) -> None:
     address = bucket.put_files(FILES, "released/one")
     async with made(bucket, tmp_path).at_hand(address, asyncio.Event()) as directory:
@@ -101,7 +112,7 @@ async def test_what_has_changed_in_the_folder_is_fetched_again(bucket: Bucket, t
     (
         [
             ({"objects": {}}, "there is no 'released/one/SHA256SUMS' in bucket 'models' .* whether all was uploaded"),
-            ({"aws_endpoint_url": "http://127.0.0.1:1"}, "cannot be read now: .* it is tried again"),
+            ({"aws_endpoint_url": "http://127.0.0.1:1"}, "cannot be read now: .* the next try goes on"),
             ({"aws_access_key_id": "other"}, r"may not be read \(InvalidAccessKeyId\): look at the credentials"),
             ({"refused": (503, "SlowDown")}, "cannot be read now: .*503"),
             ({"refused": (301, "PermanentRedirect")}, "is in another region: set AWS_REGION"),
@@ -182,7 +193,7 @@ async def test_after_a_broken_connection_it_goes_on_from_there(bucket: Bucket, t
     address = bucket.put_files(FILES, "released/one")
     artifacts = made(bucket, tmp_path, load_timeout_s=0.4)
     bucket.pause_s = 0.08
-    with pytest.raises(ConfigurationError, match="it is tried again from there"):
+    with pytest.raises(ConfigurationError, match="the next try goes on from there"):
         await fetched(artifacts, address)
     tries = 1
     while not (tmp_path / "cache" / address[-64:]).exists():
@@ -209,8 +220,7 @@ async def test_a_worker_that_is_killed_leaves_what_the_next_goes_on_with(bucket:
         f"    async with store.ArtifactStore(WorkerSettings()).at_hand({address!r}, asyncio.Event()): pass\n"
         "asyncio.run(main())\n"
     )
-    environ = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_ENDPOINT_URL": bucket.url}
-    environ |= {"ARTIFACT_CACHE": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
+    environ = bucket.settings | {"ARTIFACT_CACHE": str(tmp_path / "cache"), "PATH": os.environ["PATH"]}
     killed = await asyncio.create_subprocess_exec(sys.executable, "-c", program, env=environ)
     part = tmp_path / "cache" / f"{address[-64:]}.part" / "model.safetensors"
     await eventually(lambda: part.exists() and part.stat().st_size >= 200_000, "some is there", 30)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from inference_worker import check
-from inference_worker.testing import Failed, load
+from inference_worker.artifact_store.cache import Cache
+from inference_worker.artifact_store.trying import Telling
+from inference_worker.testing import Failed, Model, load
 from shared.contract.errors import ConfigurationError
+from tests.buckets import Bucket, serving
 
 OWN = """
 from pydantic import BaseModel
@@ -47,6 +53,18 @@ class Own:
         if len(inputs) == 1:
             return [{"score": [0.5]}]
         return [{"score": [0.5 + CHANGE * (place == 5)]} for place in range(len(inputs))]
+"""
+FROM_FILES = """
+from pathlib import Path
+
+class Words:
+    sample = "a"
+
+    def __init__(self, artifact):
+        self._words = Path(artifact, "words.txt").read_text().split()
+
+    def predict(self, inputs):
+        return [{"known": each in self._words} for each in inputs]
 """
 
 
@@ -120,3 +138,52 @@ def test_a_model_without_a_sample_is_said_not_to_be_tried(tmp_path: Path, capsys
     (tmp_path / "own.py").write_text("class Own:\n    def predict(self, inputs): return inputs", encoding="utf-8")
     assert check.main([f"{tmp_path}/own.py:Own"]) == 0
     assert "not tried" in capsys.readouterr().out
+
+
+@pytest.fixture
+async def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Bucket]:
+    """A bucket that the environment names."""
+    async with serving() as made:
+        for name, value in (made.settings | {"ARTIFACT_CACHE": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+async def test_an_artifact_of_a_bucket_is_fetched_and_how_far_it_is_is_told(
+    bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = bucket.put_files({"words.txt": b"a b", "more.bin": b"0" * 1_200_000}, "words")
+    (tmp_path / "words.py").write_text(FROM_FILES, encoding="utf-8")
+    task = f"{tmp_path / 'words.py'}:Words"
+    arguments = [task, f"--artifact={address}"]
+    assert await asyncio.to_thread(check.main, arguments) == 0
+    said = capsys.readouterr()
+    assert "  fetched  in " in said.out and '{"known":true}' in said.out, said.out
+    told = [line for line in said.err.splitlines() if line.startswith("fetching s3://models/words: ")]
+    assert told[0].endswith(" 0.0 of 1.2 MB") and told[-1].endswith(" 1.2 of 1.2 MB"), said.err
+    entry = Cache(tmp_path / "cache", 1).entry(f"{address[-64:]}-all")
+
+    async def in_a_loop() -> Model:
+        return load(task, address)
+
+    def held_while_it_is_used() -> bool:
+        model = asyncio.run(in_a_loop())
+        assert model.predict(["b", "c"]) == [{"known": True}, {"known": False}]
+        return not entry.remove()
+
+    assert await asyncio.to_thread(held_while_it_is_used)
+    assert capsys.readouterr().err == "", "it is there already"
+    gc.collect()
+    assert entry.remove()
+    del bucket.objects["words/words.txt"]
+    assert await asyncio.to_thread(check.main, arguments) == 1
+    assert "there is no 'words/words.txt' in bucket 'models'" in capsys.readouterr().err
+
+
+def test_it_is_told_at_first_now_and_then_and_at_the_end() -> None:
+    lines, now = list[str](), [0.0]
+    told = Telling("s3://models/a", lines.append, lambda: now[0])
+    for second, there in ((0, 0), (1, 1), (2, 2), (2.5, 3), (3, 4_000_000)):
+        now[0] = second
+        told(there * 1_000_000 if there < 10 else there, 4_000_000)
+    assert [line.rpartition(": ")[2] for line in lines] == ["0.0 of 4.0 MB", "2.0 of 4.0 MB", "4.0 of 4.0 MB"]

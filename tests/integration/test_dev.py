@@ -19,6 +19,7 @@ import pytest
 from tritonclient.http import InferenceServerClient, InferInput
 
 from scripts.stack.ports import free_port
+from tests.buckets import serving
 from tests.processes import REPOSITORY, wait_until
 from tests.waiting import eventually
 
@@ -44,6 +45,16 @@ class Iris:
 class Mood:
     def predict(self, inputs):
         return [{"label": "good" if "good" in each else "bad"} for each in inputs]
+"""
+WORDS = """
+from pathlib import Path
+
+class Words:
+    def __init__(self, artifact):
+        self._words = Path(artifact, "words.txt").read_text().split()
+
+    def predict(self, inputs):
+        return [{"known": each in self._words} for each in inputs]
 """
 PREDICT = "/api/v1/predict"
 
@@ -212,3 +223,28 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(run: Run, tmp_path: Path, arg
     assert process.wait(60) == 2
     last = said(tmp_path).splitlines()[-1]
     assert last.startswith("inference_worker.dev: ") and told in last, said(tmp_path)
+
+
+async def test_an_artifact_of_a_bucket_is_fetched_first_and_ctrl_c_ends_that(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving() as bucket:
+        address = bucket.put_files({"words.txt": b"a b"}, "words")
+        for name, value in (bucket.settings | {"ARTIFACT_CACHE": str(tmp_path / "cache")}).items():
+            monkeypatch.setenv(name, value)
+        (tmp_path / "words.py").write_text(WORDS, encoding="utf-8")
+        port = free_port()
+        arguments = ("words.py:Words", f"--artifact={address}", f"--port={port}")
+        bucket.pause_s = 60
+        process = run(*arguments)
+        await eventually(lambda: bool(bucket.asked), "it fetches", 60)
+        process.send_signal(signal.SIGINT)
+        await eventually(lambda: process.poll() is not None, "it ends")
+        assert process.returncode == 0 and "Nothing is stored" not in said(tmp_path), said(tmp_path)
+        bucket.pause_s = 0
+        process = run(*arguments)
+        await eventually(lambda: "Nothing is stored" in said(tmp_path) or process.poll() is not None, "ready", 60)
+        assert "fetching s3://models/words: 0.0 of 0.0 MB" in said(tmp_path)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            status, body = await answer(session, PREDICT, {"model": "words", "input": "b"})
+        assert (status, body["result"]) == (200, {"known": True}), body
