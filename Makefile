@@ -205,6 +205,11 @@ lint: $(VENV)/.installed-dev ## black, isort, flake8, mypy and the import rules
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_import_rules.py
 
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## the documents as a site, in .cache/site; a link that leads nowhere fails it
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo "open .cache/site/index.html in a browser"
+
 .PHONY: validate
 validate: $(VENV)/.installed-dev ## the tools' own checks of manifests, images, workflows, rules, secrets (ONLY=helm: some of them)
 	@$(BIN)/python -m scripts.validate $(ONLY)

@@ -26,10 +26,12 @@ from scripts.stack.postgres import PostgresServer
 from scripts.stack.redis import RedisServer
 from tests.conftest import cloned_database
 from tests.e2e.conftest import services
+from tests.examples import OTHER_CLIENTS, snippets
 from tests.processes import REPOSITORY
 from tests.tiny_families import encoder
 
 SNIPPETS = re.findall(r"```python\n(.*?)```", (REPOSITORY / "docs/CLIENTS.md").read_text(encoding="utf-8"), re.DOTALL)
+SNIPPETS += [each for heading in OTHER_CLIENTS for each in snippets(heading, "python")]  # of docs/EXAMPLES.md
 CURLS = re.findall(r"^\$ (curl .*)$", (REPOSITORY / "docs/CLIENTS.md").read_text(encoding="utf-8"), re.MULTILINE)
 CLASSIFIER, BASE = "AutoModelForSequenceClassification", "AutoModel"
 MODELS = {  # task, head, and settings of each
@@ -98,7 +100,7 @@ def test_what_the_document_shows_runs(address: str, snippet: str, capsys: pytest
 
 
 def test_each_client_is_shown() -> None:
-    assert len(SNIPPETS) == 6 and len(CURLS) == 3
+    assert len(SNIPPETS) == 7 and len(CURLS) == 3
 
 
 @pytest.mark.parametrize("command", CURLS, ids=range(len(CURLS)))

@@ -16,7 +16,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.preview.draw import Series, draw
+from tests.preview.draw import Series, cut, draw
 from tests.preview.load import run
 from tests.preview.system import system
 from tests.processes import REPOSITORY
@@ -78,6 +78,8 @@ def main() -> int:
             picture = pictures / f"dashboard-{path.stem}.png"
             draw(dashboard, found, picture)
             print(f"{picture}: {picture.stat().st_size // 1000} kB", flush=True)
+            if path.stem == "queues":
+                cut(dashboard, "Waiting and workers", picture, pictures / "queues.png")  # for the README
     for each in empty:
         print(f"no data: {each}", file=sys.stderr)
     return 1 if empty else 0

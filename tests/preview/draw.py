@@ -57,6 +57,13 @@ def draw(dashboard: dict[str, Any], found: dict[int, list[list[Series]]], pictur
     Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
+def cut(dashboard: dict[str, Any], row: str, picture: Path, to: Path) -> None:
+    """Write what of a dashboard's picture is above a row, by its title."""
+    [above] = [panel["gridPos"]["y"] + 1 for panel in dashboard["panels"] if panel["title"] == row]
+    whole = Image.open(picture)
+    whole.crop((0, 0, whole.width, round(above * ROW_IN * DPI))).save(to, optimize=True)
+
+
 def human(value: float, unit: str) -> str:
     """A value in its unit."""
     if math.isnan(value):

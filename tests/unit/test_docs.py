@@ -30,6 +30,7 @@ DOCUMENTS = (
     "docs/CONSOLE.md",
     "docs/CLIENTS.md",
     "docs/DEPLOYMENT.md",
+    "docs/EXAMPLES.md",
     "docs/MONITORING.md",
     "docs/PRIVACY.md",
     "docs/RUNBOOK.md",
@@ -56,6 +57,7 @@ _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 _VARIABLE = re.compile(r"\b(?:[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z][A-Z0-9]*(?==))(?![\w…])")
 _METRIC = re.compile(r"\bmillstream_\w+")
 _SCRIPT = re.compile(r"`(\w+\.lua)`")
+_SHELL_VALUE = re.compile(r"\$\w+")
 _HOST = re.compile(r"(?:https?://)?localhost:\d+")
 _PATH = re.compile(
     r"(?:\b(GET|POST|PUT|PATCH|DELETE) )?(?<![\w./])"
@@ -165,7 +167,7 @@ def paths_exist(text: str, _: Path) -> Iterator[str]:
     """Every HTTP path is an operation of the API, with its method where one is named."""
     known = [(each.method, re.sub(r"\{\w+\}", "[^/]+", each.path)) for each in EVERY_OPERATION]
     known += [("GET", re.escape(path)) for path in OTHER_PATHS]
-    for method, path in _PATH.findall(_HOST.sub("", code_of(text))):
+    for method, path in _PATH.findall(_HOST.sub("", _SHELL_VALUE.sub("{value}", code_of(text)))):
         plain = path.rstrip(".")
         if not any(method in ("", each) and re.fullmatch(pattern, plain) for each, pattern in known):
             yield f"{method} {plain}".strip()
