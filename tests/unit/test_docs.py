@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -21,29 +22,13 @@ from tests.hpa.adapter import load_rules
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (
-    "README.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "docs/ARCHITECTURE.md",
-    "docs/AUTHENTICATION.md",
-    "docs/CLIENT.md",
-    "docs/CONSOLE.md",
-    "docs/CLIENTS.md",
-    "docs/DEPLOYMENT.md",
-    "docs/EXAMPLES.md",
-    "docs/MONITORING.md",
-    "docs/PRIVACY.md",
-    "docs/RUNBOOK.md",
-    "docs/SCALING.md",
-    "docs/HUB.md",
-    "docs/TASKS.md",
-    "k8s/README.md",
-    "k8s/chart/README.md",
-    "models/README.md",
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "k8s/README.md", "k8s/chart/README.md", "models/README.md"),
+    *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 )
 ARCHITECTURE = "docs/ARCHITECTURE.md"
 DEPLOYMENT = "docs/DEPLOYMENT.md"
 MODELS = "models/README.md"
+OTHERS_READ = ("PYTHONPATH", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")  # Python's own, and those of buckets
 OTHER_PATHS = ("/metrics", "/docs", "/openapi.json")  # routes of the gateway that are not operations of the API
 
 # A check takes a document's text and the folder that its links start from, and yields what is wrong.
@@ -72,6 +57,7 @@ _READ_BY_THE_STACKS = {
     "k8s/deployment-*.yaml": re.compile(r"^ +- name: ([A-Z_]+)$", re.MULTILINE),
     "scripts/stack/*.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "client/millstream_client/connection.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
+    "docs/site/mkdocs.yml": re.compile(r"!ENV \[([A-Z_]+)"),
     "scripts/gateway.py": re.compile(r"[\"']([A-Z][A-Z_]+)[\"']"),
     "models/models.toml": re.compile(r"\(([A-Z_]+)\)"),
 }
@@ -87,9 +73,10 @@ def targets() -> set[str]:
     return {name for line in _TARGET.findall((ROOT / "Makefile").read_text(encoding="utf-8")) for name in line.split()}
 
 
+@cache
 def known_variables() -> set[str]:
     """The environment variables that something reads."""
-    known = {*settings_table.variables(), "PYTHONPATH"}  # Python's own
+    known = {*settings_table.variables(), *OTHERS_READ}
     for pattern, expression in _READ_BY_THE_STACKS.items():
         for path in ROOT.glob(pattern):
             for match in expression.finditer(path.read_text(encoding="utf-8")):
