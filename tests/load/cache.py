@@ -26,7 +26,8 @@ from urllib.parse import urlsplit
 import uvloop
 
 from tests.load.client import Connection
-from tests.load.inference import MODEL, pipeline, texts
+from tests.load.inference import MODEL, pipeline
+from tests.load.text_client import texts
 from tests.processes import REPOSITORY
 
 POPULAR = 100

@@ -10,45 +10,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
-
 from tests.e2e.conftest import services
 from tests.load.bench import settle
-from tests.load.stores import running_stores
+from tests.load.stores import pid_of, running_stores
+from tests.load.text_client import measure
 from tests.processes import REPOSITORY
 
-WORDS = (
-    "the a movie film was really great terrible plot acting of and but story with scenes I loved hated it service "
-    "food slow wonderful boring"
-).split()
 MODEL = {"model": "sentiment-analysis", "version": "1.1.0"}
+PATH, BODY = "/api/v1/predict", {**MODEL, "text": "TEXT"}
 WARM_UP_S = 2.0
 
 
 class Running(NamedTuple):
-    """Where the pipeline is."""
+    """Where the pipeline is, and the processes that it is made of, its stores included."""
 
     url: str
     database_url: str
     redis_url: str
+    pids: list[int]
 
-
-def texts(seed: int) -> Iterator[str]:
-    """Texts of 3 to 62 words, 22 in the median."""
-    chance = random.Random(seed)
-    while True:
-        yield " ".join(chance.choices(WORDS, k=max(3, min(62, int(chance.lognormvariate(3.09, 0.8))))))
+    @property
+    def port(self) -> int:
+        """Of the gateway."""
+        return int(self.url.rpartition(":")[2])
 
 
 @contextmanager
@@ -63,49 +54,8 @@ def pipeline(folder: Path, workers: int, cpus: str, **settings: str) -> Iterator
         started = [start(each, ready=False) for each in ("gateway", "persister", *["inference_worker"] * workers)]
         for service in started:
             service.wait_ready(120)
-        yield Running(started[0].url, postgres.url, redis.url)
-
-
-async def load(url: str, clients: int, rate: float, seconds: float) -> list[float]:
-    """Send texts; returns how long each took, in seconds.
-
-    Raises:
-        SystemExit: an answer was not 200.
-    """
-    source, took = texts(7), []
-    loop = asyncio.get_running_loop()
-    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as session:
-
-        async def one(since: float) -> None:
-            async with session.post("/api/v1/predict", json={**MODEL, "text": next(source)}) as answer:
-                await answer.read()
-                if answer.status != 200:
-                    raise SystemExit(f"{answer.status}: {await answer.text()}")
-            took.append(loop.time() - since)
-
-        until = loop.time() + seconds
-        if not rate:
-
-            async def client() -> None:
-                while loop.time() < until:
-                    await one(loop.time())
-
-            await asyncio.gather(*(client() for _ in range(clients)))
-            return took
-        at, sent = loop.time(), []
-        while at < until:
-            at += random.expovariate(rate)
-            await asyncio.sleep(max(0.0, at - loop.time()))
-            sent.append(asyncio.create_task(one(at)))
-        await asyncio.gather(*sent)
-    return took
-
-
-def run(url: str, clients: int, rate: float, seconds: float) -> list[float]:
-    """Run the load in a process of its own."""
-    command = [sys.executable, "-m", "tests.load.inference", "--load", url, f"{clients}", f"{rate}", f"{seconds}"]
-    done = subprocess.run(command, cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True)
-    return [float(each) for each in done.stdout.split()]
+        pids = [*(service.process.pid for service in started), pid_of(postgres), pid_of(redis)]
+        yield Running(started[0].url, postgres.url, redis.url, pids)
 
 
 def main() -> None:
@@ -116,23 +66,16 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="*", default=[8, 32, 128], help="(default: 8 32 128)")
     parser.add_argument("--open", type=float, nargs="*", default=[], help="texts a second of an open loop")
     parser.add_argument("--seconds", type=float, default=10, help="of each run (default: 10)")
-    parser.add_argument("--load", nargs=4, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
-    if parsed.load:
-        url, clients, rate, seconds = parsed.load
-        print(*(f"{each:.6f}" for each in asyncio.run(load(url, int(clients), float(rate), float(seconds)))))
-        return
     print(f"{'load':>12}{'texts/s':>10}{'p50 ms':>9}{'p99 ms':>9}")
     with tempfile.TemporaryDirectory() as folder, pipeline(Path(folder), parsed.workers, parsed.worker_cpus) as at:
-        answered = len(run(at.url, 32, 0, WARM_UP_S))
+        answered = len(measure(at.port, PATH, BODY, clients=32, seconds=WARM_UP_S, seed=1).latencies)
         for name, clients, rate in [
             *((f"{each} clients", each, 0.0) for each in parsed.clients),
             *((f"{each:g}/s", 0, each) for each in parsed.open),
         ]:
-            started = time.monotonic()
-            took = sorted(run(at.url, clients, rate, parsed.seconds))
+            elapsed, took = measure(at.port, PATH, BODY, clients=clients, rate=rate, seconds=parsed.seconds, seed=7)
             answered += len(took)
-            elapsed = min(parsed.seconds, time.monotonic() - started)
             p50, p99 = statistics.median(took) * 1000, took[len(took) * 99 // 100] * 1000
             print(f"{name:>12}{len(took) / elapsed:>10.0f}{p50:>9.1f}{p99:>9.1f}", flush=True)
         asyncio.run(settle(at.database_url, at.redis_url, answered))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from scripts.stack.postgres import PostgresServer, running_postgres
 from scripts.stack.redis import AppendFsync, RedisServer
+from scripts.stack.server import DataServer
 from tests.access import ROLE_PASSWORDS, running_redis
 from tests.processes import REPOSITORY
 
@@ -52,3 +53,9 @@ def running_stores(
             check=True,
         )
         yield Stores(postgres, redis, environment)
+
+
+def pid_of(server: DataServer) -> int:
+    """The process of a running store."""
+    assert server.process is not None
+    return server.process.pid
