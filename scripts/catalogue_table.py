@@ -53,7 +53,7 @@ def _default(value: Any) -> str:
     """A default as it would be written in the file."""
     if value is PydanticUndefined:
         return "must be given"
-    if value is None:
+    if value in (None, ""):
         return "unset"
     if isinstance(value, BaseModel):
         return "see below"

@@ -77,7 +77,7 @@ def put(document: str, made: str) -> str:
 
 def _default(kind: type[BaseSettings], name: str) -> str:
     value: Any = kind.model_fields[name].default
-    if value is None:
+    if value in (None, ""):
         return "unset"
     return f"`{value.get_secret_value() if isinstance(value, SecretStr) else value}`"
 
