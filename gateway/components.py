@@ -41,6 +41,7 @@ from gateway.http.context import (
     CONNECTIONS,
     DEAD_LETTERS,
     DRAIN,
+    DRIFT,
     ERASURES,
     EXPERIMENTS,
     FEED,
@@ -71,6 +72,7 @@ from gateway.upkeep.queue_metrics import QueueMetrics
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
 from shared.streams.deployment import Deployment
+from shared.streams.drift_board import DriftBoard
 from shared.streams.known_streams import KnownStreams
 from shared.streams.model_registry import ModelRegistry
 from shared.streams.prediction_state import PredictionStates
@@ -100,7 +102,7 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
     app[ERASURES] = Erasures(app[HISTORY].postgres)
     app[REDIS] = RedisWatch(shard, "gateway", app[LIVENESS])
     app[WORKERS] = WorkerDirectory(shard)
-    app[DEAD_LETTERS] = DeadLetters(shard)
+    app[DEAD_LETTERS], app[DRIFT] = DeadLetters(shard), DriftBoard(shard)
     app[KNOWN_STREAMS] = KnownStreams(shard, lambda: [each.label for each in catalogue.served()], "gateway")
     app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS])
     app[SERVING] = Serving(app[WORKERS], catalogue)

@@ -33,6 +33,7 @@ from shared.service.probes import serve_probes
 from shared.service.settings import load_settings
 from shared.service.stderr import queue_stderr
 from shared.service.watchdog import end_if_stuck
+from shared.streams.drift_board import DriftBoard
 from shared.streams.erasing import Erasing
 from shared.streams.redis_watch import LOOP, RedisWatch
 from shared.streams.result_stream import ResultStream
@@ -79,7 +80,7 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
             sender = WebhookSender(secret, hosts, private=settings.callback_private_networks)
             tasks["webhooks"] = Webhooks(Outbox(database.postgres), sender, stream, liveness).run(stop)
         if settings.drift_interval_s:
-            drift = DriftWatch(database, settings.drift_window, settings.drift_interval_s, liveness)
+            drift = DriftWatch(database, DriftBoard(shard), settings.drift_window, settings.drift_interval_s, liveness)
             tasks["drift"] = drift.run(stop)
         await run_tasks(tasks, stop, settings.shutdown_grace_s, liveness)
     finally:

@@ -14,6 +14,7 @@ from persister.database import Database, Distribution
 from persister.psi import psi
 from shared.contract.errors import StoreUnavailable
 from shared.service.liveness import Liveness
+from shared.streams.drift_board import DriftBoard
 from shared.telemetry.metrics import DRIFT_PSI, ERRORS
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,10 @@ def signals(reference: Distribution, newest: Distribution, window: int) -> Mappi
 class DriftWatch:
     """Measures drift of the active versions at intervals: of the newest `MOST_VERSIONS`, if there are more."""
 
-    def __init__(self, database: Database, window: int, interval_s: float, liveness: Liveness) -> None:
+    def __init__(
+        self, database: Database, board: DriftBoard, window: int, interval_s: float, liveness: Liveness
+    ) -> None:
+        self._board = board
         self._liveness = liveness
         self._database = database
         self._window = window
@@ -61,7 +65,7 @@ class DriftWatch:
         """Measure each active version, and forget those that are active no more.
 
         Raises:
-            StoreUnavailable: Postgres cannot be reached.
+            StoreUnavailable: Postgres or Redis cannot be reached.
         """
         active = await self._database.active_versions(MOST_VERSIONS)
         for name in (self._references.keys() | self._shown.keys()) - set(active):
@@ -71,10 +75,10 @@ class DriftWatch:
             await self.measure(name)
 
     async def measure(self, name: Name) -> Mapping[str, float]:
-        """Measure one version and set its gauges; returns the index of each signal.
+        """Measure one version, set its gauges and tell gateways; returns the index of each signal.
 
         Raises:
-            StoreUnavailable: Postgres cannot be reached.
+            StoreUnavailable: Postgres or Redis cannot be reached.
         """
         reference = self._references.get(name)
         if reference is None:
@@ -86,6 +90,8 @@ class DriftWatch:
         for signal, index in found.items():
             DRIFT_PSI.labels(*name, signal).set(index)
             self._shown.setdefault(name, set()).add(signal)
+        if found:
+            await self._board.tell(":".join(name), found, self._interval_s)
         return found
 
     def _forget(self, name: Name) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from aiohttp import web
 
 from gateway.core.errors import UnknownModel
 from gateway.core.principal import Scope
-from gateway.http.context import CATALOGUE, MODEL, PRINCIPAL, WORKERS
+from gateway.http.context import CATALOGUE, DRIFT, MODEL, PRINCIPAL, WORKERS
 from gateway.http.preconditions import etag
 from gateway.http.responses import json_response
 from shared.contract.catalogue import Model
@@ -34,15 +35,19 @@ async def read_model(request: web.Request) -> web.Response:
 
 
 async def model_response(request: web.Request, model: Model, status: int = 200) -> web.Response:
-    """One model; who may change it also sees how far each worker is with its versions.
+    """One model; who may change it also sees how far each worker is with its versions, and how
+    far their answers have moved.
 
     Its ETag is of what is decided about it, not of what workers do.
     """
     info = _info(model, *await _serving(request))
     if request[PRINCIPAL].may(Scope.ADMIN):
         states = await request.app[WORKERS].states()
-        for version in info["versions"]:
-            by_worker = states.get(f"{model.name}:{version['version']}", {})
+        labels = [f"{model.name}:{each.version}" for each in model.versions]
+        drift = await request.app[DRIFT].read(labels)
+        for label, version in zip(labels, info["versions"], strict=True):
+            by_worker = states.get(label, {})
+            version["drift"] = orjson.Fragment(drift[label]) if label in drift else None
             version["states"] = [
                 {"worker": worker, "state": each.state, "reason": each.reason or None}
                 for worker, each in sorted(by_worker.items())

@@ -303,6 +303,12 @@ class ModelVersionInfo(BaseModel):
     schemas: VersionSchemas | None = Field(
         None, description="what it takes and gives; one model only, of a class of your own while a worker serves it"
     )
+    drift: dict[Literal["label", "confidence"], float] | None = Field(
+        None,
+        description="how far its newest answers have moved from its first ones (population stability index), as the "
+        "persister measured it last; one model only, for administrators",
+        examples=[{"label": 0.03, "confidence": 0.21}],
+    )
     states: list[WorkerState] | None = Field(
         None, description="how far each live worker is that is to serve it; one model only, for administrators"
     )

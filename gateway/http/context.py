@@ -38,6 +38,7 @@ from gateway.upkeep.queue_metrics import QueueMetrics
 from shared.contract.live_catalogue import LiveCatalogue
 from shared.service.liveness import Liveness
 from shared.streams.dead_letters import DeadLetters
+from shared.streams.drift_board import DriftBoard
 from shared.streams.known_streams import KnownStreams
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.workers import WorkerDirectory
@@ -68,6 +69,7 @@ EXPERIMENTS: web.AppKey[ExperimentStore] = web.AppKey("experiments", ExperimentS
 RUNNING: web.AppKey[RunningExperiments] = web.AppKey("running_experiments", RunningExperiments)
 RESULT_COUNTER: web.AppKey[ResultCounter] = web.AppKey("result_counter", ResultCounter)
 DEAD_LETTERS: web.AppKey[DeadLetters] = web.AppKey("dead_letters", DeadLetters)
+DRIFT: web.AppKey[DriftBoard] = web.AppKey("drift", DriftBoard)
 WORKERS: web.AppKey[WorkerDirectory] = web.AppKey("workers", WorkerDirectory)
 FEED: web.AppKey[Feed] = web.AppKey("feed", Feed)
 QUEUE_METRICS: web.AppKey[QueueMetrics] = web.AppKey("queue_metrics", QueueMetrics)

@@ -29,6 +29,7 @@ from gateway.http.context import (
     CONNECTIONS,
     DIALECTS,
     DRAIN,
+    DRIFT,
     FEED,
     FOLLOWED,
     HISTORY,
@@ -58,6 +59,7 @@ from inference_worker.dev.stand_ins import (
     LocalLooking,
     LocalPublisher,
     LocalStates,
+    NoDrift,
     NoRedis,
     NoUnfinished,
     OneWorker,
@@ -100,7 +102,7 @@ def make_app(settings: GatewaySettings, catalogue: Catalogue, memory: Memory, wo
     app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
     limits = Limits(MOST_WAITING, settings.max_backlog_bytes, MOST_WAITING, 100, settings.max_idempotency_bytes)
     app[RETRY_AFTER] = RetryAfter(Keys(settings.key_prefix), limits)
-    app[REDIS], app[FOLLOWED], app[UNFINISHED] = NoRedis(), Unfollowed(), NoUnfinished()
+    app[REDIS], app[FOLLOWED], app[UNFINISHED], app[DRIFT] = NoRedis(), Unfollowed(), NoUnfinished(), NoDrift()
     app[INTAKE] = Intake(
         app[CATALOGUE],
         Inputs(OrderLimits(settings.max_batch_texts, settings.max_text_chars), settings.digest_secret, None),

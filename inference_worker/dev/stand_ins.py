@@ -24,6 +24,7 @@ from shared.contract.queues import Priority, Queue, queues_of
 from shared.contract.schemas import Schemas
 from shared.contract.version_states import State as WorkerState
 from shared.contract.version_states import VersionState
+from shared.streams.drift_board import DriftBoard
 from shared.streams.preconditions import Finding, Level
 from shared.streams.prediction_state import PredictionStates, State
 from shared.streams.publishing import Group, Published, Publisher
@@ -217,6 +218,17 @@ class Unfollowed(FollowedRegistry):
 
     def __init__(self) -> None:
         self.looked = True
+
+
+class NoDrift(DriftBoard):
+    """Nobody measures it."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def read(self, labels: Sequence[str]) -> dict[str, bytes]:
+        """None."""
+        return {}
 
 
 class NoUnfinished(Unfinished):

@@ -105,6 +105,10 @@ class Keys:
         """String with a TTL: why a worker cannot load a version, `model:version`."""
         return f"{self.prefix}load_error:{label}"
 
+    def drift(self, label: str) -> str:
+        """String with a TTL: how far the answers of a version, `model:version`, have moved, by signal, as JSON."""
+        return f"{self.prefix}drift:{label}"
+
     @property
     def rights(self) -> str:
         """A key that never exists: commands are tried on it, see `shared.streams.redis_watch`."""

@@ -80,6 +80,7 @@ USES: Mapping[str, Use] = {
                 "worker",
                 "workers",
                 "load_error",
+                "drift",
             ),
         ),
         ("notify", "principals"),
@@ -102,9 +103,9 @@ USES: Mapping[str, Use] = {
             *("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
             *("complete", "dead_letter"),  # for erasures
         ),
-        ("HINCRBY", "HKEYS", "INFO", "MEMORY USAGE", "XADD", "XDEL", "XRANGE", "XREADGROUP", "XREVRANGE"),
+        ("HINCRBY", "HKEYS", "INFO", "MEMORY USAGE", "SET", "XADD", "XDEL", "XRANGE", "XREADGROUP", "XREVRANGE"),
         (
-            *("results", "dead", "prediction", "deployment"),
+            *("results", "dead", "prediction", "deployment", "drift"),
             *("requests", "backlog_bytes", "deadlines", "limits", "cache_generations"),  # for erasures
         ),
         ("notify",),

@@ -10,13 +10,16 @@ import asyncpg
 import orjson
 import pytest
 from prometheus_client import REGISTRY
+from redis.asyncio import Redis
 
 from persister import drift
 from persister.database import Database
 from persister.drift import DriftWatch
 from persister.settings import PersisterSettings
+from shared.contract.keys import Keys
 from shared.service.liveness import Liveness
-from tests.access import environment_of
+from shared.streams.drift_board import DriftBoard
+from tests.access import environment_of, shard_of
 from tests.gateways import store
 from tests.integration.test_postgres_trouble import row
 from tests.waiting import eventually
@@ -28,6 +31,11 @@ async def stored(environment: dict[str, str]) -> AsyncIterator[Database]:
     made = Database(PersisterSettings(**values))
     yield made
     await made.close()
+
+
+@pytest.fixture
+def board(redis: Redis, keys: Keys) -> DriftBoard:
+    return DriftBoard(shard_of("persister", redis, keys))
 
 
 ECHO = ("echo", "1.0.0")
@@ -50,9 +58,9 @@ async def test_a_check_that_comes_meanwhile_stops_nothing(environment: dict[str,
 
 
 async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
-    stored: Database, database: asyncpg.Connection
+    stored: Database, board: DriftBoard, database: asyncpg.Connection, redis: Redis, keys: Keys
 ) -> None:
-    watch = DriftWatch(stored, window=100, interval_s=60, liveness=Liveness(30))
+    watch = DriftWatch(stored, board, window=100, interval_s=60, liveness=Liveness(30))
     assert await watch.measure(ECHO) == {}
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
     assert await watch.measure(ECHO) == {"confidence": 0, "label": 0}
@@ -65,14 +73,17 @@ async def test_a_shift_of_labels_shows_and_a_steady_version_does_not(
     found = await watch.measure(ECHO)
     assert found["label"] > 0.25 and found["confidence"] == 0
     assert gauge("label") == found["label"]
+    told = await DriftBoard(shard_of("gateway", redis, keys)).read(["echo:1.0.0", "echo:2.0.0"])
+    assert {label: orjson.loads(each) for label, each in told.items()} == {"echo:1.0.0": found}
+    assert 3000 < await redis.ttl(keys.drift("echo:1.0.0")) <= 3600
     await store(database, 500, "echo", "1.0.0", status="failed", since_ms=1_800_000_200_000)
     assert await watch.measure(ECHO) == found  # failures say nothing about answers
 
 
 async def test_registered_versions_are_watched_while_they_are_active_and_at_most_so_many(
-    stored: Database, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+    stored: Database, board: DriftBoard, database: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = DriftWatch(stored, window=10, interval_s=60, liveness=Liveness(30))
+    watch = DriftWatch(stored, board, window=10, interval_s=60, liveness=Liveness(30))
     registered = (
         "INSERT INTO model_versions (model_id, version, artifact_path, is_active) SELECT id, '7.0.0', 'x', false"
     )
@@ -111,10 +122,12 @@ async def test_the_first_and_the_newest_successes_are_counted_by_tenth_and_by_la
     assert newest == ({2: 1, 10: 2}, {"A": 2, "": 1})
 
 
-async def test_it_goes_on_where_postgres_is_away(stored: Database, database: asyncpg.Connection) -> None:
+async def test_it_goes_on_where_postgres_is_away(
+    stored: Database, board: DriftBoard, database: asyncpg.Connection
+) -> None:
     await store(database, 100, "echo", "1.0.0", since_ms=1_800_000_000_000)
     await database.execute("ALTER TABLE predictions RENAME TO hidden")
-    watch = DriftWatch(stored, window=100, interval_s=0.02, liveness=Liveness(30))
+    watch = DriftWatch(stored, board, window=100, interval_s=0.02, liveness=Liveness(30))
     stop = asyncio.Event()
     running = asyncio.create_task(watch.run(stop))
     errors = {"component": "persister", "kind": "drift"}

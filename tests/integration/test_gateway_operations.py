@@ -31,6 +31,7 @@ from shared.contract.catalogue import Catalogue
 from shared.contract.keys import Keys
 from shared.contract.version_states import State, VersionState, encode_states
 from shared.service.liveness import Liveness
+from shared.streams.drift_board import DriftBoard
 from shared.streams.workers import Heartbeat, WorkerDirectory
 from tests.access import USERS_FILE, running_redis, shard_of
 from tests.conftest import cloned_database
@@ -179,7 +180,9 @@ async def test_models_are_listed_with_what_serves_them(
     assert [each["name"] for each in models] == ["echo", "noop", "labels"]
     await worker.stream.join()  # a consumer without a heartbeat is a dead worker's
     echo = await get(gateway, "/api/v1/models/echo")
-    assert [each.pop("states") for each in echo["versions"]] == [[], [], []], "of one model, for administrators"
+    assert [(each.pop("states"), each.pop("drift")) for each in echo["versions"]] == [
+        ([], None)
+    ] * 3, "of one model, for administrators"
     assert [each.pop("schemas") for each in echo["versions"]] == [{}, {}, {}], "of one model"
     assert echo == models[0]
     assert [(each["version"], each["is_default"], each["is_active"], each["workers"]) for each in echo["versions"]] == [
@@ -299,7 +302,9 @@ class TestWithPostgres:
             body = await get(gateway, "/health")
             assert (body["unserved"], body["waiting_for_memory"]) == (unserved, waiting)
             assert body["status"] == ("degraded" if waiting else "ok")
+            await DriftBoard(shard_of("persister", redis, keys)).tell(label, {"label": 0.3}, interval_s=60)
             (version,) = (await get(gateway, "/api/v1/models/labels"))["versions"]
+            assert version["drift"] == {"label": 0.3}
             assert version["states"] == [{"worker": "full", "state": state, "reason": told[state]}]
             assert version["workers"] == 0
 

@@ -19,6 +19,7 @@ def test_every_key_has_its_own_name_under_the_prefix() -> None:
         KEYS.notify("g"): "p:notify:g",
         KEYS.worker("w"): "p:workers:w",
         KEYS.load_error("m:1"): "p:load_error:m:1",
+        KEYS.drift("m:1"): "p:drift:m:1",
         KEYS.workers: "p:workers",
     }
     assert list(named) == list(named.values())

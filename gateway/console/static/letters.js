@@ -31,9 +31,9 @@ export function DeadLetters({ route }) {
     <p class="soft">Requests and results that were given up on. What is tried again keeps its id.</p>
     <${Alert} error=${error} />
     <div class="row above" role="group" aria-label="For those that are chosen">
-      <label class="check"><input type="checkbox" checked=${all} disabled=${!letters.length} onChange=${() => choose(new Set(all ? [] : letters.map((each) => each.dead_letter_id)))} /> All of this page</label>
+      ${letters.length > 0 && html`<label class="check"><input type="checkbox" checked=${all} onChange=${() => choose(new Set(all ? [] : letters.map((each) => each.dead_letter_id)))} /> All of this page</label>
       <button type="button" disabled=${!replayable.length} onClick=${() => run("replay", replayable)}>Try again (${number(replayable.length)})</button>
-      <button type="button" class="danger" disabled=${!picked.length} onClick=${() => setAsk(remove)}>Delete (${number(picked.length)})</button>
+      <button type="button" class="danger" disabled=${!picked.length} onClick=${() => setAsk(remove)}>Delete (${number(picked.length)})</button>`}
       <button type="button" onClick=${again}>Refresh</button>
       <span role="status">${told?.said ?? ""}</span>
     </div>

@@ -8,7 +8,7 @@ import { to } from "./route.js";
 const TIME = { name: "Accepted", kind: "time", cell: (item) => html`<a href=${to("predictions", item.prediction_id)}>${moment(acceptedAt(item))}</a>` };
 const MODEL = { name: "Model", cell: (item) => html`<span class="name">${text(item.model)}</span> <span class="soft">${text(item.version)}</span>` };
 const STATUS = { name: "Status", cell: (item) => html`<${Status} status=${item.status} />` };
-const ANSWER = { name: "Answer", kind: "wide", cell: (item) => (item.result === undefined && !item.error ? "–" : summary(item)) };
+const ANSWER = { name: "Answer", kind: "wide", cell: (item) => (item.result === undefined && !item.error ? "–" : html`<span class="clipped">${summary(item)}</span>`) };
 const SURE = { name: "Confidence", kind: "num", cell: (item) => percent(item.confidence ?? NaN) };
 const TOOK = { name: "Took", kind: "num", cell: (item) => duration((item.processing_time_ms ?? NaN) / 1000) };
 

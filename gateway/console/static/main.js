@@ -46,6 +46,7 @@ function App() {
   }, [route]);
   useEffect(() => {
     document.title = `${heading} · Millstream`;
+    document.querySelector("nav a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone
   }, [heading]);
   const enter = (value) => {
     signIn(value);

@@ -7,6 +7,7 @@ import { html, useState } from "./preact-htm.js";
 import { to } from "./route.js";
 
 const NEWEST = 100;
+const UNLABELLED = "without a label";
 
 export const Models = ({ route }) => (route.name ? html`<${Model} name=${route.name} />` : html`<${All} />`);
 
@@ -57,7 +58,7 @@ function Model({ name }) {
     ${told?.said && html`<p class="note" role="status">${told.said}</p>`}
     <${Busy} when=${busy && !value} />
     ${value && html`<div>
-      <p class="soft">${value.model.task}${value.model.group ? `, group ${value.model.group}` : ""}. ${value.model.description}</p>
+      <p class="soft">${value.model.task}${value.model.group ? `, group ${value.model.group}` : ""}: ${value.model.description}</p>
       ${value.model.versions.map((version) => html`<${Version} key=${version.version} ...${{ model: value.model, version, etag: value.etag, change, ask: setAsk }} />`)}
       <${Lately} name=${name} />
     </div>`}
@@ -69,8 +70,9 @@ const Version = ({ model, version, etag, change, ask }) =>
   html`<${Card} title=${version.version} aside=${html`<span class="row">${version.is_default && html`<${Badge} kind="info">default<//>`}<${State} version=${version} /></span>`}>
     ${version.load_error && html`<p class="alert">${version.load_error}</p>`}
     <${Facts} items=${[
-      ["Artifact", version.digest ? html`<span class="mono">${version.digest}</span>` : "of the catalogue"],
-      ...Object.entries(version.limits ?? {}).map(([name, value]) => [`Most ${name}`, value === null ? undefined : typeof value === "number" ? number(value) : text(value)]),
+      ...Object.entries(version.drift ?? {}).map(([signal, index]) => [`Drift of ${signal}`, html`<${Drift} index=${index} />`]),
+      ["Artifact", version.digest ? html`<span class="mono">${version.digest}</span>` : "from the catalogue"],
+      ...Object.entries(version.limits ?? {}).map(([name, value]) => [`At most, ${name}`, value === null ? undefined : typeof value === "number" ? number(value) : text(value)]),
     ]} />
     ${version.states?.length > 0 && html`<h3>Workers</h3><ul class="plain">${version.states.map((each) => html`<li><span class="mono">${each.worker}</span> <${Badge} kind=${each.state === "ready" ? "good" : each.reason ? "bad" : "info"}>${each.state}<//> ${each.reason ?? ""}</li>`)}</ul>`}
     ${["input", "options", "output"].map((each) => version.schemas?.[each] && html`<details><summary>What it ${each === "output" ? "gives" : each === "input" ? "takes" : "takes as options"}</summary><${Json} value=${version.schemas[each]} /></details>`)}
@@ -80,6 +82,10 @@ const Version = ({ model, version, etag, change, ask }) =>
       <${Changes} ...${{ model, version, etag, change, ask }} />
     </div>
   <//>`;
+
+// How the alert MillstreamDrift and the dashboards read a population stability index.
+const Drift = ({ index }) =>
+  html`<span class="mono">${index.toFixed(2)}</span> <${Badge} kind=${index > 0.25 ? "bad" : index > 0.1 ? "info" : "good"}>${index > 0.25 ? "moved" : index > 0.1 ? "moved a little" : "steady"}<//>`;
 
 /** What administrators may do; a model is only told its workers' states to them. */
 function Changes({ model, version, etag, change, ask }) {
@@ -105,16 +111,15 @@ function Lately({ name }) {
     return [first.items, before.items];
   };
   const { value, error } = useLoaded(load, [name]);
-  if (error) return html`<${Card} title="Answers of late"><${Alert} error=${error} /><//>`;
+  if (error) return html`<${Card} title="Recent answers"><${Alert} error=${error} /><//>`;
   if (!value?.[0].length) return null;
   const [newest, before] = value;
   const [shares, sharesBefore] = [sharesOf(newest), sharesOf(before)];
-  return html`<${Card} title="Answers of late" aside=${html`<a href=${to("predictions", "", { model: name })}>All</a>`}>
+  return html`<${Card} title="Recent answers" aside=${html`<a href=${to("predictions", "", { model: name })}>All</a>`}>
     <p class="soft">
       The newest ${number(newest.length)}${before.length ? `, beside the ${number(before.length)} before them` : ""}.
-      Drift over longer times is measured by the persister (<span class="mono">millstream_drift_psi</span>).
     </p>
-    <${Bars} items=${[...shares.keys()].slice(0, 10).map((label) => [label, shares.get(label)])} />
+    ${!shares.has(UNLABELLED) || shares.size > 1 ? html`<${Bars} items=${[...shares.keys()].slice(0, 10).map((label) => [label, shares.get(label)])} />` : ""}
     ${before.length > 0 && html`<p>Before: ${[...sharesBefore].slice(0, 10).map(([label, share]) => `${label} ${percent(share, 0)}`).join(", ")}.</p>`}
     <${Facts} items=${[["Mean confidence", percent(mean(newest))], ["Before", before.length ? percent(mean(before)) : undefined]]} />
   <//>`;
@@ -123,7 +128,7 @@ function Lately({ name }) {
 function sharesOf(items) {
   const counts = new Map();
   for (const { result } of items) {
-    const label = typeof result?.label === "string" ? result.label : "without a label";
+    const label = typeof result?.label === "string" ? result.label : UNLABELLED;
     counts.set(label, (counts.get(label) ?? 0) + 1);
   }
   return new Map([...counts].sort(([, one], [, other]) => other - one).map(([label, count]) => [label, count / items.length]));

@@ -146,5 +146,5 @@ const Details = ({ item }) =>
     ["From the cache", item.cached ? "yes" : undefined],
     ["Tags", item.tags && Object.entries(item.tags).map(([name, value]) => html`<${Badge} kind="plain">${name}: ${text(value)}<//> `)],
     ["Callback", item.callback_url && text(item.callback_url)],
-    ["Trace", item.trace_id && html`<span class="mono">${text(item.trace_id)}</span>`],
+    ["Trace", item.trace_id && html`<span class="mono">${text(item.trace_id)}</span> <${Copy} value=${item.trace_id} what="Copy" />`],
   ]} />`;
