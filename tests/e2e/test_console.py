@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
+from redis import Redis
 
 from migrations.__main__ import run as run_migrations
 from migrations.settings import MigrateSettings
@@ -277,9 +278,14 @@ def test_an_experiment_is_started_shown_and_stopped(page: Page, gateway: Service
     assert ask(gateway, "GET", "/api/v1/models/mood/experiment")["stopped_at"]
 
 
-def test_a_version_is_changed_unless_another_was_quicker(page: Page, gateway: Service) -> None:
+def test_a_version_is_shown_and_changed_unless_another_was_quicker(
+    page: Page, gateway: Service, redis_server: RedisServer
+) -> None:
+    with Redis.from_url(redis_server.url) as operator:
+        operator.set("console:drift:mood:2.0.0", '{"label":0.31,"confidence":0.04}')  # as the persister tells it
     open_view(page, "models/mood")
     card = page.locator("section.card").filter(has=page.get_by_role("heading", name="2.0.0", exact=True))
+    expect(card).to_contain_text(re.compile(r"Drift of label\s*0\.31\s*moved\s*Drift of confidence\s*0\.04\s*steady"))
     card.get_by_role("button", name="Deactivate").click()
     page.get_by_role("dialog").get_by_role("button", name="Deactivate").click()
     expect(page.get_by_text("mood 2.0.0 is inactive.")).to_be_visible()
@@ -436,6 +442,7 @@ def test_every_view_fits_a_phone(browser: Browser, gateway: Service) -> None:
             open_view(page, view)
             wide = page.evaluate("document.scrollingElement.scrollWidth")
             assert wide <= 390, f"{view} is {wide} pixels wide"
+            expect(page.locator("nav a[aria-current]")).to_be_in_viewport(ratio=1)
         assert not grave_findings(page)
 
 
