@@ -77,7 +77,8 @@ class Passes:
         self._labels = (served.model, served.version.version)
         self._held, self._engine, self._movement = held, engine, movement
         self._worker_id, self._spans = worker_id, spans
-        self._queue_wait = QUEUE_WAIT.labels(*self._labels)  # bound once for speed: it is used for every request
+        # bound once for speed: they are used for every request
+        self._queue_wait = {each: QUEUE_WAIT.labels(*self._labels, each.value) for each in Priority}
         self._label_counts = LabelCounts(*self._labels, engine.labels)
         self.costs = CostMeter()
         self._waiting: dict[Priority, list[Job]] = {each: [] for each in Priority}  # the oldest first
@@ -282,7 +283,7 @@ class Passes:
             if isinstance(answer, ChildLost):
                 lost.append((job, answer))
                 continue
-            self._queue_wait.observe(job.queued_ms / 1000, exemplar)
+            self._queue_wait[job.request.priority].observe(job.queued_ms / 1000, exemplar)
             outcome = self._outcome(job.request, answer, round(seconds * 1000), job.queued_ms)
             outcome = outcome._replace(tokens=job.encoded.tokens, compute_us=share_us)
             finished.append(Completed(job.delivery, job.request, outcome))

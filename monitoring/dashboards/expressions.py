@@ -11,6 +11,8 @@ STREAMS = 'stream=~"requests/$model/$version|results"'
 DEPTH = "stream:millstream_queue_depth:max"
 PENDING = "stream:millstream_queue_pending:max"
 AGE = "stream:millstream_queue_oldest_age_seconds:max"
+DEPTH_BY_PRIORITY = "stream_priority:millstream_queue_depth:max"
+AGE_BY_PRIORITY = "stream_priority:millstream_queue_oldest_age_seconds:max"
 SERVED = "stream:millstream_workers_live:max"
 BY_VERSION = "{{model}} {{version}}"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from monitoring.dashboards.choices import ANY_IS_BAD, MODEL, NONE_IS_BAD, VERSION
 from monitoring.dashboards.expressions import (
     AGE,
+    AGE_BY_PRIORITY,
     BY_VERSION,
     CHOSEN,
     DEPTH,
+    DEPTH_BY_PRIORITY,
     PENDING,
     RATE,
     REQUESTS,
@@ -87,6 +89,30 @@ def _depth() -> list[Json]:
             "s",
             "If it rises by one second per second, nothing leaves this queue.",
             ((120, "red"),),
+        ),
+    ]
+
+
+def _priorities() -> list[Json]:
+    return [
+        graph(
+            "Depth by priority",
+            [(f"sum by (priority) ({DEPTH_BY_PRIORITY}{{{REQUESTS}}})", "{{priority}}")],
+            "short",
+            "Requests waiting or running. What is batch may be many: a worker leaves it one pass in eight.",
+            stacked=True,
+        ),
+        graph(
+            "Oldest by priority",
+            [(f"max by (priority) ({AGE_BY_PRIORITY}{{{REQUESTS}}})", "{{priority}}")],
+            "s",
+            "Age of the oldest unfinished request. What is batch may be old, what is interactive should not be.",
+        ),
+        graph(
+            "Waiting time by priority, p95",
+            [(quantile(0.95, "millstream_queue_wait_seconds", "priority", CHOSEN), "{{priority}}")],
+            "s",
+            "From the acceptance of a request to the start of its computing.",
         ),
     ]
 
@@ -198,6 +224,7 @@ def queues() -> Json:
     rows = [
         ("Now", 4, _now()),
         ("Depth and age", 9, _depth()),
+        ("Interactive and batch", 8, _priorities()),
         ("Flow", 8, _flow()),
         ("Waiting and workers", 8, _wait()),
         ("Faults", 8, _faults()),

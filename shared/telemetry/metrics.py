@@ -75,7 +75,7 @@ REDIS_CHECK_FAILED = Gauge(
     "millstream_redis_check_failed", "1 if Redis is not as this component needs it, by check", ["component", "check"]
 )
 QUEUE_WAIT = Histogram(
-    "millstream_queue_wait_seconds", "Time from accept to compute", ["model", "version"], buckets=_LATENCY
+    "millstream_queue_wait_seconds", "Time from accept to compute", ["model", "version", "priority"], buckets=_LATENCY
 )
 BATCH_SIZE = Histogram("millstream_batch_size", "Requests computed together", ["model", "version"], buckets=_SIZES)
 INFERENCE_DURATION = Histogram(

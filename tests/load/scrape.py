@@ -23,6 +23,7 @@ from prometheus_client import generate_latest
 from scripts.stack.ports import free_port
 from scripts.stack.redis import running_redis
 from shared.contract.keys import Keys
+from shared.contract.queues import Priority
 from shared.service.catalogue_file import load_catalogue
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
@@ -83,8 +84,10 @@ def worker_cost(versions: int, times: int) -> tuple[list[float], int]:
     """What rendering costs a worker that serves all versions."""
     for number in range(versions):
         labels = (f"model-{number % MODELS}", f"{number // MODELS}.0.0")
-        for histogram in (metrics.CONFIDENCE, metrics.QUEUE_WAIT, metrics.BATCH_SIZE, metrics.INFERENCE_DURATION):
+        for histogram in (metrics.CONFIDENCE, metrics.BATCH_SIZE, metrics.INFERENCE_DURATION):
             histogram.labels(*labels).observe(0.5)
+        for priority in Priority:
+            metrics.QUEUE_WAIT.labels(*labels, priority.value).observe(0.5)
         metrics.PREDICTIONS.labels(*labels, "succeeded").inc()
     took = []
     for _ in range(times):

@@ -383,6 +383,39 @@ def test_keda_goes_by_the_sum_of_the_streams_that_are_used() -> None:
     assert "REDIS_SCALER_PASSWORD" in {each["name"] for each in redis}
 
 
+KINDS = {  # of workers; those of KEDA that know their streams by name, and how many
+    "one": (["a:1"], 2),
+    "several": (["b:1", "c:2"], 4),
+    "model": (["d"], 0),
+    "pattern": (["e*"], 0),
+    "group": (["group:nlp", "!*-slow"], 0),
+}
+OF_EACH_KIND = dict.fromkeys(DEFAULT_MODELS) | {key: {"versions": versions} for key, (versions, _) in KINDS.items()}
+WORKERS = f"--set-json=models={json.dumps(OF_EACH_KIND)}"
+
+
+def test_each_kind_of_worker_goes_by_the_sum_of_what_waits_for_it_with_keda() -> None:
+    made = objects("--set=autoscaling.mode=keda", WORKERS)
+    for key, (_, streams) in KINDS.items():
+        spec = named(made, "ScaledObject", f"millstream-worker-{key}")["spec"]
+        *own, cpu = spec["triggers"]
+        assert cpu["type"] == "cpu"
+        if streams:
+            assert [each["type"] for each in own] == ["redis-streams"] * streams
+            assert spec["advanced"]["scalingModifiers"]["formula"] == " + ".join(each["name"] for each in own)
+        else:
+            (query,) = [each["metadata"]["query"] for each in own]
+            assert query.startswith("namespace_worker:millstream_queue_depth:sum{") and f"worker-{key}" in query
+            assert "scalingModifiers" not in spec["advanced"], "the rule has added them up"
+
+
+def test_each_kind_of_worker_goes_by_the_sum_of_what_waits_for_it_with_an_hpa() -> None:
+    made = objects(WORKERS)
+    names = {key: own_metric(made, f"millstream-worker-{key}")["name"] for key in KINDS}
+    assert names.pop("one") == "millstream_model_queue_depth", "recorded as the sum of both priorities"
+    assert set(names.values()) == {"millstream_worker_queue_depth"}
+
+
 def test_keda_asks_prometheus_for_what_patterns_select() -> None:
     options = ["--set=autoscaling.mode=keda", "--set=models.sentiment.versions={sentiment-*}"]
     spec = named(objects(*options), "ScaledObject", "millstream-worker-sentiment")["spec"]

@@ -25,6 +25,7 @@ SCRAPED = frozenset({"job", "instance"})  # what Prometheus adds to each series
 IN_KUBERNETES = frozenset({"namespace", "pod"})  # what it adds there besides (k8s/prometheus.yaml)
 LEVELS = {  # what stands before the first colon of a recorded series, and the labels that it means
     "stream": frozenset({"stream"}),
+    "stream_priority": frozenset({"stream", "priority"}),
     "namespace_model_version": frozenset({"namespace", "model", "version"}),
 }
 OTHERS = {  # by Prometheus itself, and by every Python process

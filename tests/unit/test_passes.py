@@ -29,6 +29,7 @@ from shared.contract.costs import Cost
 from shared.contract.inputs import INVALID_INPUT
 from shared.contract.messages import Outcome, PredictionRequest, Status
 from shared.contract.progress import Progress
+from shared.contract.queues import Priority
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.version_streams import VersionStreams
@@ -211,7 +212,7 @@ def value(name: str, **labels: str) -> float:
 async def test_what_is_read_is_encoded_computed_and_completed(make: Make) -> None:
     lane = make(max_batch_size=2)
     requests = readables("a", "b")
-    names = ("batch_size_sum", "batch_size_count", "inference_duration_seconds_sum", "queue_wait_seconds_sum")
+    names = ("batch_size_sum", "batch_size_count", "inference_duration_seconds_sum")
     before = [value(name) for name in names]
     await lane.compute(*requests)
     assert lane.engine.encoded == [[Item("a", {"of": "a"}), Item("b", {"of": "b"})]]
@@ -221,8 +222,17 @@ async def test_what_is_read_is_encoded_computed_and_completed(make: Make) -> Non
     expected = [Completed(*requests[0], outcome), Completed(*requests[1], outcome._replace(result=b"b"))]
     assert lane.held.calls.finish.mock_calls[-1] == call(expected, lane.stop, None)
     grown = [value(name) - old for name, old in zip(names, before, strict=True)]
-    assert grown == pytest.approx([2, 1, TOOK_S, 2 * QUEUED_MS / 1000])
+    assert grown == pytest.approx([2, 1, TOOK_S])
     assert lane.passes.costs.cost == Cost(TOOK_S * 1_000_000 / (2 * TOKENS_A_CHARACTER), TOKENS_A_CHARACTER)
+
+
+async def test_how_long_requests_have_waited_is_counted_by_priority(make: Make) -> None:
+    def waited() -> dict[str, float]:
+        return {each.value: value("queue_wait_seconds_count", priority=each.value) for each in Priority}
+
+    lane, before = make(max_batch_size=2), waited()
+    await lane.compute(readable("a", priority=Priority.BATCH), *readables("b", "c"))
+    assert waited() == {"interactive": before["interactive"] + 2, "batch": before["batch"] + 1}
 
 
 async def test_a_request_from_a_clock_that_is_ahead_has_not_waited(make: Make) -> None:
