@@ -160,8 +160,10 @@ def _words(error: Exception, bucket: str, key: str, place: str) -> str:
         )
     if "redirect" in text:
         return f"bucket {bucket!r} of {place} is in another region: set AWS_REGION"
-    told = f"{key!r} in bucket {bucket!r} of {place} cannot be read now: {_first_line(error)}"
-    return f"{told}; the next try goes on where this one ended"
+    return (
+        f"{key!r} in bucket {bucket!r} of {place} cannot be read now: {_first_line(error)}; the next try goes on where "
+        "this one ended"
+    )
 
 
 def _first_line(error: Exception) -> str:
