@@ -48,6 +48,7 @@ DATED = {
     "gateway/control/known_keys.py": "when a key was last used and expires",
     "gateway/core/intake.py": "ids are made from the time of acceptance",
     "inference_worker/dev/memory.py": "when a request was accepted and has ended, in the place of Redis's clock",
+    "inference_worker/dev/stand_ins.py": "since when its worker is there, which the console shows",
     "inference_worker/heartbeat.py": "when the worker was started, for people",
     "inference_worker/tracing.py": "spans have times of day",
     "persister/tracing.py": "spans have times of day",
