@@ -11,7 +11,7 @@ from aiohttp import web
 
 from gateway.api.console_views import views
 from gateway.api.predictions import unfinished
-from gateway.api.schemas import prediction_body
+from gateway.api.schemas import stored_body
 from gateway.core.errors import UnknownPrediction
 from gateway.core.finished import Finished
 from gateway.core.principal import Principal
@@ -19,6 +19,7 @@ from gateway.core.watching import Event, Kind, Watch
 from gateway.http.context import FEED, PRINCIPAL, PROFILES, RETRY_AFTER, WAITERS
 from gateway.http.event_stream import BEAT_S, EventStream, NotAnyMore, last_number
 from gateway.upkeep.feed import Look
+from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import is_id
 
 Line = tuple[str, object, int | None]  # the name of an event, its body and number
@@ -40,7 +41,7 @@ async def prediction_events(request: web.Request) -> web.StreamResponse:
             watch.wake(prediction_id, found)
         else:
             watch.seen(found)
-        return await streamed(request, _lines(request.app, prediction_id, watch.events(BEAT_S)))
+        return await streamed(request, _lines(request.app, prediction_id, caller, watch.events(BEAT_S)))
 
 
 async def streamed(request: web.Request, lines: AsyncIterator[Line | None]) -> web.StreamResponse:
@@ -55,16 +56,29 @@ async def streamed(request: web.Request, lines: AsyncIterator[Line | None]) -> w
     return stream.response
 
 
-async def _lines(app: web.Application, prediction_id: str, events: AsyncIterator[Event]) -> AsyncIterator[Line | None]:
+async def _lines(
+    app: web.Application, prediction_id: str, caller: Principal, events: AsyncIterator[Event]
+) -> AsyncIterator[Line | None]:
     async for event in events:
+        if event.kind is Kind.RESULT:
+            event = event._replace(value=await _whole(app, event.value, caller))
         yield None if event.kind is Kind.BEAT else (event.kind, _body(app, prediction_id, event), event.written)
+
+
+async def _whole(app: web.Application, finished: Finished, caller: Principal) -> Finished:
+    """What a hint has told, with all that the stores know of it; as it was told if they cannot be reached."""
+    if finished.course is None:
+        with suppress(StoreUnavailable, UnknownPrediction):
+            found = await app[WAITERS].read(finished.id, 0, caller)
+            return found if isinstance(found, Finished) else finished
+    return finished
 
 
 def _body(app: web.Application, prediction_id: str, event: Event) -> object:
     if event.kind is Kind.STATE:
         return unfinished(app, prediction_id, event.value)
     if event.kind is Kind.RESULT:
-        return prediction_body(event.value)
+        return stored_body(event.value)
     return {"text" if event.kind is Kind.TOKEN else "progress": event.value}
 
 

@@ -29,7 +29,7 @@ from shared.telemetry.metrics import ERRORS
 
 log = logging.getLogger(__name__)
 
-_LOOK_AT_ONCE = 500
+_LOOK_AT_ONCE = 1000
 _BEGIN_AT_ONCE = 16  # streams of events: all come back together when another gateway stops
 
 

@@ -227,14 +227,14 @@ async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_ask
         assert await results(both) == [None, answer("b")]
 
 
-async def test_all_are_looked_up_five_hundred_at_a_time(lookup: Mock) -> None:
+async def test_a_thousand_are_looked_up_at_once(lookup: Mock) -> None:
     waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 10_000)
     before = errors("hint_missed")
-    with waiters.expect([str(number) for number in range(1001)]):
-        lookup.look.side_effect = lambda ids, _: {each: answer(each) for each in ids if each in ("7", "8", "1000")}
+    with waiters.expect([str(number) for number in range(2001)]):
+        lookup.look.side_effect = lambda ids, _: {each: answer(each) for each in ids if each in ("7", "8", "2000")}
         await waiters.recheck()
     sizes = [len(each.args[0]) for each in lookup.look.call_args_list]
-    assert sizes == [500, 500, 1]
+    assert sizes == [1000, 1000, 1]
     assert errors("hint_missed") == before + 3
 
 
