@@ -142,5 +142,9 @@ async def test_each_is_told_what_is_wrong_and_serves_once_it_is_repaired(
         assert await client.answer_of("missing") == {"known": True}, "it is at hand"
         async with serving(bucket):
             assert (await client.answer_of("tiny", "2"))["label"].startswith("TWO")
-        assert not await client.reason_of("tiny", "2")
+
+        async def is_not_told() -> bool:
+            return not await client.reason_of("tiny", "2")
+
+        await eventually(is_not_told, "no reason is left")
     assert worker.process.pid == process and worker.process.poll() is None
