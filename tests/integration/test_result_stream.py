@@ -342,10 +342,10 @@ async def test_the_consumer_of_a_dead_persister_is_removed_once_it_holds_nothing
     stop = asyncio.Event()
     task = asyncio.create_task(persister(settings, redis, keys, store, "living").run(stop))
 
-    async def only_the_living() -> bool:
-        return {each["name"] for each in await redis.xinfo_consumers(keys.results, "persister")} == {b"living"}
+    async def no_dead() -> bool:  # before Redis 7.2 one who reads in vain is idle too: the living may remove itself
+        return {each["name"] for each in await redis.xinfo_consumers(keys.results, "persister")} <= {b"living"}
 
-    await eventually(only_the_living, "dead consumers are gone")
+    await eventually(no_dead, "dead consumers are gone")
     stop.set()
     await task
     assert await redis.xlen(keys.results) == 0
