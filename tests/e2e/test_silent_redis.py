@@ -15,7 +15,7 @@ from tests.e2e.conftest import Start
 from tests.waiting import eventually
 
 SECONDS = 12  # longer than every limit on Redis's silence; `python -m tests.chaos.silence` has 70, without a proxy
-REDIS_TIMEOUT_S = 5.0  # the default, which a probe that waits for Redis would take; a busy machine may take a second
+PROBE_WITHIN_S = 1.9  # one that asked Redis would wait for 2 s, as /health does; on a busy machine others take 1 s
 
 
 @pytest.fixture
@@ -38,6 +38,6 @@ async def test_probes_answer_all_the_while_and_requests_soon_after(start: Start,
     gateway = start("gateway", ready=False, REDIS_URL=f"redis://127.0.0.1:{network.port}/0")
     await eventually(lambda: asyncio.to_thread(lambda: gateway.ready), "it is ready", timeout_s=60)
     figures = await measure(gateway, lambda begins: network.set(Mode.BLACKHOLE if begins else Mode.FORWARD), SECONDS)
-    assert figures.answers > 0 and figures.slowest_s < REDIS_TIMEOUT_S / 2
+    assert figures.answers > 0 and figures.slowest_s < PROBE_WITHIN_S
     assert figures.growth_bytes < MOST_GROWTH_BYTES
     assert figures.back_s <= BACK_WITHIN_S

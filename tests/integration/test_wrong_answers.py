@@ -112,7 +112,7 @@ async def test_a_redis_that_cannot_save_is_503_until_it_can(
 async def test_a_silent_network_is_noticed_and_its_end_too(
     start_gateway: StartGateway, own_redis: RedisServer, proxy: Proxy, keys: Keys
 ) -> None:
-    gateway = await start_gateway(redis_url=f"redis://127.0.0.1:{proxy.port}/0", redis_timeout_ms=3000)
+    gateway = await start_gateway(redis_url=f"redis://127.0.0.1:{proxy.port}/0", redis_timeout_ms=2000)
     assert await is_ready(gateway)
     proxy.set(Mode.BLACKHOLE)
     began = time.monotonic()
@@ -120,7 +120,7 @@ async def test_a_silent_network_is_noticed_and_its_end_too(
     async def red() -> bool:
         asked = time.monotonic()
         status = (await gateway.get("/livez")).status
-        assert status == 200 and time.monotonic() - asked < 2, "probes wait for no Redis"
+        assert status == 200 and time.monotonic() - asked < 1.9, "probes wait for no Redis, which takes 2 s"
         return not await is_ready(gateway)
 
     await eventually(red, "the silence of the hints is noticed")
