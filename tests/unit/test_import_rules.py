@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -121,17 +122,18 @@ CLIENT_EXTRAS = {
 Rule = Callable[[str, str], Iterator[str]]
 
 
-def imports(source: str) -> Iterator[tuple[int, int, str]]:
+@cache
+def imports(source: str) -> Sequence[tuple[int, int, str]]:
     """Line, level (0 is absolute) and dotted name of everything imported, at any depth of the code."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield node.lineno, 0, alias.name
+            found += [(node.lineno, 0, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node.lineno, node.level, node.module or ""
+            found.append((node.lineno, node.level, node.module or ""))
             if node.module is not None:  # `from http import client` imports http.client
-                for alias in node.names:
-                    yield node.lineno, node.level, f"{node.module}.{alias.name}"
+                found += [(node.lineno, node.level, f"{node.module}.{alias.name}") for alias in node.names]
+    return found
 
 
 def within(name: str, packages: Iterable[str]) -> bool:
@@ -229,6 +231,8 @@ def opentelemetry_in_its_module(path: str, source: str) -> Iterator[str]:
     if path == TRACE_MODULE:
         return
     yield from (f"line {line}: {name}" for line, _, name in imports(source) if within(name, TRACE_LIBRARIES))
+    if "shared.telemetry.spans" not in source:
+        return
     for node in ast.parse(source).body:  # not inside a function, nor below `if TYPE_CHECKING`
         if isinstance(node, ast.ImportFrom) and node.module == "shared.telemetry.spans":
             yield f"line {node.lineno}: {node.module}"
