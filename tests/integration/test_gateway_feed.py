@@ -127,10 +127,10 @@ async def test_one_look_is_for_all_and_none_is_made_for_nobody(
     watched, looks = application_of(gateway)[FEED], 0
     look = watched._look
 
-    async def counted() -> feed.Look:
+    async def counted(last: feed.Look | None) -> feed.Look:
         nonlocal looks
         looks += 1
-        return await look()
+        return await look(last)
 
     monkeypatch.setattr(watched, "_look", counted)
     await asyncio.sleep(0.3)
