@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,29 @@ async def test_anything_else_is_computed(
     await warm(gateway, worker, redis, keys)
     of_version = HandWorker(redis, keys, version=str(other.get("version", "2.0.0")))
     await computed(gateway, of_version, **other)
+
+
+async def commands(redis: Redis) -> Counter[str]:
+    """How often Redis has done what is done for requests alone, and not from time to time, too."""
+    stats = await redis.info("commandstats")
+    asked = ("mget", "set", "xadd")
+    return Counter({name: int(stats.get(f"cmdstat_{name}", {"calls": 0})["calls"]) for name in asked})
+
+
+async def test_what_another_tenant_has_cached_takes_the_way_of_what_nobody_has(
+    start: StartGateway, worker: HandWorker, redis: Redis, keys: Keys
+) -> None:
+    gateway = await start()
+    await warm(gateway, worker, redis, keys)
+    took = []
+    for text in ("unknown to all", "hello", "Hello"):  # so how long it takes tells nothing; the first warms up
+        before = await commands(redis)
+        await computed(gateway, worker, who="eve/b", text=text)
+        took.append(await commands(redis) - before)
+    assert took[1] == took[2] and took[1]["mget"] == 1
+    before = await commands(redis)
+    assert (await ask(gateway))["cached"]
+    assert await commands(redis) - before != took[1]  # a hit would have shown
 
 
 async def test_what_says_no_store_is_not_kept_and_no_cache_keeps_the_new(
