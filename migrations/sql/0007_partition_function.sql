@@ -5,7 +5,7 @@
 -- It looks names up in this schema alone, and last where a caller could have made some (pg_temp, which otherwise comes
 -- first). The bounds are those of shared/contract/ids.py: UUIDv7 begin with the time in ms.
 SET LOCAL lock_timeout = '5s';
-SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+DO $$ BEGIN PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true); END $$;
 
 CREATE FUNCTION make_predictions_partition(month date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT

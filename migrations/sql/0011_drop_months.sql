@@ -7,7 +7,7 @@
 -- takes the whole table for some milliseconds; while others use it for longer than `lock_timeout`, nothing is dropped.
 -- Each version is looked up in an index, whatever the planner expects of it.
 SET LOCAL lock_timeout = '5s';
-SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
+DO $$ BEGIN PERFORM set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true); END $$;
 
 CREATE FUNCTION drop_predictions_partition(month date, not_kept integer[]) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER
