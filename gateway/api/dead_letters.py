@@ -68,7 +68,7 @@ async def _letter(request: web.Request) -> DeadLetter:
 
 def _may_see(request: web.Request, letter: DeadLetter) -> bool:
     """Whether it is of a model that the caller may use; one that cannot be read is for those who may use all."""
-    return request[PRINCIPAL].may_use(letter.request.model if letter.request else "")
+    return request[PRINCIPAL].may_use(letter.about.model if letter.about else "")
 
 
 def _obstacle(letter: DeadLetter, app: web.Application) -> str:
@@ -87,7 +87,7 @@ def _too_often(most: int) -> str:
 
 
 def _info(letter: DeadLetter, replayable: bool) -> dict[str, Any]:
-    request = letter.request
+    about = letter.about
     return {
         "dead_letter_id": letter.entry,
         "source": letter.source,
@@ -95,9 +95,9 @@ def _info(letter: DeadLetter, replayable: bool) -> dict[str, Any]:
         "error": letter.error,
         "deliveries": letter.deliveries,
         "dead_at": datetime.fromtimestamp(letter.dead_at / 1000, UTC),
-        "prediction_id": request.id if request else None,
-        "model": request.model if request else None,
-        "version": request.version if request else None,
-        "attempt": request.attempt if request else None,
+        "prediction_id": about.id if about else None,
+        "model": about.model if about else None,
+        "version": about.version if about else None,
+        "attempt": about.attempt if about else None,
         "replayable": replayable,
     }

@@ -6,11 +6,27 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from shared.contract.errors import MalformedMessage
-from shared.contract.messages import REQUEST_FIELDS, PredictionRequest, decode_request
+from shared.contract.ids import is_id
+from shared.contract.messages import (
+    MODEL_MAX_CHARS,
+    REQUEST_FIELDS,
+    VERSION_MAX_CHARS,
+    PredictionRequest,
+    decode_request,
+)
 from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
 GONE, TOO_OFTEN = 0, -1
+
+
+class About(NamedTuple):
+    """The prediction that a dead letter is of."""
+
+    id: str
+    model: str
+    version: str
+    attempt: int
 
 
 class DeadLetter(NamedTuple):
@@ -21,7 +37,8 @@ class DeadLetter(NamedTuple):
         reason: a short code; `error` explains it.
         deliveries: how often it was delivered.
         dead_at: when it was dead-lettered, in ms since the epoch.
-        request: the original request; None if it cannot be decoded, and therefore not replayed.
+        about: the prediction that it is of; None if that cannot be read.
+        request: the original request; None if it cannot be decoded or there is none, so that it is not replayed.
     """
 
     entry: str
@@ -30,6 +47,7 @@ class DeadLetter(NamedTuple):
     error: str
     deliveries: int
     dead_at: int
+    about: About | None
     request: PredictionRequest | None
 
 
@@ -124,4 +142,10 @@ class DeadLetters:
             request = None
         source = text(b"source").removeprefix(self._keys.prefix)
         dead_at = number(b"dead_at") or int(entry.split("-")[0])
-        return DeadLetter(entry, source, text(b"reason"), text(b"error"), number(b"deliveries"), dead_at, request)
+        about = About(text(b"id"), text(b"model"), text(b"version"), number(b"attempt"))
+        readable = is_id(about.id) and len(about.model) <= MODEL_MAX_CHARS and len(about.version) <= VERSION_MAX_CHARS
+        return DeadLetter(
+            *(entry, source, text(b"reason"), text(b"error"), number(b"deliveries"), dead_at),
+            about if readable else None,
+            request,
+        )

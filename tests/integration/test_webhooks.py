@@ -153,6 +153,9 @@ async def test_what_fails_for_a_day_is_a_dead_letter(
     assert {(each["source"], each["reason"], each["replayable"]) for each in letters} == {
         ("webhooks", "webhook_undelivered", False)
     }
+    assert {(each["prediction_id"], each["model"], each["attempt"]) for each in letters} == {
+        (each, "echo", 0) for each in ids
+    }
     told = " ".join(each["error"] for each in letters)
     assert all(f"the callback of {each} to 127.0.0.1 was given up: answered: " in told for each in ids)
     assert "answered: 500" in told and "answered: 410" in told
