@@ -70,6 +70,7 @@ def run_schemathesis(url: str, folder: Path, *, seed: int, examples: int, phases
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(FOLDER / "schemathesis.toml")]
     command += ["run", f"{url}/openapi.json", "--checks", "all", "--mode", "all", "--phases", phases]
     command += ["--seed", str(seed), "--max-examples", str(examples), "--continue-on-failure", "--no-color"]
+    command += ["--request-timeout", "70"]  # longer than a request may wait for its answer (60 s)
     command += ["--report", "json", "--report-json-path", str(report)]
     done = subprocess.run(
         command,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from persister.rows import UNREADABLE, Row, rejected, row_of, stand_ins, unreadable
 from shared.contract.errors import MalformedMessage
-from shared.contract.given import given_of
+from shared.contract.given import given_of, with_options
 from shared.contract.ids import principal_id, uuid7
 from shared.contract.messages import Outcome, PredictionResult, Status, decode_result
 from shared.contract.queues import Priority
@@ -253,3 +253,15 @@ def test_a_rejected_row_keeps_who_and_why_but_no_data() -> None:
     row = rejected(row_of(result()), "r" * 600)
     assert (row.id, row.model, row.status, row.input_data, row.output_data) == (ID, "m", "failed", "{}", None)
     assert row.error is not None and row.error.startswith("the result could not be stored: r") and len(row.error) == 500
+
+
+@pytest.mark.parametrize(
+    ("input_", "options", "joined"),
+    [
+        (b'{"text": "a"}', b"{}", b'{"text": "a"}'),
+        (b'{"text": "a"} ', b'{"b":1}', b'{"text": "a","options":{"b":1}}'),
+        (b"{}", b'{"b":1}', b'{"options":{"b":1}}'),
+    ],
+)
+def test_options_are_joined_to_an_object_as_text(input_: bytes, options: bytes, joined: bytes) -> None:
+    assert with_options(input_, options) == joined
