@@ -1,4 +1,4 @@
-"""What a model does to its process ends the item that did it, in seconds, and nothing else."""
+"""What a model does to its process ends the item that did it, within a minute, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ HARM = {
     "answer nothing": "returned None",
     "encode to None": "TypeError",
 }
-WITHIN_S = 15
-LOADED_WITHIN_S = 60  # a worker is ready once it serves anything: on a busy machine others are still loaded then
+WITHIN_S = 60  # 9 s at most on two idle cores; a worker that waits for what never answers waits for ever
 
 
-async def predict(session: aiohttp.ClientSession, model: str, text: str, wait_s: int = WITHIN_S) -> dict[str, Any]:
+async def predict(session: aiohttp.ClientSession, model: str, text: str) -> dict[str, Any]:
     """Ask and wait for the answer."""
     body = {"model": model, "text": text}
-    async with session.post("/api/v1/predict", json=body, params={"wait": str(wait_s)}) as answer:
+    async with session.post("/api/v1/predict", json=body, params={"wait": str(WITHIN_S)}) as answer:
         said: dict[str, Any] = await answer.json()
         return said
 
@@ -44,7 +43,7 @@ async def predict(session: aiohttp.ClientSession, model: str, text: str, wait_s:
 async def loaded(session: aiohttp.ClientSession) -> None:
     """Wait until both models answer."""
     for model in ("good", "hostile"):
-        assert (await predict(session, model, "warm up", LOADED_WITHIN_S))["status"] == "succeeded"
+        assert (await predict(session, model, "warm up"))["status"] == "succeeded"
 
 
 async def slowest_of(session: aiohttp.ClientSession, until: asyncio.Event) -> list[float]:
@@ -57,6 +56,7 @@ async def slowest_of(session: aiohttp.ClientSession, until: asyncio.Event) -> li
     return sorted(seconds)
 
 
+@pytest.mark.timeout(300)
 async def test_harm_ends_its_own_item_and_nothing_else(start: Start) -> None:
     gateway = start("gateway", MODEL_CATALOGUE=CATALOGUE)
     worker = start("inference_worker", MODEL_CATALOGUE=CATALOGUE, MAX_DELIVERIES="2")
@@ -120,7 +120,7 @@ async def test_what_a_version_held_waits_elsewhere_while_it_cannot_be_loaded_aga
     gateway = start("gateway", MODEL_CATALOGUE=str(catalogue))
     worker = start("inference_worker", MODEL_CATALOGUE=str(catalogue), HEARTBEAT_INTERVAL_S="0.2", HEARTBEAT_TTL_S="5")
     async with aiohttp.ClientSession(gateway.url) as session:
-        waiting = asyncio.create_task(predict(session, "once", "die once", LOADED_WITHIN_S))
+        waiting = asyncio.create_task(predict(session, "once", "die once"))
 
         async def named() -> bool:
             async with session.get("/api/v1/models/once") as answer:
@@ -140,7 +140,7 @@ def test_a_worker_ends_if_nothing_loads_or_it_is_strict(start: Start, models: st
     worker = start(
         "inference_worker", ready=False, MODEL_CATALOGUE=CATALOGUE, WORKER_MODELS=models, WORKER_STRICT="true"
     )
-    assert worker.process.wait(LOADED_WITHIN_S) == 2
+    assert worker.process.wait(WITHIN_S) == 2
     assert "the weights are torn" in worker.log.read_text()
 
 

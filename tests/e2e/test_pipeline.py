@@ -86,7 +86,7 @@ async def test_requests_outlive_the_only_worker(start: Start, database: asyncpg.
         answers = await asyncio.gather(slow, *waiting)
         assert {status for status, _ in answers} == {200}
         assert [body["result"]["echo"] for _, body in answers] == ["slow one", *(f"text {n}" for n in range(100))]
-        async with session.get(f"/api/v1/predictions/{first['prediction_id']}", params={"wait": "10"}) as answer:
+        async with session.get(f"/api/v1/predictions/{first['prediction_id']}", params={"wait": "60"}) as answer:
             assert (await answer.json())["status"] == "succeeded"
 
     async def all_stored() -> bool:
@@ -102,7 +102,7 @@ async def test_a_request_that_kills_its_process_fails_at_once_and_its_neighbours
         texts.insert(17, "kill me")
         body = {"model": "echo", "version": "1.0.0", "texts": texts}
         worker = start("inference_worker", WORKER_MODELS="echo:1.0.0", MAX_DELIVERIES="2")
-        async with session.post("/api/v1/predict/batch", json=body, params={"wait": "15"}) as answer:
+        async with session.post("/api/v1/predict/batch", json=body, params={"wait": "60"}) as answer:
             items = (await answer.json())["items"]
     assert "given up after 2 deliveries" in items.pop(17)["error"]
     assert [item["status"] for item in items] == ["succeeded"] * 31
