@@ -23,7 +23,6 @@ from shared.streams.redis_errors import is_missing_group, redis_errors
 from shared.streams.shard import Shard
 
 HINT_MAX_BYTES = 16_384
-_MORE_THAN_IN_HAND = 1000  # entries that a consumer may have pending beside those it holds: read at this moment
 
 
 class Delivery(NamedTuple):
@@ -116,21 +115,6 @@ class RequestStream:
             return Read([], 0)
         return Read([claimed_delivery(each) for each in claimed], now_ms)
 
-    async def has_abandoned(self, visibility_timeout_ms: int) -> bool:
-        """Whether `claim` would find anything: asked first, since claiming needs all else to be out of hand.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        try:
-            with redis_errors():
-                pending = await self._redis.xpending_range(
-                    self.key, self._group, "-", "+", 1, idle=visibility_timeout_ms
-                )
-        except ResponseError:  # the group is missing
-            return False
-        return bool(pending)
-
     async def unheld(self, entries: Sequence[str], visibility_timeout_ms: int) -> tuple[Read, list[str]]:
         """Those of the entries that no live worker holds; and which of them are not in the stream any more.
 
@@ -163,23 +147,6 @@ class RequestStream:
             found: Any = await self._redis.xrange(self.key, entry, entry)
         cost = found[0][1].get(b"cost", b"") if found else b""
         return int(cost) if cost.isdigit() else 0
-
-    async def lost(self, entries: Sequence[str]) -> set[str]:
-        """Those of the entries, which this consumer has read, that are not its own any more.
-
-        They were finished, cancelled or erased, or another has claimed them.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        most = len(entries) + _MORE_THAN_IN_HAND
-        try:
-            with redis_errors():
-                pending: Any = await self._redis.xpending_range(self.key, self._group, "-", "+", most, self._consumer)
-        except ResponseError:  # the group is missing: what is in hand is published again, or it is not known
-            return set()
-        own = {each["message_id"].decode() for each in pending}
-        return set(entries) - own if len(own) < most else set()
 
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""

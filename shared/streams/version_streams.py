@@ -6,7 +6,6 @@ since two streams may give the same id.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from shared.streams.request_stream import Completed, Delivery, Read, RequestStre
 from shared.streams.shard import Shard
 
 _OF_BATCH = "/batch"
+_MORE_THAN_IN_HAND = 1000  # entries that a consumer may have pending beside those it holds: read at this moment
 
 
 class Counts(NamedTuple):
@@ -88,22 +88,29 @@ class VersionStreams:
         return Read([self._named(self._batch, each) for each in read.deliveries], read.now_ms)
 
     async def has_abandoned(self, visibility_timeout_ms: int) -> bool:
-        """Whether `claim` would find anything."""
-        found = await asyncio.gather(*(each.has_abandoned(visibility_timeout_ms) for each in self._both))
-        return any(found)
+        """Whether `claim` would find anything: asked first, since claiming needs all else to be out of hand."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for each in self._both:
+                pipe.xpending_range(each.key, self._group, "-", "+", 1, idle=visibility_timeout_ms)
+            return any(await run_pipeline(pipe, expected=is_missing_group))
 
     async def renew(self, entries: Sequence[str]) -> int:
         """Renew the claims on entries that are still being computed; returns how many this worker still owned."""
         return sum(await self._for_each(entries, lambda stream, own: stream.renew(own)))
 
     async def lost(self, entries: Sequence[str]) -> set[str]:
-        """Those of the entries, which this consumer has read, that are not its own any more."""
-        lost: set[str] = set()
-        for stream in self._both:
-            own = {each.removesuffix(_OF_BATCH): each for each in entries if self._of(each) is stream}
-            if own:
-                lost |= {own[each] for each in await stream.lost(list(own))}
-        return lost
+        """Those of the entries, which this consumer has read, that are not its own any more, in one round trip.
+
+        They were finished, cancelled or erased, or another has claimed them.
+        """
+        held = [(stream, [each for each in entries if self._of(each) is stream]) for stream in self._both]
+        held = [(stream, own) for stream, own in held if own]
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for stream, own in held:
+                most = len(own) + _MORE_THAN_IN_HAND
+                pipe.xpending_range(stream.key, self._group, "-", "+", most, self._consumer)
+            answers = await run_pipeline(pipe, expected=is_missing_group)
+        return set().union(*(_lost(own, pending) for (_, own), pending in zip(held, answers, strict=True)))
 
     async def release(self, entries: Sequence[str], visibility_timeout_ms: int) -> int:
         """Release entries that were read but not started."""
@@ -165,3 +172,16 @@ class VersionStreams:
 def _bare(delivery: Delivery) -> Delivery:
     """As its own stream calls it."""
     return delivery._replace(entry=delivery.entry.removesuffix(_OF_BATCH))
+
+
+def _lost(entries: Sequence[str], pending: Sequence[Mapping[str, Any]] | None) -> set[str]:
+    """Those of the entries of one stream that are not pending; none if not all that is pending is known.
+
+    Args:
+        pending: what is of this consumer, or None: the group is missing, so that what is in hand is published again, or
+            it is not known.
+    """
+    if pending is None or len(pending) >= len(entries) + _MORE_THAN_IN_HAND:
+        return set()
+    own = {each["message_id"].decode() for each in pending}
+    return {each for each in entries if each.removesuffix(_OF_BATCH) not in own}

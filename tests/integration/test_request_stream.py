@@ -20,6 +20,7 @@ from shared.streams.redis_client import connect
 from shared.streams.request_stream import HINT_MAX_BYTES, Completed, Delivery, Read
 from shared.streams.version_streams import Counts
 from tests.access import shard_of
+from tests.round_trips import RoundTrips
 from tests.streams import (
     ACCEPTED,
     LIMITS,
@@ -64,15 +65,20 @@ async def redis_ms(redis: Redis) -> int:
     return int(seconds * 1000 + microseconds // 1000)
 
 
-async def test_what_was_ended_or_claimed_by_another_is_lost_to_who_read_it(redis: Redis, keys: Keys) -> None:
+async def test_what_was_ended_or_claimed_by_another_is_lost_to_who_read_it(
+    redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await publish(redis, keys, *"abc")
     await publish(redis, keys, "d", "e", priority=Priority.BATCH)
     first, second = streams(redis, keys, "first"), streams(redis, keys, "second")
     await first.join()
     read = (await first.read(Counts(3, 2), 0)).deliveries
     entries = [each.entry for each in read]
+    trips = RoundTrips(monkeypatch)
     assert await first.lost(entries) == set()
     assert await first.lost([]) == set()
+    assert not await first.has_abandoned(60_000)
+    assert trips.of("inference_worker") == 2  # whatever of both streams is in hand
     await second.join()
     (claimed,) = (await second.claim(0, 1)).deliveries
     await second.complete([finished(read[1]), finished(read[4])])
@@ -112,7 +118,7 @@ async def test_a_read_has_at_most_so_many_entries_and_the_exact_time(redis: Redi
 
 
 async def test_only_what_is_idle_for_long_enough_is_abandoned(redis: Redis, keys: Keys) -> None:
-    worker, other = stream(redis, keys, "w1"), stream(redis, keys, "w2")
+    worker, other = stream(redis, keys, "w1"), streams(redis, keys, "w2")
     assert await other.has_abandoned(0) is False  # there is no group yet
     await publish(redis, keys, "a")
     await worker.join()
