@@ -76,8 +76,8 @@ async def run(settings: PersisterSettings, traces: Traces | None) -> None:
             "probes": _probes(settings, persister, liveness, stop),
         }
         if settings.webhook_secret is not None:
-            secret, hosts = settings.webhook_secret.get_secret_value(), hosts_of(settings.callback_hosts)
-            sender = WebhookSender(secret, hosts, private=settings.callback_private_networks)
+            secrets, hosts = settings.webhook_secret.get_secret_value(), hosts_of(settings.callback_hosts)
+            sender = WebhookSender(secrets, hosts, private=settings.callback_private_networks)
             tasks["webhooks"] = Webhooks(Outbox(database.postgres), sender, stream, liveness).run(stop)
         if settings.drift_interval_s:
             drift = DriftWatch(database, DriftBoard(shard), settings.drift_window, settings.drift_interval_s, liveness)

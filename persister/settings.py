@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from persister.webhook_sender import key_of
+from persister.webhook_sender import keys_of
 from shared.service.settings import DatabaseSettings, secret_file
 
 
@@ -28,7 +28,9 @@ class PersisterSettings(DatabaseSettings):
         description="how many of a version's first predictions are compared with as many of its newest",
     )
     webhook_secret: SecretStr | None = Field(
-        None, description="what callbacks are signed with: `whsec_` and the base64 of 24 to 64 bytes"
+        None,
+        description="what callbacks are signed with: `whsec_` and the base64 of 24 to 64 bytes; while it is replaced, "
+        "the new one and the old one, in lines of their own",
     )
     webhook_secret_file: Path | None = secret_file("WEBHOOK_SECRET")
     partition_months_ahead: int = Field(2, ge=1, le=24, description="how many months ahead partitions are made")
@@ -36,7 +38,7 @@ class PersisterSettings(DatabaseSettings):
     @model_validator(mode="after")
     def _callbacks_are_signed(self) -> Self:
         if self.webhook_secret is not None:
-            key_of(self.webhook_secret.get_secret_value())
+            keys_of(self.webhook_secret.get_secret_value())
         elif self.callback_hosts:
             raise ValueError("CALLBACK_HOSTS needs WEBHOOK_SECRET_FILE, the secret that callbacks are signed with")
         return self

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import socket
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
@@ -23,6 +23,7 @@ from shared.service.version import software_version
 
 WITHIN_S = 10.0
 GONE = 410
+MOST_SECRETS = 2  # the new one and the old one
 _PREFIX = "whsec_"
 
 
@@ -64,12 +65,21 @@ class PublicResolver(AbstractResolver):
         """Nothing is kept."""
 
 
-def key_of(secret: str) -> bytes:
-    """The key that a secret (`whsec_` and base64) stands for.
+def keys_of(secrets: str) -> tuple[bytes, ...]:
+    """The keys that secrets (`whsec_` and base64) stand for, one in a line.
 
     Raises:
-        ValueError: it is none, or too short or long.
+        ValueError: one is none, or too short or long, or there are too many.
     """
+    keys = tuple(_key_of(each) for each in secrets.split())
+    if not 1 <= len(keys) <= MOST_SECRETS:
+        raise ValueError(
+            f"WEBHOOK_SECRET must hold one secret, or {MOST_SECRETS} in lines of their own: has {len(keys)}"
+        )
+    return keys
+
+
+def _key_of(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(_PREFIX), validate=True)
     except ValueError:
@@ -79,13 +89,14 @@ def key_of(secret: str) -> bytes:
     return key
 
 
-def signed(key: bytes, message_id: str, at_s: int, body: bytes) -> dict[str, str]:
-    """The headers of a message."""
-    digest = hmac.new(key, f"{message_id}.{at_s}.".encode() + body, hashlib.sha256).digest()
+def signed(keys: Sequence[bytes], message_id: str, at_s: int, body: bytes) -> dict[str, str]:
+    """The headers of a message, with a signature by each key: who knows either of them can verify it."""
+    content = f"{message_id}.{at_s}.".encode() + body
+    digests = [base64.b64encode(hmac.digest(key, content, "sha256")).decode() for key in keys]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(at_s),
-        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+        "webhook-signature": " ".join(f"v1,{each}" for each in digests),
     }
 
 
@@ -93,12 +104,13 @@ class WebhookSender:
     """Sends callbacks.
 
     Args:
+        secrets: see `keys_of`.
         hosts: that they may go to, see `shared.contract.callbacks.hosts_of`.
         private: whether http and addresses of private networks are allowed.
     """
 
-    def __init__(self, secret: str, hosts: tuple[str, ...], *, private: bool) -> None:
-        self._key, self._hosts, self._private = key_of(secret), hosts, private
+    def __init__(self, secrets: str, hosts: tuple[str, ...], *, private: bool) -> None:
+        self._keys, self._hosts, self._private = keys_of(secrets), hosts, private
         self._session: ClientSession | None = None
 
     async def send(self, url: str, message_id: str, body: bytes) -> None:
@@ -110,7 +122,7 @@ class WebhookSender:
         if (refusal := refusal_of_url(url, self._hosts, private=self._private)) is not None:
             raise Undelivered(refusal)
         headers = {
-            **signed(self._key, message_id, int(time.time()), body),
+            **signed(self._keys, message_id, int(time.time()), body),
             "Content-Type": "application/json",
             "User-Agent": f"millstream/{software_version()}",
         }

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import base64
+import time
 
-from persister.webhook_sender import key_of
+import pytest
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from persister.webhook_sender import keys_of, signed
 from persister.webhooks import pause_after
 from shared.contract.callbacks import hosts_of, is_public, refusal_of_url
 
@@ -54,7 +58,28 @@ def test_pauses_grow_to_hours_and_are_not_the_same_for_all() -> None:
     assert pause_after(8, 0.5) == pause_after(99, 0.5) and pause_after(8, 0.5).total_seconds() == 14_400
 
 
-@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_AAAA", "whsec_!!", "A" * 44, "whsec_" + "A" * 120])
-def test_what_is_no_secret(secret: str) -> None:
-    with pytest.raises(ValueError, match="whsec_"):
-        key_of(secret)
+def secret(letter: str) -> str:
+    return f"whsec_{base64.b64encode(letter.encode() * 32).decode()}"
+
+
+@pytest.mark.parametrize("wrong", ["whsec_", "whsec_AAAA", "whsec_!!", "A" * 44, "whsec_" + "A" * 120])
+def test_what_is_no_secret(wrong: str) -> None:
+    for secrets in (wrong, f"{secret('a')}\n{wrong}"):
+        with pytest.raises(ValueError, match="whsec_") as told:
+            keys_of(secrets)
+        assert wrong not in str(told.value) or wrong == "whsec_"
+
+
+@pytest.mark.parametrize("letters", ["", "abc"])
+def test_there_are_one_or_two_secrets(letters: str) -> None:
+    with pytest.raises(ValueError, match=f"one secret, or 2 in lines of their own: has {len(letters)}"):
+        keys_of("\n".join(map(secret, letters)))
+
+
+def test_while_a_secret_is_replaced_who_has_the_new_or_the_old_one_can_verify() -> None:
+    headers = signed(keys_of(f"{secret('n')}\r\n{secret('o')}\n"), "m.0", int(time.time()), b'{"type":"x"}')
+    for letter in "no":
+        assert Webhook(secret(letter)).verify('{"type":"x"}', headers) == {"type": "x"}
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret("x")).verify('{"type":"x"}', headers)
+    assert len(headers["webhook-signature"].split()) == 2
