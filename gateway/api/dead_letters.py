@@ -14,7 +14,7 @@ from gateway.http.context import CATALOGUE, DEAD_LETTERS, MODEL, PRINCIPAL, SETT
 from gateway.http.queries import read_query
 from gateway.http.responses import json_response
 from gateway.http.timeouts import TimeoutQuery, timeout_ms_of
-from shared.streams.dead_letters import GONE, TOO_OFTEN, DeadLetter
+from shared.streams.dead_letters import GONE, OF_CALLBACKS, TOO_OFTEN, DeadLetter
 
 _ENTRY = re.compile(ENTRY_PATTERN)
 
@@ -74,6 +74,8 @@ def _may_see(request: web.Request, letter: DeadLetter) -> bool:
 def _obstacle(letter: DeadLetter, app: web.Application) -> str:
     """Why it cannot be replayed; empty if it can."""
     request, most = letter.request, app[SETTINGS].max_replays
+    if letter.source == OF_CALLBACKS:
+        return "it is of a callback: its prediction can be read; it can only be deleted"
     if request is None:
         return f"its request cannot be read ({letter.reason}); it can only be deleted"
     if app[CATALOGUE].resolve(request.model, request.version) is None:

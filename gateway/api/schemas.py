@@ -239,21 +239,21 @@ class Usage(BaseModel):
 
 
 class DeadLetterInfo(BaseModel):
-    """A dead letter: a request or result that was given up."""
+    """A dead letter: a request, a result or a callback that was given up."""
 
     dead_letter_id: str = Field(description="the id of the dead letter")
-    source: str = Field(description="the stream it came from")
+    source: str = Field(description="the stream it came from; `webhooks` if it is of a callback")
     reason: str = Field(description="a short code", examples=["max_deliveries"])
     error: str = Field(description="what was wrong, in a sentence")
-    deliveries: int = Field(description="how often it was given to a worker")
+    deliveries: int = Field(description="how often it was given to a worker; of a callback, how often it was tried")
     dead_at: datetime = Field(description="when it was given up")
     prediction_id: UUID | None = Field(description="the id of the prediction; null if it cannot be read")
     model: str | None = Field(description="the name of the model; null if it cannot be read")
     version: str | None = Field(description="the name of the version; null if it cannot be read")
     attempt: int | None = Field(description="how often it was replayed before")
     replayable: bool = Field(
-        description="whether it can be replayed: its request is readable, its version served, and it was not replayed "
-        "too often"
+        description="whether it can be replayed: it is of a request that is readable, its version is served, and it was "
+        "not replayed too often"
     )
 
 

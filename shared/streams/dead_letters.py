@@ -18,6 +18,7 @@ from shared.streams.redis_errors import redis_errors
 from shared.streams.shard import Shard
 
 GONE, TOO_OFTEN = 0, -1
+OF_CALLBACKS = "webhooks"  # the source of those of callbacks
 
 
 class About(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from shared.contract.messages import readable
+from shared.streams.dead_letters import OF_CALLBACKS
 from shared.streams.deployment import Deployment
 from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
@@ -136,7 +137,7 @@ class ResultStream:
             StoreUnavailable: Redis cannot be reached.
         """
         about: dict[Any, Any] = {
-            "source": "webhooks",
+            "source": OF_CALLBACKS,
             "source_entry": f"{prediction_id}.{attempt}",
             "reason": "webhook_undelivered",
             "error": readable(error),

@@ -159,6 +159,14 @@ async def test_what_fails_for_a_day_is_a_dead_letter(
     told = " ".join(each["error"] for each in letters)
     assert all(f"the callback of {each} to 127.0.0.1 was given up: answered: " in told for each in ids)
     assert "answered: 500" in told and "answered: 410" in told
+    path = f"/api/v1/dead-letters/{letters[0]['dead_letter_id']}"
+    async with gateway.post(f"{path}/replay") as answer:
+        assert answer.status == 409 and "it is of a callback" in (await answer.json())["detail"]
+    for status in (204, 404):
+        async with gateway.delete(path) as answer:
+            assert answer.status == status
+    async with gateway.get("/api/v1/dead-letters") as answer:
+        assert (await answer.json())["items"] == letters[1:]
 
 
 async def _empty(database: asyncpg.Connection) -> bool:
