@@ -245,7 +245,7 @@ class DeadLetterInfo(BaseModel):
     source: str = Field(description="the stream it came from; `webhooks` if it is of a callback")
     reason: str = Field(description="a short code", examples=["max_deliveries"])
     error: str = Field(description="what was wrong, in a sentence")
-    deliveries: int = Field(description="how often it was given to a worker; of a callback, how often it was tried")
+    deliveries: int = Field(description="how often it was given to a worker, or a callback was tried")
     dead_at: datetime = Field(description="when it was given up")
     prediction_id: UUID | None = Field(description="the id of the prediction; null if it cannot be read")
     model: str | None = Field(description="the name of the model; null if it cannot be read")

@@ -13,6 +13,7 @@ from gateway.http.context import DRAIN, KEY_ADMIN
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
 from shared.contract.progress import Progress
+from shared.contract.queues import Priority
 from shared.streams.version_streams import VersionStreams
 from tests.access import shard_of
 from tests.gateways import (
@@ -138,6 +139,29 @@ async def test_what_is_finished_stored_failed_or_unknown(
         assert answer.status == 422
     async with gateway.head(path_of(await submit(gateway))) as answer:
         assert answer.status == 200 and answer.content_type == "text/event-stream"
+
+
+async def test_the_result_is_what_get_says_wherever_it_is_read_from(
+    gateway: Client, redis: Redis, keys: Keys, database_url: str
+) -> None:
+    worker = HandWorker(redis, keys, priority=Priority.BATCH)
+    asked = {"model": "echo", "text": "hello", "priority": "batch", "tags": {"team": "a"}}
+    async with gateway.post("/api/v1/predict?wait=0", json=asked) as answer:
+        prediction_id = (await answer.json())["prediction_id"]
+    path, said = f"{PREDICTIONS}/{prediction_id}", []
+    async with listening(gateway, path_of(prediction_id)) as stream:
+        await stream.until("state")
+        await worker.serve_one(succeeded({"label": "A", "scores": {"A": 0.9, "longer": 0.1}}))
+        said.append((await stream.until("result")).body)  # after a hint
+    for store in ("Redis", "Postgres"):
+        async with listening(gateway, path_of(prediction_id)) as stream:
+            said.append((await stream.until("result")).body)
+        async with gateway.get(path) as answer:
+            said.append(await answer.json())
+        assert said[-1]["stored"] is (store == "Postgres")
+        await persist_everything(redis, keys, database_url)
+    assert [{**each, "stored": True} for each in said] == [said[-1]] * 5
+    assert {"input", "tags", "priority", "completed_at", "queue_time_ms", "attempt"} <= said[-1].keys()
 
 
 async def test_a_lost_hint_costs_time_not_the_result(

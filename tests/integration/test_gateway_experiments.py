@@ -35,6 +35,7 @@ from tests.gateways import (
     store,
     succeeded,
 )
+from tests.sse import listening
 from tests.streams import new_request
 from tests.waiting import eventually
 
@@ -443,6 +444,29 @@ async def test_a_shadow_is_given_copies_that_nobody_sees(
     }
     listed = await (await gateway.get("/api/v1/predictions")).json()
     assert sorted(each["prediction_id"] for each in listed["items"]) == sorted(ids)
+
+
+async def test_a_copy_calls_nobody_back_and_is_in_nobodys_events(
+    start_gateway: StartGateway, redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str
+) -> None:
+    gateway = await start_gateway(callback_hosts="hooks.example")
+    await start(gateway, [{"version": "2.0.0"}], {"version": "1.0.0", "share": 1})
+    original = await send(gateway, callback_url="https://hooks.example/")
+    await eventually(lambda: copies_published(gateway), "the copy is published")
+    worker, shadow = HandWorker(redis, keys), HandWorker(redis, keys, version="1.0.0", priority=Priority.BATCH)
+    async with listening(gateway, f"/api/v1/predictions/{original}/events") as stream:
+        await stream.until("state")
+        copy = await shadow.serve_one(succeeded({"label": "BAD"}))
+        await worker.serve_one()
+        heard = await stream.rest()
+    assert {each.body["prediction_id"] for each in heard} == {original} and heard[-1].event == "result"
+    assert heard[-1].body["result"] == {"label": "GOOD"}
+    await persist_everything(redis, keys, database_url)
+    assert {str(row["id"]) for row in await database.fetch("SELECT id FROM predictions")} == {original, copy}
+    assert [str(row["prediction_id"]) for row in await database.fetch("SELECT * FROM webhooks")] == [original]
+    async with listening(gateway, "/api/v1/events") as stream:
+        newest = (await stream.until("predictions")).body
+    assert [each["prediction_id"] for each in newest["items"]] == [original]
 
 
 async def test_a_copy_is_refused_first_and_its_original_never(
