@@ -252,7 +252,7 @@ class DeadLetterInfo(BaseModel):
     version: str | None = Field(description="the name of the version; null if it cannot be read")
     attempt: int | None = Field(description="how often it was replayed before")
     replayable: bool = Field(
-        description="whether it can be replayed: it is of a request that is readable, its version is served, and it was "
+        description="whether it can be replayed: its request is readable, its version served, and it was "
         "not replayed too often"
     )
 
