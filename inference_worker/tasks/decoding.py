@@ -105,6 +105,23 @@ class RowStops(StoppingCriteria):
         return any(stop in end for stop in stops)
 
 
+class UnwantedPass(StoppingCriteria):
+    """Ends a pass once nobody wants any row of it, however many beams each has; what is written then means nothing.
+
+    Args:
+        rows: how many.
+        stopped: whether nobody wants a row any more.
+    """
+
+    def __init__(self, rows: int, stopped: Callable[[int], bool]) -> None:
+        self._rows, self._stopped = rows, stopped
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        """Which rows have ended, shape (rows x beams,): all of them, or none."""
+        ended = all(self._stopped(row) for row in range(self._rows))
+        return torch.full((input_ids.shape[0],), ended, dtype=torch.bool, device=input_ids.device)
+
+
 class RowTexts(StoppingCriteria):
     """Tells what each row has written so far, and ends none.
 

@@ -5,14 +5,15 @@ an encoder-decoder that says nothing writes as in transformers' pipeline, by fou
 is drawn by chance: the same text has the same summary, whatever else is in its batch. A text longer than the model
 reads well is summarized in parts, then the parts' summaries together, over as many rounds as it takes (map and
 reduce, hierarchically); every token of it is read. A sentence that the limit cut off is dropped, as is one that
-repeats another.
+repeats another. What nobody wants any more is left between tokens, passes and rounds.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -20,11 +21,14 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact
-from inference_worker.tasks.chats import rendered, without_thought
+from inference_worker.tasks.chats import without_thought
+from inference_worker.tasks.decoding import UnwantedPass
 from inference_worker.tasks.hub import words
+from inference_worker.tasks.progress import UNTOLD, Telling
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import split_sentences
+from inference_worker.tasks.summary_prompts import Prompt, make_prompt
 from inference_worker.tasks.tokens import TextTokenizer, chunks
 from inference_worker.tasks.torch_models import load_model, moved
 from shared.contract.errors import ConfigurationError
@@ -43,25 +47,6 @@ _DECIDED = {
 }
 _LONGEST_PART = 2048  # tokens: beyond it small models lose the thread, and attention grows with the square
 _SHORTEST_ANSWER = 16  # tokens: room for one short sentence, even if half the text is less
-# The best of four wordings tried with SmolLM2 on 15 texts. Two others invented numbers as rarely (in 3 summaries; the
-# same words as a user turn: in 5), but its summaries of the fixture articles were the closest to the text.
-_INSTRUCTION = (
-    "Provide a concise, objective summary of the input text in up to three sentences, focusing on key actions and "
-    "intentions without using second or third person pronouns."
-)
-_MARK = "\u241f"  # stands where the text goes while the prompt is made; no template contains it
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """The token ids before and after the text."""
-
-    before: Sequence[int]
-    after: Sequence[int]
-
-    @property
-    def size(self) -> int:
-        return len(self.before) + len(self.after)
 
 
 class Length(NamedTuple):
@@ -76,6 +61,15 @@ class Length(NamedTuple):
     chosen: bool = True
 
 
+class _Part(NamedTuple):
+    """Token ids to summarize, and whether nobody wants that any more."""
+
+    ids: Sequence[int]
+    length: Length
+    thinking: bool = False
+    stopped: Callable[[], bool] = lambda: False
+
+
 @dataclass(slots=True)
 class _Work:
     """A text on its way to its summary: the parts still to be summarized, in order."""
@@ -83,6 +77,7 @@ class _Work:
     parts: list[Sequence[int]]
     length: Length
     thinking: bool
+    stopped: Callable[[], bool]
     summary: str | None = None
 
 
@@ -124,7 +119,7 @@ class GenerativeSummarization:
         prompts = {thinking: make_prompt(tokenizer, artifact, thinking) for thinking in (False, True)}
         made = cls(model, tokenizer, prompts, token_budget, sample)
         try:
-            made._generate([(tokenizer.tokenize([sample.text])[0].ids[: made._room], Length(2, 0), False)])
+            made._generate([_Part(tokenizer.tokenize([sample.text])[0].ids[: made._room], Length(2, 0))])
         except (TypeError, ValueError, RuntimeError, AttributeError, KeyError, IndexError, ImportError) as error:
             raise ConfigurationError(
                 f"{artifact.location} cannot write with its generation settings: {words(error)}"
@@ -144,12 +139,15 @@ class GenerativeSummarization:
             encoded.append(Encoded(longest, (parts, self._length(item.options), thinking), len(parts)))
         return encoded
 
-    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+    def predict(self, batch: Sequence[Encoded], progress: Telling = UNTOLD) -> list[Output]:
         """Summarize, round by round, parts of all texts together; no confidence."""
-        works = [_Work(list(parts), length, thinking) for parts, length, thinking in (each.data for each in batch)]
-        while pending := [work for work in works if work.summary is None]:
+        works = [
+            _Work(list(parts), length, thinking, partial(progress.stopped, place))
+            for place, (parts, length, thinking) in enumerate(each.data for each in batch)
+        ]
+        while pending := [work for work in works if work.summary is None and not work.stopped()]:
             self._round(pending)
-        return [Output({"summary": work.summary}) for work in works]
+        return [Output({"summary": work.summary or ""}) for work in works]
 
     def _length(self, options: Mapping[str, Any]) -> Length:
         """The request's, else the artifact's. Those of an encoder-decoder count the token it starts with."""
@@ -169,9 +167,10 @@ class GenerativeSummarization:
 
     def _round(self, works: Sequence[_Work]) -> None:
         """Summarize every part once. What had one part is done; the others' summaries become their next text."""
-        texts = iter(
-            self._generate([(part, self._limit(work, part), work.thinking) for work in works for part in work.parts])
-        )
+        parts = [
+            _Part(part, self._limit(work, part), work.thinking, work.stopped) for work in works for part in work.parts
+        ]
+        texts = iter(self._generate(parts))
         for work in works:
             summaries = [next(texts) for _ in work.parts]
             if len(summaries) == 1:
@@ -189,46 +188,48 @@ class GenerativeSummarization:
             most = min(most, max(_SHORTEST_ANSWER, len(part) // 2))
         return Length(most, min(least, most))
 
-    def _generate(self, parts: Sequence[tuple[Sequence[int], Length, bool]]) -> list[str]:
-        """The summary of each part: its ids, its length, and whether the model is to think."""
+    def _generate(self, parts: Sequence[_Part]) -> list[str]:
+        """The summary of each part; of those that nobody wants any more it is empty, or none."""
         answers = [""] * len(parts)
         for indices in self._passes(parts):
-            rows = [self._row(parts[index][0], parts[index][2]) for index in indices]
-            lengths = [parts[index][1] for index in indices]
-            length = Length(max(each.most for each in lengths), lengths[0].least)
-            for index, ids in zip(indices, self._run(rows, length), strict=True):
+            wanted = [index for index in indices if not parts[index].stopped()]
+            own = [parts[index] for index in wanted]
+            for index, part, ids in zip(wanted, own, self._run(own) if own else (), strict=True):
                 end = next((at for at, token in enumerate(ids) if token in self._ends), None)
-                text = self._tokenizer.decode(ids[: min(parts[index][1].most, len(ids) if end is None else end)])
-                answers[index] = tidy(without_thought(text) if parts[index][2] else text)
+                text = self._tokenizer.decode(ids[: min(part.length.most, len(ids) if end is None else end)])
+                answers[index] = tidy(without_thought(text) if part.thinking else text)
         return answers
 
-    def _passes(self, parts: Sequence[tuple[Sequence[int], Length, bool]]) -> Iterator[list[int]]:
+    def _passes(self, parts: Sequence[_Part]) -> Iterator[list[int]]:
         """Which are written together: beams, and the least length, depend on the limits of the whole pass."""
         said = self._said
         together = self._causal and said.get("num_beams", 1) == 1
         padded = ("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "encoder_repetition_penalty")
         alone = any(said.get(name) for name in padded[0 if self._causal else 1 :])  # these would look at the padding
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, (_, length, _) in enumerate(parts):
-            groups[(0 if together else length.most, length.least)].append(index)
+        for index, part in enumerate(parts):
+            groups[(0 if together else part.length.most, part.length.least)].append(index)
         for group in groups.values():
-            sizes = [len(self._row(*parts[index][::2]).ids) + parts[index][1].most for index in group]
+            sizes = [len(self._row(parts[index]).ids) + parts[index].length.most for index in group]
             for places in passes(sizes, 1 if alone else self._token_budget):
                 yield [group[place] for place in places]
 
-    def _row(self, part: Sequence[int], thinking: bool) -> Row:
-        prompt = self._prompts[thinking]
-        return Row([*prompt.before, *part, *prompt.after], (), len(part))
+    def _row(self, part: _Part) -> Row:
+        prompt = self._prompts[part.thinking]
+        return Row([*prompt.before, *part.ids, *prompt.after], (), len(part.ids))
 
-    def _run(self, rows: Sequence[Row], length: Length) -> Iterator[list[int]]:
+    def _run(self, parts: Sequence[_Part]) -> Iterator[list[int]]:
         """Generate for one pass. A causal model continues its row, so rows are padded on the left."""
+        rows = [self._row(part) for part in parts]
         padded = pad(rows, self._tokenizer.pad_id, "left" if self._causal else "right")
         inputs = moved(padded, self._model.device)
+        length = Length(max(part.length.most for part in parts), parts[0].length.least)
         with torch.inference_mode():
             ids: Tensor = self._model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 generation_config=self._settings(length),
+                stopping_criteria=[UnwantedPass(len(parts), lambda row: parts[row].stopped())],
             )
         start = inputs["input_ids"].shape[1] if self._causal else 1  # a decoder's first token is its start token
         yield from ids[:, start:].tolist()
@@ -254,27 +255,6 @@ def _said(model: Any) -> dict[str, Any]:
     if "max_length" in own:
         said.pop("max_new_tokens", None)
     return {"num_beams": _DEFAULT_BEAMS, **said, **own}
-
-
-def make_prompt(tokenizer: TextTokenizer, artifact: Artifact, thinking: bool = False) -> Prompt:
-    """What goes around a text: a chat turn that asks for a summary, or what the kind of model was trained with.
-
-    T5 names its prefix in `task_specific_params`; a language model without a chat template is prompted with `TL;DR:`
-    (Radford et al., 2019).
-    """
-    if artifact.config.is_encoder_decoder:
-        tasks = getattr(artifact.config, "task_specific_params", None) or {}
-        prefix = (tasks.get("summarization") or {}).get("prefix") or getattr(artifact.config, "prefix", None) or ""
-        return Prompt(*tokenizer.frame(f"{prefix}{_MARK}", _MARK))
-    if not tokenizer.raw.chat_template:
-        return Prompt(*tokenizer.frame(f"{_MARK}\n\nTL;DR:", _MARK))
-    turns = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": _MARK}]
-    try:
-        chat = rendered(tokenizer.raw, turns, thinking)
-    except InvalidInput:  # it knows no system turns
-        chat = rendered(tokenizer.raw, [{"role": "user", "content": f"{_INSTRUCTION}\n\n{_MARK}"}], thinking)
-    before, _, after = chat.partition(_MARK)
-    return Prompt(tokenizer.control(before), tokenizer.control(after))
 
 
 def tidy(text: str) -> str:

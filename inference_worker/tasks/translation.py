@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,9 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from inference_worker.tasks.artifacts import Artifact
+from inference_worker.tasks.decoding import UnwantedPass
 from inference_worker.tasks.languages import Direction, languages_of
+from inference_worker.tasks.progress import UNTOLD, Telling
 from inference_worker.tasks.protocol import Encoded, InvalidInput, Item, Output
 from inference_worker.tasks.rows import Row, pad, passes
 from inference_worker.tasks.sentences import sentence_spans
@@ -37,6 +40,13 @@ class _Text(NamedTuple):
     direction: Direction
     parts: list[list[int]]
     between: list[str]
+
+
+class _Part(NamedTuple):
+    """The token ids of a part of a text, and whether nobody wants it any more."""
+
+    ids: Sequence[int]
+    stopped: Callable[[], bool]
 
 
 class Translation:
@@ -71,15 +81,16 @@ class Translation:
         """
         return [self._encode(item) for item in items]
 
-    def predict(self, batch: Sequence[Encoded]) -> list[Output]:
+    def predict(self, batch: Sequence[Encoded], progress: Telling = UNTOLD) -> list[Output]:
         """Translate all parts, those of one direction together; no confidence."""
-        parts = [(each.data.direction, ids) for each in batch for ids in each.data.parts]
+        parts = [_Part(ids, partial(progress.stopped, at)) for at, each in enumerate(batch) for ids in each.data.parts]
+        directions = [each.data.direction for each in batch for _ in each.data.parts]
         by_direction: dict[Direction, list[int]] = defaultdict(list)
-        for index, (direction, _) in enumerate(parts):
+        for index, direction in enumerate(directions):
             by_direction[direction].append(index)
         done: dict[int, str] = {}
         for direction, indices in by_direction.items():
-            texts = self._translate(direction, [parts[index][1] for index in indices])
+            texts = self._translate(direction, [parts[index] for index in indices])
             done.update(zip(indices, texts, strict=True))
         in_order = iter(done[index] for index in range(len(parts)))
         return [Output({"translation": _joined(each.data, in_order)}) for each in batch]
@@ -119,23 +130,31 @@ class Translation:
             halves = [_stripped(text, start, cut), _stripped(text, cut, end)]
             waiting += [half for half in reversed(halves) if half[0] < half[1]]
 
-    def _translate(self, direction: Direction, parts: Sequence[Sequence[int]]) -> list[str]:
-        rows = [Row(ids, (), len(ids)) for ids in parts]
-        settings = self._settings(direction)
-        texts = [""] * len(rows)
-        sizes = [len(row.ids) + self._most(direction) for row in rows]
-        for indices in passes(sizes, self._token_budget):
-            padded = pad([rows[index] for index in indices], self._tokenizer.pad_token_id or 0)
-            inputs = moved(padded, self._model.device)
-            with torch.inference_mode():
-                ids: Tensor = self._model.generate(
-                    input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], generation_config=settings
-                )
-            for index, written in zip(indices, ids.tolist(), strict=True):
+    def _translate(self, direction: Direction, parts: Sequence[_Part]) -> list[str]:
+        """Each part; what nobody wants any more is left between tokens and passes."""
+        texts = [""] * len(parts)
+        most = self._most(direction)
+        for indices in passes([len(part.ids) + most for part in parts], self._token_budget):
+            wanted = [index for index in indices if not parts[index].stopped()]
+            own = [parts[index] for index in wanted]
+            for index, written in zip(wanted, self._run(direction, own) if own else (), strict=True):
                 texts[index] = self._tokenizer.decode(
                     written, skip_special_tokens=True, clean_up_tokenization_spaces=False
                 )
         return texts
+
+    def _run(self, direction: Direction, parts: Sequence[_Part]) -> list[list[int]]:
+        """Generate for one pass."""
+        padded = pad([Row(part.ids, (), len(part.ids)) for part in parts], self._tokenizer.pad_token_id or 0)
+        inputs = moved(padded, self._model.device)
+        with torch.inference_mode():
+            ids: Tensor = self._model.generate(
+                input_ids=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                generation_config=self._settings(direction),
+                stopping_criteria=[UnwantedPass(len(parts), lambda row: parts[row].stopped())],
+            )
+        return list(ids.tolist())
 
     def _most(self, direction: Direction) -> int:
         return int(self._settings(direction).max_new_tokens)

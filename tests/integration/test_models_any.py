@@ -25,9 +25,10 @@ from transformers import (
 )
 
 from inference_worker.tasks.artifacts import open_artifact
-from inference_worker.tasks.generative import GenerativeSummarization, make_prompt
+from inference_worker.tasks.generative import GenerativeSummarization
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import InvalidInput, Item
+from inference_worker.tasks.summary_prompts import make_prompt
 from inference_worker.tasks.tokens import TextTokenizer
 from inference_worker.tasks.zero_shot import EntailmentZeroShot
 from shared.contract.errors import ConfigurationError
