@@ -110,7 +110,9 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])
-    app[WAITERS] = Waiters(states, lookup, app[LIVENESS], settings.max_in_flight)
+    app[WAITERS] = Waiters(
+        states, lookup, app[LIVENESS], settings.max_in_flight, recheck_interval_s=settings.recheck_interval_s
+    )
     app[UNFINISHED] = Unfinished(shard, catalogue, app[KNOWN_STREAMS])
     app[CANCELLING] = Cancelling(shard, app[WAITERS])
     _share_waits(app)

@@ -14,6 +14,7 @@ from gateway.control.experiments.running import FOLLOW_EVERY_S
 from gateway.control.registry.following import READ_EVERY_S
 from gateway.core.caching import LOOK_FOR_ERASURES_EVERY_S
 from gateway.core.serving import LOOK_FOR_WORKERS_EVERY_S
+from gateway.core.waiting import LOOK_EVERY_S
 from gateway.http.connections import SWEEP_EVERY_S
 from gateway.http.context import (
     CACHING,
@@ -35,7 +36,7 @@ from gateway.http.context import (
 from gateway.http.http_metrics import COUNT_EVERY_S, http_metrics
 from gateway.http.readiness import not_ready
 from gateway.upkeep.expiry import Expiry, age_out
-from gateway.upkeep.feed import LOOK_EVERY_S
+from gateway.upkeep.feed import LOOK_EVERY_S as FEED_EVERY_S
 from gateway.upkeep.loop import every
 from gateway.upkeep.throughput import MEASURE_EVERY_S, Throughput
 from shared.contract.queues import queues_of
@@ -94,13 +95,13 @@ def background_loops(app: web.Application, shard: Shard, authentication: Authent
         await serve_probes(*address, app[LIVENESS], lambda: not_ready(app), stop, before_scrape, {"/health": health})
 
     turns: dict[str, tuple[float, Callable[[], Coroutine[Any, Any, object]]]] = {
-        "recheck": (settings.recheck_interval_s, waiters.recheck),
+        "recheck": (min(LOOK_EVERY_S, settings.recheck_interval_s), waiters.recheck),
         "expiry": (settings.expiry_interval_s, expiry.expire),
         "dead letters": (settings.expiry_interval_s, lambda: age_out(app[DEAD_LETTERS], keep_ms)),
         "connections": (SWEEP_EVERY_S, app[CONNECTIONS].sweep),
         "serving": (LOOK_FOR_WORKERS_EVERY_S, app[SERVING].look),
         "experiments": (FOLLOW_EVERY_S, app[RUNNING].follow),
-        "feed": (LOOK_EVERY_S, app[FEED].turn),
+        "feed": (FEED_EVERY_S, app[FEED].turn),
         "throughput": (MEASURE_EVERY_S, throughput.measure),
         "http metrics": (COUNT_EVERY_S, count_requests),
         **authentication.turns(),

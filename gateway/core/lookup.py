@@ -12,7 +12,7 @@ from gateway.core.finished import Finished, from_result
 from gateway.core.history import History
 from shared.contract.errors import StoreUnavailable
 from shared.contract.messages import PredictionResult
-from shared.streams.prediction_state import PredictionStates, Queued
+from shared.streams.prediction_state import ANY_BYTES, PredictionStates, Queued
 from shared.telemetry.metrics import ERRORS
 
 
@@ -51,7 +51,7 @@ class Lookup:
         return [each for each in found.values() if isinstance(each, Finished)]
 
     async def look(
-        self, prediction_ids: Sequence[str], placed: Collection[str] = ()
+        self, prediction_ids: Sequence[str], placed: Collection[str] = (), most_bytes: int = ANY_BYTES
     ) -> dict[str, Finished | Queued | None]:
         """Several predictions, by their ids, with one call to each store; asks for hints about those not finished.
 
@@ -59,11 +59,12 @@ class Lookup:
 
         Args:
             placed: whose places in their queues are looked at, too.
+            most_bytes: of results from Redis, about: those that would be more are left out.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        states = dict(zip(prediction_ids, await self._states.look_all(prediction_ids, placed), strict=True))
+        states = await self._states.look_all(prediction_ids, placed, most_bytes)
         gone = [each for each, state in states.items() if state is None]
         known: dict[str, Finished | Queued | None] = {
             each: from_result(state) if isinstance(state, PredictionResult) else state

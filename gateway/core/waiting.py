@@ -1,14 +1,16 @@
 """Waiting for predictions to finish.
 
-Hints wake waiters, but they come over pub/sub and can be lost. So at every reconnect, and every RECHECK_INTERVAL_S, the
-states of all awaited predictions are read, and those without a state are looked up in Postgres. When its time is up,
-each caller checks once more. Losing every hint costs latency, never an answer.
+Hints wake waiters, but they come over pub/sub and can be lost. So at every reconnect the states of all awaited
+predictions are read, and then each RECHECK_INTERVAL_S, as far as one look a second reaches (see `rechecks`); those
+without a state are looked up in Postgres. When its time is up, each caller checks once more. Losing every hint costs
+latency, never an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,6 +19,7 @@ from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished, from_hint
 from gateway.core.lookup import Lookup
 from gateway.core.principal import ANYBODY, Principal
+from gateway.core.rechecks import MOST_AT_ONCE, Rechecks
 from gateway.core.retry_after import IN_FLIGHT_S, STOPPING_S
 from shared.contract.errors import StoreUnavailable
 from shared.contract.hints import Hint
@@ -29,7 +32,8 @@ from shared.telemetry.metrics import ERRORS
 
 log = logging.getLogger(__name__)
 
-_LOOK_AT_ONCE = 1000
+LOOK_EVERY_S = 1.0
+_MOST_BYTES = 32 * 2**20  # of results in one look: those beyond are read by another
 _BEGIN_AT_ONCE = 16  # streams of events: all come back together when another gateway stops
 
 
@@ -51,6 +55,7 @@ class Waiters:
         liveness: Liveness,
         max_in_flight: int,
         max_of_version: int | None = None,
+        recheck_interval_s: float = 0.0,
     ) -> None:
         self._states = states
         self._lookup = lookup
@@ -60,6 +65,7 @@ class Waiters:
         self._of_version: Counter[str] = Counter()
         self._of_caller: Counter[str] = Counter()
         self._waiting: dict[str, list[Expectation]] = {}
+        self._rechecks = Rechecks(recheck_interval_s)
         self._beginning = asyncio.Semaphore(_BEGIN_AT_ONCE)
         self.count = 0
         self.closing = False
@@ -133,11 +139,13 @@ class Waiters:
 
     def add(self, expectation: Expectation) -> None:
         """Register a wait."""
+        now = time.monotonic()
         self.count += len(expectation.futures)
         self._of_version[expectation.label] += len(expectation.futures)
         self._of_caller[expectation.caller] += len(expectation.futures)
         for prediction_id in expectation.futures:
             self._waiting.setdefault(prediction_id, []).append(expectation)
+            self._rechecks.add(prediction_id, now)
 
     def remove(self, expectation: Expectation) -> None:
         """Unregister a wait."""
@@ -151,6 +159,7 @@ class Waiters:
             others.remove(expectation)
             if not others:
                 del self._waiting[prediction_id]
+                self._rechecks.discard(prediction_id)
 
     def close(self) -> None:
         """Begin no new wait, and end all streams of events."""
@@ -178,7 +187,7 @@ class Waiters:
                     if not self.listening.is_set():
                         self.listening.set()
                         backoff.succeeded()
-                        await self.recheck()
+                        await self._recheck_all()
                     for hint in hints or ():
                         await self._take(hint)
             except StoreUnavailable as error:
@@ -190,25 +199,31 @@ class Waiters:
                 await backoff.pause(stop)
 
     async def recheck(self) -> None:
-        """Look up all awaited predictions, since hints may have been lost.
+        """Look up those awaited predictions whose turn it is, since hints may have been lost.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
+        if due := self._rechecks.due(time.monotonic()):
+            await self._look_up(due)
+
+    async def _recheck_all(self) -> None:
         waited_for = list(self._waiting)
-        for start in range(0, len(waited_for), _LOOK_AT_ONCE):
-            some = waited_for[start : start + _LOOK_AT_ONCE]
-            watched = [each for each in some if any(other.watches for other in self._waiting.get(each, ()))]
-            found = await self._lookup.look(some, watched)
-            finished = [each for each in found.values() if isinstance(each, Finished)]
-            if finished:  # a fallback that nobody sees would hide that hints do not come
-                ERRORS.labels("gateway", "hint_missed").inc(len(finished))
-            for prediction_id, state in found.items():
-                if isinstance(state, Finished):
-                    self._wake(state)
-                    continue
-                for expectation in self._waiting.get(prediction_id, ()):
-                    expectation.seen(state)
+        for start in range(0, len(waited_for), MOST_AT_ONCE):
+            await self._look_up(waited_for[start : start + MOST_AT_ONCE])
+
+    async def _look_up(self, prediction_ids: Sequence[str]) -> None:
+        watched = [each for each in prediction_ids if any(one.watches for one in self._waiting.get(each, ()))]
+        found = await self._lookup.look(prediction_ids, watched, _MOST_BYTES)
+        finished = [each for each in found.values() if isinstance(each, Finished)]
+        if finished:  # a fallback that nobody sees would hide that hints do not come
+            ERRORS.labels("gateway", "hint_missed").inc(len(finished))
+        for prediction_id, state in found.items():
+            if isinstance(state, Finished):
+                self._wake(state)
+                continue
+            for expectation in self._waiting.get(prediction_id, ()):
+                expectation.seen(state)
 
     async def _take(self, hint: Hint) -> None:
         if hint.id not in self._waiting:

@@ -26,7 +26,7 @@ from shared.contract.version_states import State as WorkerState
 from shared.contract.version_states import VersionState
 from shared.streams.drift_board import DriftBoard
 from shared.streams.preconditions import Finding, Level
-from shared.streams.prediction_state import PredictionStates, State
+from shared.streams.prediction_state import ANY_BYTES, PredictionStates, State
 from shared.streams.publishing import Group, Published, Publisher
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Completed, Delivery, Read
@@ -60,9 +60,11 @@ class LocalStates(PredictionStates):
         """The state, or None if there is none (any more)."""
         return self._memory.states.get(prediction_id)
 
-    async def look_all(self, prediction_ids: Sequence[str], placed: Collection[str] = ()) -> list[State]:
-        """The states of several predictions."""
-        return [self._memory.states.get(each) for each in prediction_ids]
+    async def look_all(
+        self, prediction_ids: Sequence[str], placed: Collection[str] = (), most_bytes: int = ANY_BYTES
+    ) -> dict[str, State]:
+        """The states of several predictions, by their ids."""
+        return {each: self._memory.states.get(each) for each in prediction_ids}
 
     async def listen(self, prediction_id: str) -> None:
         """Nothing: everybody listens."""

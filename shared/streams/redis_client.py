@@ -15,7 +15,7 @@ import hiredis
 from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
-from redis.exceptions import ResponseError
+from redis.exceptions import NoScriptError, ResponseError
 
 from shared.service.settings import Settings
 from shared.streams.redis_errors import redis_errors, wants_reconnect
@@ -75,18 +75,19 @@ class PackingTlsConnection(PackingConnection, SSLConnection):
 _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}
 
 
-async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool]) -> list[Any]:
+async def run_pipeline(pipe: Any, expected: Callable[[Exception], bool], script: str = "") -> list[Any]:
     """Run a pipeline; an answer is None if its command failed with an expected error.
 
     Args:
         pipe: a redis-py pipeline with commands in it.
         expected: whether the caller is prepared for an error.
+        script: the source of a script that is run in it.
 
     Raises:
         StoreUnavailable: Redis cannot be reached or cannot serve now.
         ResponseError: a command failed with another error.
     """
-    with redis_errors():
+    with redis_errors(script):
         answers = await pipe.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception) and not expected(answer):
@@ -104,6 +105,7 @@ class Script:
     """A Lua script of `shared/streams/lua`, loaded into Redis once and then called by its hash."""
 
     def __init__(self, redis: Redis, name: str) -> None:
+        self._redis = redis
         self._source = script_source(name)
         self._script = redis.register_script(self._source)
 
@@ -115,3 +117,18 @@ class Script:
         """
         with redis_errors(self._source):
             return await self._script(keys=keys, args=args, client=client)
+
+    async def each(self, calls: Sequence[tuple[Sequence[str], Sequence[str | bytes | int | float]]]) -> list[Any]:
+        """Run it several times in one round trip; in more if it is not loaded yet, as after a restart of Redis.
+
+        Args:
+            calls: the keys and arguments of each. No answer may be nil.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached or cannot serve now.
+        """
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.evalsha(self._script.sha, len(keys), *keys, *args)
+            answers = await run_pipeline(pipe, lambda error: isinstance(error, NoScriptError), self._source)
+        return [await self(*call) if answer is None else answer for call, answer in zip(calls, answers, strict=True)]

@@ -123,7 +123,7 @@ class Gateways:
             if key:
                 self._known[key] = fingerprint, ids
         else:
-            assert await truth.states.look_all(ids) == [None] * len(ids), "what is refused leaves nothing behind"
+            assert await truth.states.look_all(ids) == dict.fromkeys(ids), "what is refused leaves nothing behind"
         return published
 
     async def _verdict(

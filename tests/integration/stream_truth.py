@@ -200,7 +200,7 @@ class Truth:
     async def _check_every_prediction_is_found(self) -> None:
         """In Redis or in Postgres, as its latest attempt has it."""
         ids = sorted(self.accepted)
-        for prediction_id, state in zip(ids, await self.states.look_all(ids), strict=True):
+        for prediction_id, state in (await self.states.look_all(ids)).items():
             latest = prediction_id, self.accepted[prediction_id]
             if state is None:
                 assert prediction_id in self.postgres, "an accepted prediction is nowhere"

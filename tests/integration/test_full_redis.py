@@ -77,7 +77,7 @@ async def test_who_cannot_be_noted_as_waiting_is_told_the_state(redis: Redis, ke
     states = PredictionStates(shard_of("gateway", redis, keys), "late gateway")
     await fill(redis)
     assert await states.look(prediction_id, wait=True) == Queued(0, "echo:1.0.0")
-    assert await states.look_all([prediction_id]) == [Queued(0, "echo:1.0.0")]
+    assert await states.look_all([prediction_id]) == {prediction_id: Queued(0, "echo:1.0.0")}
 
 
 async def test_workers_and_persister_empty_it(redis: Redis, keys: Keys) -> None:

@@ -29,7 +29,7 @@ ADMIN = Principal("p_admin", frozenset(Scope))
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed, "LOOK_EVERY_S", 0.1)
-    monkeypatch.setattr("gateway.loops.LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr("gateway.loops.FEED_EVERY_S", 0.1)
 
 
 async def submit(gateway: Client, model: str = "echo") -> None:

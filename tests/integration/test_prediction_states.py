@@ -19,6 +19,7 @@ from shared.streams.prediction_state import PredictionStates, Queued
 from shared.streams.publishing import Group, Publisher
 from shared.streams.shard import Shard
 from tests.access import shard_of
+from tests.round_trips import RoundTrips
 from tests.streams import LIMITS, MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
 
 
@@ -110,7 +111,7 @@ async def test_a_result_that_cannot_be_read_is_not_final(redis: Redis, keys: Key
     before = REGISTRY.get_sample_value("millstream_errors_total", labels) or 0
     states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     assert await states.look(prediction_id) == Queued(0, "")
-    assert await states.look_all([prediction_id]) == [Queued(0, "")]
+    assert await states.look_all([prediction_id]) == {prediction_id: Queued(0, "")}
     assert REGISTRY.get_sample_value("millstream_errors_total", labels) == before + 2
 
 
@@ -137,3 +138,20 @@ async def test_looking_at_many_asks_for_hints_of_each(redis: Redis, keys: Keys) 
     ids = await publish(redis, keys, "a", "b", gateway="other")
     await PredictionStates(shard_of("gateway", redis, keys), "gw").look_all(ids)
     assert [await redis.hget(keys.prediction(each), "waiters") for each in ids] == [b"gw"] * 2
+
+
+async def test_a_look_at_many_is_one_round_trip_and_reads_no_more_results_than_fit(
+    redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
+    ids = await publish(redis, keys, *map(str, range(150)))
+    await redis.script_flush()
+    waiting = Queued(0, f"{MODEL}:{VERSION}")
+    assert await states.look_all(ids) == dict.fromkeys(ids, waiting)  # and loads its script
+    trips = RoundTrips(monkeypatch)
+    assert await states.look_all([*ids, "gone"], ids[:2]) == {**dict.fromkeys(ids, waiting), "gone": None}
+    assert trips.of("gateway") == 1
+    await finish_all(redis, keys, 120)
+    found = await states.look_all(ids, most_bytes=2)
+    assert list(found) == [ids[0], ids[100], *ids[120:]]  # of each hundred one, and what has not finished
+    assert len(await states.look_all(ids)) == 150

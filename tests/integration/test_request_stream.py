@@ -500,7 +500,7 @@ async def test_an_unknown_prediction_has_no_state(redis: Redis, keys: Keys) -> N
     states = PredictionStates(shard_of("gateway", redis, keys), "gw")
     assert await states.look(new_request().id, wait=True) is None
     ids = await publish(redis, keys, "a", "b")
-    assert await states.look_all([ids[0], new_request().id, ids[1]]) == [QUEUED, None, QUEUED]
+    assert list((await states.look_all([ids[0], new_request().id, ids[1]])).values()) == [QUEUED, None, QUEUED]
 
 
 async def test_an_unreachable_redis_is_named_and_not_waited_for(redis: Redis, keys: Keys) -> None:

@@ -227,15 +227,22 @@ async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_ask
         assert await results(both) == [None, answer("b")]
 
 
-async def test_a_thousand_are_looked_up_at_once(lookup: Mock) -> None:
-    waiters = Waiters(Mock(PredictionStates), lookup, Liveness(30), 10_000)
+async def test_a_thousand_are_looked_up_at_a_time_and_all_of_them_when_hints_come_again(lookup: Mock) -> None:
+    states = Mock(PredictionStates)
+    waiters = Waiters(states, lookup, Liveness(30), 10_000)
     before = errors("hint_missed")
-    with waiters.expect([str(number) for number in range(2001)]):
-        lookup.look.side_effect = lambda ids, _: {each: answer(each) for each in ids if each in ("7", "8", "2000")}
-        await waiters.recheck()
-    sizes = [len(each.args[0]) for each in lookup.look.call_args_list]
-    assert sizes == [1000, 1000, 1]
-    assert errors("hint_missed") == before + 3
+    ids = [str(number) for number in range(2001)]
+    with waiters.expect(ids):
+        lookup.look.side_effect = lambda ids, *_: {each: answer(each) for each in ids if each in ("7", "8", "2000")}
+        for _ in range(3):
+            await waiters.recheck()
+        looks = [each.args[0] for each in lookup.look.call_args_list]
+        assert looks == [ids[:1000], ids[1000:2000], ids[2000:] + ids[:999]]  # who was looked at long ago is next
+        assert errors("hint_missed") == before + 5
+        lookup.look.reset_mock()
+        states.hints = hints = Hints(waiters, [None])
+        await waiters.listen(hints.stop)
+        assert [len(each.args[0]) for each in lookup.look.call_args_list] == [1000, 1000, 1]
 
 
 def errors(kind: str) -> float:

@@ -1,26 +1,41 @@
--- Read the state of a prediction. A gateway that wants a hint when it finishes is registered in the same step.
+-- Read the states of predictions. A gateway that wants a hint when one finishes is registered in the same step.
 --
--- KEYS  state hash, result stream
--- ARGV  gateway id ('' to read only); the group of the workers, to be told too where it is in its stream ('' if not)
--- Returns {'queued', attempt, request stream, principal}, with where it is: entry, 1 if a worker has it and otherwise 0,
--- length of the stream, ms since it was added to it; {'finished', fields of the result}; or nil if the state or the
--- result is missing.
-local about = redis.call('HMGET', KEYS[1], 'stream', 'result_entry', 'waiters', 'attempt', 'principal', 'entry')
-if not about[1] and not about[2] then return nil end
-if about[2] then
-  local found = redis.call('XRANGE', KEYS[2], about[2], about[2])[1]
-  return found and {'finished', found[2]} or nil
+-- KEYS  result stream, state hashes
+-- ARGV  gateway id ('' to read only); the group of the workers; bytes: once the results read are as many, no more are read;
+--       for each state hash 1 if it is to be told where it is in its stream, otherwise 0
+-- Returns for each {'queued', attempt, request stream, principal}, with where it is: entry, 1 if a worker has it and
+-- otherwise 0, length of the stream, ms since it was added to it; {'finished', fields of the result}, without these if no
+-- more are read; or nil if the state or the result is missing.
+local results, gateway, group, left = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
+
+local function finished(entry)
+  if left <= 0 then return {'finished'} end
+  local found = redis.call('XRANGE', results, entry, entry)[1]
+  if not found then return false end
+  for _, part in ipairs(found[2]) do left = left - #part end
+  return {'finished', found[2]}
 end
-local waiters, gateway = about[3] or '', ARGV[1]
-if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',', 1, true) then
-  -- refused at maxmemory: the gateway then finds the result when it checks again
-  redis.pcall('HSET', KEYS[1], 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
+
+local function queued(state, about, placed)
+  local waiters, stream, entry = about[3] or '', about[1], about[6]
+  if gateway ~= '' and not string.find(',' .. waiters .. ',', ',' .. gateway .. ',', 1, true) then
+    -- refused at maxmemory: the gateway then finds the result when it checks again
+    redis.pcall('HSET', state, 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
+  end
+  local told = {'queued', about[4] or '0', stream, about[5] or ''}
+  if placed and entry then
+    local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1) -- fails if there is no group yet
+    local time = redis.call('TIME')
+    told[5], told[6], told[7] = entry, #pending, redis.call('XLEN', stream)
+    told[8] = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - string.match(entry, '^%d+'))
+  end
+  return told
 end
-local told, group, stream, entry = {'queued', about[4] or '0', about[1], about[5] or ''}, ARGV[2], about[1], about[6]
-if group ~= '' and entry then
-  local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1) -- fails if there is no group yet
-  local time = redis.call('TIME')
-  told[5], told[6], told[7] = entry, #pending, redis.call('XLEN', stream)
-  told[8] = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - string.match(entry, '^%d+'))
+
+local told = {}
+for i = 2, #KEYS do
+  local about = redis.call('HMGET', KEYS[i], 'stream', 'result_entry', 'waiters', 'attempt', 'principal', 'entry')
+  if about[2] then told[i - 1] = finished(about[2])
+  else told[i - 1] = about[1] and queued(KEYS[i], about, ARGV[i + 2] == '1') end
 end
 return told
