@@ -66,6 +66,7 @@ from gateway.http.context import (
     WORKERS,
 )
 from gateway.settings import GatewaySettings
+from gateway.upkeep.depths import QueueDepths
 from gateway.upkeep.drain import Drain
 from gateway.upkeep.feed import Feed, Looking
 from gateway.upkeep.queue_metrics import QueueMetrics
@@ -104,9 +105,10 @@ def add_components(app: web.Application, shard: Shard, authentication: Authentic
     app[WORKERS] = WorkerDirectory(shard)
     app[DEAD_LETTERS], app[DRIFT] = DeadLetters(shard), DriftBoard(shard)
     app[KNOWN_STREAMS] = KnownStreams(shard, lambda: [each.label for each in catalogue.served()], "gateway")
-    app[QUEUE_METRICS] = QueueMetrics(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS])
+    depths = QueueDepths(shard, catalogue)
+    app[QUEUE_METRICS] = QueueMetrics(depths, catalogue, app[WORKERS])
     app[SERVING] = Serving(app[WORKERS], catalogue)
-    app[FEED] = Feed(Looking(shard, catalogue, app[WORKERS], app[KNOWN_STREAMS], app[HISTORY]).look)
+    app[FEED] = Feed(Looking(depths, app[SERVING], app[HISTORY]).look)
 
     states = PredictionStates(shard, gateway_id)
     lookup = Lookup(states, app[HISTORY])

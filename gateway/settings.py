@@ -135,7 +135,7 @@ class GatewaySettings(DatabaseSettings):
         2,
         gt=0,
         le=60,
-        description="how often to re-read the states of awaited predictions",
+        description="how often to re-read the states of awaited predictions: of 1000 a second at most",
     )
 
     cache_secret: SecretStr | None = Field(

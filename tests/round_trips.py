@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -12,18 +13,25 @@ from shared.streams.access import USERS
 
 
 class RoundTrips:
-    """Those of all services in this process, from now on."""
+    """Those of one service in this process, from now on.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._by_user: Counter[str] = Counter()
+    Attributes:
+        by_task: how many, by the name of the task; only tasks of loops have names of their own.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+        self.by_task: Counter[str] = Counter()
         send = AbstractConnection.send_packed_command
 
         async def counted(connection: AbstractConnection, *arguments: Any, **options: Any) -> None:
-            self._by_user[connection.username or ""] += 1
+            task = asyncio.current_task()
+            if connection.username == USERS[service]:
+                self.by_task["" if task is None else task.get_name()] += 1
             await send(connection, *arguments, **options)
 
         monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
 
-    def of(self, service: str) -> int:
+    @property
+    def count(self) -> int:
         """How many there were."""
-        return self._by_user[USERS[service]]
+        return self.by_task.total()

@@ -1,12 +1,19 @@
-"""Which versions nobody serves, so that who submits to one is told at once; and what requests have cost lately."""
+"""Which versions nobody serves, so that who submits to one is told at once; and what requests have cost lately.
+
+While somebody asks for them, also all workers as they are, which consoles show.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+
 from shared.contract.costs import Cost
 from shared.contract.live_catalogue import LiveCatalogue
-from shared.streams.workers import WorkerDirectory
+from shared.streams.workers import Worker, WorkerDirectory
 
 LOOK_FOR_WORKERS_EVERY_S = 2.0
+_ASKED_FOR_S = 3 * LOOK_FOR_WORKERS_EVERY_S
 
 
 class Serving:
@@ -18,6 +25,8 @@ class Serving:
         self._costs: dict[str, Cost] = {}
         self._fingerprints: dict[str, str] = {}
         self._unserved: frozenset[str] = frozenset()  # nothing is said before the first look
+        self._asked_until = 0.0  # for the workers themselves
+        self._live: tuple[float, Sequence[Worker]] = 0.0, ()  # as they were found, and until when that is said
 
     async def look(self) -> None:
         """Look at the live workers.
@@ -25,10 +34,25 @@ class Serving:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        told = await self._workers.look(self._catalogue.served())
+        now = time.monotonic()
+        told = await self._workers.look(self._catalogue.served(), detailed=now < self._asked_until)
+        if told.all is not None:
+            self._live = now + 1.5 * LOOK_FOR_WORKERS_EVERY_S, told.all
         self._fingerprints = told.fingerprints
         self._costs |= told.costs  # what nobody serves now costs what it did
         self._unserved = frozenset(label for label, workers in told.workers.items() if not workers)
+
+    async def live_workers(self) -> Sequence[Worker]:
+        """All live workers, also those that are still loading: of the last look, unless that is too old.
+
+        Raises:
+            StoreUnavailable: Redis cannot be reached.
+        """
+        now = time.monotonic()
+        self._asked_until = now + _ASKED_FOR_S
+        if now >= self._live[0]:
+            await self.look()
+        return self._live[1]
 
     def estimate_us(self, label: str, characters: int) -> int:
         """What a text of so many characters may cost, in microseconds of compute; 0 before anything was measured."""

@@ -19,14 +19,12 @@ from gateway.core.finished import Finished
 from gateway.core.history import NEWEST, Filters, History
 from gateway.core.principal import ANYBODY, Principal
 from gateway.core.retry_after import CONNECTIONS_S
+from gateway.core.serving import Serving
+from gateway.upkeep.depths import QueueDepths
 from shared.contract.errors import StoreUnavailable
-from shared.contract.live_catalogue import LiveCatalogue
-from shared.contract.queues import Queue, queues_of
-from shared.streams import queue_depth
-from shared.streams.known_streams import KnownStreams
+from shared.contract.queues import Queue
 from shared.streams.queue_depth import Depth
-from shared.streams.shard import Shard
-from shared.streams.workers import Worker, WorkerDirectory
+from shared.streams.workers import Worker
 from shared.telemetry.metrics import ERRORS
 
 LOOK_EVERY_S = 2.0
@@ -149,39 +147,21 @@ class Feed:
 class Looking:
     """Looks at Redis and Postgres."""
 
-    def __init__(
-        self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams, history: History
-    ) -> None:
-        self._shard, self._catalogue, self._workers = shard, catalogue, workers
-        self._known, self._history = known, history
+    def __init__(self, depths: QueueDepths, serving: Serving, history: History) -> None:
+        self._depths, self._serving, self._history = depths, serving, history
 
     async def look(self, last: Look | None) -> Look:
-        """Everything, once.
+        """Everything, once: the depths are read, and what others have read already is not read again.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        keys = self._shard.keys
-        served = [queue for each in self._catalogue.served() for queue in queues_of(each.model, each.version.version)]
-        queues = {keys.requests(*queue): queue for queue in served}
-        orphans = {each.key: each.queue for each in await self._known.orphans()}
-        groups = {**dict.fromkeys([*queues, *orphans], keys.WORKER_GROUP), keys.results: "", keys.dead: ""}
-        (depths, _), workers, finished = await asyncio.gather(
-            queue_depth.sample(self._shard, groups), self._workers.all(), self._newest(last)
+        depths, workers, finished = await asyncio.gather(
+            self._depths.look(LOOK_EVERY_S / 2), self._serving.live_workers(), self._newest(last)
         )
         serving = Counter(label for worker in workers for label in worker.serves)
-        return Look(
-            [
-                QueueLook(queue, depths[key], serving[queue.version_label])
-                for key, queue in (queues | orphans).items()
-                if key in queues or depths[key].entries
-            ],
-            depths[keys.results].entries,
-            depths[keys.dead].entries,
-            workers,
-            finished,
-            {},
-        )
+        queues = [QueueLook(queue, depth, serving[queue.version_label]) for queue, depth in depths.queues.items()]
+        return Look(queues, depths.results.entries, depths.dead.entries, workers, finished, {})
 
     async def _newest(self, last: Look | None) -> Sequence[Finished]:
         """The newest predictions; those of the last look if Postgres does not answer soon."""

@@ -11,15 +11,13 @@ import asyncio
 import math
 from typing import NamedTuple
 
+from gateway.upkeep.depths import QueueDepths
 from shared.contract.errors import StoreUnavailable
 from shared.contract.keys import request_stream_name
 from shared.contract.live_catalogue import LiveCatalogue
-from shared.contract.queues import Queue, queues_of
+from shared.contract.queues import Queue
 from shared.service.lifecycle import cancel_until_ended
-from shared.streams import queue_depth
-from shared.streams.known_streams import KnownStreams
 from shared.streams.queue_depth import Depth, Memory
-from shared.streams.shard import Shard
 from shared.streams.workers import WorkerDirectory
 from shared.telemetry.metrics import (
     ERRORS,
@@ -50,11 +48,10 @@ class _Look(NamedTuple):
 class QueueMetrics:
     """Updates the gauges whose values come from Redis."""
 
-    def __init__(self, shard: Shard, catalogue: LiveCatalogue, workers: WorkerDirectory, known: KnownStreams) -> None:
-        self._shard = shard
+    def __init__(self, depths: QueueDepths, catalogue: LiveCatalogue, workers: WorkerDirectory) -> None:
+        self._depths = depths
         self._catalogue = catalogue
         self._workers = workers
-        self._known = known
         self._shown: set[_Stream] = set()  # streams that have a series now
         self._versions: set[tuple[str, str]] = set()  # versions that have one
         self._looking: asyncio.Task[_Look | None] | None = None
@@ -77,24 +74,17 @@ class QueueMetrics:
             await cancel_until_ended([self._looking])
 
     async def _look(self) -> _Look | None:
-        keys, served = self._shard.keys, self._catalogue.served()
-        names = {keys.results: ("results", ""), keys.dead: ("dead", "")}
-        for each in served:
-            for queue in queues_of(each.model, each.version.version):
-                names[keys.requests(*queue)] = _name_of(queue)
+        served = self._catalogue.served()
         try:
-            orphans = {each.key: _name_of(each.queue) for each in await self._known.orphans()}
-            groups = dict.fromkeys([*names, *orphans], keys.WORKER_GROUP)
-            groups |= {keys.results: keys.PERSISTER_GROUP, keys.dead: ""}
-            (depths, memory), live = await asyncio.gather(
-                queue_depth.sample(self._shard, groups), self._workers.live(served)
-            )
+            depths, live = await asyncio.gather(self._depths.look(), self._workers.live(served))
         except StoreUnavailable as error:
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return None
-        told = {(names | orphans)[key]: depth for key, depth in depths.items() if key in names or depth.entries}
-        groups_of = {(each.model, each.group) for each in served if each.group}
-        return _Look(told, memory, {(each.model, each.version.version): live[each.label] for each in served}, groups_of)
+        told = {_name_of(queue): depth for queue, depth in depths.queues.items()}
+        told |= {("results", ""): depths.results, ("dead", ""): depths.dead}
+        groups = {(each.model, each.group) for each in served if each.group}
+        by_version = {(each.model, each.version.version): live[each.label] for each in served}
+        return _Look(told, depths.memory, by_version, groups)
 
     def _tell(self, look: _Look) -> None:
         for stream in self._shown - look.depths.keys():

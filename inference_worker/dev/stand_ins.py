@@ -170,7 +170,7 @@ class OneWorker(WorkerDirectory):
         self.failure = ""
         self._started_at = time.time_ns() // 1_000_000
 
-    async def all(self) -> list[Worker]:
+    def all(self) -> list[Worker]:
         """This process, as a worker."""
         if self.lane is None:
             return []
@@ -181,9 +181,9 @@ class OneWorker(WorkerDirectory):
         """One for the version if it is served."""
         return {each.label: int(self.lane is not None) for each in versions}
 
-    async def look(self, versions: Sequence[ServedVersion]) -> LiveWorkers:
+    async def look(self, versions: Sequence[ServedVersion], *, detailed: bool = False) -> LiveWorkers:
         """The same, without costs: nobody has limits."""
-        return LiveWorkers(await self.live(versions), {}, {})
+        return LiveWorkers(await self.live(versions), {}, {}, self.all() if detailed else None)
 
     async def schemas(self) -> dict[str, Schemas]:
         """What the version takes and gives."""
@@ -206,7 +206,7 @@ class LocalLooking:
 
     async def look(self, _: Look | None) -> Look:
         """The two queues of the version, its worker, and what has finished last."""
-        workers = await self._worker.all()
+        workers = self._worker.all()
         queues = [
             QueueLook(each, self._memory.depth(each.priority), len(workers))
             for each in queues_of(self._served.model, self._served.version.version)

@@ -43,8 +43,7 @@ class KnownStreams:
             StoreUnavailable: Redis cannot be reached.
         """
         with redis_errors():
-            found = cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes))
-        return sorted(Queue.of(label.decode(errors="replace")) for label in found)
+            return queues_with_entries(cast(list[bytes], await self._shard.redis.hkeys(self._shard.keys.backlog_bytes)))
 
     async def orphans(self) -> list[RequestStream]:
         """The streams with entries of versions that the catalogue does not serve.
@@ -52,9 +51,18 @@ class KnownStreams:
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        expected = set(self._expected())
         return [
             RequestStream(self._shard, each.model, each.version, self._consumer, each.priority)
-            for each in await self.queues()
-            if each.version and each.version_label not in expected
+            for each in orphans_of(await self.queues(), self._expected())
         ]
+
+
+def queues_with_entries(labels: Iterable[bytes]) -> list[Queue]:
+    """The queues of the fields of the hash that counts the bytes that wait."""
+    return sorted(Queue.of(label.decode(errors="replace")) for label in labels)
+
+
+def orphans_of(queues: Iterable[Queue], expected: Iterable[str]) -> list[Queue]:
+    """Those of versions other than the expected ones, which are given by their labels."""
+    labels = set(expected)
+    return [each for each in queues if each.version and each.version_label not in labels]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from shared.contract.queues import Queue
+from shared.streams.known_streams import queues_with_entries
 from shared.streams.redis_client import run_pipeline
 from shared.streams.redis_errors import is_missing_group, is_missing_stream
 from shared.streams.shard import Shard
@@ -31,7 +33,20 @@ class Memory:
     limit: int
 
 
-async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, Depth], Memory]:
+class Sample(NamedTuple):
+    """What was measured.
+
+    Attributes:
+        depths: by stream key.
+        queues: those whose streams have entries, whichever were asked for.
+    """
+
+    depths: Mapping[str, Depth]
+    memory: Memory
+    queues: Sequence[Queue]
+
+
+async def sample(shard: Shard, streams: Mapping[str, str]) -> Sample:
     """Measure streams and memory in one round trip.
 
     Args:
@@ -43,11 +58,12 @@ async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, De
     async with shard.redis.pipeline(transaction=False) as pipe:
         pipe.time()
         pipe.info("memory")
+        pipe.hkeys(shard.keys.backlog_bytes)
         for stream, group in streams.items():
             pipe.xlen(stream)
             pipe.xrange(stream, count=1)
             pipe.xpending(stream, group or NO_GROUP)
-        (seconds, microseconds), memory, *answers = await run_pipeline(pipe, expected=is_missing_group)
+        (seconds, microseconds), memory, labels, *answers = await run_pipeline(pipe, expected=is_missing_group)
     now_ms = seconds * 1000 + microseconds // 1000
     depths = {}
     for index, stream in enumerate(streams):
@@ -57,7 +73,7 @@ async def sample(shard: Shard, streams: Mapping[str, str]) -> tuple[dict[str, De
             pending=0 if pending is None else pending["pending"],
             oldest_age_s=max(0, now_ms - int(first[0][0].split(b"-")[0])) / 1000 if first else 0.0,
         )
-    return depths, Memory(used=memory["used_memory"], limit=memory["maxmemory"])
+    return Sample(depths, Memory(used=memory["used_memory"], limit=memory["maxmemory"]), queues_with_entries(labels))
 
 
 class Flow(NamedTuple):

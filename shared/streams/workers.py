@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 
@@ -24,6 +24,7 @@ from shared.streams.redis_errors import is_missing_stream, redis_errors
 from shared.streams.shard import Shard
 
 MOST_ERROR_CHARS = 1000
+_DETAILS = ("host", "started_at", "in_flight", "states")
 
 
 class Heartbeat:
@@ -82,11 +83,13 @@ class LiveWorkers(NamedTuple):
         workers: how many serve each.
         costs: what requests have cost them lately: of several workers the average.
         fingerprints: what computes each; without those about which they do not agree.
+        all: the workers themselves; None if nobody has asked for them.
     """
 
     workers: dict[str, int]
     costs: dict[str, Cost]
     fingerprints: dict[str, str]
+    all: Sequence[Worker] | None = None
 
 
 class Worker(NamedTuple):
@@ -123,20 +126,33 @@ class WorkerDirectory:
         consumers = await self._consumers(versions)
         return _counts(versions, consumers, await self._serves(sorted(set().union(*consumers))))
 
-    async def look(self, versions: Sequence[ServedVersion]) -> LiveWorkers:
-        """What live workers say, read once.
+    async def look(self, versions: Sequence[ServedVersion], *, detailed: bool = False) -> LiveWorkers:
+        """What live workers say, in two round trips.
+
+        Args:
+            detailed: also of those that serve none of the versions (yet), and more of each: see `LiveWorkers.all`.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
         """
-        consumers = await self._consumers(versions)
-        names = sorted(set().union(*consumers))
-        told = dict(zip(names, await self._told(names, "serves", "costs", "fingerprints"), strict=True))
-        serves = {name: orjson.loads(text) for name, (text, _, _) in told.items() if text is not None}
+        async with self._redis.pipeline(transaction=False) as pipe:
+            self._ask_for_consumers(pipe, _interactive(versions))
+            if detailed:
+                pipe.zrangebyscore(self._keys.workers, "-inf", "+inf")
+            answers = await run_pipeline(pipe, expected=is_missing_stream)
+        beating = {each.decode(errors="replace") for each in answers.pop()} if detailed else set()
+        consumers = _names_of_consumers(answers)
+        serving = set().union(*consumers)
+        names = sorted(serving | beating)
+        fields = ("serves", "costs", "fingerprints", *(_DETAILS if detailed else ()))
+        told = zip(names, await self._told(names, *fields), strict=True)
+        alive = {name: each for name, each in told if each[0] is not None}
+        own = [each for name, each in alive.items() if name in serving]
         return LiveWorkers(
-            _counts(versions, consumers, serves),
-            _average([decode_costs(costs) for _, costs, _ in told.values()]),
-            _agreed([orjson.loads(fingerprints or b"{}") for _, _, fingerprints in told.values()]),
+            _counts(versions, consumers, {name: orjson.loads(each[0] or b"[]") for name, each in alive.items()}),
+            _average([decode_costs(each[1]) for each in own]),
+            _agreed([orjson.loads(each[2] or b"{}") for each in own]),
+            [_worker(name, each[0], *each[3:]) for name, each in alive.items()] if detailed else None,
         )
 
     async def schemas(self) -> dict[str, Schemas]:
@@ -162,16 +178,6 @@ class WorkerDirectory:
             for label, state in decode_states(text).items():
                 states.setdefault(label, {})[name] = state
         return states
-
-    async def all(self) -> list[Worker]:
-        """All live workers.
-
-        Raises:
-            StoreUnavailable: Redis cannot be reached.
-        """
-        names = await self._names()
-        told = await self._told(names, "host", "started_at", "in_flight", "serves", "states")
-        return [_worker(name, each) for name, each in zip(names, told, strict=True) if each[3] is not None]
 
     async def _names(self) -> list[str]:
         with redis_errors():
@@ -209,15 +215,16 @@ class WorkerDirectory:
         return len(removed)
 
     async def _consumers(self, versions: Sequence[ServedVersion]) -> list[set[str]]:
-        """Those of the interactive streams, which say who serves a version: workers join them last."""
-        return await self._consumers_of([Queue(each.model, each.version.version) for each in versions])
+        return await self._consumers_of(_interactive(versions))
 
     async def _consumers_of(self, queues: Sequence[Queue]) -> list[set[str]]:
         async with self._redis.pipeline(transaction=False) as pipe:
-            for each in queues:
-                pipe.xinfo_consumers(self._keys.requests(*each), self._keys.WORKER_GROUP)
-            answers = await run_pipeline(pipe, expected=is_missing_stream)  # no group yet: nobody serves the version
-        return [{info["name"].decode() for info in answer or ()} for answer in answers]
+            self._ask_for_consumers(pipe, queues)
+            return _names_of_consumers(await run_pipeline(pipe, expected=is_missing_stream))
+
+    def _ask_for_consumers(self, pipe: Any, queues: Sequence[Queue]) -> None:
+        for each in queues:
+            pipe.xinfo_consumers(self._keys.requests(*each), self._keys.WORKER_GROUP)
 
     async def _serves(self, names: Sequence[str]) -> dict[str, list[str]]:
         """The labels that each of the workers serves now; only those that are alive."""
@@ -235,8 +242,24 @@ class WorkerDirectory:
                 return list(await pipe.execute())
 
 
-def _worker(name: str, told: Sequence[bytes | None]) -> Worker:
-    host, started_at, in_flight, serves, states = told
+def _interactive(versions: Sequence[ServedVersion]) -> list[Queue]:
+    """The queues whose consumers say who serves a version: workers join them last."""
+    return [Queue(each.model, each.version.version) for each in versions]
+
+
+def _names_of_consumers(answers: Sequence[Any]) -> list[set[str]]:
+    """Of each stream; without a group nobody serves its version."""
+    return [{info["name"].decode() for info in answer or ()} for answer in answers]
+
+
+def _worker(
+    name: str,
+    serves: bytes | None,
+    host: bytes | None,
+    started_at: bytes | None,
+    in_flight: bytes | None,
+    states: bytes | None,
+) -> Worker:
     return Worker(
         name,
         (host or b"").decode(errors="replace"),

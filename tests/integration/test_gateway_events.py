@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
+from aiohttp import ClientSession, TCPConnector
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
@@ -26,6 +28,7 @@ from tests.gateways import (
     succeeded,
     waiters_of,
 )
+from tests.round_trips import RoundTrips
 from tests.sse import listening
 from tests.tokens import by
 from tests.waiting import eventually
@@ -252,3 +255,21 @@ async def test_another_callers_prediction_is_not_there(start_gateway: StartGatew
     prediction_id = await submit(gateway, by(admin))
     async with gateway.get(path_of(prediction_id), headers=by(other)) as answer:
         assert answer.status == 404
+
+
+async def test_whatever_number_of_streams_is_open_redis_is_looked_at_once_a_second(
+    gateway: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway.post("/api/v1/predict/batch?wait=0", json={"model": "echo", "texts": ["hello"] * 150}) as answer:
+        paths = [path_of(each["prediction_id"]) for each in (await answer.json())["items"]]
+    paths += ["/api/v1/events"] * 50
+    async with AsyncExitStack() as streams, ClientSession(connector=TCPConnector(limit=0)) as session:
+        for path in paths:
+            answer = await streams.enter_async_context(session.get(gateway.make_url(path)))
+            assert (await answer.content.readline()).startswith(b"event: ")
+        trips = RoundTrips(monkeypatch, "gateway")
+        await asyncio.sleep(4)
+    anyway = {"serving", "throughput", "models", "experiments", "expiry", "dead letters", "stored models", "hints"}
+    of_streams = {name: count for name, count in trips.by_task.items() if name not in anyway}
+    assert 2 <= of_streams.pop("recheck") <= 4  # of all that are watched
+    assert 1 <= sum(of_streams.values()) <= 2, trips.by_task  # of the queues, for all consoles

@@ -148,9 +148,9 @@ async def test_a_look_at_many_is_one_round_trip_and_reads_no_more_results_than_f
     await redis.script_flush()
     waiting = Queued(0, f"{MODEL}:{VERSION}")
     assert await states.look_all(ids) == dict.fromkeys(ids, waiting)  # and loads its script
-    trips = RoundTrips(monkeypatch)
+    trips = RoundTrips(monkeypatch, "gateway")
     assert await states.look_all([*ids, "gone"], ids[:2]) == {**dict.fromkeys(ids, waiting), "gone": None}
-    assert trips.of("gateway") == 1
+    assert trips.count == 1
     await finish_all(redis, keys, 120)
     found = await states.look_all(ids, most_bytes=2)
     assert list(found) == [ids[0], ids[100], *ids[120:]]  # of each hundred one, and what has not finished

@@ -66,7 +66,7 @@ async def test_looking_for_late_entries_that_is_refused_says_why(limited: Limit,
         await RequestStream(await limited(command), "echo", "1.0.0", "w1").unheld(["1-0"], 60_000)
 
 
-@pytest.mark.parametrize("command", ["time", "info", "xlen", "xrange", "xpending"])
+@pytest.mark.parametrize("command", ["time", "info", "hkeys", "xlen", "xrange", "xpending"])
 async def test_a_sample_that_is_refused_says_why(limited: Limit, keys: Keys, command: str) -> None:
     with pytest.raises(StoreUnavailable, match=f"user 'user-.*' may not run {command!r}"):
         await sample(await limited(command), {keys.results: keys.PERSISTER_GROUP})
@@ -160,9 +160,9 @@ async def test_a_key_of_another_type_is_no_empty_stream(redis: Redis, keys: Keys
 
 async def test_what_is_missing_is_empty(redis: Redis, keys: Keys, catalogue: Catalogue) -> None:
     shard = Shard(redis, keys)
-    depths, memory = await sample(shard, {keys.results: keys.PERSISTER_GROUP, keys.dead: ""})
-    assert {(each.entries, each.pending, each.oldest_age_s) for each in depths.values()} == {(0, 0, 0.0)}
-    assert memory.used > 0
+    found = await sample(shard, {keys.results: keys.PERSISTER_GROUP, keys.dead: ""})
+    assert {(each.entries, each.pending, each.oldest_age_s) for each in found.depths.values()} == {(0, 0, 0.0)}
+    assert found.memory.used > 0 and found.queues == []
     assert await Flows(shard, lambda: [keys.results]).look() == {}
     assert set((await WorkerDirectory(shard).live(catalogue.served())).values()) == {0}
 

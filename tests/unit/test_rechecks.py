@@ -9,15 +9,15 @@ from gateway.core.rechecks import Rechecks
 
 
 def test_none_is_looked_at_before_its_time_nor_after_it_has_gone() -> None:
-    turns = Rechecks(2.0)
+    turns = Rechecks(4.0)
     for at, name in enumerate("abc"):
         turns.add(name, float(at))
-    assert turns.due(1.9) == []
-    assert turns.due(3.0) == ["a", "b"]
-    turns.add("a", 3.5)  # somebody else awaits it, too
+    assert turns.due(2.9) == []
+    assert turns.due(4.0) == ["a", "b"]
+    turns.add("a", 4.5)  # somebody else awaits it, too
     turns.discard("c")
     turns.discard("c")
-    assert turns.due(4.9) == [] and turns.due(5.0) == ["a", "b"]
+    assert turns.due(6.9) == [] and turns.due(7.0) == ["a", "b"]
 
 
 def test_of_more_than_fit_into_a_look_all_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
