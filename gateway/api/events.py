@@ -53,6 +53,7 @@ async def streamed(request: web.Request, lines: AsyncIterator[Line | None]) -> w
     with suppress(NotAnyMore, ConnectionError):
         async for line in lines:
             await (stream.beat() if line is None else stream.send(*line))
+            line = None  # what is sent is not kept until there is more
     return stream.response
 
 

@@ -30,6 +30,7 @@ class Expectation:
         watches: whether it wants to know more than the end.
     """
 
+    __slots__ = ("_waiters", "caller", "futures", "label")  # there may be thousands
     watches = False
 
     def __init__(self, waiters: Registry, prediction_ids: Sequence[str], label: str, caller: str) -> None:

@@ -52,12 +52,14 @@ class Watch(Expectation):
         written: how many characters of its text the caller has already.
     """
 
+    __slots__ = ("_ended", "_finished", "_news", "_progress", "_share", "_state", "_waiter", "_written")
     watches = True
 
     def __init__(self, waiters: Waiters, prediction_id: str, caller: str, written: int = 0) -> None:
         super().__init__(waiters, [prediction_id], "", caller)
         self._written = written
-        self._news = asyncio.Event()
+        self._news = False
+        self._waiter: asyncio.Future[None] | None = None
         self._state: Queued | None = None
         self._share: float | None = None
         self._progress = Progress()
@@ -67,44 +69,58 @@ class Watch(Expectation):
     def wake(self, prediction_id: str, finished: Finished | None) -> None:
         """It has finished; or with None, nobody can say what becomes of it."""
         self._finished, self._ended = finished, True
-        self._news.set()
+        self._tell()
 
     def seen(self, state: Queued | None) -> None:
         """It has not finished; with None it was deleted."""
         self._state, self._ended = state, self._ended or state is None
-        self._news.set()
+        self._tell()
 
     def told(self, progress: Progress) -> None:
         """It is so far, so it runs."""
         self._progress = progress
         if self._state is not None and self._state.place is not None:
             self._state = replace(self._state, place=self._state.place._replace(running=True))
-        self._news.set()
+        self._tell()
 
     def closing(self) -> None:
         """The gateway is stopping: another one goes on."""
         self._ended = True
-        self._news.set()
+        self._tell()
 
     async def events(self, beat_s: float) -> AsyncIterator[Event]:
         """What happens, from now to the end; a beat if nothing does for `beat_s` seconds."""
         shown: object = None
         while True:
-            self._news.clear()
+            self._news = False
             if self._state is not None and _changing(self._state) != shown and self._finished is None:
                 shown = _changing(self._state)
                 yield Event(Kind.STATE, self._state, self._written)
             finished = self._finished
             for event in self._advance(finished):
                 yield event
-            if finished is not None or (self._ended and not self._news.is_set()):
+            if finished is not None or (self._ended and not self._news):
                 return
-            try:
-                async with asyncio.timeout(beat_s):
-                    await self._news.wait()
-            except TimeoutError:
+            if not await self._is_told(beat_s):
                 yield Event(Kind.BEAT, None, self._written)
                 shown = None
+
+    def _tell(self) -> None:
+        self._news = True
+        if self._waiter is not None:
+            _settle(self._waiter)
+
+    async def _is_told(self, patience_s: float) -> bool:
+        """Wait for news; False if there are none for so long. By hand: an event and a time-out are a kilobyte more."""
+        if not self._news:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(patience_s, _settle, self._waiter)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+        return self._news
 
     def _advance(self, finished: Finished | None) -> Iterator[Event]:
         progress = self._progress
@@ -123,6 +139,11 @@ class Watch(Expectation):
             new = text[max(0, self._written - start) :]
             self._written = start + len(text)
             yield Event(Kind.TOKEN, new, self._written)
+
+
+def _settle(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _changing(state: Queued) -> object:

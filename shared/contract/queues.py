@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 _OF_BATCH = "/batch"  # no version has a slash in its name
@@ -36,9 +37,15 @@ class Queue(NamedTuple):
     @classmethod
     def of(cls, label: str) -> Queue:
         """The queue with this label."""
-        version = label.removesuffix(_OF_BATCH)
-        model, _, name = version.partition(":")
-        return cls(model, name, Priority.INTERACTIVE if version == label else Priority.BATCH)
+        return _queue_of(label)
+
+
+@lru_cache(1024)
+def _queue_of(label: str) -> Queue:
+    """Of a label there is one, since thousands of predictions may be in it."""
+    version = label.removesuffix(_OF_BATCH)
+    model, _, name = version.partition(":")
+    return Queue(model, name, Priority.INTERACTIVE if version == label else Priority.BATCH)
 
 
 def queues_of(model: str, version: str) -> Sequence[Queue]:
