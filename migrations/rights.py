@@ -19,6 +19,7 @@ from pydantic import SecretStr
 TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
     "gateway": {
         "predictions": ("SELECT",),
+        "due_callbacks": ("SELECT",),
         "usage": ("SELECT",),
         "experiments": ("SELECT", "INSERT", "UPDATE"),
         "feedback": ("SELECT", "INSERT", "UPDATE"),

@@ -33,7 +33,9 @@ LEFT JOIN predictions p ON p.id = due.prediction_id
 LEFT JOIN model_versions v ON v.id = p.model_version_id
 LEFT JOIN models m ON m.id = v.model_id"""
 _DELETE = "DELETE FROM webhooks WHERE prediction_id = $1 AND attempt = $2"
+_GIVE_UP = "UPDATE predictions SET callback_error = $3 WHERE id = $1 AND attempt = $2"
 _LATER = "UPDATE webhooks SET next_at = now() + $3, last_error = $4 WHERE prediction_id = $1 AND attempt = $2"
+_MOST_ERROR_CHARS = 500
 
 NEEDS = {
     "webhooks": Need(
@@ -94,14 +96,20 @@ class Outbox:
             return [_due(row) for row in await connection.fetch(_TAKE, lease, list(busy), most)]
 
     async def delete(self, due: Due) -> None:
-        """It is delivered, or given up."""
+        """It is delivered, or its prediction is gone."""
         async with self._postgres.connection() as connection:
+            await connection.execute(_DELETE, due.prediction_id, due.attempt)
+
+    async def give_up(self, due: Due, error: str) -> None:
+        """It will not be delivered; its prediction says so."""
+        async with self._postgres.connection() as connection, connection.transaction():
+            await connection.execute(_GIVE_UP, due.prediction_id, due.attempt, error[:_MOST_ERROR_CHARS])
             await connection.execute(_DELETE, due.prediction_id, due.attempt)
 
     async def later(self, due: Due, pause: timedelta, error: str) -> None:
         """It is tried again."""
         async with self._postgres.connection() as connection:
-            await connection.execute(_LATER, due.prediction_id, due.attempt, pause, error[:500])
+            await connection.execute(_LATER, due.prediction_id, due.attempt, pause, error[:_MOST_ERROR_CHARS])
 
 
 def _due(row: Any) -> Due:

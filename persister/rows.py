@@ -12,6 +12,7 @@ from typing import Annotated, NamedTuple, get_type_hints
 
 import orjson
 
+from shared.contract.callbacks import shown
 from shared.contract.fields import LARGEST_INT, Fields, callback_of, priority_of, tags_of
 from shared.contract.given import given_of
 from shared.contract.ids import id_time, is_id, is_principal
@@ -53,6 +54,8 @@ class Row(NamedTuple):
     tags: Annotated[str | None, "jsonb"] = None
     worker: Annotated[str | None, "text"] = None
     trace_id: Annotated[str | None, "uuid"] = None
+    callback: Annotated[str | None, "text"] = None  # what is shown of the next
+    callback_error: Annotated[str | None, "text"] = None  # added once it is given up
     callback_url: str = ""  # kept in `webhooks`, until it has been told
     traceparent: str = ""  # for spans and exemplars; of what is stored the trace id
 
@@ -97,6 +100,7 @@ def row_of(result: PredictionResult) -> Row:
         tags=result.tags.decode() or None,
         worker=outcome.worker or None,
         trace_id=trace_id_of(result.traceparent) or None,
+        callback=shown(result.callback_url) if result.callback_url else None,
         callback_url=result.callback_url,
         traceparent=result.traceparent,
     )

@@ -28,14 +28,16 @@ _PREFIX = "whsec_"
 
 
 class Undelivered(Exception):
-    """A callback was not taken.
+    """A callback was not taken; why, as whoever asked for it may know.
 
     Attributes:
+        detail: why, for who runs this: it may name addresses of the network.
         is_final: it never will be.
     """
 
-    def __init__(self, why: str, *, is_final: bool = False) -> None:
+    def __init__(self, why: str, detail: str = "", *, is_final: bool = False) -> None:
         super().__init__(why)
+        self.detail = detail or why
         self.is_final = is_final
 
 
@@ -129,12 +131,10 @@ class WebhookSender:
         try:
             async with self._open().post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 status = answer.status
-        except NotPublic as error:
-            raise Undelivered(str(error)) from None
         except TimeoutError:
             raise Undelivered(f"no answer within {WITHIN_S:g} s") from None
         except (ClientError, OSError, ValueError) as error:
-            raise Undelivered(_told(error, urlsplit(url).hostname or "")) from None
+            raise _unconnected(error, urlsplit(url).hostname or "") from None
         if not 200 <= status < 300:
             why = "redirects are not followed" if 300 <= status < 400 else "answered"
             raise Undelivered(f"{why}: {status}", is_final=status == GONE)
@@ -154,6 +154,8 @@ class WebhookSender:
         return self._session
 
 
-def _told(error: BaseException, host: str) -> str:
-    cause = error.__cause__ if isinstance(error.__cause__, NotPublic) else getattr(error, "os_error", error)
-    return f"{host}: {cause}"[:300]
+def _unconnected(error: BaseException, host: str) -> Undelivered:
+    cause = error if isinstance(error, NotPublic) else error.__cause__
+    if isinstance(cause, NotPublic):
+        return Undelivered(f"{host} leads to an address of a private network", str(cause))
+    return Undelivered(f"no connection to {host}", f"{host}: {getattr(error, 'os_error', error)}"[:300])

@@ -108,11 +108,11 @@ class Webhooks:
         WEBHOOKS.labels("delivered").inc()
 
     async def _failed(self, due: Due, error: Undelivered) -> None:
-        facts = {"prediction_id": due.prediction_id, "host": due.host, "tries": due.tries, "detail": str(error)}
+        facts = {"prediction_id": due.prediction_id, "host": due.host, "tries": due.tries, "detail": error.detail}
         if error.is_final or due.age >= TRIED_FOR:
-            told = f"the callback of {due.prediction_id} to {due.host} was given up: {error}"
+            told = f"the callback of {due.prediction_id} to {due.host} was given up: {error.detail}"
             await self._stream.dead_callback(due.prediction_id, due.attempt, (due.model, due.version), due.tries, told)
-            await self._outbox.delete(due)
+            await self._outbox.give_up(due, str(error))
             WEBHOOKS.labels("given_up").inc()
             DEAD_LETTERS.labels("webhooks", UNDELIVERED).inc()
             log.error("callback given up", extra=facts)

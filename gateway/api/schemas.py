@@ -9,7 +9,8 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, Field
 
-from gateway.core.finished import Finished
+from gateway.core.finished import Callback, Finished
+from shared.contract.callbacks import shown
 from shared.contract.catalogue import InputLimits
 from shared.contract.ids import id_time
 from shared.contract.messages import Status
@@ -38,6 +39,22 @@ class Prediction(BaseModel):
     cached: bool = Field(False, description="true if the result was computed before, for the same input; else absent")
 
 
+class CallbackInfo(BaseModel):
+    """Who is told that a prediction has finished, and how that stands."""
+
+    url: str = Field(
+        description="its `callback_url`, with `?…` in the place of a query, which may hold a secret",
+        examples=["https://hooks.example.com/millstream?…"],
+    )
+    state: Literal["waiting", "delivered", "failed"] = Field(
+        description="`waiting`: until it has finished, and while it is tried; `failed`: it was given up"
+    )
+    attempts: int | None = Field(None, description="how often it was tried, while it is `waiting`; else absent")
+    last_error: str | None = Field(
+        None, description="why it was not taken the last time; absent if it was, or not tried"
+    )
+
+
 class StoredPrediction(Prediction):
     """A finished prediction, when read by id."""
 
@@ -56,6 +73,7 @@ class StoredPrediction(Prediction):
         None, description="the worker that finished it; absent if none did, or if it is not known"
     )
     trace_id: str | None = Field(None, description="its trace; absent if there is none")
+    callback: CallbackInfo | None = Field(None, description="absent if there is none")
 
 
 def prediction_body(finished: Finished) -> dict[str, Any]:
@@ -104,7 +122,17 @@ def stored_body(finished: Finished) -> dict[str, Any]:
         body["worker"] = finished.outcome.worker
     if course.trace_id:
         body["trace_id"] = course.trace_id
+    if finished.callback is not None:
+        body["callback"] = callback_body(finished.callback)
     return body
+
+
+def callback_body(callback: Callback) -> dict[str, Any]:
+    """A callback, in the form of the model above."""
+    body: dict[str, Any] = {"url": callback.url, "state": callback.state}
+    if callback.attempts is not None:
+        body["attempts"] = callback.attempts
+    return {**body, "last_error": callback.error} if callback.error else body
 
 
 class QueuedPrediction(BaseModel):
@@ -137,6 +165,7 @@ class UnfinishedPrediction(BaseModel):
     queue: QueueInfo | None = Field(None, description="absent in a list")
     priority: Literal["batch"] | None = Field(None, description="in a list: `batch` if it is queued so; else absent")
     tags: dict[str, str] | None = Field(None, description="in a list: if it has any; else absent")
+    callback: CallbackInfo | None = Field(None, description="absent in a list, or if there is none")
     note: str | None = Field(None, description="why it will not finish soon: nobody serves its version; else absent")
 
 
@@ -166,6 +195,7 @@ def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | Non
         "version": place.queue.version,
         "queued_for_s": place.waited_ms / 1000,
         "queue": queue_body(place.depth, drains_per_s),
+        **({"callback": callback_body(Callback(shown(found.callback_url)))} if found.callback_url else {}),
         **({"note": note} if note else {}),
     }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import orjson
 
+from shared.contract.callbacks import shown
 from shared.contract.given import Given, given_of
 from shared.contract.hints import Hint
 from shared.contract.messages import Outcome, PredictionResult
@@ -30,6 +31,22 @@ class Course(NamedTuple):
     trace_id: str = ""
 
 
+class Callback(NamedTuple):
+    """Where the end of a prediction is told, and how that stands.
+
+    Attributes:
+        url: what is shown of it, see `shared.contract.callbacks`.
+        state: `waiting`, also while it is tried; `delivered`; or `failed`, for good.
+        attempts: so far; None once it waits no more.
+        error: why the last attempt failed; empty if there was none, or it was delivered.
+    """
+
+    url: str
+    state: Literal["waiting", "delivered", "failed"] = "waiting"
+    attempts: int | None = 0
+    error: str = ""
+
+
 class Finished(NamedTuple):
     """A finished prediction.
 
@@ -39,6 +56,7 @@ class Finished(NamedTuple):
         priority: with which it was queued; interactive also if it comes from a hint.
         tags: the text of a JSON object; empty without any, and if it comes from a hint.
         course: None if it comes from a hint.
+        callback: None if there is none, if it comes from a hint, or in a list.
     """
 
     id: str
@@ -50,6 +68,7 @@ class Finished(NamedTuple):
     priority: Priority = Priority.INTERACTIVE
     tags: bytes = b""
     course: Course | None = None
+    callback: Callback | None = None
 
 
 def from_hint(hint: Hint) -> Finished | None:
@@ -61,7 +80,8 @@ def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
     completed_at = datetime.fromtimestamp(result.completed_at / 1000, UTC)
     course = Course(result.attempt, completed_at, stored=False, trace_id=trace_id_of(result.traceparent))
-    about = given_of(result), result.principal, result.priority, result.tags, course
+    callback = Callback(shown(result.callback_url)) if result.callback_url else None
+    about = given_of(result), result.principal, result.priority, result.tags, course, callback
     return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 

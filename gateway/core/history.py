@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from gateway.core.errors import UnknownModel
-from gateway.core.finished import Course, Finished, best_first
+from gateway.core.finished import Callback, Course, Finished, best_first
 from gateway.core.principal import Principal, Scope
 from shared.contract.errors import StoreUnavailable
 from shared.contract.given import Given
@@ -38,9 +38,10 @@ _OWN_COLUMNS = (
 )
 _LISTED = ", ".join(["m.name", "v.version", *(f"p.{each}" for each in _OWN_COLUMNS)])
 _NAMES = "JOIN model_versions v ON v.id = p.model_version_id JOIN models m ON m.id = v.model_id"
-_FIND = (
-    f"SELECT {_LISTED}, p.input_data, p.options FROM predictions p {_NAMES} WHERE p.id = ANY($1::uuid[])"  # nosec B608
-)
+_FIND = f"""
+SELECT {_LISTED}, p.input_data, p.options, p.callback, p.callback_error, due.tries, due.last_error
+FROM predictions p {_NAMES} LEFT JOIN due_callbacks due ON due.prediction_id = p.id AND due.attempt = p.attempt
+WHERE p.id = ANY($1::uuid[])"""  # nosec B608
 _VERSIONS = (
     "SELECT v.id, m.name FROM model_versions v JOIN models m ON m.id = v.model_id "
     "WHERE ($1::text IS NULL OR m.name = $1) AND ($2::text IS NULL OR v.version = $2)"
@@ -64,8 +65,9 @@ _PAGE_OF_VERSION = f"""(
 _WRITTEN = ("SELECT", "INSERT", "UPDATE")
 NEEDS = {
     "predictions": Need(
-        (*_OWN_COLUMNS, "model_version_id", "input_data", "options", "shadow_of"),
+        (*_OWN_COLUMNS, "model_version_id", "input_data", "options", "shadow_of", "callback", "callback_error"),
     ),
+    "due_callbacks": Need(("prediction_id", "attempt", "tries", "last_error")),
     "models": Need(("id", "name", "worker_group", "says", "generation"), _WRITTEN),
     "model_versions": Need(
         ("id", "model_id", "version", "entry", "artifact_digest", "registered_by", "deleted_at"), _WRITTEN
@@ -205,7 +207,8 @@ def _page_of_versions(count: int) -> str:
 def _finished(row: asyncpg.Record) -> Finished:
     trace_id = "" if row["trace_id"] is None else row["trace_id"].hex
     course = Course(row["attempt"], row["completed_at"], stored=True, trace_id=trace_id)
-    about = _given(row), row["principal"], Priority(row["priority"]), (row["tags"] or "").encode(), course
+    tags = (row["tags"] or "").encode()
+    about = _given(row), row["principal"], Priority(row["priority"]), tags, course, _callback(row)
     return Finished(str(row["id"]), row["name"], row["version"], _outcome(row), *about)
 
 
@@ -214,6 +217,15 @@ def _given(row: asyncpg.Record) -> Given | None:
         return None
     options = row["options"]
     return Given(row["input_data"].encode(), None if options is None else options.encode())
+
+
+def _callback(row: asyncpg.Record) -> Callback | None:
+    if "callback" not in row or row["callback"] is None:
+        return None
+    if row["tries"] is not None:
+        return Callback(row["callback"], "waiting", row["tries"], row["last_error"])
+    error = row["callback_error"] or ""
+    return Callback(row["callback"], "failed" if error else "delivered", None, error)
 
 
 def _outcome(row: asyncpg.Record) -> Outcome:

@@ -52,6 +52,13 @@ def _refusal_of_host(host: str, hosts: Sequence[str], *, private: bool) -> str |
     return None
 
 
+def shown(url: str) -> str:
+    """What of a URL is shown to who may read its prediction: all but its query, which may hold a secret."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}{'?…' if parts.query else ''}"
+
+
 def is_public(address: str) -> bool:
     """Whether an address is one of the public internet: not of a private network, this machine, or a group."""
     found = _address(address)

@@ -42,12 +42,14 @@ class Queued:
         label: its `model:version`; empty if that cannot be read.
         principal: the id of who asked for it; may be empty.
         place: where it is; None if that was not asked for, or cannot be read.
+        callback_url: where its end is told; may be empty.
     """
 
     attempt: int
     label: str = ""
     principal: str = ""
     place: QueuePlace | None = field(default=None, compare=False)
+    callback_url: str = field(default="", compare=False)
 
     @property
     def model(self) -> str:
@@ -145,5 +147,6 @@ def _state(answer: Any) -> State:
             return Queued(0, principal=fields.get(b"principal", b"").decode(errors="replace"))
     label = ":".join(answer[2].decode().split(":")[-2:])
     queue = Queue.of(label)
-    place = QueuePlace(queue, answer[4].decode(), answer[5] > 0, *answer[6:8]) if label and len(answer) > 4 else None
-    return Queued(int(answer[1]), queue.version_label if label else "", answer[3].decode(), place)
+    place = QueuePlace(queue, answer[5].decode(), answer[6] > 0, *answer[7:9]) if label and len(answer) > 5 else None
+    known = queue.version_label if label else "", answer[3].decode(), place, answer[4].decode()
+    return Queued(int(answer[1]), *known)

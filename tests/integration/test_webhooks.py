@@ -169,6 +169,45 @@ async def test_what_fails_for_a_day_is_a_dead_letter(
         assert (await answer.json())["items"] == letters[1:]
 
 
+async def test_how_a_callback_stands_is_told_with_its_prediction(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, database_url: str, database: asyncpg.Connection
+) -> None:
+    async def read(prediction_id: str) -> dict[str, Any]:
+        async with gateway.get(f"/api/v1/predictions/{prediction_id}") as answer:
+            return dict((await answer.json())["callback"])
+
+    statuses = [500]
+    async with Receiver(statuses).listening() as receiver:
+        url = f"{receiver.url}?token=secret"
+        body = {"model": "echo", "text": "hello", "callback_url": url}
+        async with gateway.post("/api/v1/predict?wait=0", json=body) as answer:
+            first = (await answer.json())["prediction_id"]
+        waits = {"url": f"{receiver.url}?…", "state": "waiting", "attempts": 0}
+        assert await read(first) == waits  # while it is queued
+        await worker.finish(await worker.take())
+        assert await read(first) == waits  # while only Redis has it
+        await persist_everything(redis, keys, database_url)
+        assert await read(first) == waits
+        await database.execute("UPDATE webhooks SET tries = 2, last_error = 'answered: 503'")
+        assert await read(first) == {**waits, "attempts": 2, "last_error": "answered: 503"}
+        async with delivering(redis, keys, database_url):
+            await eventually(lambda: _empty(database), "it is delivered, the second time")
+            assert await read(first) == {"url": f"{receiver.url}?…", "state": "delivered"}
+            statuses.append(410)
+            (second,) = await predicted(gateway, worker, url)
+            await persist_everything(redis, keys, database_url)
+            await eventually(lambda: _empty(database), "it is given up")
+    assert await read(second) == {"url": f"{receiver.url}?…", "state": "failed", "last_error": "answered: 410"}
+
+
+async def test_what_a_caller_is_told_names_no_address() -> None:
+    sender = WebhookSender(SECRET, HOSTS, private=True)
+    with pytest.raises(Undelivered, match="^no connection to localhost$") as told:
+        await sender.send("http://localhost:1/x", "m", b"{}")
+    assert "127.0.0.1" in told.value.detail or "::1" in told.value.detail
+    await sender.close()
+
+
 async def _empty(database: asyncpg.Connection) -> bool:
     return bool(await database.fetchval("SELECT count(*) FROM webhooks") == 0)
 
@@ -244,8 +283,9 @@ async def test_a_name_that_changes_between_look_ups_is_connected_to_as_it_was_lo
     with pytest.raises(Undelivered, match="hooks.example"):
         await sender.send("https://hooks.example/x", "m", b"{}")
     assert (looked, connected) == (["hooks.example"], [("93.184.216.34", 443)])
-    with pytest.raises(Undelivered, match=r"leads to 127\.0\.0\.1, an address of a private network"):
+    with pytest.raises(Undelivered, match="^hooks.example leads to an address of a private network$") as told:
         await sender.send("https://hooks.example/x", "m", b"{}")
+    assert told.value.detail == "hooks.example leads to 127.0.0.1, an address of a private network"
     assert len(looked) == 2 and len(connected) == 1
     await sender.close()
 

@@ -10,7 +10,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from persister.webhook_sender import keys_of, signed
 from persister.webhooks import pause_after
-from shared.contract.callbacks import hosts_of, is_public, refusal_of_url
+from shared.contract.callbacks import hosts_of, is_public, refusal_of_url, shown
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,18 @@ def test_only_hosts_that_are_named(setting: str, host: str, allowed: bool) -> No
 )
 def test_what_is_no_url(url: str) -> None:
     assert refusal_of_url(url, ("*",), private=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://a.b", "https://a.b"),
+        ("https://a.b:8443/x/y?token=secret&z=1", "https://a.b:8443/x/y?…"),
+        ("https://user:secret@a.b/x", "https://a.b/x"),  # which is not accepted, either
+    ],
+)
+def test_what_is_shown_of_a_url(url: str, told: str) -> None:
+    assert shown(url) == told
 
 
 def test_pauses_grow_to_hours_and_are_not_the_same_for_all() -> None:

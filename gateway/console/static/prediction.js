@@ -135,6 +135,11 @@ function Input({ asked, item }) {
     ${options && html`<h3>Options</h3><${Json} value=${options} />`}</div>`;
 }
 
+function told({ state, attempts, last_error: error }) {
+  const said = { waiting: attempts ? `tried ${number(attempts)} times` : "waits", delivered: "delivered", failed: "given up" }[state];
+  return text(error ? `${said}: ${error}` : said);
+}
+
 const Details = ({ item }) =>
   html`<${Facts} items=${[
     ["Model", item.model && html`<a href=${to("models", item.model)} class="name">${item.model}</a>`],
@@ -145,6 +150,6 @@ const Details = ({ item }) =>
     ["Priority", text(item.priority ?? "interactive")],
     ["From the cache", item.cached ? "yes" : undefined],
     ["Tags", item.tags && Object.entries(item.tags).map(([name, value]) => html`<${Badge} kind="plain">${name}: ${text(value)}<//> `)],
-    ["Callback", item.callback_url && text(item.callback_url)],
+    ["Callback", item.callback && html`<span class="name">${item.callback.url}</span>: ${told(item.callback)}`],
     ["Trace", item.trace_id && html`<span class="mono">${text(item.trace_id)}</span> <${Copy} value=${item.trace_id} what="Copy" />`],
   ]} />`;

@@ -3,9 +3,9 @@
 -- KEYS  result stream, state hashes
 -- ARGV  gateway id ('' to read only); the group of the workers; bytes: once the results read are as many, no more are read;
 --       for each state hash 1 if it is to be told where it is in its stream, otherwise 0
--- Returns for each {'queued', attempt, request stream, principal}, with where it is: entry, 1 if a worker has it and
--- otherwise 0, length of the stream, ms since it was added to it; {'finished', fields of the result}, without these if no
--- more are read; or nil if the state or the result is missing.
+-- Returns for each {'queued', attempt, request stream, principal, callback URL}, with where it is: entry, 1 if a worker
+-- has it and otherwise 0, length of the stream, ms since it was added to it; {'finished', fields of the result}, without
+-- these if no more are read; or nil if the state or the result is missing.
 local results, gateway, group, left = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function finished(entry)
@@ -22,19 +22,20 @@ local function queued(state, about, placed)
     -- refused at maxmemory: the gateway then finds the result when it checks again
     redis.pcall('HSET', state, 'waiters', waiters == '' and gateway or waiters .. ',' .. gateway)
   end
-  local told = {'queued', about[4] or '0', stream, about[5] or ''}
+  local told = {'queued', about[4] or '0', stream, about[5] or '', about[7] or ''}
   if placed and entry then
     local pending = redis.pcall('XPENDING', stream, group, entry, entry, 1) -- fails if there is no group yet
     local time = redis.call('TIME')
-    told[5], told[6], told[7] = entry, #pending, redis.call('XLEN', stream)
-    told[8] = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - string.match(entry, '^%d+'))
+    told[6], told[7], told[8] = entry, #pending, redis.call('XLEN', stream)
+    told[9] = math.max(0, time[1] * 1000 + math.floor(time[2] / 1000) - string.match(entry, '^%d+'))
   end
   return told
 end
 
 local told = {}
 for i = 2, #KEYS do
-  local about = redis.call('HMGET', KEYS[i], 'stream', 'result_entry', 'waiters', 'attempt', 'principal', 'entry')
+  local about = redis.call('HMGET', KEYS[i], 'stream', 'result_entry', 'waiters', 'attempt', 'principal', 'entry',
+    'callback_url')
   if about[2] then told[i - 1] = finished(about[2])
   else told[i - 1] = about[1] and queued(KEYS[i], about, ARGV[i + 2] == '1') end
 end

@@ -39,7 +39,7 @@ local fields, at = {}, 8
 for i = at + 1, at + 2 * tonumber(ARGV[at]) do fields[#fields + 1] = ARGV[i] end
 at = at + 2 * tonumber(ARGV[at]) + 1
 local own = tonumber(ARGV[at])
-local first_own, input_at, options_at, principal_at, cost_at, stored_at = #fields, 0, 0, 0, 0, 0
+local first_own, input_at, options_at, principal_at, cost_at, stored_at, callback_at = #fields, 0, 0, 0, 0, 0, 0
 for i = 1, own do
   local name = ARGV[at + i]
   fields[first_own + 2 * i - 1] = name
@@ -47,7 +47,8 @@ for i = 1, own do
   elseif name == 'options' then options_at = i
   elseif name == 'principal' then principal_at = i
   elseif name == 'cost' then cost_at = i
-  elseif name == 'stored_input' then stored_at = i end
+  elseif name == 'stored_input' then stored_at = i
+  elseif name == 'callback_url' then callback_at = i end
 end
 at = at + own + 1
 local answered = {} -- by id: result and confidence
@@ -134,6 +135,9 @@ local function add(state, a)
   redis.call('ZADD', deadlines_key, fields[times + 4], label .. ' ' .. entry)
   redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', '0',
     'waiters', ARGV[a + 1] == '1' and gateway or '', 'principal', ARGV[a + 1 + principal_at])
+  if callback_at > 0 and ARGV[a + 1 + callback_at] ~= '' then
+    redis.call('HSET', state, 'callback_url', ARGV[a + 1 + callback_at])
+  end
   added, backlog, bytes = true, backlog + 1, bytes + bytes_at(a)
 end
 

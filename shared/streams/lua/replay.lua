@@ -38,5 +38,6 @@ redis.call('ZADD', KEYS[5], now + ARGV[3], label_of(stream) .. ' ' .. entry)
 redis.call('HDEL', state, 'status', 'result_entry')
 redis.call('HSET', state, 'stream', stream, 'entry', entry, 'attempt', attempt, 'waiters', known[2] or '',
   'principal', original['principal'] or '')
+if original['callback_url'] then redis.call('HSET', state, 'callback_url', original['callback_url']) end
 redis.call('XDEL', dead, ARGV[1])
 return attempt
