@@ -826,7 +826,7 @@ async def test_what_workers_say_is_read_once(own_redis: RedisServer, keys: Keys,
                 await RequestStream(shard, each.model, each.version.version, name).join()
         await RequestStream(shard, served[0].model, served[0].version.version, "dead").join()
         await redis.config_resetstat()
-        assert await WorkerDirectory(shard).look(served) == ({one: 2, two: 2}, {one: Cost(3, 0.5)}, {one: "f"})
+        assert await WorkerDirectory(shard).look(served) == ({one: 2, two: 2}, {one: Cost(3, 0.5)}, {one: "f"}, None)
         told = {
             name.removeprefix("cmdstat_"): each["calls"] for name, each in (await redis.info("commandstats")).items()
         }
