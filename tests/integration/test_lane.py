@@ -510,7 +510,8 @@ async def test_a_live_worker_is_found_and_a_dead_one_cleared_up(
         assert orjson.loads(facts[b"serves"]) == [lane.served.label]
         assert 0 < await redis.ttl(keys.worker("alive")) <= 15
         assert (await directory.look([lane.served])).fingerprints == {lane.served.label: "f"}
-        await redis.hset(keys.worker("other"), "fingerprints", orjson.dumps({lane.served.label: "g"}))
+        said = {"serves": orjson.dumps([lane.served.label]), "fingerprints": orjson.dumps({lane.served.label: "g"})}
+        await redis.hset(keys.worker("other"), mapping=said)
         await stream(redis, keys, "other").join()
         assert (await directory.look([lane.served])).fingerprints == {}, "they do not agree"
         stop.set()
@@ -532,7 +533,7 @@ async def test_one_pass_in_eight_is_for_batch_while_somebody_waits(redis: Redis,
     await publish(redis, keys, *("late" for _ in range(5)), priority=Priority.BATCH)
     await publish(redis, keys, *("soon" for _ in range(21)))
     lane, task = make(max_batch_size=1)
-    task.on_batch = lambda: time.sleep(0.01)  # long enough for the lane to read ahead
+    task.on_batch = lambda: time.sleep(0.05)  # long enough for the lane to read ahead
     async with Running(lane):
         await all_results(redis, keys, 26)
     assert task.batches == [*([["soon"]] * 7 + [["late"]]) * 3, ["late"], ["late"]]

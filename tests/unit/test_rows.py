@@ -44,7 +44,7 @@ def test_a_result_becomes_a_row() -> None:
 def test_every_field_of_a_result_stands_in_its_row() -> None:
     outcome = Outcome(Status.FAILED, None, None, 10, 20, "why", "w", True, 30, 40)
     whole = result(outcome=outcome, attempt=3, priority=Priority.BATCH, options=b'{"a":1}', **PART)
-    whole = whole._replace(tags=b'{"a":"b"}', callback_url="https://a.b/", traceparent=TRACEPARENT)
+    whole = whole._replace(tags=b'{"a":"b"}', callback_url="https://a.b/x?secret", traceparent=TRACEPARENT)
     assert row_of(whole) == Row(
         id=ID,
         model="m",
@@ -72,8 +72,9 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         priority="batch",
         tags='{"a":"b"}',
         worker="w",
+        callback="https://a.b/x?…",
         trace_id="a" * 32,
-        callback_url="https://a.b/",
+        callback_url="https://a.b/x?secret",
         traceparent=TRACEPARENT,
     )
     assert Row._field_defaults == {
@@ -84,6 +85,8 @@ def test_every_field_of_a_result_stands_in_its_row() -> None:
         "tags": None,
         "worker": None,
         "trace_id": None,
+        "callback": None,
+        "callback_error": None,
         "callback_url": "",
         "traceparent": "",
     }
