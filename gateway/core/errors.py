@@ -10,6 +10,7 @@ CoreError
 ├── UnknownDeadLetter    no dead letter has that id: it was replayed or deleted, or never existed
 ├── UnknownApiKey        no API key has that id: it was taken back, or never existed
 ├── Conflict             it does not fit what is there; says why in a short name too
+│   └── PredictionGone   what was accepted is not there any more: erased, or older than what is kept
 ├── Outdated             what is to be changed was changed since it was read
 ├── NotReplayable        the dead letter cannot be replayed: unreadable, its version is gone, or too often already
 ├── InvalidOrder         a field of the order is wrong
@@ -127,6 +128,17 @@ class Conflict(CoreError):
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
         self.kind = kind
+
+
+class PredictionGone(Conflict):
+    """What was accepted is not there any more, so nobody will ever answer it."""
+
+    def __init__(self) -> None:
+        detail = (
+            "what was accepted for this request is not there any more: it was erased, or is older than what is kept; "
+            "send it with another Idempotency-Key to have it computed"
+        )
+        super().__init__("prediction-gone", detail)
 
 
 class Outdated(CoreError):

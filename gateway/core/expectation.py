@@ -28,15 +28,17 @@ class Expectation:
         label: `model:version` of all of them; empty if it is not known.
         caller: the id of who waits; may be empty.
         watches: whether it wants to know more than the end.
+        accepted: whether its predictions are known to have been accepted, so that one that is nowhere is gone.
     """
 
-    __slots__ = ("_waiters", "caller", "futures", "label")  # there may be thousands
+    __slots__ = ("_waiters", "accepted", "caller", "futures", "label")  # there may be thousands
     watches = False
 
     def __init__(self, waiters: Registry, prediction_ids: Sequence[str], label: str, caller: str) -> None:
         loop = asyncio.get_running_loop()
         self._waiters = waiters
         self.label, self.caller = label, caller
+        self.accepted = False
         self.futures: dict[str, asyncio.Future[Finished | None]] = {
             each: loop.create_future() for each in prediction_ids
         }
@@ -49,7 +51,10 @@ class Expectation:
         self._waiters.remove(self)
 
     async def results(self, timeout_s: float) -> list[Finished | None]:
-        """Wait for all; None for each that does not finish in time or before the gateway stops waiting."""
+        """Wait for all, which have been accepted; None for each that is gone, or does not finish in time or before the
+        gateway stops waiting.
+        """
+        self.accepted = True
         timer = asyncio.get_running_loop().call_later(timeout_s, self.give_up)
         try:
             return [await future for future in self.futures.values()]
@@ -67,8 +72,8 @@ class Expectation:
         for prediction_id in self.futures:
             self.wake(prediction_id, None)
 
-    def seen(self, state: Queued | None) -> None:
-        """Take note of a prediction that has not finished, or that is gone; see `gateway.core.watching`."""
+    def seen(self, state: Queued) -> None:
+        """Take note of a prediction that has not finished; see `gateway.core.watching`."""
 
     def told(self, progress: Progress) -> None:
         """Take note of how far a prediction is; see `gateway.core.watching`."""

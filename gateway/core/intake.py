@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.core.assignment import Experiments, NoExperiments
 from gateway.core.caching import CacheLook, Caching
 from gateway.core.caller_limits import Standing, refusal, standing_of
-from gateway.core.errors import IdempotencyConflict, InvalidOrder, Refused
+from gateway.core.errors import IdempotencyConflict, InvalidOrder, PredictionGone, Refused
 from gateway.core.expectation import Expectation
 from gateway.core.finished import Finished
 from gateway.core.inputs import Inputs, size_of
@@ -89,6 +89,7 @@ class Intake:
                 published.
             LimitReached: a limit of the caller was reached. Nothing was published or charged.
             IdempotencyConflict: the key was used with another order.
+            PredictionGone: what was accepted, now or earlier with that key, is not there any more.
             StoreUnavailable: Redis cannot be reached; it is unknown whether the order was accepted.
         """
         assigned = self._experiments.assign(order)
@@ -190,9 +191,9 @@ class Intake:
 
     async def _earlier(self, ids: Sequence[str], wait_s: float) -> list[Answer]:
         """The answers of an earlier order with the same idempotency key."""
-        awaited = ids if wait_s else []
-        with self._waiters.expect(awaited) as expected:
-            for each in await self._finished(awaited):
+        with self._waiters.expect(ids if wait_s else []) as expected:
+            found = await self._finished(ids)
+            for each in found if wait_s else ():
                 expected.wake(each.id, each)
             return await self._answers(ids, expected, wait_s, wait_s)
 
@@ -211,12 +212,20 @@ class Intake:
         return [each if each.finished else each._replace(note=note) for each in answers] if note else answers
 
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
+        """The finished ones among accepted predictions.
+
+        Raises:
+            PredictionGone: one is not there any more.
+        """
         try:
-            found = await self._lookup.finished(ids)
-            return [each._replace(given=None, priority=Priority.INTERACTIVE) for each in found]  # as from a hint
+            found = await self._lookup.look(ids)
         except StoreUnavailable as error:  # they were accepted anyway, and the client gets their ids
             ERRORS.labels("gateway", f"{error.store}_{error.reason}").inc()
             return ()
+        if None in found.values():
+            raise PredictionGone
+        finished = [each for each in found.values() if isinstance(each, Finished)]
+        return [each._replace(given=None, priority=Priority.INTERACTIVE) for each in finished]  # as from a hint
 
 
 def _cached(served: ServedVersion, prediction_id: str, answer: CachedResult) -> Finished:

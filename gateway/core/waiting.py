@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from gateway.core.errors import LimitReached, Refused, UnknownPrediction
 from gateway.core.expectation import Expectation
@@ -199,7 +199,8 @@ class Waiters:
                 await backoff.pause(stop)
 
     async def recheck(self) -> None:
-        """Look up those awaited predictions whose turn it is, since hints may have been lost.
+        """Look up those awaited predictions whose turn it is, since hints may have been lost; nobody waits on for one
+        that is gone.
 
         Raises:
             StoreUnavailable: Redis cannot be reached.
@@ -214,16 +215,21 @@ class Waiters:
 
     async def _look_up(self, prediction_ids: Sequence[str]) -> None:
         watched = [each for each in prediction_ids if any(one.watches for one in self._waiting.get(each, ()))]
+        accepted = {one for each in prediction_ids for one in self._waiting.get(each, ()) if one.accepted}
         found = await self._lookup.look(prediction_ids, watched, _MOST_BYTES)
         finished = [each for each in found.values() if isinstance(each, Finished)]
         if finished:  # a fallback that nobody sees would hide that hints do not come
             ERRORS.labels("gateway", "hint_missed").inc(len(finished))
         for prediction_id, state in found.items():
-            if isinstance(state, Finished):
-                self._wake(state)
-                continue
-            for expectation in self._waiting.get(prediction_id, ()):
+            self._tell(prediction_id, state, accepted)
+
+    def _tell(self, prediction_id: str, state: Finished | Queued | None, accepted: Collection[Expectation]) -> None:
+        """Tell who waits for a prediction what a look has found; of nothing only those who were accepted before it."""
+        for expectation in self._waiting.get(prediction_id, ()):
+            if isinstance(state, Queued):
                 expectation.seen(state)
+            elif state is not None or expectation in accepted:
+                expectation.wake(prediction_id, state)
 
     async def _take(self, hint: Hint) -> None:
         if hint.id not in self._waiting:

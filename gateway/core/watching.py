@@ -57,6 +57,7 @@ class Watch(Expectation):
 
     def __init__(self, waiters: Waiters, prediction_id: str, caller: str, written: int = 0) -> None:
         super().__init__(waiters, [prediction_id], "", caller)
+        self.accepted = True
         self._written = written
         self._news = False
         self._waiter: asyncio.Future[None] | None = None
@@ -67,13 +68,13 @@ class Watch(Expectation):
         self._ended = False
 
     def wake(self, prediction_id: str, finished: Finished | None) -> None:
-        """It has finished; or with None, nobody can say what becomes of it."""
+        """It has finished; or with None, it is gone, or nobody can say what becomes of it."""
         self._finished, self._ended = finished, True
         self._tell()
 
-    def seen(self, state: Queued | None) -> None:
-        """It has not finished; with None it was deleted."""
-        self._state, self._ended = state, self._ended or state is None
+    def seen(self, state: Queued) -> None:
+        """It has not finished."""
+        self._state = state
         self._tell()
 
     def told(self, progress: Progress) -> None:

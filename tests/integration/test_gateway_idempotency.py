@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
 import pytest
 from redis.asyncio import Redis
 
@@ -14,6 +15,9 @@ from tests.gateways import Client, HandWorker, StartGateway, persist_everything,
 pytestmark = pytest.mark.every_server
 
 BODY = {"model": "echo", "text": "hello"}
+BATCH = {"model": "echo", "texts": ["a", "b"]}
+TENSOR = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["hello"]}
+QUICK_S = 10  # far below the waits used here: who is answered sooner did not wait
 
 
 async def ask(client: Client, key: str, body: dict[str, Any] | None = None, **query: str) -> tuple[int, dict[str, Any]]:
@@ -51,6 +55,48 @@ async def test_one_who_does_not_wait_gets_the_same_answer_again_after_its_end(
         assert (answer.status, await answer.json()) == first
 
 
+async def test_one_that_was_cancelled_is_told_again_and_not_waited_for(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, database_url: str
+) -> None:
+    _, queued = await ask(gateway, "k1", wait="0")
+    await gateway.delete(f"/api/v1/predictions/{queued['prediction_id']}")
+    for _ in ("in Redis", "in Postgres"):
+        async with asyncio.timeout(QUICK_S):
+            status, problem = await ask(gateway, "k1", wait="60")
+        assert (status, problem["type"]) == (409, "urn:millstream:problem:cancelled")
+        await persist_everything(redis, keys, database_url)
+
+
+async def test_what_was_erased_is_told_at_once_by_every_face_and_not_waited_for(
+    gateway: Client, worker: HandWorker, redis: Redis, keys: Keys, database: asyncpg.Connection, database_url: str
+) -> None:
+    async def told(path: str, body: dict[str, Any], wait: str) -> tuple[int, dict[str, Any]]:
+        headers = {"Idempotency-Key": f"of {path}".replace(" ", "-")}
+        async with (
+            asyncio.timeout(QUICK_S),
+            gateway.post(path, json=body, params={"wait": wait}, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    faces: dict[str, dict[str, Any]] = {
+        "/api/v1/predict": BODY,
+        "/api/v1/predict/batch": BATCH,
+        "/v2/models/echo/infer": {"inputs": [TENSOR]},
+        "/hf/echo": {"inputs": "hello"},
+    }
+    firsts = [asyncio.create_task(told(path, body, "60")) for path, body in faces.items()]
+    await worker.finish(await worker.take(5))
+    assert [status for status, _ in await asyncio.gather(*firsts)] == [200] * 4
+    await persist_everything(redis, keys, database_url)
+    await database.execute("DELETE FROM predictions")  # as an erasure or `retention_days` does
+    asked = [(path, body, "60") for path, body in faces.items()] + [("/api/v1/predict", BODY, "0")]
+    for each in asked:
+        status, problem = await told(*each)
+        assert (status, problem["type"]) == (409, "urn:millstream:problem:prediction-gone"), problem
+        assert "send it with another Idempotency-Key" in problem["detail"]
+    assert await redis.xlen(worker.stream.key) == 0
+
+
 async def test_many_at_once_make_one_prediction(start_gateway: StartGateway, worker: HandWorker, redis: Redis) -> None:
     gateways = [await start_gateway(), await start_gateway()]
     asked = [asyncio.create_task(ask(gateways[number % 2], "k1")) for number in range(20)]
@@ -69,7 +115,7 @@ async def test_another_body_is_a_conflict_and_makes_nothing(gateway: Client, wor
 
 
 async def test_a_batch_has_one_key_for_all(gateway: Client, worker: HandWorker, redis: Redis) -> None:
-    body = {"model": "echo", "texts": ["a", "b", "c"]}
+    body = {**BATCH, "texts": ["a", "b", "c"]}
     headers = {"Idempotency-Key": "k1"}
     async with gateway.post("/api/v1/predict/batch", json=body, headers=headers, params={"wait": "0"}) as answer:
         queued = [item["prediction_id"] for item in (await answer.json())["items"]]

@@ -194,13 +194,16 @@ async def test_what_waits_for_an_inactive_version_is_kept_and_then_it_may_be_del
 async def test_a_note_tells_that_a_version_is_being_given_up(gateway: Client, redis: Redis, keys: Keys) -> None:
     await register(gateway)
     await act(gateway, "activate")
-    waiting = asyncio.create_task(gateway.post("/api/v1/predict?wait=60", json=TEXT | {"version": "2.0.0"}))
+    path, body, key = "/api/v1/predict?wait=60", TEXT | {"version": "2.0.0"}, {"Idempotency-Key": "k1"}
+    waiting = asyncio.create_task(gateway.post(path, json=body, headers=key))
 
     async def accepted() -> bool:
         return bool(await redis.xlen(keys.requests("labels", "2.0.0")))
 
     await eventually(accepted, "it waits")
     await act(gateway, "deactivate")
+    async with gateway.post(path, json=body, headers=key) as again:
+        assert again.status == 404, "also who repeats a request is told, and does not wait"
     await HandWorker(redis, keys, "labels", "2.0.0").serve_one()
     answer = await waiting
     assert answer.status == 200, "what was accepted is computed and answered"

@@ -227,6 +227,27 @@ async def test_what_finishes_wakes_each_who_waits_for_it_in_the_order_of_the_ask
         assert await results(both) == [None, answer("b")]
 
 
+async def test_nobody_waits_on_for_what_is_gone_but_who_is_about_to_publish_it_does(
+    waiters: Waiters, lookup: Mock
+) -> None:
+    with waiters.expect(["a", "b"]) as accepted, waiters.expect(["a"]) as begins, waiters.expect(["c"]) as other:
+        waits = [asyncio.create_task(each.results(60)) for each in (accepted, other)]
+        await asyncio.sleep(0)
+
+        async def publish_meanwhile(*_: object) -> dict[str, None]:
+            waits.append(asyncio.create_task(begins.results(60)))
+            await asyncio.sleep(0)
+            return {"a": None, "b": None}
+
+        lookup.look.side_effect = publish_meanwhile
+        await waiters.recheck()
+        assert await waits[0] == [None, None]
+        assert not waits[1].done() and not waits[2].done(), "Postgres did not answer; it was published after the look"
+        await waiters.recheck()
+        waiters.give_up()
+        await asyncio.gather(*waits)
+
+
 async def test_a_thousand_are_looked_up_at_a_time_and_all_of_them_when_hints_come_again(lookup: Mock) -> None:
     states = Mock(PredictionStates)
     waiters = Waiters(states, lookup, Liveness(30), 10_000)
