@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import asyncpg
@@ -37,7 +39,8 @@ hypothesis_settings.load_profile("patient")
 
 FIXTURES = Path(__file__).parent / "fixtures"
 # Who is cut off while connecting holds up the end of its database for as long as it may take to say who it is.
-_POSTGRES = {"max_connections": "200", "authentication_timeout": "5s"}
+_POSTGRES = {"max_connections": "200", "authentication_timeout": "5s", "max_wal_size": "128MB"}
+_MEMORY, _MEMORY_BYTES = Path("/dev/shm"), 2 << 30
 
 
 # What the tests in these do themselves does not count for coverage: they have services do it, or libraries.
@@ -68,19 +71,29 @@ def no_settings_from_outside() -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+def stores_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where the stores keep their data: in memory if it has room, since each clone of a database is 500 files."""
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _MEMORY_BYTES:
+        yield tmp_path_factory.mktemp("stores")
+        return
+    with TemporaryDirectory(prefix="millstream-tests-", dir=_MEMORY) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(stores_folder: Path) -> Iterator[PostgresServer]:
     """A Postgres server with a migrated template database."""
-    with running_postgres(tmp_path_factory.mktemp("postgres") / "data", settings=_POSTGRES) as server:
+    with running_postgres(stores_folder / "postgres", settings=_POSTGRES) as server:
         stores: dict[str, Any] = {"database_url": server.url, "model_catalogue": FIXTURES / "models.toml"}
         run_migrations(MigrateSettings(**stores, **ROLE_PASSWORDS), 0)
         yield server
 
 
 @pytest.fixture(scope="session")
-def redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def redis_server(request: pytest.FixtureRequest, stores_folder: Path) -> Iterator[RedisServer]:
     """A Redis server: the local stack's, or another (see `tests.streams.EVERY_SERVER`)."""
     program: Path | None = getattr(request, "param", None)
-    with running_redis(tmp_path_factory.mktemp("redis"), program=program) as server:
+    with running_redis(stores_folder / f"redis-{uuid.uuid4().hex}", program=program) as server:
         yield server
 
 
