@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -193,8 +194,14 @@ def options_schema(catalogue: Catalogue) -> dict[str, Any]:
     for model in catalogue.models:
         properties |= {} if model.task in TASKS else {name: {} for name in model.options}
     for task in TASKS.values():
-        for name, schema in task.options.model_json_schema().get("properties", {}).items():
+        for name, schema in _properties(task.options).items():
             known = properties.get(name)  # another task's option of that name: either is right
             properties[name] = {"anyOf": [*known.get("anyOf", [known]), schema]} if known else schema
     description = "options of the model's task"
     return {"type": "object", "description": description, "properties": properties, "additionalProperties": False}
+
+
+@cache  # tests make many applications
+def _properties(options: type[BaseModel]) -> Mapping[str, Any]:
+    properties: dict[str, Any] = options.model_json_schema().get("properties", {})
+    return properties

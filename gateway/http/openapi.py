@@ -148,24 +148,31 @@ def _parameter(parameter: Parameter) -> dict[str, Any]:
 
 
 def _query_parameters(query: type[Query] | None, maxima: Mapping[str, float]) -> list[dict[str, Any]]:
-    schemas = {} if query is None else query.model_json_schema()["properties"]
+    schemas = {} if query is None else _properties(query)
     return [
         {
             "name": name,
             "in": "query",
             "required": False,
-            "description": schema.pop("description"),
+            "description": schema["description"],
             "schema": _without_null(schema) | ({"maximum": maxima[name]} if name in maxima else {}),
         }
         for name, schema in schemas.items()
     ]
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+@cache  # as for `_definitions`; operations share queries besides
+def _properties(query: type[Query]) -> Mapping[str, Mapping[str, Any]]:
+    properties: dict[str, dict[str, Any]] = query.model_json_schema()["properties"]
+    return properties
+
+
+def _without_null(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A parameter's schema: for an optional one pydantic allows null, which a query string cannot express."""
-    values = [each for each in schema.pop("anyOf", ()) if each != {"type": "null"}]
+    values = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     merged = {**schema, **(values[0] if values else {})}
-    return {key: value for key, value in merged.items() if key != "title" and (key, value) != ("default", None)}
+    left_out = ("title", "description", "anyOf")
+    return {key: value for key, value in merged.items() if key not in left_out and (key, value) != ("default", None)}
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
