@@ -152,20 +152,23 @@ def written(document: str, parts: Mapping[str, Sequence[str]]) -> str:
     return document
 
 
-def runs_of(name: str) -> list[dict[str, Any]]:
-    """The runs that are kept of a measurement."""
-    return [json.loads(line) for line in Path(RUNS, f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+def report() -> str:
+    """The document with the tables of the runs that are kept."""
+    kept = {name: Path(RUNS, f"{name}.jsonl") for name in PARTS}
+    runs = {name: path.read_text(encoding="utf-8").splitlines() for name, path in kept.items() if path.exists()}
+    return written(
+        DOCUMENT.read_text(encoding="utf-8"),
+        {name: PARTS[name]([json.loads(line) for line in lines]) for name, lines in runs.items()},
+    )
 
 
 def main() -> int:
     """Write the report; with `--check` the exit code says whether it is that of the runs."""
     parser = argparse.ArgumentParser(prog="python -m tests.load.report", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
-    there = DOCUMENT.read_text(encoding="utf-8")
-    document = written(there, {name: part(runs_of(name)) for name, part in PARTS.items()})
     if parser.parse_args().check:
-        return 0 if document == there else 1
-    DOCUMENT.write_text(document, encoding="utf-8")
+        return 0 if report() == DOCUMENT.read_text(encoding="utf-8") else 1
+    DOCUMENT.write_text(report(), encoding="utf-8")
     return 0
 
 

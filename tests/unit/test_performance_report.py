@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.load.report import behind, figures, queue_part, shares, written
+from tests.load.report import DOCUMENT, behind, figures, queue_part, report, shares, written
 
 
 def run(number: int, name: str, rate: float, p50_ms: float = 1.0, connections: int = 8) -> dict[str, Any]:
@@ -41,3 +41,8 @@ def test_a_part_is_written_between_its_marks() -> None:
     assert new.startswith("before\n<!-- queue_path -->") and new.endswith("<!-- end of queue_path -->\nafter")
     assert "old" not in new and "| other | 70/s (10 to 90)<br>0.50 · 2.00 ms<br>0.100 CPU s |" in new
     assert written(new, {"queue_path": queue_part(RUNS)}) == new
+
+
+def test_the_report_is_that_of_the_runs_that_are_kept() -> None:
+    there = DOCUMENT.read_text(encoding="utf-8")
+    assert report() == there and "| bare handler |" in there, "python -m tests.load.report"

@@ -44,11 +44,10 @@ def python_of(name: str) -> str:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
         pip = [sys.executable, "-m", "pip", "--quiet", f"--python={python}", "install"]
         subprocess.run([*pip, *requirements], check=True)
-        own = subprocess.check_output(
-            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
-        )
-        Path(own.strip(), "ours.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
         stamp.write_text(str(requirements), encoding="utf-8")
+    ours = sysconfig.get_path("purelib")  # which may be elsewhere than when it was installed
+    theirs = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    Path(theirs, "ours.pth").write_text(ours, encoding="utf-8")
     return str(python)
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,8 +33,7 @@ def queue(name: str, redis_url: str, body: Mapping[str, object], log: Path) -> I
     port = free_port()
     module = f"tests.load.peers.queues.with_{name}"
     commands = [["worker", redis_url], ["gateway", str(port), redis_url]]
-    with _processes(name, module, commands, log) as pids:
-        wait_until(lambda: answer(port, "/api/v1/predict", body) is not None, f"{name} answers", READY_S)
+    with _processes(name, module, commands, log, lambda: answer(port, "/api/v1/predict", body) is not None) as pids:
         yield Peer(port, pids)
 
 
@@ -42,8 +41,8 @@ def queue(name: str, redis_url: str, body: Mapping[str, object], log: Path) -> I
 def model_server(name: str, body: Mapping[str, object], log: Path) -> Iterator[Peer]:
     """A model server."""
     port = free_port()
-    with _processes(name, f"tests.load.peers.models.with_{name}", [[str(port)]], log) as pids:
-        wait_until(lambda: answer(port, "/predict", body) is not None, f"{name} answers", READY_S)
+    module = f"tests.load.peers.models.with_{name}"
+    with _processes(name, module, [[str(port)]], log, lambda: answer(port, "/predict", body) is not None) as pids:
         yield Peer(port, pids)
 
 
@@ -59,7 +58,9 @@ def answer(port: int, path: str, body: Mapping[str, object]) -> Any:
 
 
 @contextmanager
-def _processes(name: str, module: str, commands: list[list[str]], log: Path) -> Iterator[list[int]]:
+def _processes(
+    name: str, module: str, commands: list[list[str]], log: Path, ready: Callable[[], bool]
+) -> Iterator[list[int]]:
     python = python_of(name)
     with log.open("ab") as output:
         started = [
@@ -73,7 +74,13 @@ def _processes(name: str, module: str, commands: list[list[str]], log: Path) -> 
             )
             for arguments in commands
         ]
+
+    def answers() -> bool:
+        assert all(each.poll() is None for each in started), f"{name} ended:\n{log.read_text(errors='replace')[-2000:]}"
+        return ready()
+
     try:
+        wait_until(answers, f"{name} answers", READY_S)
         yield [process.pid for process in started]
     finally:
         for process in started:
