@@ -17,6 +17,7 @@ from shared.contract.errors import StoreUnavailable
 from shared.service.backoff import Backoff
 from shared.service.lifecycle import cancel_until_ended
 from shared.service.liveness import Liveness
+from shared.streams.dead_letters import OF_CALLBACKS
 from shared.streams.result_stream import ResultStream
 from shared.telemetry.metrics import DEAD_LETTERS, ERRORS, WEBHOOKS
 
@@ -114,7 +115,7 @@ class Webhooks:
             await self._stream.dead_callback(due.prediction_id, due.attempt, (due.model, due.version), due.tries, told)
             await self._outbox.give_up(due, str(error))
             WEBHOOKS.labels("given_up").inc()
-            DEAD_LETTERS.labels("webhooks", UNDELIVERED).inc()
+            DEAD_LETTERS.labels(OF_CALLBACKS, UNDELIVERED).inc()
             log.error("callback given up", extra=facts)
             return
         await self._outbox.later(due, pause_after(due.tries, random.random()), str(error))

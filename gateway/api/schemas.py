@@ -9,8 +9,7 @@ from uuid import UUID
 import orjson
 from pydantic import BaseModel, Field
 
-from gateway.core.finished import Callback, Finished
-from shared.contract.callbacks import shown
+from gateway.core.finished import Callback, Finished, due
 from shared.contract.catalogue import InputLimits
 from shared.contract.ids import id_time
 from shared.contract.messages import Status
@@ -188,6 +187,7 @@ def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | Non
     place = found.place
     if place is None:
         return queued_body(prediction_id, note)
+    callback = due(found.callback_url)
     return {
         "prediction_id": prediction_id,
         "status": (Status.RUNNING if place.running else Status.QUEUED).value,
@@ -195,7 +195,7 @@ def unfinished_body(prediction_id: str, found: Queued, drains_per_s: float | Non
         "version": place.queue.version,
         "queued_for_s": place.waited_ms / 1000,
         "queue": queue_body(place.depth, drains_per_s),
-        **({"callback": callback_body(Callback(shown(found.callback_url)))} if found.callback_url else {}),
+        **({"callback": callback_body(callback)} if callback else {}),
         **({"note": note} if note else {}),
     }
 

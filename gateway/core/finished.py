@@ -47,6 +47,11 @@ class Callback(NamedTuple):
     error: str = ""
 
 
+def due(callback_url: str) -> Callback | None:
+    """The callback to a URL before it is tried; None if there is none."""
+    return Callback(shown(callback_url)) if callback_url else None
+
+
 class Finished(NamedTuple):
     """A finished prediction.
 
@@ -80,8 +85,7 @@ def from_result(result: PredictionResult) -> Finished:
     """From an entry of the result stream."""
     completed_at = datetime.fromtimestamp(result.completed_at / 1000, UTC)
     course = Course(result.attempt, completed_at, stored=False, trace_id=trace_id_of(result.traceparent))
-    callback = Callback(shown(result.callback_url)) if result.callback_url else None
-    about = given_of(result), result.principal, result.priority, result.tags, course, callback
+    about = given_of(result), result.principal, result.priority, result.tags, course, due(result.callback_url)
     return Finished(result.id, result.model, result.version, result.outcome, *about)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -128,6 +129,12 @@ def tags_of(fields: Fields) -> bytes:
 
 
 def callback_of(fields: Fields) -> str:
-    """Where to tell that a request has finished; what is no URL is no reason to refuse it."""
+    """Where to tell that a request has finished; what cannot be taken apart as a URL is no reason to refuse it."""
     url = fields.get(b"callback_url", b"")
-    return url.decode() if len(url) <= CALLBACK_MAX_CHARS and url.isascii() and b"\0" not in url else ""
+    if not url or len(url) > CALLBACK_MAX_CHARS or not url.isascii() or b"\0" in url:
+        return ""
+    try:
+        urlsplit(url)
+    except ValueError:
+        return ""
+    return url.decode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from shared.contract.errors import MalformedMessage
+from shared.contract.fields import callback_of
 from shared.contract.hints import Hint, decode_hints
 from shared.contract.messages import PredictionResult, decode_result
 from shared.contract.queues import Queue
@@ -148,5 +149,6 @@ def _state(answer: Any) -> State:
     label = ":".join(answer[2].decode().split(":")[-2:])
     queue = Queue.of(label)
     place = QueuePlace(queue, answer[5].decode(), answer[6] > 0, *answer[7:9]) if label and len(answer) > 5 else None
-    known = queue.version_label if label else "", answer[3].decode(), place, answer[4].decode()
+    callback_url = callback_of({b"callback_url": answer[4]})
+    known = queue.version_label if label else "", answer[3].decode(), place, callback_url
     return Queued(int(answer[1]), *known)

@@ -134,6 +134,15 @@ async def test_a_state_tells_its_model_and_who_asked(redis: Redis, keys: Keys) -
     assert (Queued(0).label, Queued(0).principal) == ("", "")
 
 
+async def test_what_is_no_url_is_no_callback(redis: Redis, keys: Keys) -> None:
+    (prediction_id,) = await publish(redis, keys, "a")
+    states = PredictionStates(shard_of("gateway", redis, keys), "gw")
+    for url, told in ((b"https://a.b/x", "https://a.b/x"), (b"https://[", ""), (b"\xff", ""), (b"a" * 2001, "")):
+        await redis.hset(keys.prediction(prediction_id), "callback_url", url)
+        state = await states.look(prediction_id)
+        assert isinstance(state, Queued) and state.callback_url == told
+
+
 async def test_looking_at_many_asks_for_hints_of_each(redis: Redis, keys: Keys) -> None:
     ids = await publish(redis, keys, "a", "b", gateway="other")
     await PredictionStates(shard_of("gateway", redis, keys), "gw").look_all(ids)

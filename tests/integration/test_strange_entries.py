@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import orjson
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from persister.batch_writer import BatchWriter
@@ -50,8 +50,9 @@ RESULT = {
     b"worker": b"w1",
     b"cached": b"0",
     b"completed_at": b"1795000000000",
+    b"callback_url": b"https://hooks.example.com/x?a=b",
 }
-REQUEST = {name: RESULT[name] for name in list(RESULT)[:9]} | {
+REQUEST = {name: RESULT[name] for name in [*list(RESULT)[:9], b"callback_url"]} | {
     b"submitted_at": b"1795000000000",
     b"deadline_at": b"1795000060000",
 }
@@ -97,13 +98,25 @@ ids = st.one_of(
     st.sampled_from([ID.upper(), ID[:-1], ID + b"\n"]),
 )
 statuses = st.sampled_from([b"succeeded", b"failed", b"expired", b"cancelled", b"queued", b"SUCCEEDED", b""])
+urls = st.sampled_from(
+    [
+        b"http://[",
+        b"https://a]b/",
+        b"https://[v1.x]/",
+        b"https://a:99999/",
+        b"//",
+        b"?",
+        b"https://a/\n",
+        b"https://\x01/",
+    ]
+)
 anything = st.one_of(st.binary(max_size=300), numbers, names, documents, ids, statuses)
 
 
 def entries_like(good: dict[bytes, bytes]) -> st.SearchStrategy[dict[bytes, bytes]]:
     """Entries with some fields changed, some missing and some unknown."""
     fitting = {b"id": ids, b"status": statuses, b"model": names, b"version": names, b"input": documents}
-    fitting |= {b"result": documents, b"options": documents}
+    fitting |= {b"result": documents, b"options": documents, b"callback_url": urls}
     changed = st.sampled_from(sorted(good)).flatmap(
         lambda name: st.tuples(st.just(name), st.one_of(fitting.get(name, numbers), anything))
     )
@@ -133,9 +146,13 @@ async def store(environment: dict[str, str]) -> AsyncIterator[Database]:
     deadline=None,
     derandomize="STRANGE_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate,),  # each example takes the stores' time: the failing entry is printed as it is
+    phases=(
+        Phase.explicit,
+        Phase.generate,
+    ),  # each example takes the stores' time: the failing entry is printed as it is
     database=None,
 )
+@example([{**RESULT, b"callback_url": b"https://["}])
 @given(st.lists(entries_like(RESULT), min_size=ENTRIES_AN_EXAMPLE, max_size=ENTRIES_AN_EXAMPLE))
 async def test_every_result_is_stored_or_a_dead_letter(
     redis: Redis, keys: Keys, store: Database, database: asyncpg.Connection, entries: list[dict[bytes, bytes]]
@@ -153,7 +170,7 @@ async def test_every_result_is_stored_or_a_dead_letter(
     dead = {fields[b"source_entry"].decode() for _, fields in await redis.xrange(keys.dead)}
     for delivery in deliveries:
         assert delivery.fields.get(b"id") in rows or delivery.entry in dead, delivery
-    await database.execute("TRUNCATE predictions")
+    await database.execute("TRUNCATE predictions, webhooks")
     await redis.delete(keys.dead)
 
 

@@ -136,7 +136,8 @@ function Input({ asked, item }) {
 }
 
 function told({ state, attempts, last_error: error }) {
-  const said = { waiting: attempts ? `tried ${number(attempts)} times` : "waits", delivered: "delivered", failed: "given up" }[state];
+  const tried = attempts === 1 ? "tried once" : `tried ${number(attempts)} times`;
+  const said = { waiting: attempts ? tried : "waits", delivered: "delivered", failed: "given up" }[state];
   return text(error ? `${said}: ${error}` : said);
 }
 
