@@ -243,8 +243,8 @@ bench: $(VENV)/.installed-dev ## measure throughput and latency against a bare h
 	@$(BIN)/python -m tests.load.bench
 
 .PHONY: bench-quick
-bench-quick: $(VENV)/.installed-dev ## the same, in a short run
-	@$(BIN)/python -m tests.load.bench --quick
+bench-quick: $(VENV)/.installed-dev ## has it become slower than docs/performance/baseline.json? (BASELINE=--write makes it)
+	@$(BIN)/python -m tests.load.quick $(BASELINE)
 
 .PHONY: redis-limit
 redis-limit: $(VENV)/.installed-dev ## how far one Redis goes: the scripts of the pipeline by several clients at once

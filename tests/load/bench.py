@@ -44,7 +44,7 @@ FLOOR_RATE_SHARE = 0.25
 CEILING_ADDED_P50_MS = 1.5
 FLOOR_METERED_SHARE = 0.95
 FLOOR_LIMITED_SHARE = 0.90
-ROUNDS = 5
+ROUNDS, SECONDS = 5, 4.0
 LEVELS = (1, 64, 256)
 
 
@@ -216,13 +216,11 @@ def report(rows: list[Row]) -> None:
 
 def main() -> int:
     """Measure; the exit code says whether the limits hold."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="short runs, one of each: a look, not a figure")
-    rounds, seconds = (1, 2.0) if parser.parse_args().quick else (ROUNDS, 4.0)
+    argparse.ArgumentParser(prog="python -m tests.load.bench", description=__doc__).parse_args()
     with bare() as (bare_port, _):
         measure(bare_port, 64, 1)
-        everysec, shares = bench("everysec", bare_port, rounds, seconds)
-        always, _ = bench("always", bare_port, rounds, seconds)
+        everysec, shares = bench("everysec", bare_port, ROUNDS, SECONDS)
+        always, _ = bench("always", bare_port, ROUNDS, SECONDS)
     report(everysec + always)
     found = {(row.name, row.connections): row for row in everysec}
     limits = {

@@ -12,7 +12,7 @@ import asyncio
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,14 +97,14 @@ def subjects(names: list[str]) -> list[Callable[[Path], AbstractContextManager[S
     return [echo, *ours, *(partial(peer, name) for name in names)]
 
 
-def measured(subject: Subject, number: int, seconds: float) -> Iterator[Measured]:
+def measured(subject: Subject, number: int, seconds: float, levels: Sequence[int] = LEVELS) -> Iterator[Measured]:
     """One subject at all levels, in one round.
 
     Raises:
         SystemExit: not all that was answered is stored.
     """
     answers = measure(subject.port, PATH, BODY, 64, WARM_UP_S).answers
-    for connections in LEVELS:
+    for connections in levels:
         before = sum(map(cpu_seconds, subject.pids))
         seen = measure(subject.port, PATH, BODY, connections, seconds)
         cpu_s = sum(map(cpu_seconds, subject.pids)) - before
