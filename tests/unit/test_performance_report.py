@@ -14,6 +14,7 @@ from tests.load.report.panels import FIELDS, PANELS, Panel, digest, inference_pa
 from tests.load.report.parts import (
     PARTS,
     behind,
+    footprint_part,
     inference_part,
     persist_part,
     persist_summary,
@@ -97,6 +98,15 @@ def test_the_persist_path_is_told_beside_a_bare_insert() -> None:
     assert persist_summary(PERSIST)[0].startswith(
         "One persister stores 16,000/s (12,000 to 20,000), 55% of the bare INSERT"
     )
+
+
+def test_what_is_taken_is_told_in_its_unit() -> None:
+    starts = [{"round": number, "name": "a start", "value": 1.5 + number, "unit": "s"} for number in range(3)]
+    memory = [{"round": number, "name": "a request", "value": 1480 + number, "unit": "bytes"} for number in range(3)]
+    assert footprint_part([*starts, *memory])[2:] == [
+        "| a start | 2.5 s | 1.5 to 3.5 |",
+        "| a request | 1,481 bytes | 1,480 to 1,482 |",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,11 @@ def figures(runs: Iterable[Run]) -> Figures:
 
 
 def _figure(runs: Sequence[Run]) -> Figure:
-    return Figure(*(_spread([run.get(name, 0) for run in runs]) for name in MEASURES))
+    return Figure(*(spread([run.get(name, 0) for run in runs]) for name in MEASURES))
 
 
-def _spread(values: Sequence[float]) -> Spread:
+def spread(values: Sequence[float]) -> Spread:
+    """Of the rounds."""
     return Spread(statistics.median(values), min(values), max(values))
 
 

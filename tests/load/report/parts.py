@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.load.inference_path import OURS, RAW, RAW_SORTED
-from tests.load.report.figures import ECHO, Figure, Figures, Load, Run, added_p50_ms, figures, shares
+from tests.load.report.figures import ECHO, Figure, Figures, Load, Run, Spread, added_p50_ms, figures, shares, spread
 
 INSERT = "INSERT unnest"
 Lines = list[str]
@@ -138,6 +139,20 @@ def _share_of_insert(runs: Sequence[Run], name: str) -> float:
     return share
 
 
+def footprint_part(runs: Sequence[Run]) -> Lines:
+    """Of what Millstream takes."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for run in runs:
+        values[run["name"], run["unit"]].append(run["value"])
+    rows = (_footprint(name, unit, spread(each)) for (name, unit), each in values.items())
+    return ["| | median | the least and the greatest |", "|---|---|---|", *rows]
+
+
+def _footprint(name: str, unit: str, each: Spread) -> str:
+    median, least, greatest = (f"{value:,.0f}" if each.median >= 100 else f"{value:.1f}" for value in each)
+    return f"| {name} | {median} {unit} | {least} to {greatest} |"
+
+
 class Part(NamedTuple):
     """What stands between the marks of its name: made of the runs kept under a name."""
 
@@ -151,4 +166,5 @@ PARTS: Mapping[str, Part] = {
     "inference_path": Part("inference_path", inference_part),
     "persist_path": Part("persist_path", persist_part),
     "persist_summary": Part("persist_path", persist_summary),
+    "footprint": Part("footprint", footprint_part),
 }
