@@ -42,8 +42,11 @@ def parts() -> dict[str, Sequence[str]]:
 def _part(name: str, runs: Sequence[Run]) -> list[str]:
     if not runs:
         return ["No run is kept yet."]
-    shown = [f"![{TITLES[name]}](img/{picture(name).name})", ""] if name in PANELS else []
-    return [*shown, *PARTS[name].made(runs)]
+    lines = PARTS[name].made(runs)
+    if name in PANELS:
+        table = next(number for number, line in enumerate(lines) if line.startswith("|"))
+        lines[table:table] = [f"![{TITLES[name]}](img/{picture(name).name})", ""]
+    return lines
 
 
 def written(document: str, parts: Mapping[str, Sequence[str]]) -> str:
