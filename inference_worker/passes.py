@@ -3,7 +3,9 @@
     encode ──▶ wait ──▶ a pass: predict ──▶ complete
                         (one in each child at a time)
 
-Whenever a child is free it is given one pass of what waits (see `batching`), and the pass is completed as it ends. An
+Whenever a child is free it is given one pass of what waits (see `batching`), and the pass is completed as it ends. A
+request that comes alone while nothing waits needs no choice of what goes with it: its child encodes it, too, so that it
+goes to a child once. An
 item that ends its child is tried again, alone; each such end counts as a delivery, so that it is given up after
 `MAX_DELIVERIES`.
 """
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from inference_worker import outcomes
 from inference_worker.batching import encode_windows, limits_of_batch, next_pass, next_priority, read_size
 from inference_worker.children.process import ChildLost
-from inference_worker.children.wire import Answer, Failure, Prepared
+from inference_worker.children.wire import Answer, Failure, Lone, Prepared
 from inference_worker.cost_meter import CostMeter
 from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
@@ -109,6 +111,12 @@ class Passes:
         Raises:
             EngineDown: there is no child any more; they were given back.
         """
+        if len(requests) == 1 and self._has_room_at_once(stop):
+            delivery, request = requests[0]
+            lone = Lone.of(request.input, request.options)
+            self._note_pass(request.priority)
+            self._begin([Job(delivery, request, lone, max(0, now_ms - request.submitted_at))], stop)
+            return
         jobs: list[Job] = []
         try:
             for window in encode_windows([size_of(request.input) for _, request in requests]):
@@ -191,21 +199,23 @@ class Passes:
         if stop.is_set():
             return
         while any(self._waiting.values()) and self._busy < self._engine.processes:
-            jobs = self._take()
-            self._busy += 1
-            task = asyncio.create_task(self._compute(jobs, stop), name=f"compute {self._label}")
-            self._running.add(task)
+            self._begin(self._take(), stop)
+
+    def _begin(self, jobs: Sequence[Job], stop: asyncio.Event) -> None:
+        self._busy += 1
+        self._running.add(asyncio.create_task(self._compute(jobs, stop), name=f"compute {self._label}"))
+
+    def _has_room_at_once(self, stop: asyncio.Event) -> bool:
+        """Whether a child is free and nothing waits for it."""
+        return not stop.is_set() and self._busy < self._engine.processes and not any(self._waiting.values())
 
     def _take(self) -> list[Job]:
         """The jobs of the next pass."""
         interactive, batch = (len(self._waiting[each]) for each in Priority)
         priority = next_priority(interactive, batch, self._since_batch)
-        limits = self._limits
-        if priority is Priority.BATCH:
-            limits = limits_of_batch(limits, self._since_interactive)
-            self._since_batch, self._since_interactive = 0, self._since_interactive + 1
-        else:
-            self._since_batch, self._since_interactive = self._since_batch + 1, 0
+        is_batch = priority is Priority.BATCH
+        limits = limits_of_batch(self._limits, self._since_interactive) if is_batch else self._limits
+        self._note_pass(priority)
         waiting = self._waiting[priority]
         costs = [(job.encoded.tokens, job.encoded.rows) for job in waiting]
         chosen = next_pass(costs, self._engine.processes, limits)
@@ -213,6 +223,12 @@ class Passes:
         for index in reversed(chosen):
             del waiting[index]
         return jobs
+
+    def _note_pass(self, priority: Priority) -> None:
+        if priority is Priority.BATCH:
+            self._since_batch, self._since_interactive = 0, self._since_interactive + 1
+        else:
+            self._since_batch, self._since_interactive = self._since_batch + 1, 0
 
     async def _encode(self, requests: Sequence[Readable], now_ms: int, stop: asyncio.Event) -> list[Job]:
         """Encode; what cannot be encoded is finished here."""
@@ -271,12 +287,11 @@ class Passes:
         exemplars = [None] * len(jobs) if self._spans is None else self._spans.exemplars(job.request for job in jobs)
         BATCH_SIZE.labels(*self._labels).observe(len(jobs))
         INFERENCE_DURATION.labels(*self._labels).observe(seconds, next(filter(None, exemplars), None))
-        shares_us = outcomes.shares_us(seconds, [job.encoded.tokens for job in jobs])
-        self.costs.learn(
-            seconds, sum(job.encoded.tokens for job in jobs), sum(size_of(job.request.input) for job in jobs)
-        )
+        tokens = [_tokens(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+        shares_us = outcomes.shares_us(seconds, tokens)
+        self.costs.learn(seconds, sum(tokens), sum(size_of(job.request.input) for job in jobs))
         finished, labels, lost, unwanted = [], [], [], []
-        for job, answer, exemplar, share_us in zip(jobs, answers, exemplars, shares_us, strict=True):
+        for job, answer, exemplar, took, share_us in zip(jobs, answers, exemplars, tokens, shares_us, strict=True):
             if job.delivery.entry in self._unwanted:  # what its model answers may be a part of the answer
                 unwanted.append(job.delivery)
                 continue
@@ -285,7 +300,7 @@ class Passes:
                 continue
             self._queue_wait[job.request.priority].observe(job.queued_ms / 1000, exemplar)
             outcome = self._outcome(job.request, answer, round(seconds * 1000), job.queued_ms)
-            outcome = outcome._replace(tokens=job.encoded.tokens, compute_us=share_us)
+            outcome = outcome._replace(tokens=took, compute_us=share_us)
             finished.append(Completed(job.delivery, job.request, outcome))
             labels.append(answer.label if isinstance(answer, Answer) else None)
         with self._movement.recording():
@@ -321,3 +336,8 @@ class Passes:
             log.warning("model failed", extra={**about, "detail": outcomes.told_of(answer, request.input)})
         exposes = self._settings.exposes_model_errors
         return outcomes.outcome_of(answer, took_ms, queued_ms, self._worker_id, exposes)
+
+
+def _tokens(job: Job, answer: Answer | Failure | ChildLost) -> int:
+    """How many tokens an item had."""
+    return job.encoded.tokens if isinstance(answer, ChildLost) else answer.tokens or job.encoded.tokens

@@ -90,10 +90,14 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
     _send(computing, wire.frame(ready))
     answer = answering(plan.most_output_bytes, bool(labels))
     prepare = preparing(plan.most_tokens, plan.most_chunks)
+    encodes = threading.Lock()
+
+    def encoded(items: Any) -> list[wire.Prepared | Failure]:
+        with encodes:
+            return run_step(task.encode, prepare, [Item(each, options) for each, options in items])
 
     def encode(items: Any, _: bytes) -> bytes:
-        batch = [Item(each, options) for each, options in items]
-        return wire.encode_reply(run_step(task.encode, prepare, batch))
+        return wire.encode_reply(encoded(items))
 
     def tell(place: int, progress: Progress) -> None:
         _send(computing, wire.progress_frame(place, progress))
@@ -104,12 +108,18 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
         if wire.stopped_in(costs) is not None:
             return b""  # it came too late
         stops.begin()
-        data = wire.parts_of([length for _, _, length in costs], body)
-        batch = [
-            unpacked(wire.Prepared(tokens, rows, part)) for (tokens, rows, _), part in zip(costs, data, strict=True)
-        ]
+        items: list[wire.Prepared | Failure]
+        if (lone := wire.lone_in(costs, body)) is not None:
+            items = encoded([lone])
+        else:
+            data = wire.parts_of([length for _, _, length in costs], body)
+            items = [wire.Prepared(tokens, rows, part) for (tokens, rows, _), part in zip(costs, data, strict=True)]
+        batch = [unpacked(each) for each in items if isinstance(each, wire.Prepared)]
         answers = run_step(telling(task.predict, batch, tell, stops.told), answer, batch)
-        return wire.predict_reply(answers, None if memory is None else device_memory.used_bytes(plan.device))
+        used = None if memory is None else device_memory.used_bytes(plan.device)
+        if lone is None:
+            return wire.predict_reply(answers, used)
+        return wire.predict_reply(answers or items, used, sum(each.tokens for each in items))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
     _serve(computing, predict)

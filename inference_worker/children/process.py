@@ -199,7 +199,7 @@ class Child:
             return await self._ask(self._encoding, request, wire.read_encode_reply, items)
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
-        """Compute; the reply has one entry for each item.
+        """Compute; the reply has one entry for each item. A `Lone` one is a batch of its own, and encoded before.
 
         Raises:
             ChildLost: it ended over this, or before.
@@ -220,10 +220,11 @@ class Child:
         return place is not None
 
     def _read_answers(self, head: Any, body: bytes) -> list[Answer | Failure]:
-        answers, used = wire.device_bytes_in(head)
+        told, used, tokens = wire.told_beside(head)
         if used is not None and self.device_memory is not None:
             self.device_memory = self.device_memory._replace(used=used)
-        return wire.read_predict_reply(answers, body)
+        answers = wire.read_predict_reply(told, body)
+        return answers if tokens is None else [each._replace(tokens=tokens) for each in answers]
 
     async def predict_alone(self, batch: Sequence[Prepared]) -> list[Answer | Failure]:
         """Compute while nothing is encoded: what ends the child meanwhile was this batch.

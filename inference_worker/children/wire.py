@@ -4,13 +4,13 @@
 
 A child has two connections, one for each step, and on each of them every request has one reply, before which the child
 may say how far it is, and the worker that an item is not wanted any more. An encoded item crosses as bytes that only a
-child of the same version unpickles; to the worker they are opaque.
+child of the same version unpickles; to the worker they are opaque. A lone item is encoded and computed by one request.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -29,10 +29,15 @@ DEVICE_OUT_OF_MEMORY = "device_out_of_memory"
 
 
 class Failure(NamedTuple):
-    """Why one item has no answer: a short code, and for people what went wrong."""
+    """Why one item has no answer: a short code, and for people what went wrong.
+
+    Attributes:
+        tokens: of an item that was sent as `Lone`.
+    """
 
     reason: str
     error: str
+    tokens: int = 0
 
 
 class Prepared(NamedTuple):
@@ -43,12 +48,26 @@ class Prepared(NamedTuple):
     data: bytes
 
 
+class Lone(Prepared):
+    """An item that is not encoded yet, and a batch of its own: its data are its input and options as JSON."""
+
+    @classmethod
+    def of(cls, input_: Any, options: Mapping[str, Any]) -> Lone:
+        """An input with its options."""
+        return cls(0, 0, orjson.dumps((input_, dict(options))))
+
+
 class Answer(NamedTuple):
-    """The output of one item: its result as JSON, and its `label` if the task has a list of labels."""
+    """The output of one item: its result as JSON, and its `label` if the task has a list of labels.
+
+    Attributes:
+        tokens: of an item that was sent as `Lone`.
+    """
 
     result: bytes
     confidence: float | None
     label: str | None
+    tokens: int = 0
 
 
 class BadFrame(Exception):
@@ -67,8 +86,17 @@ def encode_request(items: Sequence[tuple[Any, Any]]) -> bytes:
 
 
 def predict_request(batch: Sequence[Prepared]) -> bytes:
-    """Ask for a batch of encoded items to be computed."""
-    return frame([[each.tokens, each.rows, len(each.data)] for each in batch], [each.data for each in batch])
+    """Ask for a batch of encoded items to be computed, or for a lone item to be encoded and computed."""
+    costs: Any = [[each.tokens, each.rows, len(each.data)] for each in batch]
+    return frame("lone" if isinstance(batch[0], Lone) else costs, [each.data for each in batch])
+
+
+def lone_in(head: Any, body: bytes) -> tuple[Any, Any] | None:
+    """The input and the options of a lone item that `predict_request` wrote; None if it is something else."""
+    if head != "lone":
+        return None
+    input_, options = orjson.loads(body)
+    return input_, options
 
 
 def encode_reply(encoded: Sequence[Prepared | Failure]) -> bytes:
@@ -76,10 +104,18 @@ def encode_reply(encoded: Sequence[Prepared | Failure]) -> bytes:
     return frame(*_reply_of(encoded, lambda each: (each.data, each.tokens, each.rows)))
 
 
-def predict_reply(answers: Sequence[Answer | Failure], device_bytes: int | None = None) -> bytes:
-    """Answer `predict_request`, and say how much memory of its device the child has taken, if it has one."""
+def predict_reply(
+    answers: Sequence[Answer | Failure], device_bytes: int | None = None, tokens: int | None = None
+) -> bytes:
+    """Answer `predict_request`.
+
+    Args:
+        device_bytes: how much memory of its device the child has taken, if it has one.
+        tokens: of a lone item.
+    """
     head, parts = _reply_of(answers, lambda each: (each.result, each.confidence, each.label))
-    return frame(head if device_bytes is None else {"answers": head, "device_bytes": device_bytes}, parts)
+    beside = {"device_bytes": device_bytes, "tokens": tokens}
+    return frame(head if device_bytes is tokens is None else {"answers": head, **beside}, parts)
 
 
 def progress_frame(index: int, progress: Progress) -> bytes:
@@ -114,12 +150,12 @@ def stopped_in(head: Any) -> int | None:
     return head["stop"] if isinstance(head, dict) and "stop" in head else None
 
 
-def device_bytes_in(head: Any) -> tuple[Any, int | None]:
-    """Take what the child has taken of its device's memory out of the head of `predict_reply`."""
+def told_beside(head: Any) -> tuple[Any, int | None, int | None]:
+    """Take the head of `predict_reply` apart: the answers, the bytes of its device, the tokens of a lone item."""
     if not isinstance(head, dict):
-        return head, None
-    told = head.get("device_bytes")
-    return head.get("answers"), told if _is_count(told) else None
+        return head, None, None
+    told = (head.get("device_bytes"), head.get("tokens"))
+    return head.get("answers"), *(each if _is_count(each) else None for each in told)
 
 
 def _reply_of(
@@ -129,7 +165,7 @@ def _reply_of(
     parts = []
     for item in items:
         if isinstance(item, Failure):
-            head.append([*item])
+            head.append([item.reason, item.error])
             continue
         part, *facts = split(item)
         parts.append(part)

@@ -46,23 +46,23 @@ class VersionStreams:
 
         Only streams with a count are waited for. Never cancel this call: see `RequestStream.read`.
         """
-        read = await self._read_now(counts)
-        if read.deliveries or block_ms <= 0:
-            return read
-        asked = [stream for stream, count in self._asked(counts) if count > 0]
+        asked = [(stream, count) for stream, count in self._asked(counts) if count > 0]
+        least = min(count for _, count in asked)
+        if block_ms <= 0 or any(count > least for _, count in asked):
+            read = await self._read_now(asked)
+            if read.deliveries or block_ms <= 0:
+                return read
         async with self._redis.pipeline(transaction=False) as pipe:
-            least = min(count for count in counts if count > 0)
-            ids: dict[Any, Any] = {stream.key: ">" for stream in asked}
+            ids: dict[Any, Any] = {stream.key: ">" for stream, _ in asked}
             pipe.xreadgroup(self._group, self._consumer, ids, count=least, block=block_ms)
             pipe.time()
             return await self._answer(await run_pipeline(pipe, expected=is_missing_group))
 
-    async def _read_now(self, counts: Counts) -> Read:
-        """What is there, of both streams in one round trip."""
+    async def _read_now(self, asked: Sequence[tuple[RequestStream, int]]) -> Read:
+        """What is there, of both streams in one round trip: a read that waits has one count for both."""
         async with self._redis.pipeline(transaction=False) as pipe:
-            for stream, count in self._asked(counts):
-                if count > 0:
-                    pipe.xreadgroup(self._group, self._consumer, {stream.key: ">"}, count=count)
+            for stream, count in asked:
+                pipe.xreadgroup(self._group, self._consumer, {stream.key: ">"}, count=count)
             pipe.time()
             return await self._answer(await run_pipeline(pipe, expected=is_missing_group))
 

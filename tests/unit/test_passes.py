@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from prometheus_client import REGISTRY
 from inference_worker import outcomes, passes
 from inference_worker.batching import MOST_ENCODED_CHARS, MOST_WAITING_BYTES
 from inference_worker.children.process import ChildLost
-from inference_worker.children.wire import MODEL_ERROR, Answer, Failure, Prepared
+from inference_worker.children.wire import MODEL_ERROR, Answer, Failure, Lone, Prepared
 from inference_worker.engine import Engine, EngineDown
 from inference_worker.held_entries import HeldEntries
 from inference_worker.movement import Movement
@@ -99,6 +100,8 @@ class HandEngine(Engine):
         return [self._answer(self.encodes, item.text, self._prepared(item.text)) for item in items]
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
+        if isinstance(batch[0], Lone):
+            return await self._predict_lone(json.loads(batch[0].data)[0])
         self.batches.append(batch)
         texts = [each.data.decode().strip() for each in batch]
         self.begun.append(texts)
@@ -106,8 +109,15 @@ class HandEngine(Engine):
         await self._may_end.acquire()
         return [self._answer(self.predicts, text, Answer(text.encode(), 0.5, text)) for text in texts]
 
+    async def _predict_lone(self, text: str) -> list[Answer | Failure | ChildLost]:
+        (encoded,) = await self.encode([Item(text)])
+        if not isinstance(encoded, Prepared):
+            return [encoded]
+        (answer,) = await self.predict([encoded])
+        return [answer if isinstance(answer, ChildLost) else answer._replace(tokens=encoded.tokens)]
+
     def stop(self, item: Prepared) -> None:
-        self.stopped.append(item.data.decode().strip())
+        self.stopped.append(json.loads(item.data)[0] if isinstance(item, Lone) else item.data.decode().strip())
 
     def _prepared(self, text: str) -> Prepared:
         return Prepared(TOKENS_A_CHARACTER * len(text), 1, self.data_of(text))

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from inference_worker.children import wire
-from inference_worker.children.wire import Answer, BadFrame, Failure, Prepared
+from inference_worker.children.wire import Answer, BadFrame, Failure, Lone, Prepared
 
 FAILED = Failure("model_error", "ValueError: odd")
 
@@ -30,10 +30,20 @@ def test_replies_are_read_as_they_were_written() -> None:
 def test_what_a_child_has_taken_of_its_device_comes_with_its_answers() -> None:
     answers: list[Answer | Failure] = [Answer(b"{}", None, None), FAILED]
     head, body = received(wire.predict_reply(answers, 5))
-    found, taken = wire.device_bytes_in(head)
-    assert taken == 5 and wire.read_predict_reply(found, body) == answers
-    assert wire.device_bytes_in(received(wire.predict_reply(answers))[0])[1] is None
-    assert wire.device_bytes_in({"answers": [], "device_bytes": "5"}) == ([], None)
+    found, *beside = wire.told_beside(head)
+    assert beside == [5, None] and wire.read_predict_reply(found, body) == answers
+    assert wire.told_beside(received(wire.predict_reply(answers))[0])[1:] == (None, None)
+    assert wire.told_beside({"answers": [], "device_bytes": "5"}) == ([], None, None)
+
+
+def test_a_lone_item_is_read_as_it_was_written_and_its_tokens_come_with_its_answer() -> None:
+    lone = Lone.of({"a": ["é", 1.5]}, {"labels": ["x"]})
+    assert wire.lone_in(*received(wire.predict_request([lone]))) == ({"a": ["é", 1.5]}, {"labels": ["x"]})
+    assert wire.lone_in(*received(wire.predict_request([Prepared(3, 1, b"abc")]))) is None
+    head, body = received(wire.predict_reply([FAILED], tokens=7))
+    found, *beside = wire.told_beside(head)
+    assert beside == [None, 7] and wire.read_predict_reply(found, body) == [FAILED]
+    assert wire.told_beside({"answers": [], "tokens": -1}) == ([], None, None)
 
 
 BAD: list[Any] = [
