@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from redis.asyncio.connection import AbstractConnection
 
 from shared.streams.access import USERS
+from shared.streams.redis_client import PackingConnection
 
 
 class RoundTrips:
@@ -21,15 +21,15 @@ class RoundTrips:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, service: str) -> None:
         self.by_task: Counter[str] = Counter()
-        send = AbstractConnection.send_packed_command
+        send = PackingConnection.send_packed_command
 
-        async def counted(connection: AbstractConnection, *arguments: Any, **options: Any) -> None:
+        async def counted(connection: PackingConnection, *arguments: Any, **options: Any) -> None:
             task = asyncio.current_task()
             if connection.username == USERS[service]:
                 self.by_task["" if task is None else task.get_name()] += 1
             await send(connection, *arguments, **options)
 
-        monkeypatch.setattr(AbstractConnection, "send_packed_command", counted)
+        monkeypatch.setattr(PackingConnection, "send_packed_command", counted)
 
     @property
     def count(self) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -130,7 +132,8 @@ def _log(request: web.Request, endpoint: str, status: int, seconds: float) -> No
     if endpoint in PROBES or not prediction_log.wants(ids[0]):
         return
     trace = request.get(TRACE)
-    prediction_log.event(
+    tell = partial(
+        prediction_log.event,
         "answered",
         ids[0],
         request.headers.get("traceparent", "") if trace is None else trace.traceparent,
@@ -141,6 +144,7 @@ def _log(request: web.Request, endpoint: str, status: int, seconds: float) -> No
         model=request.get(MODEL, "")[:100],
         predictions=len(ids) if len(ids) > 1 else None,
     )
+    asyncio.get_running_loop().call_soon(tell)  # once the answer is sent: it need not wait for that
 
 
 def endpoint_of(request: web.Request) -> str:

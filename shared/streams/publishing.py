@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
@@ -15,6 +16,10 @@ from shared.contract.messages import EXPERIMENT_FIELDS, SCHEMA
 from shared.contract.queues import Priority
 from shared.streams.result_cache import CachedResult
 from shared.streams.shard import Shard
+
+# For speed, not each publish looks how much memory is in use: that takes a third of Redis's time for a lone one.
+LOOK_EVERY_S = 0.1
+LOOK_EVERY_BYTES = 1_000_000
 
 
 class Verdict(StrEnum):
@@ -149,7 +154,14 @@ _ACCEPTED = Published(Verdict.ACCEPTED)
 class Publisher:
     """Publishes groups of requests for one gateway process."""
 
-    def __init__(self, shard: Shard, gateway_id: str, limits: Limits, idempotency_ttl_ms: int = 86_400_000) -> None:
+    def __init__(
+        self,
+        shard: Shard,
+        gateway_id: str,
+        limits: Limits,
+        idempotency_ttl_ms: int = 86_400_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._keys = shard.keys
         self._script = shard.script("publish")
         self._settings = (
@@ -157,10 +169,11 @@ class Publisher:
             limits.max_backlog,
             limits.max_backlog_bytes,
             limits.max_results,
-            limits.max_memory_percent,
             limits.max_idempotency_bytes,
             idempotency_ttl_ms,
         )
+        self._max_memory_percent, self._clock = limits.max_memory_percent, clock
+        self._next_look, self._bytes_until_look = 0.0, 0
 
     async def publish(
         self, model: str, version: str, groups: Sequence[Group], priority: Priority = Priority.INTERACTIVE
@@ -182,6 +195,7 @@ class Publisher:
             common["priority"] = priority.value
         args: list[str | bytes | int] = [
             *self._settings,
+            self._memory_percent(sum(new.bytes for group in groups for new in group.requests)),
             len(common),
             *chain.from_iterable(common.items()),
         ]
@@ -214,7 +228,18 @@ class Publisher:
                 if limited:
                     args.append("" if limits is None else new.cost_us)
         told = await self._script(keys, args)
-        return [_published(each, group) for each, group in zip(told, groups, strict=True)]
+        published = [_published(each, group) for each, group in zip(told, groups, strict=True)]
+        if any(each.verdict is Verdict.MEMORY for each in published):
+            self._next_look = 0.0  # the next looks again
+        return published
+
+    def _memory_percent(self, size: int) -> int:
+        """How much of the memory may be in use for a publish of so many bytes; -1 if it need not look."""
+        self._bytes_until_look -= size
+        if self._clock() < self._next_look and self._bytes_until_look >= 0:
+            return -1
+        self._next_look, self._bytes_until_look = self._clock() + LOOK_EVERY_S, LOOK_EVERY_BYTES
+        return self._max_memory_percent
 
 
 def _numbers(limits: CallerLimits, requests: int) -> tuple[str | int, ...]:

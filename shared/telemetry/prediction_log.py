@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from shared.telemetry.traceparent import trace_id_of
 
-MOST_PER_S = 100
+MOST_PER_S = 20
 ALWAYS_ENDING = "00"  # one id in 256
 
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from inference_worker.children.answers import unpacked
 from inference_worker.children.process import ChildLost
-from inference_worker.children.wire import Answer, Failure, Prepared
+from inference_worker.children.wire import Answer, Failure, Lone, Prepared
 from inference_worker.engine import EngineDown
 from inference_worker.lane import Lane
 from inference_worker.tasks.protocol import Item
@@ -20,7 +20,7 @@ from shared.contract.messages import Status
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
 from tests.access import redis_url_of
-from tests.engines import ThreadEngine
+from tests.engines import ThreadEngine, computed_alone
 from tests.integration.test_lane import Make, Recorder, Running, all_results, make_lane
 from tests.streams import MODEL, VERSION, Redis, publish, results
 from tests.waiting import eventually
@@ -48,6 +48,8 @@ class LosesChildren(ThreadEngine):
         return self._lose("encode", [each.text for each in items], answers)
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
+        if isinstance(batch[0], Lone):
+            return await computed_alone(self, batch[0])
         texts = [str(unpacked(each).data) for each in batch]
         return self._lose("predict", texts, await super().predict(batch))
 

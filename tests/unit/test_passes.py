@@ -34,6 +34,7 @@ from shared.contract.queues import Priority
 from shared.service.liveness import Liveness
 from shared.streams.request_stream import Completed, Delivery
 from shared.streams.version_streams import VersionStreams
+from tests.engines import computed_alone
 from tests.waiting import eventually
 
 MODEL, VERSION, WORKER = "passes", "1", "w1"
@@ -101,20 +102,13 @@ class HandEngine(Engine):
 
     async def predict(self, batch: Sequence[Prepared]) -> list[Answer | Failure | ChildLost]:
         if isinstance(batch[0], Lone):
-            return await self._predict_lone(json.loads(batch[0].data)[0])
+            return await computed_alone(self, batch[0])
         self.batches.append(batch)
         texts = [each.data.decode().strip() for each in batch]
         self.begun.append(texts)
         self._clock.now += TOOK_S
         await self._may_end.acquire()
         return [self._answer(self.predicts, text, Answer(text.encode(), 0.5, text)) for text in texts]
-
-    async def _predict_lone(self, text: str) -> list[Answer | Failure | ChildLost]:
-        (encoded,) = await self.encode([Item(text)])
-        if not isinstance(encoded, Prepared):
-            return [encoded]
-        (answer,) = await self.predict([encoded])
-        return [answer if isinstance(answer, ChildLost) else answer._replace(tokens=encoded.tokens)]
 
     def stop(self, item: Prepared) -> None:
         self.stopped.append(json.loads(item.data)[0] if isinstance(item, Lone) else item.data.decode().strip())

@@ -3,8 +3,8 @@
 --
 -- KEYS  request stream, result stream, waiting bytes, deadlines, bytes of idempotency records, then for each group: its
 --       idempotency key if it has one, its caller's limits if it has any, and the state hash of each request
--- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum percentage of
---       maxmemory, maximum bytes of idempotency records, their TTL in ms,
+-- ARGV  gateway id, maximum backlog in entries and in bytes, maximum length of the result stream, maximum bytes of
+--       idempotency records, their TTL in ms, maximum percentage of maxmemory (-1: it is not looked at),
 --       the number of fields that all entries share, and their names and values,
 --       the number of fields that differ between entries (`id` first, `input`, `options` and `principal` among them, `cost`
 --       too if a caller has limits, and `stored_input` if an input is not to be kept as it is), and their names,
@@ -20,7 +20,7 @@
 -- include accounts
 -- include kept
 local gateway, backlog_limit, bytes_limit, results_limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local memory_percent, records_limit, key_ttl = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local records_limit, key_ttl, memory_percent = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local stream, bytes_key, deadlines_key, records_key = KEYS[1], KEYS[3], KEYS[4], KEYS[5]
 local RECORD_OVERHEAD = 150 -- bytes of Redis's own for an idempotency record, by MEMORY USAGE
 
@@ -28,9 +28,12 @@ local backlog = redis.call('XLEN', stream)
 local label = label_of(stream)
 local bytes = backlog > 0 and math.max(0, tonumber(redis.call('HGET', bytes_key, label) or '0')) or 0
 local results_full = redis.call('XLEN', KEYS[2]) >= results_limit
-local memory = redis.call('INFO', 'memory')
-local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
-local memory_full = maxmemory > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) * 100 >= maxmemory * memory_percent
+local memory_full = false
+if memory_percent >= 0 then
+  local memory = redis.call('INFO', 'memory')
+  local maxmemory = tonumber(string.match(memory, 'maxmemory:(%d+)'))
+  memory_full = maxmemory > 0 and tonumber(string.match(memory, 'used_memory:(%d+)')) * 100 >= maxmemory * memory_percent
+end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
