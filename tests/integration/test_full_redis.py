@@ -13,7 +13,7 @@ from scripts.stack.redis import RedisServer
 from shared.contract.keys import Keys
 from shared.streams.deployment import Deployment
 from shared.streams.prediction_state import PredictionStates, Queued
-from shared.streams.publishing import Group, Published, Publisher, Verdict
+from shared.streams.publishing import LOOK_EVERY_BYTES, LOOK_EVERY_S, Group, Published, Publisher, Verdict
 from shared.streams.result_stream import Persisted, ResultStream
 from shared.streams.workers import Heartbeat
 from tests.access import running_redis, shard_of
@@ -57,6 +57,29 @@ async def test_accepting_ends_at_a_share_of_its_limit(
     publisher = Publisher(shard_of("gateway", redis, keys), "gw", replace(LIMITS, max_memory_percent=percent))
     await redis.config_set("maxmemory", maxmemory)
     assert await publisher.publish(MODEL, VERSION, [Group([new_request()])]) == [Published(verdict)]
+
+
+async def test_memory_is_looked_at_after_a_time_or_many_bytes_and_each_time_while_it_is_full(
+    redis: Redis, keys: Keys
+) -> None:
+    now = 100.0
+    limits = replace(LIMITS, max_memory_percent=0, max_backlog_bytes=10 * LOOK_EVERY_BYTES)  # full at each look
+    publisher = Publisher(shard_of("gateway", redis, keys), "gw", limits, clock=lambda: now)
+
+    async def verdict(size: int = 10) -> Verdict:
+        new = new_request()._replace(input=b"x" * size)
+        (published,) = await publisher.publish(MODEL, VERSION, [Group([new])])
+        return published.verdict
+
+    assert await verdict() is Verdict.ACCEPTED  # Redis has no limit
+    await redis.config_set("maxmemory", "1gb")
+    assert await verdict() is Verdict.ACCEPTED
+    assert await verdict(LOOK_EVERY_BYTES) is Verdict.MEMORY and await verdict() is Verdict.MEMORY
+    await redis.config_set("maxmemory", "0")
+    assert await verdict() is Verdict.ACCEPTED
+    await redis.config_set("maxmemory", "1gb")
+    now += LOOK_EVERY_S
+    assert await verdict() is Verdict.MEMORY
 
 
 async def test_a_worker_shows_that_it_lives(redis: Redis, keys: Keys) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 from pydantic import SecretStr
@@ -42,4 +44,52 @@ async def test_a_command_is_tried_once_or_twice(server: tuple[HangsUp, Settings]
     with pytest.raises(RedisError):
         await client.ping()
     assert behaviour.connections == tries
+    await client.aclose()
+
+
+class Deaf:
+    """A server that reads nothing that it is sent."""
+
+    def __init__(self) -> None:
+        self.ends: list[asyncio.StreamWriter] = []
+
+    async def answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection."""
+        self.ends.append(writer)
+
+
+@pytest.fixture
+async def deaf() -> AsyncIterator[str]:
+    behaviour = Deaf()
+    listener = await asyncio.start_server(behaviour.answer, "127.0.0.1", 0, limit=1024)
+    yield f"redis://127.0.0.1:{listener.sockets[0].getsockname()[1]}/0"
+    listener.close()
+    for each in behaviour.ends:
+        each.transport.abort()
+        with suppress(OSError):
+            await each.wait_closed()
+
+
+async def test_what_a_server_does_not_take_is_given_up_in_time(deaf: str) -> None:
+    client = connect(Settings(redis_url=SecretStr(deaf), redis_timeout_ms=1100, read_block_ms=100))
+    began = time.monotonic()
+    with pytest.raises(RedisError, match="[Tt]imeout"):
+        await client.set("key", b"x" * 50_000_000)
+    assert time.monotonic() - began < 5
+    await client.aclose()
+
+
+async def test_who_finds_no_free_connection_waits_for_one_and_not_for_ever(deaf: str) -> None:
+    client = connect(Settings(redis_url=SecretStr(deaf), redis_timeout_ms=1100, read_block_ms=100), most_connections=1)
+    pool = client.connection_pool
+    only = await pool.get_connection()
+    second = asyncio.create_task(pool.get_connection())
+    await asyncio.sleep(0.05)
+    await pool.release(only)
+    assert await asyncio.wait_for(second, 5) is only
+    with pytest.raises(RedisError, match="No connection available"):
+        await pool.get_connection()
+    await pool.release(only)
+    assert await pool.get_connection() is only
+    await pool.release(only)
     await client.aclose()
