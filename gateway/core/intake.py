@@ -208,8 +208,10 @@ class Intake:
         return [Answer(*each) for each in found.items()]
 
     def _with_notes(self, served: ServedVersion, answers: list[Answer]) -> list[Answer]:
+        if all(each.finished for each in answers):
+            return answers
         note = self._serving.note(served.label)
-        return [each if each.finished else each._replace(note=note) for each in answers] if note else answers
+        return [each if each.finished else each._replace(note=note) for each in answers]
 
     async def _finished(self, ids: Sequence[str]) -> Sequence[Finished]:
         """The finished ones among accepted predictions.

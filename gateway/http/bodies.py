@@ -77,8 +77,11 @@ async def _bytes(request: web.Request) -> bytes:
     most, length = request.app[SETTINGS].max_body_bytes, request.content_length or 0
     if length > most:  # the rest need not even come
         raise web.HTTPRequestEntityTooLarge(most, length)
-    if request.content.is_eof():  # for speed: a short body came with the headers and needs no timeout
-        return await _read(request)
+    if request.content.is_eof() and request.content.exception() is None:
+        raw = request.content.read_nowait()  # for speed: a short body came with the headers
+        if len(raw) > most:
+            raise web.HTTPRequestEntityTooLarge(most, len(raw))
+        return raw
     limit_s = request.app[SETTINGS].body_timeout_s
     try:
         async with asyncio.timeout(limit_s):

@@ -7,6 +7,8 @@ from gateway.core.order import CacheWish
 
 def cache_wish(header: str | None) -> CacheWish:
     """`no-cache`: compute anew; `no-store`: compute anew and keep nothing. What is not known is ignored."""
-    directives = {each.partition("=")[0].strip().lower() for each in (header or "").split(",")}
+    if header is None:
+        return CacheWish()
+    directives = {each.partition("=")[0].strip().lower() for each in header.split(",")}
     stores = "no-store" not in directives
     return CacheWish(stores and "no-cache" not in directives, stores)

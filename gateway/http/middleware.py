@@ -99,8 +99,8 @@ def _first_part(request: web.Request) -> str:
 
 def _if_there_is_room(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """The response, or a 503 in its place if too many bytes wait already to be read. What was done is always told."""
-    size = response.content_length or 0
-    if request.app[CONNECTIONS].has_room_for(size) or request.method != "GET":
+    size = 0 if request.method != "GET" else response.content_length or 0
+    if not size or request.app[CONNECTIONS].has_room_for(size):
         return response
     ERRORS.labels("gateway", "refused_answer").inc()
     detail = f"an answer of {size} bytes has no room now, since clients do not read theirs; ask for less, or later"
