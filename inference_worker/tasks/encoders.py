@@ -78,6 +78,7 @@ class Computed(Protocol):
         device: where it computes, as torch calls it.
         dtype: what it computes in.
         traced: whether it was fixed by what it was converted from, so that longer rows tell nothing new of it.
+        skips_padding: whether it leaves out padding where it can.
         out_of_memory: the errors, beside MemoryError, that say that its device has no memory left.
     """
 
@@ -85,6 +86,7 @@ class Computed(Protocol):
     device: str
     dtype: str
     traced: bool
+    skips_padding: bool
     out_of_memory: tuple[type[Exception], ...]
 
     def takes(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -166,6 +168,7 @@ class Encoder:
 
     device = devices.CPU
     traced = True
+    skips_padding = False
     out_of_memory: tuple[type[Exception], ...] = ()
 
     def __init__(self, engine: Engine, model: Any, artifact: Artifact, inputs: Collection[str], output: str) -> None:

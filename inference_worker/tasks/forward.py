@@ -53,6 +53,8 @@ class Forward:
         self._side: Side = "left" if model.config.model_type == "xlnet" else "right"  # XLNet's head reads the last one
         self._try()
         self._filled = tokenizer.pad_id is not None and self._ignores_padding()
+        if self._filled and not model.traced:
+            self._skip_padding()
 
     def __call__(self, rows: Sequence[Row]) -> Floats:
         """One vector for each row, in the order of the rows: shape (rows, anything)."""
@@ -76,8 +78,7 @@ class Forward:
         """
         for index, vectors in self._each(rows):
             tokens = len(rows[index].ids)
-            own = vectors[-tokens:] if self._side == "left" else vectors[:tokens]
-            yield index, floats(own[wanted(index)])
+            yield index, floats(self._own(vectors, tokens)[wanted(index)])
 
     def _each(self, rows: Sequence[Row]) -> Iterator[tuple[int, Any]]:
         """What is made of each row, on the model's device."""
@@ -139,8 +140,30 @@ class Forward:
             return True
         alone, beside = (np.array(floats(self._pass(each)[0])) for each in (rows[:1], rows))
         shown = min(len(alone), len(rows[0].ids)) if alone.shape != beside.shape else len(alone)
-        apart = float(np.abs(alone[:shown] - beside[:shown]).max())
-        if apart <= _NOISE.get(self._model.dtype, _NOISE_HALVED) * max(1.0, float(np.abs(alone).max())):
+        if self._alike_enough(alone[:shown], beside[:shown]):
             return True
         log.warning("padding changes what this model answers: only texts of one length are computed together")
         return False
+
+    def _skip_padding(self) -> None:
+        """Have padding left out if that changes nothing, even of as many rows as tokens: some models turn the two."""
+        row = self._tokenizer.rows([_SHORT])[0][0]
+        short = self._tokenizer.row([row.ids[len(row.ids) // 2]])
+        rows = [short if place % 2 else row for place in range(len(row.ids))]
+        padded = self._vectors(rows)
+        self._model.skips_padding = len(short.ids) < len(row.ids)
+        self._model.skips_padding &= all(map(self._alike_enough, padded, self._vectors(rows)))
+
+    def _vectors(self, rows: Sequence[Row]) -> list[Floats]:
+        """What one pass makes of each row, or of each row's own tokens."""
+        made = zip(rows, map(floats, self._pass(rows)), strict=True)
+        return [np.array(each if each.ndim == 1 else self._own(each, len(row.ids))) for row, each in made]
+
+    def _own(self, vectors: Any, tokens: int) -> Any:
+        """Of the vectors of a row's tokens and padding those of its tokens."""
+        return vectors[-tokens:] if self._side == "left" else vectors[:tokens]
+
+    def _alike_enough(self, one: Floats, other: Floats) -> bool:
+        """Whether two answers differ by no more than their dtype makes of the order of a sum."""
+        most = _NOISE.get(self._model.dtype, _NOISE_HALVED) * max(1.0, float(np.abs(one).max()))
+        return float(np.abs(one - other).max()) <= most

@@ -23,6 +23,7 @@ from inference_worker.tasks.devices import CPU
 from inference_worker.tasks.hub import words
 from inference_worker.tasks.rows import Arrays
 from inference_worker.tasks.threads import threads
+from inference_worker.tasks.unpadded import Unpadded
 from inference_worker.tasks.vectors import Floats
 from shared.contract.errors import ConfigurationError
 
@@ -118,7 +119,11 @@ def moved(inputs: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
 
 
 class TorchEncoder:
-    """An encoder that torch computes: see `encoders.Computed`."""
+    """An encoder that torch computes: see `encoders.Computed`.
+
+    Attributes:
+        skips_padding: whether its linear layers leave out padding, see `unpadded`; on a CPU.
+    """
 
     traced = False
     out_of_memory: tuple[type[Exception], ...] = (torch.OutOfMemoryError,)
@@ -127,6 +132,8 @@ class TorchEncoder:
         self.model, self.config = model, model.config
         self.device = str(model.device)
         self.dtype = str(model.dtype).removeprefix("torch.")
+        self.skips_padding = False
+        self._unpadded = Unpadded(model) if self.device == CPU else None
         self._fixed = dict.fromkeys(takes(model, ("use_cache",), sure=True), False)
 
     def takes(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -136,8 +143,10 @@ class TorchEncoder:
     def compute(self, inputs: Arrays, mask: Floats, reduce: Callable[[Any, Any], Tensor]) -> Tensor:
         """What `reduce` makes of the answer, on the model's device."""
         tensors = moved({**inputs, "": mask}, self.model.device)
-        counted = tensors.pop("")
-        with torch.inference_mode():
+        counted, padding = tensors.pop(""), tensors.get("attention_mask")
+        skips = self._unpadded is not None and self.skips_padding and padding is not None
+        without = self._unpadded.without(padding) if skips else contextlib.nullcontext()
+        with torch.inference_mode(), without:
             return reduce(self.model(**tensors, **self._fixed), counted)
 
 
