@@ -10,9 +10,12 @@ import time
 from collections.abc import Sequence
 from itertools import islice
 
-from inference_worker.tasks.loading import load_task
-from inference_worker.tasks.protocol import Item
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from inference_worker.tasks.artifacts import open_artifact
 from inference_worker.tasks.threads import use_threads
+from inference_worker.tasks.torch_models import DTYPES, computed_in, set_threads
 from tests.load.text_client import texts
 from tests.processes import REPOSITORY
 
@@ -21,18 +24,24 @@ BATCH_SIZE, WAIT_MS, WORKERS = 16, 5, 2
 
 
 class Sentiment:
-    """Loads the model into this process."""
+    """Loads the model into this process, as the documentation of transformers does."""
 
     def __init__(self) -> None:
         use_threads(1)
-        location = str(REPOSITORY / "models" / ARTIFACT)
-        self._task = load_task("text-classification", location, "bfloat16", 4096, "torch")
+        location = REPOSITORY / "models" / ARTIFACT
+        artifact = open_artifact(str(location), "bfloat16")
+        set_threads()
+        self._tokenizer = AutoTokenizer.from_pretrained(location)
+        dtype = DTYPES[computed_in(artifact)]  # as Millstream's: bfloat16 where the CPU has it
+        self._model = AutoModelForSequenceClassification.from_pretrained(location, dtype=dtype).eval()
         self.labels(["ready"])
 
     def labels(self, batch: Sequence[str]) -> list[str]:
         """Of each text, computed in one pass."""
-        outputs = self._task.predict(self._task.encode([Item(text) for text in batch]))
-        return [str(output.result["label"]) for output in outputs]
+        inputs = self._tokenizer(list(batch), padding=True, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            best = self._model(**inputs).logits.argmax(-1).tolist()
+        return [self._model.config.id2label[each] for each in best]
 
 
 def main() -> None:
