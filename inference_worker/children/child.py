@@ -119,7 +119,8 @@ def main(encoding: socket.socket, computing: socket.socket, plan: LoadPlan, to_t
         used = None if memory is None else device_memory.used_bytes(plan.device)
         if lone is None:
             return wire.predict_reply(answers, used)
-        return wire.predict_reply(answers or items, used, sum(each.tokens for each in items))
+        refused = [each for each in items if isinstance(each, Failure)]
+        return wire.predict_reply(refused or answers, used, sum(each.tokens for each in items))
 
     threading.Thread(target=_serve, args=(encoding, encode), name=f"encode {plan.label}", daemon=True).start()
     _serve(computing, predict)

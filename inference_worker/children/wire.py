@@ -154,8 +154,8 @@ def told_beside(head: Any) -> tuple[Any, int | None, int | None]:
     """Take the head of `predict_reply` apart: the answers, the bytes of its device, the tokens of a lone item."""
     if not isinstance(head, dict):
         return head, None, None
-    told = (head.get("device_bytes"), head.get("tokens"))
-    return head.get("answers"), *(each if _is_count(each) else None for each in told)
+    used, tokens = (each if _is_count(each) else None for each in (head.get("device_bytes"), head.get("tokens")))
+    return head.get("answers"), used, tokens
 
 
 def _reply_of(

@@ -122,7 +122,8 @@ class TorchEncoder:
     """An encoder that torch computes: see `encoders.Computed`.
 
     Attributes:
-        skips_padding: whether its linear layers leave out padding, see `unpadded`; on a CPU.
+        skips_padding: whether its linear layers leave out padding, see `unpadded`; on a CPU. It is False again once
+            that has turned out to be impossible.
     """
 
     traced = False
@@ -144,10 +145,16 @@ class TorchEncoder:
         """What `reduce` makes of the answer, on the model's device."""
         tensors = moved({**inputs, "": mask}, self.model.device)
         counted, padding = tensors.pop(""), tensors.get("attention_mask")
-        skips = self._unpadded is not None and self.skips_padding and padding is not None
-        without = self._unpadded.without(padding) if skips else contextlib.nullcontext()
-        with torch.inference_mode(), without:
-            return reduce(self.model(**tensors, **self._fixed), counted)
+        with torch.inference_mode(), self._without(padding):
+            answer = reduce(self.model(**tensors, **self._fixed), counted)
+        if self._unpadded is not None and self._unpadded.turned:
+            self.skips_padding = False
+        return answer
+
+    def _without(self, mask: Tensor | None) -> contextlib.AbstractContextManager[None]:
+        if mask is None or self._unpadded is None or not self.skips_padding:
+            return contextlib.nullcontext()
+        return self._unpadded.without(mask)
 
 
 def takes(model: Any, names: Sequence[str], *, sure: bool = False) -> tuple[str, ...]:

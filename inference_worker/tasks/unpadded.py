@@ -14,20 +14,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn import functional
 
 _LEAST_PADDING = 0.1  # of a pass; with less, finding the tokens and putting them back takes as long
 
 
 class Unpadded:
-    """The linear layers of a model."""
+    """The linear layers of a model.
+
+    Attributes:
+        turned: whether one was given the tokens first and then the rows, so that nothing can be left out.
+    """
 
     def __init__(self, model: Any) -> None:
         self._tokens: Tensor | None = None  # the places of all tokens of a pass that are no padding
         self._shape: tuple[int, ...] = ()  # rows, and tokens of the longest
+        self.turned = False
         for each in model.modules():
             if type(each) is torch.nn.Linear:
-                each.forward = partial(self._forward, each)
+                each.forward = partial(self._forward, each)  # type: ignore[method-assign]
 
     @contextmanager
     def without(self, mask: Tensor) -> Iterator[None]:
@@ -42,7 +47,8 @@ class Unpadded:
 
     def _forward(self, layer: torch.nn.Linear, hidden: Tensor) -> Tensor:
         if self._tokens is None or hidden.dim() != 3 or hidden.shape[:2] != self._shape:
-            return linear(hidden, layer.weight, layer.bias)
+            self.turned |= self._tokens is not None and hidden.shape[:2] == self._shape[::-1]
+            return functional.linear(hidden, layer.weight, layer.bias)
         flat = hidden.reshape(-1, hidden.shape[2])
-        made = linear(flat.index_select(0, self._tokens), layer.weight, layer.bias)
+        made = functional.linear(flat.index_select(0, self._tokens), layer.weight, layer.bias)
         return made.new_zeros(len(flat), made.shape[1]).index_copy_(0, self._tokens, made).view(*self._shape, -1)

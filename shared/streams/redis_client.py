@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Any
 
 import hiredis
-from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff, NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
@@ -56,7 +56,7 @@ class PackingConnection(Connection):
 
     async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
         """Send; for speed without the timer and the task that waiting takes, if the socket takes all of it at once."""
-        if not self.is_connected or not isinstance(command, list):
+        if self._writer is None or not isinstance(command, list):
             return await super().send_packed_command(command, check_health)
         self._writer.writelines(command)
         if self._writer.transport.get_write_buffer_size():
@@ -96,10 +96,10 @@ class QuickPool(BlockingConnectionPool):
         if self._waiting or not self._available_connections:
             self._waiting += 1
             try:
-                return await super().get_connection()
+                return await super().get_connection()  # type: ignore[no-untyped-call]
             finally:
                 self._waiting -= 1
-        connection = self.get_available_connection()
+        connection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             await self.ensure_connection(connection)
         except BaseException:
@@ -109,7 +109,10 @@ class QuickPool(BlockingConnectionPool):
 
     async def release(self, connection: Any) -> None:
         """Take a connection back."""
-        await (super() if self._waiting else super(BlockingConnectionPool, self)).release(connection)
+        if self._waiting:
+            await super().release(connection)
+        else:
+            await ConnectionPool.release(self, connection)
 
 
 _PACKING: dict[type, type] = {Connection: PackingConnection, SSLConnection: PackingTlsConnection}

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from torch.nn import functional
 
-from inference_worker.tasks import unpadded
 from inference_worker.tasks.loading import load_task
 from inference_worker.tasks.protocol import Item
 from inference_worker.tasks.torch_models import TorchEncoder
@@ -35,13 +35,13 @@ def scores(task: Any, items: Sequence[Item]) -> torch.Tensor:
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens each call of a linear layer had."""
     counts: list[int] = []
-    linear = unpadded.linear
+    linear = functional.linear
 
     def counted(hidden: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
         counts.append(hidden.numel() // hidden.shape[-1])
         return linear(hidden, *rest)
 
-    monkeypatch.setattr(unpadded, "linear", counted)
+    monkeypatch.setattr(functional, "linear", counted)
     return counts
 
 

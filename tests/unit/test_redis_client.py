@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -81,7 +82,7 @@ async def test_what_a_server_does_not_take_is_given_up_in_time(deaf: str) -> Non
 
 async def test_who_finds_no_free_connection_waits_for_one_and_not_for_ever(deaf: str) -> None:
     client = connect(Settings(redis_url=SecretStr(deaf), redis_timeout_ms=1100, read_block_ms=100), most_connections=1)
-    pool = client.connection_pool
+    pool: Any = client.connection_pool
     only = await pool.get_connection()
     second = asyncio.create_task(pool.get_connection())
     await asyncio.sleep(0.05)
