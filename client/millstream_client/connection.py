@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from millstream_client.calls import Call
 
 DEFAULT_URL = "http://localhost:8000"
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)

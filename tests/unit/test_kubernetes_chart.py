@@ -204,7 +204,7 @@ def test_a_worker_without_torch_has_an_image_of_its_own() -> None:
 def test_an_upgrade_of_the_chart_leaves_the_stores_alone() -> None:
     for name in ("postgres", "redis"):
         template = named(objects(), "StatefulSet", f"millstream-{name}")["spec"]["template"]
-        assert "0.1.0" not in str(template["metadata"])
+        assert "1.0.0" not in str(template["metadata"])
 
 
 def test_the_drain_of_a_component_fits_its_own_settings() -> None:
