@@ -21,10 +21,10 @@ from shared.postgres.pool import Postgres
 from shared.postgres.preconditions import Need, check
 from shared.service.settings import DatabaseSettings
 
-# Made from the declarations in `persister.rows`: the order of `_TYPES` is that of the columns and of the parameters.
-_TYPES = {"model_version_id": "int", **COLUMNS}
-_ARRAYS = ", ".join(f"${position}::{kind}[]" for position, kind in enumerate(_TYPES.values(), start=1))
-_ADD = f"INSERT INTO predictions ({', '.join(_TYPES)}) SELECT * FROM unnest({_ARRAYS})"  # nosec B608
+# Made from the declarations in `persister.rows`: the order of `TYPES` is that of the columns and of the parameters.
+TYPES = {"model_version_id": "int", **COLUMNS}
+_ARRAYS = ", ".join(f"${position}::{kind}[]" for position, kind in enumerate(TYPES.values(), start=1))
+ADD = f"INSERT INTO predictions ({', '.join(TYPES)}) SELECT * FROM unnest({_ARRAYS})"  # nosec B608
 # What is stored is counted in the same statement. In the order of its key, so that no two batches wait for one another.
 _COUNTS = ("tokens", "compute_us", "input_bytes")
 _ADDED = ", ".join(f"{each} = usage.{each} + excluded.{each}" for each in ("requests", "failed", *_COUNTS))
@@ -37,10 +37,10 @@ SELECT (created_at AT TIME ZONE 'UTC')::date AS day, principal, model_version_id
 FROM stored GROUP BY 2, 1, 3 ORDER BY 2, 1, 3
 ON CONFLICT (principal, day, model_version_id) DO UPDATE SET
     {_ADDED}"""  # nosec B608
-_INSERT = _COUNTED.format(f"{_ADD} ON CONFLICT DO NOTHING")
-_REPLACED = ", ".join(f"{column} = excluded.{column}" for column in _TYPES if column not in ("id", "created_at"))
+_INSERT = _COUNTED.format(f"{ADD} ON CONFLICT DO NOTHING")
+_REPLACED = ", ".join(f"{column} = excluded.{column}" for column in TYPES if column not in ("id", "created_at"))
 _UPSERT = _COUNTED.format(
-    f"{_ADD} ON CONFLICT (id) DO UPDATE SET {_REPLACED} "  # nosec B608
+    f"{ADD} ON CONFLICT (id) DO UPDATE SET {_REPLACED} "  # nosec B608
     "WHERE predictions.status = 'failed' AND predictions.attempt < excluded.attempt"
 )
 _VERSION_IDS = "SELECT m.name, v.version, v.id FROM model_versions v JOIN models m ON m.id = v.model_id"
@@ -71,7 +71,7 @@ _NAMED = ("SELECT", "INSERT")
 NEEDS = {
     **erasure_store.NEEDS,
     **outbox.NEEDS,
-    "predictions": Need(tuple(_TYPES), (*_NAMED, "UPDATE", "DELETE")),
+    "predictions": Need(tuple(TYPES), (*_NAMED, "UPDATE", "DELETE")),
     "usage": Need(("day", "principal", "model_version_id", "requests", "failed", *_COUNTS), (*_NAMED, "UPDATE")),
     "models": Need(("id", "name", "description", "task"), _NAMED),
     "model_versions": Need(("id", "model_id", "version", "artifact_path", "is_active"), _NAMED),
@@ -126,9 +126,9 @@ class Database:
         later = sorted((row for row in rows if row.attempt > 0), key=lambda row: row.attempt)
         async with self.postgres.connection() as connection, connection.transaction():
             if first:
-                await connection.execute(_INSERT, *_arrays(first, ids))
+                await connection.execute(_INSERT, *arrays(first, ids))
             for row in later:
-                await connection.execute(_UPSERT, *_arrays([row], ids))
+                await connection.execute(_UPSERT, *arrays([row], ids))
             if (callbacks := outbox.added(rows)) is not None:
                 await connection.execute(outbox.ADD, *callbacks)
 
@@ -187,11 +187,16 @@ class Database:
         return known
 
 
-def _arrays(rows: Sequence[Row], ids: Mapping[tuple[str, str], int]) -> list[Sequence[object]]:
+def arrays(rows: Sequence[Row], ids: Mapping[tuple[str, str], int]) -> list[Sequence[object]]:
     """The values of each column; rows are turned into columns by one `zip`, which is the fastest way."""
     columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
     versions = zip(columns["model"], columns["version"], strict=True)
-    return [[ids[name] for name in versions], *(columns[name] for name in COLUMNS)]
+    return [[ids[name] for name in versions], *(_without_nulls(columns[name]) for name in COLUMNS)]
+
+
+def _without_nulls(column: Sequence[object]) -> Sequence[object]:
+    """For speed, nothing for a column of NULLs alone, as a third of them are: `unnest` pads what is shorter."""
+    return () if column.count(None) == len(column) else column
 
 
 async def _version_ids(connection: asyncpg.Connection) -> dict[tuple[str, str], int]:
