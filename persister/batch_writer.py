@@ -11,6 +11,7 @@ stop the persister: if Postgres rejects even the plainest row, the dead letter i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -38,9 +39,11 @@ prediction_log = PredictionLog(log)
 # What fewer rows may not suffer from, or one row may be the cause of.
 _HALVED = frozenset({SLOW, "out_of_memory", UNKNOWN.reason})
 
+_DECODED_AT_ONCE = 50  # about 1 ms
 
-class _Entry(NamedTuple):
-    """An entry of the batch.
+
+class Entry(NamedTuple):
+    """An entry of a batch, decoded.
 
     Attributes:
         row: what is stored for it; None if nothing is.
@@ -66,7 +69,7 @@ class BatchWriter:
         self._done: set[str] = set()  # what of this batch was written, or left for later: a retry leaves it out
         self._dead: set[str] = set()  # what this batch has added to the dead letters: a retry does not add it again
 
-    async def write(self, deliveries: Sequence[Delivery]) -> StoreUnavailable | None:
+    async def write(self, entries: Sequence[Entry]) -> StoreUnavailable | None:
         """Store a batch and forget it, in parts if Postgres is too slow for the whole.
 
         Returns:
@@ -78,7 +81,7 @@ class BatchWriter:
                 What is stored is not stored again, and half as many rows are tried at a time.
         """
         problem = None
-        while left := [each for each in deliveries if each.entry not in self._done]:
+        while left := [each for each in entries if each.delivery.entry not in self._done]:
             part = left[: self._most_rows]
             try:
                 await self._write_part(part)
@@ -92,13 +95,13 @@ class BatchWriter:
                     log.warning("batch halved", extra={"rows": self._most_rows, "reason": error.reason})
                     raise
                 problem = error
-                log.error("result left for later", extra={"entry": part[0].entry, "detail": str(error)})
-            self._done.update(each.entry for each in part)
+                log.error("result left for later", extra={"entry": part[0].delivery.entry, "detail": str(error)})
+            self._done.update(each.delivery.entry for each in part)
         self._done.clear()
         return problem
 
-    async def _write_part(self, deliveries: Sequence[Delivery]) -> None:
-        entries = await self._store([_read(each) for each in deliveries])
+    async def _write_part(self, part: Sequence[Entry]) -> None:
+        entries = await self._store(part)
         refused = [each for each in entries if each.refused is not None]
         await self._forget([each for each in entries if each.refused is None])  # makes room for the dead letters
         for each in refused:
@@ -107,7 +110,7 @@ class BatchWriter:
         self._dead.clear()
         self._observe([each.row for each in entries if each.row is not None])
 
-    async def _store(self, entries: list[_Entry]) -> list[_Entry]:
+    async def _store(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Insert the rows; one that Postgres rejects is found by halving. The answer says what is stored."""
         rows = [each.row for each in entries if each.row is not None]
         if not rows:
@@ -121,7 +124,7 @@ class BatchWriter:
         middle = len(entries) // 2
         return [*await self._store(entries[:middle]), *await self._store(entries[middle:])]
 
-    async def _store_instead(self, entry: _Entry, row: Row, error: RowRejected) -> _Entry:
+    async def _store_instead(self, entry: Entry, row: Row, error: RowRejected) -> Entry:
         refused = entry.refused or error
         for stand_in in stand_ins(row, refused.reason):
             try:
@@ -137,7 +140,7 @@ class BatchWriter:
         self._liveness.moved("persist")  # at each statement: a batch with many rows to reject takes long
         await self._database.insert(rows)
 
-    async def _dead_letter(self, entry: _Entry) -> None:
+    async def _dead_letter(self, entry: Entry) -> None:
         delivery, _, refused = entry
         if refused is None or delivery.entry in self._dead:
             return
@@ -150,17 +153,17 @@ class BatchWriter:
         if self._spans is not None:
             self._spans.dead_lettered(delivery, refused.reason)
 
-    async def _forget(self, entries: Sequence[_Entry]) -> None:
+    async def _forget(self, entries: Sequence[Entry]) -> None:
         if entries:
             await self._stream.forget([_persisted(each) for each in entries])
 
     def _observe(self, rows: Sequence[Row]) -> None:
-        now = datetime.now(UTC)
+        now_s = datetime.now(UTC).timestamp()
         PERSIST_BATCH_SIZE.observe(len(rows))
         if self._spans is not None:
             self._spans.stored(rows)
         for row in rows:
-            lag_s = max(0.0, (now - row.completed_at).total_seconds())
+            lag_s = max(0.0, now_s - row.completed_at.timestamp())
             PERSIST_LAG.observe(lag_s, None if self._spans is None else exemplar_of(row.traceparent))
             if prediction_log.wants(row.id):
                 prediction_log.event(
@@ -174,17 +177,27 @@ class BatchWriter:
                 )
 
 
-def _read(delivery: Delivery) -> _Entry:
+async def decoded(deliveries: Sequence[Delivery]) -> list[Entry]:
+    """Entries, whatever they hold. It takes as long as Postgres does, whose answer has its turn meanwhile."""
+    entries = []
+    for number, each in enumerate(deliveries, start=1):
+        entries.append(_entry(each))
+        if number % _DECODED_AT_ONCE == 0:
+            await asyncio.sleep(0)
+    return entries
+
+
+def _entry(delivery: Delivery) -> Entry:
     try:
-        return _Entry(delivery, row_of(decode_result(delivery.fields)))
+        return Entry(delivery, row_of(decode_result(delivery.fields)))
     except MalformedMessage as error:
         prediction_id = readable_id(delivery.fields)
         if not prediction_id:
-            return _Entry(delivery, None, error)
-        return _Entry(delivery, unreadable(prediction_id, delivery.entry, delivery.fields, str(error)), error)
+            return Entry(delivery, None, error)
+        return Entry(delivery, unreadable(prediction_id, delivery.entry, delivery.fields, str(error)), error)
 
 
-def _persisted(entry: _Entry) -> Persisted:
+def _persisted(entry: Entry) -> Persisted:
     delivery, row, _ = entry
     if row is None:
         return Persisted(delivery.entry, readable_id(delivery.fields), 0)

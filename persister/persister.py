@@ -1,4 +1,9 @@
-"""The persister's loop: read a batch of results and hold on to it until it is written; beside it, make partitions."""
+"""The persister's loop: read a batch of results and hold on to it until it is written; beside it, make partitions.
+
+For speed, the next batch is read and decoded while one is written, and never more: Postgres is busy meanwhile. What
+others left behind is claimed with nothing in hand: after a long outage a claim would find this persister's own batches
+too, and what ended a persister should come alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from persister.batch_writer import BatchWriter
+from persister.batch_writer import BatchWriter, Entry, decoded
 from persister.database import Database
 from persister.partitions import months_from
 from persister.settings import PersisterSettings
@@ -18,8 +23,7 @@ from shared.postgres.errors import RowRejected
 from shared.service.backoff import Backoff
 from shared.service.liveness import Liveness
 from shared.streams.redis_watch import RedisWatch
-from shared.streams.request_stream import Delivery
-from shared.streams.result_stream import ResultStream
+from shared.streams.result_stream import READ_BYTES, ResultStream, size_of
 from shared.telemetry.metrics import ERRORS, REDELIVERIES
 
 if TYPE_CHECKING:
@@ -112,26 +116,29 @@ class Persister:
                 log.error("partition not made", extra={"partition": f"predictions_{month:%Y_%m}", "detail": str(error)})
 
     async def _persist(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            deliveries = await self._next_batch()
+        ahead: asyncio.Task[Sequence[Entry]] | None = None
+        while ahead is not None or not stop.is_set():
+            batch = await (self._next_batch() if ahead is None else ahead)
             self._liveness.moved("persist")
-            if deliveries and not await self._write(deliveries, stop):
+            reads_ahead = batch and not stop.is_set() and time.monotonic() < self._next_claim
+            ahead = asyncio.create_task(self._read(), name="read ahead") if reads_ahead else None
+            if batch and not await self._write(batch, stop):
                 continue
             self.unavailable = None
             self._backoff.succeeded()
 
-    async def _write(self, deliveries: Sequence[Delivery], stop: asyncio.Event) -> bool:
+    async def _write(self, batch: Sequence[Entry], stop: asyncio.Event) -> bool:
         """Write a batch, through outages: giving up would leave it pending until the visibility timeout.
 
         Returns:
             Whether all of it is stored: results that Postgres cannot store in time are left pending.
         """
         if self._spans is not None:
-            self._spans.batch_read()
+            self._spans.batch_begun()
         while True:
             try:
                 await self._prepare()
-                problem = await self._writer.write(deliveries)
+                problem = await self._writer.write(batch)
             except StoreUnavailable as error:
                 await self._note(error, stop)
                 self._liveness.moved("persist")
@@ -149,20 +156,25 @@ class Persister:
         log.warning("store unavailable", extra={"store": error.store, "reason": error.reason, "detail": str(error)})
         await self._backoff.pause(stop)
 
-    async def _next_batch(self) -> Sequence[Delivery]:
+    async def _next_batch(self) -> Sequence[Entry]:
         settings = self._settings
         if time.monotonic() >= self._next_claim:
             claimed = await self._stream.claim(settings.visibility_timeout_ms, settings.persist_batch_size)
             if claimed:
                 REDELIVERIES.labels("results").inc(len(claimed))
-                return claimed
+                return await decoded(claimed)
             self._next_claim = time.monotonic() + settings.claim_interval_ms / 1000
             await self._stream.remove_idle(settings.visibility_timeout_ms)
+        return await self._read()
+
+    async def _read(self) -> Sequence[Entry]:
+        settings = self._settings
         batch = list(await self._stream.read(settings.persist_batch_size, settings.read_block_ms))
-        if batch and len(batch) < settings.persist_batch_size and settings.persist_max_wait_ms:
-            await asyncio.sleep(settings.persist_max_wait_ms / 1000)
-            batch += await self._stream.read(settings.persist_batch_size - len(batch), 0)
-        return batch
+        if batch and (room := settings.persist_batch_size - len(batch)) and settings.persist_max_wait_ms:
+            if (room_bytes := READ_BYTES - sum(map(size_of, batch))) > 0:
+                await asyncio.sleep(settings.persist_max_wait_ms / 1000)
+                batch += await self._stream.read(room, 0, room_bytes)
+        return await decoded(batch)
 
     async def _leave(self) -> None:
         try:

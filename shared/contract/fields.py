@@ -16,6 +16,7 @@ from shared.contract.queues import Priority
 from shared.contract.tags import read_tags
 
 LARGEST_INT = 2**31 - 1  # of Postgres
+_BATCH = Priority.BATCH.value.encode()
 
 Fields = Mapping[bytes, bytes]
 
@@ -119,7 +120,7 @@ def passable(value: Any, name: str) -> Any:
 
 def priority_of(fields: Fields) -> Priority:
     """The priority of a request or result; one that is not known is none to refuse it for."""
-    return Priority.BATCH if fields.get(b"priority") == Priority.BATCH.value.encode() else Priority.INTERACTIVE
+    return Priority.BATCH if fields.get(b"priority") == _BATCH else Priority.INTERACTIVE
 
 
 def tags_of(fields: Fields) -> bytes:

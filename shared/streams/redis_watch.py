@@ -103,7 +103,10 @@ USES: Mapping[str, Use] = {
             *("bind", "claim_results", "join", "persisted", "read_results", "remove_consumer", "remove_idle_consumers"),
             *("complete", "dead_letter"),  # for erasures
         ),
-        ("HINCRBY", "HKEYS", "INFO", "MEMORY USAGE", "SET", "XADD", "XDEL", "XRANGE", "XREADGROUP", "XREVRANGE"),
+        (
+            *("HINCRBY", "HKEYS", "INFO", "MEMORY USAGE", "SET", "XADD", "XDEL", "XINFO STREAM", "XRANGE"),
+            *("XREADGROUP", "XREVRANGE"),
+        ),
         (
             *("results", "dead", "prediction", "deployment", "drift"),
             *("requests", "backlog_bytes", "deadlines", "limits", "cache_generations"),  # for erasures

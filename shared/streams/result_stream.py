@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
@@ -16,12 +15,11 @@ from shared.streams.redis_errors import redis_errors
 from shared.streams.request_stream import Delivery, claimed_delivery
 from shared.streams.shard import Shard
 
-# A persister needs about ten times as much memory as it has in hand, which is what two reads have brought.
+# Of a batch. A persister needs about ten times as much memory as it has in hand, which is two batches.
 READ_BYTES = 8 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Persisted:
+class Persisted(NamedTuple):
     """A result whose row is committed."""
 
     entry: str
@@ -49,8 +47,8 @@ class ResultStream:
         """Create the stream and its group."""
         await self._join([self.key], [self._group, ""])
 
-    async def read(self, count: int, block_ms: int) -> Sequence[Delivery]:
-        """Up to `count` results that nobody has read yet, and not many more than `READ_BYTES`.
+    async def read(self, count: int, block_ms: int, most_bytes: int = READ_BYTES) -> Sequence[Delivery]:
+        """Up to `count` results that nobody has read yet, and not many more than `most_bytes`, which are at least 1.
 
         Args:
             block_ms: how long to wait for the first. Never cancel it.
@@ -59,8 +57,8 @@ class ResultStream:
             StoreUnavailable: Redis cannot be reached.
         """
         try:
-            if await self._bytes(count) > READ_BYTES:
-                read = await self._read([self.key], [self._group, self._consumer, count, READ_BYTES])
+            if await self._bytes(count) > most_bytes:
+                read = await self._read([self.key], [self._group, self._consumer, count, most_bytes])
                 if read:
                     return [claimed_delivery((*each, 1)) for each in read]
                 count = 1  # all that was there is another's
@@ -70,10 +68,17 @@ class ResultStream:
             return []
 
     async def _bytes(self, count: int) -> int:
-        """About how large the stream is, and at least about as large as its first `count` entries: so many samples."""
+        """At least about as many bytes as the next `count` entries have, which follow as many that are in hand.
+
+        Redis tells the bytes of all nodes by the mean of the first ones. A node holds one entry or several small ones.
+        """
+        nodes = 2 * count
         with redis_errors():
-            usage: Any = await self._redis.memory_usage(self.key, samples=count)
-        return int(usage or 0)
+            usage: Any = await self._redis.memory_usage(self.key, samples=nodes)
+            if not usage or usage <= READ_BYTES:
+                return int(usage or 0)
+            info: Any = await self._redis.xinfo_stream(self.key)
+        return int(usage * min(1, nodes / info["radix-tree-keys"]))
 
     async def _read_at_once(self, count: int, block_ms: int) -> Sequence[Delivery]:
         """For speed, without a script: that entries become tables of Lua takes several times as long."""
@@ -167,3 +172,8 @@ class ResultStream:
         """Remove this consumer if nothing is pending for it."""
         with suppress(ResponseError):  # the stream is missing
             await self._remove([self.key], [self._group, self._consumer])
+
+
+def size_of(delivery: Delivery) -> int:
+    """The bytes of an entry, without their names."""
+    return sum(map(len, delivery.fields.values()))

@@ -19,7 +19,7 @@ from redis import Redis
 from migrations.__main__ import run as run_migrations
 from migrations.apply import DIRECTORY, Address, migrate, migration_lock, roll_back
 from migrations.settings import MigrateSettings
-from persister.batch_writer import BatchWriter
+from persister.batch_writer import BatchWriter, decoded
 from persister.database import Database
 from persister.partitions import months_from
 from persister.settings import PersisterSettings
@@ -102,7 +102,7 @@ async def persist(redis_url: str, database_url: str) -> None:
     writer = BatchWriter(stream, database, liveness)
     await stream.join()
     while entries := [*await stream.read(500, 0), *await stream.claim(0, 500)]:
-        await writer.write(entries)
+        await writer.write(await decoded(entries))
     await database.close()
     await redis.aclose()
 

@@ -25,7 +25,7 @@ MOST_RESIDENT_MB = 400
 async def add_results(redis: Redis, keys: Keys, count: int, text: str, answer: str) -> None:
     """Add results with this text and this answer to the stream."""
     await compute(redis, keys, "a")
-    ((entry, fields),) = await redis.xrange(keys.results)
+    ((entry, fields),) = await redis.xrevrange(keys.results, count=1)
     await redis.xdel(keys.results, entry)
     large = {b"input": orjson.dumps({"text": text}), b"result": orjson.dumps({"label": answer})}
     for _ in range(count):
@@ -45,6 +45,31 @@ async def test_a_read_is_bounded_in_bytes(redis: Redis, keys: Keys, kilobytes: i
     read = list(await stream.read(100, 0))
     assert len(read) == expected
     assert size_of(read[:-8]) < READ_BYTES
+
+
+async def test_results_behind_those_in_hand_are_bounded_too(redis: Redis, keys: Keys) -> None:
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
+    await stream.join()
+    await add_results(redis, keys, 10, "small", "A")
+    await add_results(redis, keys, 20, "x" * 3_000_000, "A")
+    assert len(await stream.read(10, 0)) == 10
+    assert len(await stream.read(10, 0)) == 8
+
+
+async def test_however_many_small_ones_wait_they_are_read_at_once(
+    redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The script takes several times as long."""
+    stream = ResultStream(shard_of("persister", redis, keys), "p1")
+    await stream.join()
+    await add_results(redis, keys, 1, "x" * 2000, "A")
+    ((_, fields),) = await redis.xrange(keys.results)
+    async with redis.pipeline(transaction=False) as pipe:
+        for _ in range(2 * READ_BYTES // 2000):
+            pipe.xadd(keys.results, fields)
+        await pipe.execute()
+    monkeypatch.setattr(stream, "_read", None)
+    assert len(await stream.read(500, 0)) == 500
 
 
 async def test_what_was_delivered_in_vain_comes_in_smaller_and_smaller_batches(redis: Redis, keys: Keys) -> None:

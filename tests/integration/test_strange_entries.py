@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from persister.batch_writer import BatchWriter
+from persister.batch_writer import BatchWriter, decoded
 from persister.database import Database
 from persister.settings import PersisterSettings
 from shared.contract.errors import MalformedMessage
@@ -163,7 +163,7 @@ async def test_every_result_is_stored_or_a_dead_letter(
         await redis.xadd(keys.results, dict(fields))
     deliveries = await stream.read(len(entries), 0)
     assert len(deliveries) == len(entries)
-    await BatchWriter(stream, store, Liveness(30)).write(deliveries)
+    await BatchWriter(stream, store, Liveness(30)).write(await decoded(deliveries))
     (group,) = await redis.xinfo_groups(keys.results)
     assert (await redis.xlen(keys.results), group["pending"]) == (0, 0)
     rows = {str(row["id"]).encode() for row in await database.fetch("SELECT id FROM predictions")}

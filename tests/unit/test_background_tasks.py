@@ -34,6 +34,7 @@ OWNED_TASKS = {
     "inference_worker/memory.py": "awaited by who starts the children; cancelled and awaited if they have no room",
     "inference_worker/progress.py": "what it tells may get lost; cancelled and awaited at the end",
     "inference_worker/passes.py": "the lane reads the result of each pass",
+    "persister/persister.py": "what it has read ahead is written before more is read",
     "persister/webhooks.py": "a store that fails is told; awaited or cancelled at the end",
     "inference_worker/versions.py": "only passes on the stop; awaited at the end",
 }

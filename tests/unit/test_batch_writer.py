@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from persister import batch_writer
-from persister.batch_writer import BatchWriter
+from persister.batch_writer import BatchWriter, decoded
 from persister.rows import Row
 from persister.tracing import PersisterSpans
 from shared.contract.errors import StoreUnavailable
@@ -123,7 +123,7 @@ async def write(writer: BatchWriter, batch: Sequence[Delivery]) -> None:
     """Write a batch, calling again as often as it is too slow or a store fails."""
     for _ in range(20):
         with suppress(StoreUnavailable):
-            assert await writer.write(batch) is None
+            assert await writer.write(await decoded(batch)) is None
             return
     raise AssertionError("it goes on for ever")
 
@@ -205,7 +205,7 @@ async def test_the_reason_of_a_dead_letter_is_the_first_one(
 async def test_what_is_stored_and_what_is_given_up_on_is_traced(stores: Stores) -> None:
     either, spans = cast(Any, stores), Mock(PersisterSpans)
     batch = [delivery(0, traceparent=TRACED), delivery(1, status=b"?"), delivery(2, id=b"none")]
-    await BatchWriter(either, either, Liveness(30), spans).write(batch)
+    await BatchWriter(either, either, Liveness(30), spans).write(await decoded(batch))
     assert spans.mock_calls == [
         call.dead_lettered(batch[1], "bad_status"),
         call.dead_lettered(batch[2], "bad_id"),
@@ -249,7 +249,7 @@ async def test_a_batch_that_is_too_much_is_halved_and_parts_grow_again(
 ) -> None:
     stores.most_rows, stores.reason = 40, reason
     with pytest.raises(StoreUnavailable):
-        await writer.write(deliveries(64))
+        await writer.write(await decoded(deliveries(64)))
     assert stores.sizes() == [64]
     await write(writer, deliveries(64))
     assert stores.sizes() == [64, 32, 32]
@@ -268,7 +268,7 @@ async def test_what_fewer_rows_may_suffer_from_as_well_is_tried_again_whole(
     stores.most_rows, stores.reason = 4, "disk_full"
     for _ in range(2):
         with pytest.raises(StoreUnavailable, match="not done") as told:
-            await writer.write(deliveries(8))
+            await writer.write(await decoded(deliveries(8)))
         assert told.value.reason == "disk_full"
     assert stores.sizes() == [8, 8]
 
@@ -278,8 +278,8 @@ async def test_a_row_that_is_too_slow_by_itself_is_left_for_later_and_told(
 ) -> None:
     stores.most_rows = 0
     with pytest.raises(StoreUnavailable):
-        await writer.write(deliveries(2))
-    problem = await writer.write(deliveries(2))
+        await writer.write(await decoded(deliveries(2)))
+    problem = await writer.write(await decoded(deliveries(2)))
     assert problem is not None and (problem.store, problem.reason) == ("postgres", "slow")
     assert stores.sizes() == [2, 1, 1] and stores.of("forget") == []
     left = [each.__dict__["entry"] for each in caplog.records if each.message == "result left for later"]

@@ -15,6 +15,7 @@ from persister import persister as module
 from persister.database import Database
 from persister.partitions import months_from
 from persister.persister import Persister
+from persister.rows import Row
 from persister.settings import PersisterSettings
 from persister.tracing import PersisterSpans
 from shared.contract.errors import StoreUnavailable
@@ -24,8 +25,8 @@ from shared.service.liveness import Liveness
 from shared.streams.deployment import Deployment
 from shared.streams.redis_watch import RedisWatch
 from shared.streams.request_stream import Delivery
-from shared.streams.result_stream import ResultStream
-from tests.unit.test_batch_writer import deliveries
+from shared.streams.result_stream import READ_BYTES, ResultStream, size_of
+from tests.unit.test_batch_writer import deliveries, delivery
 
 GONE = StoreUnavailable("redis", "gone", "connection")
 SLOW = StoreUnavailable("postgres", "not done", "slow")
@@ -67,7 +68,7 @@ class Around:
         self.stream.read.side_effect = self._read
         self.database.check.return_value = "its id"
         monkeypatch.setattr(module, "time", Mock(monotonic=lambda: self.now_s))
-        monkeypatch.setattr(module, "asyncio", Mock(sleep=self._sleep))
+        monkeypatch.setattr(module, "asyncio", Mock(sleep=self._sleep, create_task=asyncio.create_task))
         monkeypatch.setattr(Backoff, "pause", self._pause())
         monkeypatch.setattr(self.liveness, "wait", self._wait)
         self.persister = Persister(SETTINGS, self.stream, self.database, self.liveness, self.redis, self.spans)
@@ -77,7 +78,7 @@ class Around:
         self.reads = [*reads]
         await self.persister.run(self.stop)
 
-    async def _read(self, count: int, block_ms: int) -> Sequence[Delivery]:
+    async def _read(self, count: int, block_ms: int, most_bytes: int = READ_BYTES) -> Sequence[Delivery]:
         read = self.reads.pop(0) if self.reads else []
         if not self.reads:
             self.stop.set()
@@ -193,7 +194,7 @@ async def test_a_batch_is_kept_and_tried_again_until_it_is_stored_even_while_sto
     assert [len(each.args[0]) for each in around.database.insert.await_args_list] == [10] * 3
     assert around.stream.read.await_count == 1 and around.stream.forget.await_count == 1
     assert around.slept == [0.2, 0.2]  # the pauses of a backoff end at once with a stop
-    assert around.spans.batch_read.call_count == 1 and around.spans.stored.call_count == 1
+    assert around.spans.batch_begun.call_count == 1 and around.spans.stored.call_count == 1
 
 
 async def test_without_a_stop_a_failed_batch_waits_for_the_backoff_alone(around: Around) -> None:
@@ -228,9 +229,12 @@ async def test_abandoned_results_are_claimed_until_there_are_none_and_again_afte
         assert around.stream.remove_idle.await_args_list == [call(9000)] * (claims - 2)
 
 
+LEFT = READ_BYTES - sum(map(size_of, deliveries(4)))  # bytes that four leave to the rest of their batch
+
+
 @pytest.mark.parametrize(
     ("first", "reads", "waited"),
-    [(4, [call(10, 700), call(6, 0)], [0.05]), (10, [call(10, 700)], []), (0, [call(10, 700)], [])],
+    [(4, [call(10, 700), call(6, 0, LEFT)], [0.05]), (10, [call(10, 700)], []), (0, [call(10, 700)], [])],
 )
 async def test_a_batch_that_is_not_full_waits_once_and_takes_what_still_fits(
     around: Around, first: int, reads: list[Any], waited: list[float]
@@ -238,6 +242,64 @@ async def test_a_batch_that_is_not_full_waits_once_and_takes_what_still_fits(
     around.reads = [deliveries(first), deliveries(2)]
     assert len(await around.persister._next_batch()) == (6 if first == 4 else first)
     assert (around.stream.read.await_args_list, around.slept) == (reads, waited)
+
+
+async def test_a_batch_that_is_as_large_as_may_be_does_not_wait(around: Around) -> None:
+    around.reads = [[delivery(0, input=b'"%s"' % (b"x" * READ_BYTES))], deliveries(2)]
+    assert len(await around.persister._next_batch()) == 1
+    assert around.slept == [] and around.stream.read.await_count == 1
+
+
+async def test_one_batch_and_no_more_is_read_while_another_is_written(around: Around) -> None:
+    read_meanwhile = []
+
+    async def insert(rows: Sequence[Row]) -> None:
+        for _ in range(9):
+            await asyncio.sleep(0)
+        read_meanwhile.append(around.stream.read.await_count)
+
+    around.database.insert.side_effect = insert
+    await around.run(deliveries(10), deliveries(10), deliveries(10))  # the stop comes with the last
+    assert read_meanwhile == [2, 3, 3]
+    assert around.stream.forget.await_count == 3  # what was read is written, stop or not
+
+
+async def test_what_was_read_ahead_of_results_that_are_left_for_later_is_stored(around: Around) -> None:
+    async def insert(rows: Sequence[Row]) -> None:
+        await asyncio.sleep(0)
+        if len(rows) == 1:
+            raise SLOW
+
+    around.database.insert.side_effect = insert
+    await around.run(deliveries(1), [], deliveries(10))
+    assert [len(each.args[0]) for each in around.stream.forget.await_args_list] == [10]
+
+
+async def test_nothing_is_read_ahead_of_a_claim_that_is_due(around: Around) -> None:
+    async def insert(rows: Sequence[Row]) -> None:
+        await asyncio.sleep(0)
+        around.now_s += 3
+
+    order = Mock()
+    around.database.insert.side_effect = insert
+    order.attach_mock(around.stream, "stream")
+    await around.run(deliveries(10), deliveries(10), deliveries(10), [])
+    asked = [name.removeprefix("stream.") for name, *_ in order.mock_calls]
+    assert "".join(name[0] for name in asked if name in ("read", "claim", "forget")) == "crrffcrrf"
+
+
+async def test_a_batch_is_stored_though_reading_ahead_of_it_fails(around: Around) -> None:
+    async def read(count: int, block_ms: int) -> Sequence[Delivery]:
+        if around.stream.read.await_count == 1:
+            return deliveries(10)
+        around.stop.set()
+        raise GONE
+
+    around.stream.read.side_effect = read
+    before = errors("redis_connection")
+    await around.persister.run(around.stop)
+    assert around.stream.forget.await_count == 1
+    assert errors("redis_connection") == before + 1 and around.persister.unavailable == str(GONE)
 
 
 async def test_a_batch_does_not_wait_if_it_is_told_not_to(around: Around) -> None:
