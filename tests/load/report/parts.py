@@ -67,7 +67,8 @@ def queue_part(runs: Sequence[Run]) -> Lines:
     found = figures(runs)
     ours = _ours(found)
     peers = [name for name in found if name not in (ECHO, *ours)]
-    lines = ["Behind:", "", *behind(found, ours, peers, _connections), ""]
+    shipped = [name for name in ours if name.endswith("always")] or ours
+    lines = ["Behind, as shipped (`always`):", "", *behind(found, shipped, peers, _connections), ""]
     lines += table(found, list(found[ours[0]]), _connections)
     for name in ours:
         of_echo = (f"{share:.0%} at {load[0]}" for load, share in shares(runs, name, [ECHO]).items())
