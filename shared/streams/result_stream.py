@@ -78,7 +78,7 @@ class ResultStream:
             if not usage or usage <= READ_BYTES:
                 return int(usage or 0)
             info: Any = await self._redis.xinfo_stream(self.key)
-        return int(usage * min(1, nodes / info["radix-tree-keys"]))
+        return int(usage * min(1, nodes / max(1, info["radix-tree-keys"])))  # none are left if others were quicker
 
     async def _read_at_once(self, count: int, block_ms: int) -> Sequence[Delivery]:
         """For speed, without a script: that entries become tables of Lua takes several times as long."""

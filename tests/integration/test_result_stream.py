@@ -20,7 +20,7 @@ from shared.contract.keys import Keys
 from shared.postgres.errors import RowRejected
 from shared.service.liveness import Liveness
 from shared.streams.redis_client import connect
-from shared.streams.result_stream import Persisted, ResultStream
+from shared.streams.result_stream import READ_BYTES, Persisted, ResultStream
 from tests import gateways
 from tests.access import environment_of, shard_of
 from tests.streams import MODEL, VERSION, Redis, finished, new_request, publish, spoil, stream
@@ -130,6 +130,20 @@ async def test_a_later_attempt_changes_only_a_row_that_failed(
     await run_until_empty(persister(settings, redis, keys, store), redis, keys)
     rows = await database.fetch("SELECT attempt, status, output_data->>'label' AS label FROM predictions ORDER BY id")
     assert [tuple(row) for row in rows] == [(1, "succeeded", "second try"), (0, "succeeded", "A")]
+
+
+async def test_a_stream_that_others_empty_meanwhile_is_read_as_empty(
+    redis: Redis, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = shard_of("persister", redis, keys)
+    results = ResultStream(shard, "p1")
+    await results.join()
+
+    async def usage(*_: object, **__: object) -> int:
+        return READ_BYTES + 1  # as it was before others had read and forgotten all of it
+
+    monkeypatch.setattr(shard.redis, "memory_usage", usage)
+    assert await results.read(10, 10) == []
 
 
 async def test_the_state_of_a_later_attempt_survives(redis: Redis, keys: Keys) -> None:
