@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from shared.contract.errors import StoreUnavailable
 from shared.contract.ids import read_batch
 from shared.contract.limits import CallerLimits, Used
 from shared.contract.messages import EXPERIMENT_FIELDS, SCHEMA
@@ -20,6 +21,7 @@ from shared.streams.shard import Shard
 # For speed, not each publish looks how much memory is in use: that takes a third of Redis's time for a lone one.
 LOOK_EVERY_S = 0.1
 LOOK_EVERY_BYTES = 1_000_000
+_PERCENT_AT = 6  # in the arguments of the script
 
 
 class Verdict(StrEnum):
@@ -227,11 +229,21 @@ class Publisher:
                 args += [getattr(new, name) for name in rare]
                 if limited:
                     args.append("" if limits is None else new.cost_us)
-        told = await self._script(keys, args)
+        told = await self._told(keys, args)
         published = [_published(each, group) for each, group in zip(told, groups, strict=True)]
         if any(each.verdict is Verdict.MEMORY for each in published):
             self._next_look = 0.0  # the next looks again
         return published
+
+    async def _told(self, keys: Sequence[str], args: list[str | bytes | int]) -> Any:
+        """What the script answers; once more if Redis was full and had not been asked: then it has done nothing."""
+        try:
+            return await self._script(keys, args)
+        except StoreUnavailable as error:
+            if error.reason != "out_of_memory" or args[_PERCENT_AT] != -1:
+                raise
+        args[_PERCENT_AT] = self._max_memory_percent
+        return await self._script(keys, args)
 
     def _memory_percent(self, size: int) -> int:
         """How much of the memory may be in use for a publish of so many bytes; -1 if it need not look."""

@@ -15,6 +15,7 @@ from scripts.stack.ports import free_port
 from shared.contract.ids import uuid7
 from shared.contract.keys import Keys
 from shared.contract.messages import Outcome, Status
+from shared.streams.publishing import LOOK_EVERY_S
 from tests.access import running_redis
 from tests.gateways import Client, HandWorker, StartGateway, waiters_of
 from tests.waiting import eventually
@@ -388,6 +389,7 @@ async def test_a_redis_short_of_memory_refuses_early_and_drains(
         taken = await worker.take()
         used = (await redis.info("memory"))["used_memory"]
         await redis.config_set("maxmemory", str(used * 10 // 8))  # 80 % full: above the limit of 70 %, below full
+        await asyncio.sleep(LOOK_EVERY_S)
         body = await problem(await gateway.post(PREDICT, json={"model": "echo", "text": "a"}), 503)
         assert body["type"] == "urn:millstream:problem:overloaded" and "memory" in body["detail"]
         await redis.config_set("maxmemory", "1")  # entirely full
