@@ -5,9 +5,8 @@
 
 Whenever a child is free it is given one pass of what waits (see `batching`), and the pass is completed as it ends. A
 request that comes alone while nothing waits needs no choice of what goes with it: its child encodes it, too, so that it
-goes to a child once. An
-item that ends its child is tried again, alone; each such end counts as a delivery, so that it is given up after
-`MAX_DELIVERIES`.
+goes to a child once. An item that ends its child is tried again, alone; each such end counts as a delivery, so that it
+is given up after `MAX_DELIVERIES`.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from shared.streams.shard import Shard
 # For speed, not each publish looks how much memory is in use: that takes a third of Redis's time for a lone one.
 LOOK_EVERY_S = 0.1
 LOOK_EVERY_BYTES = 1_000_000
-_PERCENT_AT = 6  # in the arguments of the script
 
 
 class Verdict(StrEnum):
@@ -237,12 +236,13 @@ class Publisher:
 
     async def _told(self, keys: Sequence[str], args: list[str | bytes | int]) -> Any:
         """What the script answers; once more if Redis was full and had not been asked: then it has done nothing."""
+        percent_at = len(self._settings)
         try:
             return await self._script(keys, args)
         except StoreUnavailable as error:
-            if error.reason != "out_of_memory" or args[_PERCENT_AT] != -1:
+            if error.reason != "out_of_memory" or args[percent_at] != -1:
                 raise
-        args[_PERCENT_AT] = self._max_memory_percent
+        args[percent_at] = self._max_memory_percent
         return await self._script(keys, args)
 
     def _memory_percent(self, size: int) -> int:

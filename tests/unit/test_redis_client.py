@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from shared.service.settings import Settings
 from shared.streams.redis_client import connect
+from tests.waiting import eventually
 
 
 class HangsUp:
@@ -85,7 +86,7 @@ async def test_who_finds_no_free_connection_waits_for_one_and_not_for_ever(deaf:
     pool: Any = client.connection_pool
     only = await pool.get_connection()
     second = asyncio.create_task(pool.get_connection())
-    await asyncio.sleep(0.05)
+    await eventually(lambda: pool._waiting == 1, "the second waits")
     await pool.release(only)
     assert await asyncio.wait_for(second, 5) is only
     with pytest.raises(RedisError, match="No connection available"):
